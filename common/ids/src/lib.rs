@@ -1,0 +1,17 @@
+//! The words that every other crate shares: typed identifiers, names and digests.
+//!
+//! Invariant: a value of one of these types is valid. Foreign text becomes one by `FromStr` or `serde`
+//! only, and both refuse what the constructor refuses.
+
+#![forbid(unsafe_code)]
+
+mod digest;
+mod id;
+mod name;
+
+pub use digest::{Digest, DigestError};
+pub use id::{
+    AuditWriter, BlobId, CollectiveId, ControlPlaneId, FunctionId, GroupId, IdError, Incarnation, JoinId,
+    NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
+};
+pub use name::{Name, NameError, UserName};

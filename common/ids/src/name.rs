@@ -1,0 +1,186 @@
+//! Names that people give to things, safe to show anywhere.
+//!
+//! A name is in Unicode normalization form C (UAX #15), without control characters, line separators or
+//! bidirectional controls (the "Trojan Source" characters, CVE-2021-42574), without leading or trailing white
+//! space, and does not begin with `-`, so that it can never be read as an option.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+
+/// The longest name, in characters. Directory names of that length still fit every database index.
+const MAX_CHARACTERS: usize = 128;
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing is left of it.
+    #[error("a name must not be empty")]
+    Empty,
+    /// Too long.
+    #[error("a name has at most {MAX_CHARACTERS} characters; this one has {0}")]
+    TooLong(usize),
+    /// A character that could mislead a reader or a terminal.
+    #[error("a name must not contain the character U+{:04X}; use letters, digits, spaces and . _ - instead", *.0 as u32)]
+    Character(char),
+    /// White space at an end, or a leading dash.
+    #[error("a name must not begin or end with white space or begin with a dash")]
+    Edge,
+    /// A user name without its domain, or with two.
+    #[error("a user is named name@DOMAIN, for example ann@SPOTFIRE")]
+    Domain,
+}
+
+/// The name of a node, group, pool, site, function or other thing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// The text, in normalization form C.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form under which names are compared for being the same: upper and lower case do not differ.
+    pub fn key(&self) -> String {
+        self.0.to_lowercase().nfc().collect()
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let text: String = if is_nfc(text) { text.to_owned() } else { text.nfc().collect() };
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        let length = text.chars().count();
+        if length > MAX_CHARACTERS {
+            return Err(NameError::TooLong(length));
+        }
+        if let Some(character) = text.chars().find(|c| misleads(*c)) {
+            return Err(NameError::Character(character));
+        }
+        if text.trim() != text || text.starts_with('-') {
+            return Err(NameError::Edge);
+        }
+        Ok(Self(text))
+    }
+}
+
+/// A user, `name@DOMAIN`: the domain is a namespace of the user directory, `SPOTFIRE` the built-in one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserName(Name);
+
+impl UserName {
+    /// The whole, `name@DOMAIN`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The form under which user names are compared: upper and lower case do not differ.
+    pub fn key(&self) -> String {
+        self.0.key()
+    }
+}
+
+impl FromStr for UserName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let name: Name = text.parse()?;
+        match name.as_str().rsplit_once('@') {
+            Some((user, domain)) if !user.is_empty() && !domain.is_empty() => Ok(Self(name)),
+            _ => Err(NameError::Domain),
+        }
+    }
+}
+
+macro_rules! text_forms {
+    ($($name:ident),+) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.as_str().to_owned()
+            }
+        }
+    )+};
+}
+
+text_forms!(Name, UserName);
+
+/// Characters that are invisible, break lines or reorder what stands beside them.
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(character, '/' | '\\' | '"' | '<' | '>' | '|' | '*' | '?' | ':' | ';' | '`' | '$')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ordinary_names_in_any_script_are_accepted() {
+        for name in ["terr01", "Web Player 2", "Ärzte", "解析", "a.b_c-d", "Script Author"] {
+            assert_eq!(name.parse::<Name>().expect(name).as_str(), name);
+        }
+    }
+
+    #[test]
+    fn what_could_mislead_is_refused_with_its_reason() {
+        assert_eq!("".parse::<Name>(), Err(NameError::Empty));
+        assert_eq!("a\u{202e}b".parse::<Name>(), Err(NameError::Character('\u{202e}')));
+        assert_eq!("a\nb".parse::<Name>(), Err(NameError::Character('\n')));
+        assert_eq!("../etc".parse::<Name>(), Err(NameError::Character('/')));
+        assert_eq!("-rf".parse::<Name>(), Err(NameError::Edge));
+        assert_eq!(" a".parse::<Name>(), Err(NameError::Edge));
+        assert_eq!("x".repeat(65_536).parse::<Name>(), Err(NameError::TooLong(65_536)));
+    }
+
+    #[test]
+    fn two_spellings_of_one_name_are_the_same_name() {
+        let composed: Name = "Caf\u{e9}".parse().expect("name");
+        let decomposed: Name = "Cafe\u{301}".parse().expect("name");
+        assert_eq!(composed, decomposed);
+        assert_eq!(composed.key(), "CAF\u{c9}".parse::<Name>().expect("name").key());
+    }
+
+    #[test]
+    fn a_user_has_a_domain() {
+        assert_eq!("ann@SPOTFIRE".parse::<UserName>().expect("user").as_str(), "ann@SPOTFIRE");
+        for text in ["ann", "@SPOTFIRE", "ann@"] {
+            assert_eq!(text.parse::<UserName>(), Err(NameError::Domain), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_parses_is_stable_and_visible(text in any::<String>()) {
+            if let Ok(name) = text.parse::<Name>() {
+                prop_assert_eq!(name.as_str().parse::<Name>(), Ok(name.clone()));
+                prop_assert!(!name.as_str().chars().any(misleads));
+            }
+        }
+    }
+}

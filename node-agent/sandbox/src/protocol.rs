@@ -1,0 +1,236 @@
+//! What agent, launcher, supervisor and payload say to each other.
+//!
+//! Three channels, all Unix sockets that the agent made:
+//! * the *connection* (`SOCK_SEQPACKET`, the launcher's standard input): one JSON message a packet.
+//!   The agent sends [`ToLauncher`], the launcher answers [`FromLauncher`]. A run's four descriptors travel
+//!   beside [`ToLauncher::Run`] in the order of [`RUN_DESCRIPTORS`].
+//! * the *supervisor* socket of a run (`SOCK_STREAM`): frames of [`Supervised`] from the run's pid 1, which the
+//!   payload cannot reach; bytes of an output follow its frame.
+//! * the *control* socket of a run (`SOCK_STREAM`): the agent sends one [`Stage`] frame and the files' bytes;
+//!   the payload answers with frames of [`Report`]. Whatever a payload writes there concerns its own run only.
+//!
+//! A frame is a length (four bytes, big-endian, at most [`MAX_FRAME`]) and that many bytes of JSON.
+//! The agent ends a run by closing the supervisor socket: pid 1 then exits and the kernel kills the rest.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest frame, in bytes; a run's script is inside one.
+pub const MAX_FRAME: u32 = 16 * 1024 * 1024;
+
+/// The descriptors that travel with [`ToLauncher::Run`], in this order.
+pub const RUN_DESCRIPTORS: [&str; 4] = ["control", "supervisor", "stdout", "stderr"];
+
+/// How much a run may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Untrusted code: no files but its own, no network, no programs.
+    Restricted,
+    /// Trusted code: the administrator's files, network and programs; nothing of the agent or of other runs.
+    Unrestricted,
+}
+
+/// What network a run sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// An empty network namespace.
+    None,
+    /// The host's network (unrestricted mode only).
+    Host,
+}
+
+/// A folder or file of the host that is shown inside the jail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path in the jail.
+    pub target: PathBuf,
+    /// Whether the run may write there (unrestricted mode only).
+    pub writable: bool,
+}
+
+/// Host user ids that the jail may use: the engine runs as the first, runs as the following ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdRange {
+    /// First host id.
+    pub first: u32,
+    /// How many; at least 2.
+    pub count: u32,
+}
+
+/// What one run may use at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Memory of the whole run in bytes; the address space of each process where no control group can be had.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u32,
+    /// Open descriptors of one process.
+    pub open_files: u32,
+    /// Size of the scratch folder in bytes.
+    pub scratch_bytes: u64,
+    /// CPU time of one process in seconds.
+    pub cpu_seconds: u64,
+    /// Wall time of the run in milliseconds.
+    pub wall_ms: u64,
+    /// All outputs together in bytes.
+    pub output_bytes: u64,
+}
+
+/// How to build the jail and what to execute in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// The engine's program (absolute path in the jail) and arguments.
+    pub command: Vec<String>,
+    /// The engine's whole environment.
+    pub environment: BTreeMap<String, String>,
+    /// The mode that every run of this launcher has.
+    pub mode: Mode,
+    /// The network that every run of this launcher sees.
+    pub network: Network,
+    /// Shown read-only beside the system folders of the policy.
+    pub mounts: Vec<Mount>,
+    /// Host ids for the jail; without them runs share the launcher's id, which only a quickstart may do.
+    pub ids: Option<IdRange>,
+    /// The memory and process limits of the control group.
+    pub limits: Limits,
+}
+
+/// Agent to launcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToLauncher {
+    /// The first message, once.
+    Start(Start),
+    /// Fork a child for one run; the descriptors of [`RUN_DESCRIPTORS`] travel with it.
+    Run {
+        /// A number that the agent chose, repeated in answers.
+        run: u64,
+        /// At most what [`Start::limits`] allows.
+        limits: Limits,
+    },
+}
+
+/// Launcher to agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromLauncher {
+    /// The jail stands, its self-test passed and the engine has preloaded.
+    Ready {
+        /// Landlock ABI in force.
+        landlock_abi: u32,
+        /// What could not be enforced, in words; empty when all limits hold.
+        degraded: Vec<String>,
+        /// Whether runs have a host id of their own.
+        own_ids: bool,
+    },
+    /// The jail cannot be built or the engine does not start: nothing will run here.
+    Refused {
+        /// One sentence.
+        why: String,
+    },
+    /// A run was forked; its supervisor speaks from now on.
+    Forked {
+        /// The number of [`ToLauncher::Run`].
+        run: u64,
+    },
+    /// A run could not be forked; the launcher should be replaced.
+    NotForked {
+        /// The number of [`ToLauncher::Run`].
+        run: u64,
+        /// One sentence.
+        why: String,
+    },
+}
+
+/// A file that the payload finds in its scratch folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StagedFile {
+    /// Relative path below the scratch folder: one or two plain components, no `..`.
+    pub path: String,
+    /// Number of bytes that follow the frame, in the order of the list.
+    pub size: u64,
+}
+
+/// Agent to payload: the run. `run` is written to `run.json` in the scratch folder as it is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// The files whose bytes follow.
+    pub files: Vec<StagedFile>,
+    /// Relative paths of the outputs that the supervisor sends back when the run has ended.
+    pub outputs: Vec<String>,
+    /// What the runner reads.
+    pub run: Box<serde_json::value::RawValue>,
+}
+
+/// Payload to agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Report {
+    /// Locked and staged; the script starts now.
+    Locked,
+    /// The runner's last word.
+    Finished {
+        /// `succeeded`, `script_error` or `restricted_call`.
+        ending: String,
+        /// What a person should read: the error message, or the name of the call.
+        message: String,
+    },
+}
+
+/// How a payload process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// It left with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// Its wall time was over and it was killed.
+    TimedOut,
+    /// The memory limit was reached and it was killed.
+    OutOfMemory,
+}
+
+/// Supervisor (the run's pid 1) to agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Supervised {
+    /// The payload runs.
+    Started,
+    /// The payload and all it started are gone.
+    Ended {
+        /// How.
+        exit: Exit,
+        /// User and system time in milliseconds.
+        cpu_ms: u64,
+        /// Largest resident size of one process in bytes.
+        peak_bytes: u64,
+    },
+    /// `size` bytes of this output follow.
+    Output {
+        /// Index in [`Stage::outputs`].
+        index: u32,
+        /// Bytes.
+        size: u64,
+    },
+    /// This output is not sent.
+    NoOutput {
+        /// Index in [`Stage::outputs`].
+        index: u32,
+        /// One phrase: `missing`, `not a regular file`, `over the output limit`.
+        why: String,
+    },
+    /// Nothing follows.
+    Done,
+}
