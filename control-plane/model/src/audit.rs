@@ -1,0 +1,122 @@
+//! The names of everything that is audited, and the shape of one record.
+//!
+//! Invariant: a record never contains a secret, a verification code, a token or the data of a run.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)+) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Event { $($(#[$doc])* #[serde(rename = $text)] $name,)+ }
+
+        impl Event {
+            /// Every event.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name in the log and on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+events! {
+    /// The collective was made.
+    CollectiveInit = "collective.init";
+    /// A valid reveal made or renewed a join request.
+    JoinRevealed = "join.revealed";
+    /// A join was approved and its certificate issued.
+    JoinApproved = "join.approved";
+    /// A join was rejected.
+    JoinRejected = "join.rejected";
+    /// An approval was tried with a code or fingerprint that matches nothing.
+    JoinApprovalFailed = "join.approval_failed";
+    /// Strangers were refused on the registration listener (one row a prefix and minute).
+    JoinRefused = "join.refused";
+    /// A certificate was issued.
+    CertificateIssued = "certificate.issued";
+    /// A node lost its right to speak.
+    NodeUntrusted = "node.untrusted";
+    /// A node was deleted.
+    NodeDeleted = "node.deleted";
+    /// A node's scheduling, pool or site changed.
+    NodeChanged = "node.changed";
+    /// A pool was made.
+    PoolCreated = "pool.created";
+    /// A pool was deleted.
+    PoolDeleted = "pool.deleted";
+    /// A site was made.
+    SiteCreated = "site.created";
+    /// A site was deleted.
+    SiteDeleted = "site.deleted";
+    /// Somebody logged in.
+    Login = "login.succeeded";
+    /// A log-in failed.
+    LoginFailed = "login.failed";
+    /// A session ended by log-out.
+    Logout = "login.ended";
+    /// A request was refused for lack of rights.
+    Denied = "request.denied";
+    /// A user was made.
+    UserCreated = "user.created";
+    /// A user was changed.
+    UserChanged = "user.changed";
+    /// A password was set.
+    PasswordSet = "user.password_set";
+    /// A group was made.
+    GroupCreated = "group.created";
+    /// A group was deleted.
+    GroupDeleted = "group.deleted";
+    /// Members or parents of a group changed.
+    GroupChanged = "group.changed";
+    /// License features of a group changed.
+    LicenseChanged = "license.changed";
+    /// A function was registered or got a new version.
+    FunctionRegistered = "function.registered";
+    /// A function's content was trusted by a Script Author.
+    FunctionTrusted = "trust.stamped";
+    /// A stamp was removed.
+    FunctionUntrusted = "trust.stamp_removed";
+    /// A trust setting changed.
+    SettingChanged = "setting.changed";
+    /// A run was queued.
+    RunSubmitted = "run.submitted";
+    /// A node was granted a run.
+    RunGranted = "run.granted";
+    /// A run went back to the queue.
+    RunPutBack = "run.put_back";
+    /// A run ended.
+    RunEnded = "run.ended";
+    /// A person asked to end a run.
+    RunCancelled = "run.cancel_requested";
+    /// A node reported an outcome that does not count.
+    OutcomeRejected = "run.outcome_rejected";
+}
+
+/// One record, as it is hashed and stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Milliseconds since 1970, UTC.
+    pub at: i64,
+    /// Who: `user ann@SPOTFIRE`, `node <id>`, `stranger 10.0.0.5`, `system`.
+    pub actor: String,
+    /// What.
+    pub event: Event,
+    /// On what, as people name it.
+    pub subject: String,
+    /// Further facts; never secrets.
+    pub detail: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<_> = Event::ALL.iter().map(|event| event.as_str()).collect();
+        assert_eq!(names.len(), Event::ALL.len());
+    }
+}

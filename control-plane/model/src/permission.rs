@@ -1,0 +1,219 @@
+//! Who may do what: the one table, and the only maker of [`Authorized`].
+//!
+//! Writes of the store demand an `Authorized`, so a change that nobody checked does not compile.
+
+use std::collections::BTreeSet;
+
+use muster_ids::{NodeId, UserId, UserName};
+
+/// The group whose members administrate.
+pub const ADMINISTRATOR: &str = "Administrator";
+/// The group whose members' stamps are trusted, and whose own functions run as trusted.
+pub const SCRIPT_AUTHOR: &str = "Script Author";
+/// The group that everybody is in.
+pub const EVERYONE: &str = "Everyone";
+/// The license feature that lets a user write and trust scripts.
+pub const AUTHOR_SCRIPTS: &str = "Author Scripts";
+/// The license feature that lets a user save functions in the library.
+pub const REGISTER_DATA_FUNCTIONS: &str = "Register Data Functions";
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A person or service account that was authenticated.
+    User(UserCaller),
+    /// A node, by its certificate.
+    Node(NodeId),
+    /// Somebody on the registration listener, by address.
+    Stranger(String),
+    /// The control plane itself: a reconciler, or the command `init`.
+    System,
+}
+
+/// An authenticated user with the closed set of groups and features at the time of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserCaller {
+    /// Identity.
+    pub id: UserId,
+    /// Name.
+    pub name: UserName,
+    /// All groups, inherited ones and `Everyone` included.
+    pub groups: BTreeSet<String>,
+    /// All license features, inherited ones included.
+    pub features: BTreeSet<String>,
+}
+
+impl UserCaller {
+    /// Whether the user is in this group, directly or by inheritance.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.contains(group)
+    }
+}
+
+impl std::fmt::Display for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(user) => write!(f, "user {}", user.name),
+            Self::Node(node) => write!(f, "node {node}"),
+            Self::Stranger(address) => write!(f, "stranger {address}"),
+            Self::System => f.write_str("system"),
+        }
+    }
+}
+
+/// What can be asked for, as far as rights differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Reveal, poll on the registration listener.
+    Join,
+    /// Read joins, nodes, certificates, audit, users: what only administrators see.
+    ReadAdministration,
+    /// Approve and reject joins, untrust and change nodes, pools, sites.
+    ManageNodes,
+    /// Users, groups, licenses, passwords of others.
+    ManageUsers,
+    /// Change the own password.
+    ChangeOwnPassword,
+    /// Trust settings.
+    ManageSettings,
+    /// Read the library and the own runs; explain own verdicts.
+    Use,
+    /// Save functions in the library.
+    RegisterFunctions,
+    /// Trust and untrust functions.
+    StampFunctions,
+    /// Queue, read and cancel own runs.
+    Run,
+    /// Read and cancel runs of others.
+    ManageRuns,
+    /// Speak as a node: heartbeat, claim, report.
+    ActAsNode,
+    /// What the control plane does on its own.
+    Maintain,
+}
+
+/// The proof that [`authorize`] said yes.
+#[derive(Debug, Clone)]
+pub struct Authorized {
+    caller: Caller,
+    operation: Operation,
+}
+
+impl Authorized {
+    /// Who asked.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What for.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+}
+
+/// Why not, as one sentence with the cure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{caller} may not {what}; {cure}")]
+pub struct Denied {
+    /// Who asked.
+    pub caller: String,
+    /// What for, as a verb phrase.
+    pub what: &'static str,
+    /// What would help.
+    pub cure: &'static str,
+}
+
+/// The table.
+pub fn authorize(caller: &Caller, operation: Operation) -> Result<Authorized, Denied> {
+    let allowed = match (caller, operation) {
+        (Caller::System, Operation::Maintain)
+        | (Caller::Stranger(_), Operation::Join)
+        | (Caller::Node(_), Operation::ActAsNode) => true,
+        (Caller::User(user), operation) => user_may(user, operation),
+        _ => false,
+    };
+    if allowed {
+        return Ok(Authorized { caller: caller.clone(), operation });
+    }
+    let (what, cure) = words(operation);
+    Err(Denied { caller: caller.to_string(), what, cure })
+}
+
+fn user_may(user: &UserCaller, operation: Operation) -> bool {
+    let administrator = user.is_in(ADMINISTRATOR);
+    match operation {
+        Operation::Use | Operation::Run | Operation::ChangeOwnPassword => true,
+        Operation::ReadAdministration
+        | Operation::ManageNodes
+        | Operation::ManageUsers
+        | Operation::ManageSettings
+        | Operation::ManageRuns => administrator,
+        Operation::RegisterFunctions => administrator || user.features.contains(REGISTER_DATA_FUNCTIONS),
+        // Administrators are not script authors by themselves (trust.md 6.4, row 55).
+        Operation::StampFunctions => user.is_in(SCRIPT_AUTHOR) && user.features.contains(AUTHOR_SCRIPTS),
+        Operation::Join | Operation::ActAsNode | Operation::Maintain => false,
+    }
+}
+
+fn words(operation: Operation) -> (&'static str, &'static str) {
+    const ADMIN: &str = "ask for membership of the group Administrator";
+    match operation {
+        Operation::Join => ("join", "join messages come from nodes on the registration listener"),
+        Operation::ReadAdministration => ("read this", ADMIN),
+        Operation::ManageNodes => ("manage nodes", ADMIN),
+        Operation::ManageUsers => ("manage users, groups and licenses", ADMIN),
+        Operation::ChangeOwnPassword => ("change a password", "log in first"),
+        Operation::ManageSettings => ("change settings", ADMIN),
+        Operation::Use => ("use the library", "log in first"),
+        Operation::RegisterFunctions => {
+            ("register functions", "ask for a group with the license feature Register Data Functions")
+        }
+        Operation::StampFunctions => (
+            "trust functions",
+            "ask for membership of the group Script Author and the license feature Author Scripts",
+        ),
+        Operation::Run => ("run functions", "log in first"),
+        Operation::ManageRuns => ("see or end the runs of others", ADMIN),
+        Operation::ActAsNode => ("act as a node", "nodes are known by their certificates"),
+        Operation::Maintain => ("do this", "only the control plane itself does"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(groups: &[&str], features: &[&str]) -> Caller {
+        Caller::User(UserCaller {
+            id: UserId::new(1, [1; 10]),
+            name: "ann@SPOTFIRE".parse().expect("name"),
+            groups: groups.iter().map(|&g| g.to_owned()).collect(),
+            features: features.iter().map(|&f| f.to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn an_administrator_is_not_a_script_author() {
+        assert!(authorize(&user(&[ADMINISTRATOR], &[AUTHOR_SCRIPTS]), Operation::StampFunctions).is_err());
+        assert!(authorize(&user(&[SCRIPT_AUTHOR], &[]), Operation::StampFunctions).is_err());
+        assert!(authorize(&user(&[SCRIPT_AUTHOR], &[AUTHOR_SCRIPTS]), Operation::StampFunctions).is_ok());
+    }
+
+    #[test]
+    fn a_node_a_stranger_and_the_system_do_only_their_own() {
+        let node = Caller::Node(NodeId::new(1, [1; 10]));
+        for caller in [node, Caller::Stranger("10.0.0.5".into()), Caller::System, user(&[EVERYONE], &[])] {
+            assert!(authorize(&caller, Operation::ManageNodes).is_err(), "{caller}");
+            assert!(authorize(&caller, Operation::ManageSettings).is_err(), "{caller}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_cure() {
+        let denied = authorize(&user(&[EVERYONE], &[]), Operation::ManageNodes).expect_err("denied");
+        assert_eq!(
+            denied.to_string(),
+            "user ann@SPOTFIRE may not manage nodes; ask for membership of the group Administrator"
+        );
+    }
+}
