@@ -23,7 +23,9 @@ impl Digest {
     /// The digest of the concatenation of `parts`, without any framing.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        parts.iter().for_each(|part| context.update(part));
+        for part in parts {
+            context.update(part);
+        }
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
         Self(digest)
@@ -77,7 +79,10 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = DigestError;
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        text.strip_prefix("sha256:").and_then(from_hex::<32>).map(Self).ok_or(DigestError)
+        text.strip_prefix("sha256:")
+            .and_then(from_hex::<32>)
+            .map(Self)
+            .ok_or(DigestError)
     }
 }
 
@@ -131,14 +136,22 @@ mod tests {
     #[test]
     fn framing_keeps_part_boundaries_apart() {
         assert_eq!(Digest::of_parts(&[b"ab", b"c"]), Digest::of_parts(&[b"a", b"bc"]));
-        assert_ne!(Digest::of_framed(&[b"ab", b"c"]), Digest::of_framed(&[b"a", b"bc"]));
+        assert_ne!(
+            Digest::of_framed(&[b"ab", b"c"]),
+            Digest::of_framed(&[b"a", b"bc"])
+        );
     }
 
     #[test]
     fn only_the_canonical_text_is_a_digest() {
         let text = Digest::of(b"x").to_string();
         assert_eq!(text.parse(), Ok(Digest::of(b"x")));
-        for other in [text.to_uppercase(), text[7..].to_owned(), format!("{text}0"), text.replace("sha256", "sha512")] {
+        for other in [
+            text.to_uppercase(),
+            text[7..].to_owned(),
+            format!("{text}0"),
+            text.replace("sha256", "sha512"),
+        ] {
             assert_eq!(other.parse::<Digest>(), Err(DigestError), "{other}");
         }
     }

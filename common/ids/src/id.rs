@@ -113,7 +113,9 @@ impl fmt::Display for JoinId {
 impl FromStr for JoinId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        crate::digest::from_hex::<16>(text).map(Self).ok_or_else(|| refused("join", text))
+        crate::digest::from_hex::<16>(text)
+            .map(Self)
+            .ok_or_else(|| refused("join", text))
     }
 }
 
@@ -136,7 +138,10 @@ fn parse(text: &str) -> Option<Uuid> {
 }
 
 fn refused(kind: &'static str, text: &str) -> IdError {
-    IdError { kind, shown: text.chars().take(64).flat_map(char::escape_default).collect() }
+    IdError {
+        kind,
+        shown: text.chars().take(64).flat_map(char::escape_default).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +159,12 @@ mod tests {
     #[test]
     fn another_spelling_of_the_same_identifier_is_refused() {
         let id = RunId::new(1_000, [0xab; 10]).to_string();
-        for spelling in [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}"), format!("urn:uuid:{id}")] {
+        for spelling in [
+            id.to_uppercase(),
+            id.replace('-', ""),
+            format!("{{{id}}}"),
+            format!("urn:uuid:{id}"),
+        ] {
             assert!(spelling.parse::<RunId>().is_err(), "{spelling}");
         }
     }

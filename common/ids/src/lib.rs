@@ -15,3 +15,6 @@ pub use id::{
     NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
 };
 pub use name::{Name, NameError, UserName};
+
+#[cfg(feature = "openapi")]
+mod openapi;

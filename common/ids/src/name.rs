@@ -52,7 +52,11 @@ impl Name {
 impl FromStr for Name {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let text: String = if is_nfc(text) { text.to_owned() } else { text.nfc().collect() };
+        let text: String = if is_nfc(text) {
+            text.to_owned()
+        } else {
+            text.nfc().collect()
+        };
         if text.is_empty() {
             return Err(NameError::Empty);
         }
@@ -131,7 +135,10 @@ fn misleads(character: char) -> bool {
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
             | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-        || matches!(character, '/' | '\\' | '"' | '<' | '>' | '|' | '*' | '?' | ':' | ';' | '`' | '$')
+        || matches!(
+            character,
+            '/' | '\\' | '"' | '<' | '>' | '|' | '*' | '?' | ':' | ';' | '`' | '$'
+        )
 }
 
 #[cfg(test)]
@@ -142,7 +149,14 @@ mod tests {
 
     #[test]
     fn ordinary_names_in_any_script_are_accepted() {
-        for name in ["terr01", "Web Player 2", "Ärzte", "解析", "a.b_c-d", "Script Author"] {
+        for name in [
+            "terr01",
+            "Web Player 2",
+            "Ärzte",
+            "解析",
+            "a.b_c-d",
+            "Script Author",
+        ] {
             assert_eq!(name.parse::<Name>().expect(name).as_str(), name);
         }
     }
@@ -150,12 +164,18 @@ mod tests {
     #[test]
     fn what_could_mislead_is_refused_with_its_reason() {
         assert_eq!("".parse::<Name>(), Err(NameError::Empty));
-        assert_eq!("a\u{202e}b".parse::<Name>(), Err(NameError::Character('\u{202e}')));
+        assert_eq!(
+            "a\u{202e}b".parse::<Name>(),
+            Err(NameError::Character('\u{202e}'))
+        );
         assert_eq!("a\nb".parse::<Name>(), Err(NameError::Character('\n')));
         assert_eq!("../etc".parse::<Name>(), Err(NameError::Character('/')));
         assert_eq!("-rf".parse::<Name>(), Err(NameError::Edge));
         assert_eq!(" a".parse::<Name>(), Err(NameError::Edge));
-        assert_eq!("x".repeat(65_536).parse::<Name>(), Err(NameError::TooLong(65_536)));
+        assert_eq!(
+            "x".repeat(65_536).parse::<Name>(),
+            Err(NameError::TooLong(65_536))
+        );
     }
 
     #[test]
@@ -168,7 +188,10 @@ mod tests {
 
     #[test]
     fn a_user_has_a_domain() {
-        assert_eq!("ann@SPOTFIRE".parse::<UserName>().expect("user").as_str(), "ann@SPOTFIRE");
+        assert_eq!(
+            "ann@SPOTFIRE".parse::<UserName>().expect("user").as_str(),
+            "ann@SPOTFIRE"
+        );
         for text in ["ann", "@SPOTFIRE", "ann@"] {
             assert_eq!(text.parse::<UserName>(), Err(NameError::Domain), "{text}");
         }

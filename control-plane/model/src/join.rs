@@ -100,10 +100,17 @@ impl JoinState {
 impl std::str::FromStr for JoinState {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Pending, Self::Approved, Self::Issued, Self::Rejected, Self::Expired, Self::Superseded]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| format!("\"{text}\" is not a state of a join request"))
+        [
+            Self::Pending,
+            Self::Approved,
+            Self::Issued,
+            Self::Rejected,
+            Self::Expired,
+            Self::Superseded,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == text)
+        .ok_or_else(|| format!("\"{text}\" is not a state of a join request"))
     }
 }
 
@@ -164,7 +171,9 @@ pub enum JoinRefused {
     #[error("the request is {} already", .0.as_str())]
     NotPending(JoinState),
     /// The code is too old; the node makes a new one by itself.
-    #[error("the verification code is older than an hour; read the new one on the node with muster-node status")]
+    #[error(
+        "the verification code is older than an hour; read the new one on the node with muster-node status"
+    )]
     CodeTooOld,
     /// A poll that was sent before.
     #[error("the poll counter {0} was used before")]
@@ -191,8 +200,16 @@ impl JoinRequest {
                 }
             }
         }
-        let created_at = if self.state == JoinState::Pending { self.created_at } else { exchange.created_at };
-        Ok(Self { created_at, version: self.version + 1, ..exchange })
+        let created_at = if self.state == JoinState::Pending {
+            self.created_at
+        } else {
+            exchange.created_at
+        };
+        Ok(Self {
+            created_at,
+            version: self.version + 1,
+            ..exchange
+        })
     }
 
     /// The request as it stands at `now`: a waiting one expires by time alone.
@@ -217,7 +234,11 @@ impl JoinRequest {
         if !request.code_is_fresh(now) {
             return Err(JoinRefused::CodeTooOld);
         }
-        Ok(Self { state: JoinState::Approved, version: request.version + 1, ..request })
+        Ok(Self {
+            state: JoinState::Approved,
+            version: request.version + 1,
+            ..request
+        })
     }
 
     /// The certificate of `node` was made.
@@ -225,7 +246,12 @@ impl JoinRequest {
         if self.state != JoinState::Approved {
             return Err(JoinRefused::NotApproved(self.state));
         }
-        Ok(Self { state: JoinState::Issued, node: Some(node), version: self.version + 1, ..self })
+        Ok(Self {
+            state: JoinState::Issued,
+            node: Some(node),
+            version: self.version + 1,
+            ..self
+        })
     }
 
     /// An administrator said no.
@@ -234,7 +260,12 @@ impl JoinRequest {
         if request.state != JoinState::Pending {
             return Err(JoinRefused::NotPending(request.state));
         }
-        Ok(Self { state: JoinState::Rejected, reason, version: request.version + 1, ..request })
+        Ok(Self {
+            state: JoinState::Rejected,
+            reason,
+            version: request.version + 1,
+            ..request
+        })
     }
 
     /// Another request for the same name was approved.
@@ -256,7 +287,10 @@ impl JoinRequest {
         if counter <= self.poll_counter {
             return Err(JoinRefused::Replayed(counter));
         }
-        Ok(Self { poll_counter: counter, ..self })
+        Ok(Self {
+            poll_counter: counter,
+            ..self
+        })
     }
 }
 

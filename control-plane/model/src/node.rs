@@ -135,7 +135,11 @@ pub enum NodeRefused {
 impl Node {
     /// Takes the node's right to speak. Untrusting twice is the same as once.
     pub fn untrust(self) -> Self {
-        Self { trust: Trust::Revoked, version: self.version + 1, ..self }
+        Self {
+            trust: Trust::Revoked,
+            version: self.version + 1,
+            ..self
+        }
     }
 
     /// Whether the row may be deleted.
@@ -150,7 +154,11 @@ impl Node {
     pub fn schedule(self, scheduling: Scheduling) -> Result<Self, NodeRefused> {
         match self.trust {
             Trust::Revoked => Err(NodeRefused::Revoked),
-            Trust::Trusted => Ok(Self { scheduling, version: self.version + 1, ..self }),
+            Trust::Trusted => Ok(Self {
+                scheduling,
+                version: self.version + 1,
+                ..self
+            }),
         }
     }
 
@@ -183,6 +191,9 @@ mod tests {
         for trust in [Trust::Trusted, Trust::Revoked] {
             assert_eq!(trust.as_str().parse(), Ok(trust));
         }
-        assert_eq!("maybe".parse::<Trust>(), Err("\"maybe\" is not a trust state of a node".to_owned()));
+        assert_eq!(
+            "maybe".parse::<Trust>(),
+            Err("\"maybe\" is not a trust state of a node".to_owned())
+        );
     }
 }

@@ -133,10 +133,17 @@ pub fn authorize(caller: &Caller, operation: Operation) -> Result<Authorized, De
         _ => false,
     };
     if allowed {
-        return Ok(Authorized { caller: caller.clone(), operation });
+        return Ok(Authorized {
+            caller: caller.clone(),
+            operation,
+        });
     }
     let (what, cure) = words(operation);
-    Err(Denied { caller: caller.to_string(), what, cure })
+    Err(Denied {
+        caller: caller.to_string(),
+        what,
+        cure,
+    })
 }
 
 fn user_may(user: &UserCaller, operation: Operation) -> bool {
@@ -158,16 +165,20 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
 fn words(operation: Operation) -> (&'static str, &'static str) {
     const ADMIN: &str = "ask for membership of the group Administrator";
     match operation {
-        Operation::Join => ("join", "join messages come from nodes on the registration listener"),
+        Operation::Join => (
+            "join",
+            "join messages come from nodes on the registration listener",
+        ),
         Operation::ReadAdministration => ("read this", ADMIN),
         Operation::ManageNodes => ("manage nodes", ADMIN),
         Operation::ManageUsers => ("manage users, groups and licenses", ADMIN),
         Operation::ChangeOwnPassword => ("change a password", "log in first"),
         Operation::ManageSettings => ("change settings", ADMIN),
         Operation::Use => ("use the library", "log in first"),
-        Operation::RegisterFunctions => {
-            ("register functions", "ask for a group with the license feature Register Data Functions")
-        }
+        Operation::RegisterFunctions => (
+            "register functions",
+            "ask for a group with the license feature Register Data Functions",
+        ),
         Operation::StampFunctions => (
             "trust functions",
             "ask for membership of the group Script Author and the license feature Author Scripts",
@@ -194,15 +205,32 @@ mod tests {
 
     #[test]
     fn an_administrator_is_not_a_script_author() {
-        assert!(authorize(&user(&[ADMINISTRATOR], &[AUTHOR_SCRIPTS]), Operation::StampFunctions).is_err());
+        assert!(
+            authorize(
+                &user(&[ADMINISTRATOR], &[AUTHOR_SCRIPTS]),
+                Operation::StampFunctions
+            )
+            .is_err()
+        );
         assert!(authorize(&user(&[SCRIPT_AUTHOR], &[]), Operation::StampFunctions).is_err());
-        assert!(authorize(&user(&[SCRIPT_AUTHOR], &[AUTHOR_SCRIPTS]), Operation::StampFunctions).is_ok());
+        assert!(
+            authorize(
+                &user(&[SCRIPT_AUTHOR], &[AUTHOR_SCRIPTS]),
+                Operation::StampFunctions
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn a_node_a_stranger_and_the_system_do_only_their_own() {
         let node = Caller::Node(NodeId::new(1, [1; 10]));
-        for caller in [node, Caller::Stranger("10.0.0.5".into()), Caller::System, user(&[EVERYONE], &[])] {
+        for caller in [
+            node,
+            Caller::Stranger("10.0.0.5".into()),
+            Caller::System,
+            user(&[EVERYONE], &[]),
+        ] {
             assert!(authorize(&caller, Operation::ManageNodes).is_err(), "{caller}");
             assert!(authorize(&caller, Operation::ManageSettings).is_err(), "{caller}");
         }

@@ -115,14 +115,22 @@ impl Run {
     /// The node still works on it.
     pub fn renew(self, node: NodeId, fence: i64, now: i64) -> Result<Self, RunRefused> {
         self.held_by(node, fence)?;
-        Ok(Self { lease_until: Some(now + LEASE_MS), version: self.version + 1, ..self })
+        Ok(Self {
+            lease_until: Some(now + LEASE_MS),
+            version: self.version + 1,
+            ..self
+        })
     }
 
     /// The node hands it back unstarted because its own trust state is stale.
     pub fn put_back(self, node: NodeId, fence: i64, now: i64) -> Result<Self, RunRefused> {
         self.held_by(node, fence)?;
         let stale_since = self.stale_since.unwrap_or(now);
-        let state = if now - stale_since >= STALE_WAIT_MS { RunState::Refused } else { RunState::Queued };
+        let state = if now - stale_since >= STALE_WAIT_MS {
+            RunState::Refused
+        } else {
+            RunState::Queued
+        };
         Ok(Self {
             state,
             node: None,
@@ -138,7 +146,12 @@ impl Run {
         self.held_by(node, fence)?;
         // A run that ended in the same moment as it was cancelled keeps its own ending.
         let state = if state.is_final() { state } else { RunState::Failed };
-        Ok(Self { state, lease_until: None, version: self.version + 1, ..self })
+        Ok(Self {
+            state,
+            lease_until: None,
+            version: self.version + 1,
+            ..self
+        })
     }
 
     /// A person asks to end it: at once when it waits, by its node when it runs. Asking twice is asking once.
@@ -150,7 +163,11 @@ impl Run {
                 version: self.version + 1,
                 ..self
             }),
-            RunState::Running => Ok(Self { cancel_requested: true, version: self.version + 1, ..self }),
+            RunState::Running => Ok(Self {
+                cancel_requested: true,
+                version: self.version + 1,
+                ..self
+            }),
             ended => Err(RunRefused::Ended(ended)),
         }
     }
@@ -160,15 +177,23 @@ impl Run {
         if self.state.is_final() {
             return Err(RunRefused::Ended(self.state));
         }
-        Ok(Self { state: RunState::Refused, lease_until: None, version: self.version + 1, ..self })
+        Ok(Self {
+            state: RunState::Refused,
+            lease_until: None,
+            version: self.version + 1,
+            ..self
+        })
     }
 
     /// The lease is over: `Some` lost run, or `None` when it still holds.
     pub fn lose(self, now: i64) -> Option<Self> {
         match (self.state, self.lease_until) {
-            (RunState::Running, Some(until)) if now >= until => {
-                Some(Self { state: RunState::Lost, lease_until: None, version: self.version + 1, ..self })
-            }
+            (RunState::Running, Some(until)) if now >= until => Some(Self {
+                state: RunState::Lost,
+                lease_until: None,
+                version: self.version + 1,
+                ..self
+            }),
             _ => None,
         }
     }

@@ -34,15 +34,24 @@ fn node() -> NodeId {
 
 #[test]
 fn an_approved_request_is_issued_once() {
-    let issued = request().approve(1).and_then(|r| r.issue(node())).expect("approved");
+    let issued = request()
+        .approve(1)
+        .and_then(|r| r.issue(node()))
+        .expect("approved");
     assert_eq!((issued.state, issued.node), (JoinState::Issued, Some(node())));
-    assert_eq!(issued.issue(node()), Err(JoinRefused::NotApproved(JoinState::Issued)));
+    assert_eq!(
+        issued.issue(node()),
+        Err(JoinRefused::NotApproved(JoinState::Issued))
+    );
 }
 
 #[test]
 fn a_code_cannot_be_approved_after_an_hour_and_a_request_not_after_a_day() {
     assert_eq!(request().approve(CODE_LIFETIME_MS), Err(JoinRefused::CodeTooOld));
-    assert_eq!(request().approve(REQUEST_LIFETIME_MS), Err(JoinRefused::NotPending(JoinState::Expired)));
+    assert_eq!(
+        request().approve(REQUEST_LIFETIME_MS),
+        Err(JoinRefused::NotPending(JoinState::Expired))
+    );
 }
 
 #[test]
@@ -55,14 +64,23 @@ fn a_new_exchange_keeps_the_waiting_time_and_renews_the_code() {
         ..request()
     };
     let renewed = request().renew(exchange.clone()).expect("renewed");
-    assert_eq!((renewed.created_at, renewed.transcript, renewed.version), (0, exchange.transcript, 2));
+    assert_eq!(
+        (renewed.created_at, renewed.transcript, renewed.version),
+        (0, exchange.transcript, 2)
+    );
 }
 
 #[test]
 fn a_retry_does_not_undo_a_rejection() {
     let rejected = request().reject(1, None).expect("rejected");
-    let exchange = JoinRequest { revealed_at: 60_000, ..request() };
-    assert_eq!(rejected.renew(exchange), Err(JoinRefused::NotPending(JoinState::Rejected)));
+    let exchange = JoinRequest {
+        revealed_at: 60_000,
+        ..request()
+    };
+    assert_eq!(
+        rejected.renew(exchange),
+        Err(JoinRefused::NotPending(JoinState::Rejected))
+    );
 }
 
 #[test]

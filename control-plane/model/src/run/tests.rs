@@ -31,7 +31,11 @@ fn an_outcome_after_the_run_was_lost_changes_nothing() {
 
 #[test]
 fn a_lease_holds_as_long_as_the_node_renews_it() {
-    let claimed = run().claim(node(1), 0).expect("claimed").renew(node(1), 1, 30_000).expect("renewed");
+    let claimed = run()
+        .claim(node(1), 0)
+        .expect("claimed")
+        .renew(node(1), 1, 30_000)
+        .expect("renewed");
     assert_eq!(claimed.clone().lose(LEASE_MS), None);
     assert!(claimed.lose(30_000 + LEASE_MS).is_some());
 }
@@ -39,15 +43,27 @@ fn a_lease_holds_as_long_as_the_node_renews_it() {
 #[test]
 fn another_node_or_an_older_fence_cannot_end_a_run() {
     let claimed = run().claim(node(1), 0).expect("claimed");
-    assert_eq!(claimed.clone().complete(node(2), 1, RunState::Failed), Err(RunRefused::Fenced(1)));
-    assert_eq!(claimed.complete(node(1), 0, RunState::Failed), Err(RunRefused::Fenced(0)));
+    assert_eq!(
+        claimed.clone().complete(node(2), 1, RunState::Failed),
+        Err(RunRefused::Fenced(1))
+    );
+    assert_eq!(
+        claimed.complete(node(1), 0, RunState::Failed),
+        Err(RunRefused::Fenced(0))
+    );
 }
 
 #[test]
 fn a_run_that_only_meets_stale_nodes_is_refused_after_ten_minutes() {
-    let back = run().claim(node(1), 0).and_then(|r| r.put_back(node(1), 1, 0)).expect("back");
+    let back = run()
+        .claim(node(1), 0)
+        .and_then(|r| r.put_back(node(1), 1, 0))
+        .expect("back");
     assert_eq!(back.state, RunState::Queued);
-    let again = back.claim(node(1), 1).and_then(|r| r.put_back(node(1), 2, STALE_WAIT_MS)).expect("again");
+    let again = back
+        .claim(node(1), 1)
+        .and_then(|r| r.put_back(node(1), 2, STALE_WAIT_MS))
+        .expect("again");
     assert_eq!(again.state, RunState::Refused);
 }
 
@@ -55,7 +71,10 @@ fn a_run_that_only_meets_stale_nodes_is_refused_after_ten_minutes() {
 fn cancelling_a_waiting_run_ends_it_and_a_running_one_asks_its_node() {
     assert_eq!(run().cancel().expect("cancelled").state, RunState::Cancelled);
     let running = run().claim(node(1), 0).and_then(Run::cancel).expect("asked");
-    assert_eq!((running.state, running.cancel_requested), (RunState::Running, true));
+    assert_eq!(
+        (running.state, running.cancel_requested),
+        (RunState::Running, true)
+    );
 }
 
 proptest! {

@@ -1,0 +1,3 @@
+//! Between people's programs and the control plane.
+
+pub mod v1;

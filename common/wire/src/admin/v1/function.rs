@@ -1,0 +1,34 @@
+//! Data functions of the library.
+
+use muster_ids::{Digest, FunctionId, UserName};
+use serde::{Deserialize, Serialize};
+
+use crate::function::FunctionDefinition;
+
+/// A function in its current version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    /// Identity.
+    pub id: FunctionId,
+    /// Digest of the canonical form of this version.
+    pub digest: Digest,
+    /// The definition.
+    pub definition: FunctionDefinition,
+    /// Whether a stamp trusts exactly this version.
+    pub trusted: bool,
+    /// Who wrote this version.
+    pub updated_by: UserName,
+    /// When.
+    pub updated: String,
+}
+
+/// `POST /api/v1/functions/{id}/trust`: trusts the version with this digest, which the author has read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrustFunction {
+    /// Must be the current version's, so that what was read is what is trusted.
+    pub digest: Digest,
+}

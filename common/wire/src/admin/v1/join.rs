@@ -1,0 +1,80 @@
+//! Join requests. The verification code is never in an answer: the node alone shows it.
+
+use muster_ids::{JoinId, Name, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// A join request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// Changes with each exchange.
+    pub id: JoinId,
+    /// `pending`, `approved`, `issued`, `rejected`, `expired` or `superseded`.
+    pub state: String,
+    /// The name that the node asks for.
+    pub name: Name,
+    /// What it offers to run.
+    pub capabilities: Vec<String>,
+    /// The pool that it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
+    /// The site that it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Name>,
+    /// Addresses that it says it has.
+    pub addresses: Vec<String>,
+    /// The address that the request came from.
+    pub source: String,
+    /// Version of its agent.
+    pub agent_version: String,
+    /// The first 8 digits of its key's fingerprint; the whole is read on the node.
+    pub key_prefix: String,
+    /// When it first asked.
+    pub created: String,
+    /// How long it has waited, in seconds.
+    pub waiting_seconds: i64,
+    /// When it expires.
+    pub expires: String,
+    /// Why it was rejected, or what took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The known node whose key signs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_of: Option<NodeId>,
+    /// The node, once issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+}
+
+/// `POST /api/v1/joins/match`: which request has this code? Nothing is changed.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MatchJoin {
+    /// 12 digits, as the node shows them.
+    pub code: String,
+}
+
+/// `POST /api/v1/joins/{id}/approve`: exactly one of both, read on the node.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ApproveJoin {
+    /// 12 digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// `sha256:` and 64 digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// `POST /api/v1/joins/{id}/reject`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RejectJoin {
+    /// Shown on the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

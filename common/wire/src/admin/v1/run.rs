@@ -1,0 +1,106 @@
+//! Runs.
+
+use std::collections::BTreeMap;
+
+use muster_ids::{Digest, FunctionId, Name, NodeId, RunId, UserName};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    function::{Blobs, Limits},
+    node::v1::outcome::Ending,
+};
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Identity.
+    pub id: RunId,
+    /// `queued`, `running`, `succeeded`, `failed`, `refused`, `cancelled`, `timed_out` or `lost`.
+    pub state: String,
+    /// The function.
+    pub function: FunctionId,
+    /// Its name when the run was queued.
+    pub function_name: Name,
+    /// The version that runs.
+    pub digest: Digest,
+    /// `r`, `python` or `terr`.
+    pub language: String,
+    /// Who asked.
+    pub user: UserName,
+    /// The pool whose nodes may take it.
+    pub pool: Name,
+    /// The site whose nodes may take it.
+    pub site: Name,
+    /// The node that has it or had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// `restricted` or `unrestricted`, once decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Why: the rule and the trust entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+    /// The engine as it really was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// A person asked to end it.
+    pub cancel_requested: bool,
+    /// How many times it was claimed.
+    pub attempts: i64,
+    /// When it was queued.
+    pub created: String,
+    /// When a node took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<String>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// Outputs, at `GET /api/v1/runs/{id}/outputs/{name}`.
+    #[serde(default)]
+    pub outputs: Blobs,
+}
+
+/// The reason of a verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Why {
+    /// The rule, stable.
+    pub rule: String,
+    /// The trust entry or setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// The groups that lead to it.
+    #[serde(default)]
+    pub group_path: Vec<String>,
+    /// Sentences for people.
+    pub reasons: Vec<String>,
+}
+
+/// The part `request` of `POST /api/v1/functions/{id}/runs` (multipart); further parts are `input:<name>` with
+/// a file name whose extension gives the format.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRun {
+    /// Values by input name.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, serde_json::Value>,
+    /// Formats by output name: `csv` or `json`; outputs that are not named come as `json` (values) or `csv`.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, String>,
+    /// The pool; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
+    /// The site; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Name>,
+    /// Limits below the function's.
+    #[serde(default)]
+    pub limits: Limits,
+}

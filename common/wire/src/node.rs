@@ -1,0 +1,3 @@
+//! Between nodes and the control plane.
+
+pub mod v1;

@@ -1,0 +1,159 @@
+//! The control connection: one long response that tells the node what to do, and small requests beside it.
+
+use muster_ids::RunId;
+use serde::{Deserialize, Serialize};
+
+use super::{Envelope, trust_state::TrustVersion};
+
+/// `POST`: opens the stream; the answer is one [`ControlMessage`] a line.
+pub const CONTROL_PATH: &str = "/node/v1/control";
+/// `POST`: [`Heartbeat`], answered by [`HeartbeatReply`].
+pub const HEARTBEAT_PATH: &str = "/node/v1/heartbeat";
+/// `POST`: [`ReceiptKey`], answered by [`ReceiptCertificate`].
+pub const RECEIPT_KEY_PATH: &str = "/node/v1/receipt-key";
+/// `POST` with an empty object: the node leaves the collective.
+pub const LEAVE_PATH: &str = "/node/v1/leave";
+
+/// The first request on a control connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenControl {
+    /// Protocol versions that the node speaks.
+    pub protocols: Vec<u32>,
+    /// Drawn when the agent started (base64 of 16 bytes); grants name it, so they die with the process.
+    pub boot_nonce: String,
+    /// The version of the agent.
+    pub agent_version: String,
+    /// What the node holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustVersion>,
+    /// For the first beacon.
+    pub challenge: String,
+}
+
+/// What the control plane says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ControlMessage {
+    /// The first line.
+    Welcome {
+        /// The version that both speak.
+        protocol: u32,
+        /// Seconds between heartbeats.
+        heartbeat_seconds: u64,
+    },
+    /// Signed [`super::beacon::Beacon`].
+    Beacon {
+        /// The envelope.
+        envelope: Envelope,
+    },
+    /// The trust state has at least this number; fetch it.
+    Trust {
+        /// The number.
+        number: u64,
+    },
+    /// There may be a run to claim.
+    RunAvailable,
+    /// End this run.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// The claim.
+        fence: i64,
+    },
+    /// The node's name, pool or site changed.
+    Placement {
+        /// Its pool.
+        pool: String,
+        /// Its site.
+        site: String,
+    },
+}
+
+/// Every ten seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// As in [`OpenControl`].
+    pub boot_nonce: String,
+    /// For the next beacon.
+    pub challenge: String,
+    /// What the node is like now.
+    pub inventory: Inventory,
+    /// Claims that it works on.
+    pub running: Vec<Claimed>,
+}
+
+/// One claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claimed {
+    /// The run.
+    pub run: RunId,
+    /// The claim's fence.
+    pub fence: i64,
+}
+
+/// What is true of the node now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Operating system and kernel, in words.
+    pub os: String,
+    /// Logical processors.
+    pub cpus: u64,
+    /// Load average of one minute.
+    pub load: f64,
+    /// Bytes.
+    pub memory_total: u64,
+    /// Bytes.
+    pub memory_available: u64,
+    /// Bytes, of the file system with the agent's state.
+    pub disk_total: u64,
+    /// Bytes.
+    pub disk_available: u64,
+    /// The engines as they really are.
+    pub engines: Vec<EngineInfo>,
+    /// What is not as it should be: `stale`, `degraded: …`.
+    pub conditions: Vec<String>,
+    /// Number of the trust state that it holds.
+    pub trust_number: Option<u64>,
+}
+
+/// One engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EngineInfo {
+    /// `terr`, `r` or `python`.
+    pub engine: String,
+    /// For example `terr (GNU R 4.2.2 standing in)`.
+    pub description: String,
+}
+
+/// What the node should stop.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatReply {
+    /// Claims that do not hold any more, or that a person wants ended.
+    pub stop: Vec<RunId>,
+}
+
+/// Asks for a certificate for the key that will sign receipts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptKey {
+    /// PKCS#10, base64 of DER.
+    pub csr: String,
+}
+
+/// The certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptCertificate {
+    /// Leaf first, base64 of DER.
+    pub chain: Vec<String>,
+}

@@ -1,0 +1,140 @@
+//! How a run ended, with the signed receipt.
+
+use std::collections::BTreeMap;
+
+use muster_ids::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::Envelope;
+use crate::function::{BlobRef, Blobs};
+
+/// The type of the statement that a receipt is (in-toto Statement v1).
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// The type of its predicate.
+pub const PREDICATE_TYPE: &str = "urn:muster:run-receipt:1";
+
+/// `POST /node/v1/runs/{run}/outcome`. Sending it twice is the same as once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// The claim.
+    pub fence: i64,
+    /// `succeeded`, `failed`, `refused`, `cancelled` or `timed_out`.
+    pub state: String,
+    /// What happened.
+    pub ending: Ending,
+    /// Outputs; their blobs were uploaded before.
+    pub outputs: Blobs,
+    /// [`Statement`], signed by the node.
+    pub receipt: Envelope,
+}
+
+/// What people see of an ending.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Ending {
+    /// Kind of the problem, for example `restricted-call`; absent when the run succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// First line: what happened. Next lines: what to do.
+    pub message: String,
+    /// `restricted` or `unrestricted`; absent when nothing was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The rule that decided on the node.
+    pub rule: String,
+    /// The trust entry or setting that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// The engine as it really was.
+    pub engine: String,
+    /// Standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<Captured>,
+    /// Standard error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<Captured>,
+    /// Milliseconds.
+    pub timings: BTreeMap<String, u64>,
+    /// Bytes of the largest process.
+    pub peak_bytes: u64,
+    /// Limits that could not be enforced, in words.
+    #[serde(default)]
+    pub limits_degraded: Vec<String>,
+}
+
+/// A captured stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Captured {
+    /// Where it is kept.
+    pub blob: BlobRef,
+    /// Whether the end is missing.
+    pub truncated: bool,
+}
+
+/// The payload of a receipt: an in-toto statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// [`STATEMENT_TYPE`].
+    #[serde(rename = "_type")]
+    pub kind: String,
+    /// The outputs.
+    pub subject: Vec<Subject>,
+    /// [`PREDICATE_TYPE`].
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    /// What happened.
+    pub predicate: Predicate,
+}
+
+/// One output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// Its name.
+    pub name: String,
+    /// `sha256` to 64 hexadecimal digits, as in-toto writes digests.
+    pub digest: BTreeMap<String, String>,
+}
+
+/// Who ran what, where, under which rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predicate {
+    /// Digest of the grant's payload: it says who asked and what was granted.
+    pub grant: Digest,
+    /// The run.
+    pub run: muster_ids::RunId,
+    /// The claim.
+    pub fence: i64,
+    /// The user.
+    pub user: muster_ids::UserName,
+    /// Digest of the item.
+    pub item: Digest,
+    /// The mode that the run ran in; absent when nothing was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The rule.
+    pub rule: String,
+    /// The trust entry or setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// The node.
+    pub node: muster_ids::NodeId,
+    /// Number of the trust state that decided.
+    pub trust_number: u64,
+    /// Digests of the inputs.
+    pub inputs: BTreeMap<String, Digest>,
+    /// The state that the run ended in.
+    pub state: String,
+    /// Milliseconds since 1970, UTC.
+    pub started: i64,
+    /// Milliseconds since 1970, UTC.
+    pub finished: i64,
+    /// Limits met or degraded.
+    pub limits: Vec<String>,
+}

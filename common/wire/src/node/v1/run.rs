@@ -1,0 +1,122 @@
+//! Claiming a run: the grant is the control plane's signed word, the node decides once more.
+
+use muster_ids::{Digest, FunctionId, Name, NodeId, RunId, StampId, UserName};
+use serde::{Deserialize, Serialize};
+
+use super::{Envelope, trust_state::TrustVersion};
+use crate::function::{Blobs, FunctionDefinition, Parameter};
+
+/// `POST`: [`Claim`], answered by [`Granted`] or 204.
+pub const CLAIM_PATH: &str = "/node/v1/runs/claim";
+/// `POST …/{run}/put-back`: [`PutBack`].
+pub const RUNS_PATH: &str = "/node/v1/runs";
+/// `GET …/{digest}?run=<id>` and `PUT …/{digest}?run=<id>&fence=<n>`, on payload connections.
+pub const BLOBS_PATH: &str = "/node/v1/blobs";
+
+/// Asks for the oldest run that fits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// As in the control connection.
+    pub boot_nonce: String,
+    /// Engines with a free slot: `terr`, `r`, `python`.
+    pub engines: Vec<String>,
+}
+
+/// A claimed run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {
+    /// [`RunGrant`], signed.
+    pub grant: Envelope,
+    /// The function; its digest must be the granted one.
+    pub definition: FunctionDefinition,
+}
+
+/// The payload of the signed envelope: everything that the node may believe about this run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunGrant {
+    /// The run.
+    pub run: RunId,
+    /// The claim.
+    pub fence: i64,
+    /// Who runs it, and what is true of this user.
+    pub user: UserFacts,
+    /// `web` or `automation`.
+    pub client: String,
+    /// The library item.
+    pub function: FunctionId,
+    /// Digest of the item's canonical form.
+    pub item: Digest,
+    /// `terr`, `r` or `python`.
+    pub engine: String,
+    /// Arguments by digest.
+    pub inputs: Blobs,
+    /// Outputs that are wanted, with their formats.
+    pub outputs: Vec<WantedOutput>,
+    /// Digest of the package set.
+    pub packages: Digest,
+    /// `restricted` or `unrestricted`: what the control plane decided.
+    pub mode: String,
+    /// The rule that decided.
+    pub rule: String,
+    /// Limits.
+    pub limits: GrantLimits,
+    /// `none` or `host`: the widest network that the run may be given.
+    pub network: String,
+    /// The node that it is for.
+    pub node: NodeId,
+    /// The life of the agent that it is for.
+    pub boot_nonce: String,
+    /// The trust state that decided.
+    pub trust: TrustVersion,
+    /// Milliseconds since 1970, UTC.
+    pub issued: i64,
+    /// Milliseconds since 1970, UTC.
+    pub expires: i64,
+}
+
+/// What the node needs to know of the user in order to decide; the directory itself never comes here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserFacts {
+    /// Who.
+    pub name: UserName,
+    /// All groups, inherited ones included.
+    pub groups: Vec<Name>,
+    /// All license features.
+    pub features: Vec<String>,
+    /// Stamps of the item that the user can read.
+    pub stamps: Vec<StampId>,
+}
+
+/// One wanted output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WantedOutput {
+    /// As declared.
+    pub parameter: Parameter,
+    /// `csv` or `json`.
+    pub format: String,
+}
+
+/// What the run may use at the most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantLimits {
+    /// Wall time in seconds.
+    pub wall_seconds: u64,
+    /// Memory in MiB; 0 leaves it to the node.
+    pub memory_mib: u64,
+}
+
+/// Hands a claimed run back unstarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutBack {
+    /// The claim.
+    pub fence: i64,
+    /// For people.
+    pub why: String,
+}
