@@ -1,6 +1,6 @@
 //! Claiming a run: the grant is the control plane's signed word, the node decides once more.
 
-use muster_ids::{Digest, FunctionId, Name, NodeId, RunId, StampId, UserName};
+use muster_ids::{Digest, FunctionId, NodeId, RunId, UserName};
 use serde::{Deserialize, Serialize};
 
 use super::{Envelope, trust_state::TrustVersion};
@@ -41,8 +41,10 @@ pub struct RunGrant {
     pub run: RunId,
     /// The claim.
     pub fence: i64,
-    /// Who runs it, and what is true of this user.
-    pub user: UserFacts,
+    /// Who runs it.
+    pub user: UserName,
+    /// What is true of this user: `muster_code_trust::UserFacts` as JSON. The directory itself never comes here.
+    pub facts: serde_json::Value,
     /// `web` or `automation`.
     pub client: String,
     /// The library item.
@@ -75,20 +77,6 @@ pub struct RunGrant {
     pub issued: i64,
     /// Milliseconds since 1970, UTC.
     pub expires: i64,
-}
-
-/// What the node needs to know of the user in order to decide; the directory itself never comes here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UserFacts {
-    /// Who.
-    pub name: UserName,
-    /// All groups, inherited ones included.
-    pub groups: Vec<Name>,
-    /// All license features.
-    pub features: Vec<String>,
-    /// Stamps of the item that the user can read.
-    pub stamps: Vec<StampId>,
 }
 
 /// One wanted output.
