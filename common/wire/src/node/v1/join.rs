@@ -61,6 +61,8 @@ pub struct Hello {
 pub struct HelloReply {
     /// The bytes of [`Offer`], base64.
     pub offer: String,
+    /// HMAC over the bytes of the offer, base64 of 32 bytes; only control planes can check it.
+    pub mac: String,
     /// The control plane's clock, milliseconds since 1970, UTC.
     pub server_time: i64,
     /// The chain under which answers will be signed, leaf first, base64 of DER.
@@ -82,8 +84,6 @@ pub struct Offer {
     pub roots: Vec<String>,
     /// HMAC(k, hello), base64 of 32 bytes.
     pub r_s: String,
-    /// HMAC over the rest, base64 of 32 bytes; only control planes can check it.
-    pub mac: String,
 }
 
 /// Step 3: the nonce, and the proof that the node has its key.
@@ -97,6 +97,8 @@ pub struct Reveal {
     pub hello: String,
     /// The bytes of `offer`, base64.
     pub offer: String,
+    /// The MAC that came beside the offer, base64.
+    pub mac: String,
     /// The node's nonce, base64 of 32 bytes.
     pub r_n: String,
     /// Signature by the token's key, base64.
