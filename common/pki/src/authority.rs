@@ -1,0 +1,85 @@
+//! What a certification authority's certificate says, read strictly.
+//!
+//! Invariant: [`AuthorityFacts`] exist only for a certificate of the shape that the root and issuing profiles
+//! give: a CA with a path length, keyCertSign, on P-256, whose one name is the collective.
+
+use muster_ids::CollectiveId;
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+
+use crate::{PublicKey, PublicKeyError, Validity, facts::seconds_to_validity, identity::parse_trust_domain};
+
+/// Why a certificate is not one of a collective's authorities.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    /// Not a certificate at all.
+    #[error("the authority's certificate is not readable as X.509 DER; export it again")]
+    Unreadable,
+    /// Not a certification authority.
+    #[error(
+        "the certificate may not sign certificates with a limited path; expected a root or issuing intermediate"
+    )]
+    NotAuthority,
+    /// Its name is not that of a collective.
+    #[error("the authority's certificate does not name exactly one collective (spiffe://<collective>)")]
+    Name,
+    /// Another kind of key.
+    #[error("the authority's certificate has a key that is not accepted")]
+    Key(#[from] PublicKeyError),
+}
+
+/// What a root or issuing intermediate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityFacts {
+    /// The collective whose certificates it signs.
+    pub collective: CollectiveId,
+    /// How many intermediates may follow below it: 1 for a root, 0 for an issuing intermediate.
+    pub path_length: u32,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its validity, which no certificate below it may exceed.
+    pub validity: Validity,
+    /// Whether it signed itself.
+    pub self_signed: bool,
+}
+
+impl AuthorityFacts {
+    /// Reads `certificate` (DER). Nothing is verified but a signature by its own key, where it claims to have
+    /// signed itself.
+    pub fn of(certificate: &[u8]) -> Result<Self, AuthorityError> {
+        let Ok((&[], x509)) = X509Certificate::from_der(certificate) else {
+            return Err(AuthorityError::Unreadable);
+        };
+        let path_length = path_length(&x509).ok_or(AuthorityError::NotAuthority)?;
+        let public_key = PublicKey::from_spki(x509.public_key().raw)?;
+        let tbs: &[u8] = x509.tbs_certificate.as_ref();
+        let self_signed = x509.subject().as_raw() == x509.issuer().as_raw()
+            && public_key.verify(tbs, &x509.signature_value.data).is_ok();
+        Ok(Self {
+            collective: collective(&x509).ok_or(AuthorityError::Name)?,
+            path_length,
+            public_key,
+            validity: seconds_to_validity(x509.validity()),
+            self_signed,
+        })
+    }
+}
+
+fn path_length(x509: &X509Certificate<'_>) -> Option<u32> {
+    let constraints = x509.basic_constraints().ok()??;
+    let usage = x509.key_usage().ok()??;
+    let signs = constraints.critical && constraints.value.ca && usage.value.key_cert_sign();
+    constraints.value.path_len_constraint.filter(|_| signs)
+}
+
+fn collective(x509: &X509Certificate<'_>) -> Option<CollectiveId> {
+    match x509
+        .subject_alternative_name()
+        .ok()??
+        .value
+        .general_names
+        .as_slice()
+    {
+        [GeneralName::URI(uri)] => parse_trust_domain(uri).ok(),
+        _ => None,
+    }
+}

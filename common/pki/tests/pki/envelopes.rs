@@ -1,0 +1,278 @@
+//! Envelopes: what is signed is read again, and nothing else is.
+
+use muster_ids::NodeId;
+use muster_pki::{Envelope, EnvelopeError, PayloadType, Role, SignError, SpiffeId, Subject, VerifyError};
+use proptest::prelude::*;
+
+use crate::fixture::{Collective, Member, NOW_MS, ready};
+
+fn signed(payload_type: PayloadType, payload: &[u8], member: &Member) -> Envelope {
+    ready(Envelope::sign(
+        payload_type,
+        payload.to_vec(),
+        &member.key,
+        &member.chain,
+    ))
+    .expect("signed")
+}
+
+fn signer_of(collective: &Collective, payload_type: PayloadType) -> Member {
+    match payload_type.role() {
+        Role::Receipt => collective.receipt_member(),
+        _ => collective.policy_member(),
+    }
+}
+
+fn countersigned(collective: &Collective) -> Envelope {
+    let (node, policy) = (collective.receipt_member(), collective.policy_member());
+    let mut envelope = signed(PayloadType::Receipt, b"{}", &node);
+    ready(envelope.countersign(&policy.key, &policy.chain)).expect("countersigned");
+    envelope
+}
+
+#[test]
+fn each_type_is_read_as_itself_and_as_no_other() {
+    let collective = Collective::new(1);
+    for payload_type in PayloadType::ALL {
+        let json = signed(payload_type, b"payload", &signer_of(&collective, payload_type)).to_json();
+        for expected in PayloadType::ALL {
+            let read = Envelope::from_json(&json, expected);
+            assert_eq!(
+                read.is_ok(),
+                expected == payload_type,
+                "{payload_type} as {expected}"
+            );
+        }
+        let envelope = Envelope::from_json(&json, payload_type).expect("envelope");
+        let verified = envelope
+            .verify(payload_type, &collective.roots(), NOW_MS)
+            .expect("verified");
+        assert_eq!(verified.payload, b"payload");
+        assert_eq!(verified.signer.id.role(), payload_type.role());
+        assert_eq!(
+            serde_json::to_string(&payload_type).expect("text"),
+            format!("\"{}\"", payload_type.name())
+        );
+    }
+}
+
+#[test]
+fn a_changed_type_breaks_the_signature() {
+    let collective = Collective::new(1);
+    let json = signed(PayloadType::Beacon, b"payload", &collective.policy_member()).to_json();
+    let text = String::from_utf8(json)
+        .expect("text")
+        .replace("beacon+json", "run-grant+json");
+    let envelope = Envelope::from_json(text.as_bytes(), PayloadType::RunGrant).expect("well-formed");
+    let result = envelope.verify(PayloadType::RunGrant, &collective.roots(), NOW_MS);
+    assert!(matches!(result, Err(EnvelopeError::Signature(..))), "{result:?}");
+}
+
+#[test]
+fn no_other_role_signs_what_nodes_obey() {
+    let collective = Collective::new(1);
+    let receipt = collective.receipt_member();
+    // The key itself refuses.
+    let refused = ready(Envelope::sign(
+        PayloadType::RunGrant,
+        vec![],
+        &receipt.key,
+        &receipt.chain,
+    ));
+    assert!(matches!(refused, Err(SignError::Purpose { .. })), "{refused:?}");
+    // And a key that does not refuse is refused by its certificate.
+    let policy_use = muster_pki::KeyUse::Policy;
+    for subject in [
+        Subject::Node(collective.node),
+        Subject::ControlPlane(collective.control_plane),
+        Subject::Receipt(collective.node),
+    ] {
+        let member = collective.of_profile(&collective.subject(subject), policy_use);
+        let envelope = signed(PayloadType::RunGrant, b"grant", &member);
+        let result = envelope.verify(PayloadType::RunGrant, &collective.roots(), NOW_MS);
+        assert!(
+            matches!(result, Err(EnvelopeError::Signer { .. })),
+            "{subject:?}: {result:?}"
+        );
+    }
+}
+
+#[test]
+fn another_collective_an_impostor_and_another_time_are_refused() {
+    let ours = Collective::new(1);
+    let impostor = Collective::with_id(ours.id, 2);
+    for stranger in [Collective::new(3), impostor] {
+        let envelope = signed(
+            PayloadType::TrustState,
+            b"all is trusted",
+            &stranger.policy_member(),
+        );
+        let result = envelope.verify(PayloadType::TrustState, &ours.roots(), NOW_MS);
+        assert!(matches!(
+            result,
+            Err(EnvelopeError::Signer {
+                source: VerifyError::UnknownIssuer,
+                ..
+            })
+        ));
+    }
+    let envelope = signed(PayloadType::TrustState, b"state", &ours.policy_member());
+    let result = envelope.verify(PayloadType::TrustState, &ours.roots(), NOW_MS + 8 * 86_400_000);
+    assert!(matches!(
+        result,
+        Err(EnvelopeError::Signer {
+            source: VerifyError::Expired,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_signer_must_bring_the_certificate_of_its_key() {
+    let collective = Collective::new(1);
+    let (one, other) = (collective.policy_member(), collective.policy_member());
+    for chain in [&other.chain[..], &[], &one.chain[1..]] {
+        let result = ready(Envelope::sign(PayloadType::Beacon, vec![], &one.key, chain));
+        assert!(matches!(result, Err(SignError::OtherKey { .. })), "{result:?}");
+    }
+}
+
+#[test]
+fn a_receipt_has_the_nodes_signature_and_then_the_control_planes() {
+    let collective = Collective::new(1);
+    let roots = collective.roots();
+    let envelope = countersigned(&collective);
+    let read = Envelope::from_json(&envelope.to_json(), PayloadType::Receipt).expect("envelope");
+    let verified = read.verify_countersigned(&roots, NOW_MS).expect("verified");
+    assert_eq!(
+        verified.signer.id,
+        SpiffeId::new(collective.id, Subject::Receipt(collective.node))
+    );
+    assert_eq!(
+        verified.countersigner.id,
+        SpiffeId::new(collective.id, Subject::Policy(collective.control_plane))
+    );
+
+    // Two where one is expected, and one where two are.
+    let two = envelope.clone().verify(PayloadType::Receipt, &roots, NOW_MS);
+    assert!(
+        matches!(
+            two,
+            Err(EnvelopeError::Signatures {
+                found: 2,
+                expected: 1,
+                ..
+            })
+        ),
+        "{two:?}"
+    );
+    let one = signed(PayloadType::Receipt, b"{}", &collective.receipt_member());
+    let one = one.verify_countersigned(&roots, NOW_MS);
+    assert!(
+        matches!(
+            one,
+            Err(EnvelopeError::Signatures {
+                found: 1,
+                expected: 2,
+                ..
+            })
+        ),
+        "{one:?}"
+    );
+
+    // A node's second key does not countersign, nor does a control plane sign for a node.
+    let node = collective.receipt_member();
+    let other = collective.of_profile(
+        &collective.subject(Subject::Receipt(NodeId::new(NOW_MS, [9; 10]))),
+        muster_pki::KeyUse::Policy,
+    );
+    let mut twice = signed(PayloadType::Receipt, b"{}", &node);
+    ready(twice.countersign(&other.key, &other.chain)).expect("the key does not know better");
+    let result = twice.verify_countersigned(&roots, NOW_MS);
+    assert!(matches!(
+        result,
+        Err(EnvelopeError::Signer {
+            source: VerifyError::Role { .. },
+            ..
+        })
+    ));
+}
+
+#[test]
+fn unknown_fields_and_oversized_messages_are_refused() {
+    let collective = Collective::new(1);
+    let json = signed(PayloadType::Beacon, b"payload", &collective.policy_member()).to_json();
+    let text = String::from_utf8(json).expect("text");
+    for changed in [
+        text.replacen('{', "{\"extra\":1,", 1),
+        text.replace("\"keyid\"", "\"extra\":1,\"keyid\""),
+        text.replacen('{', "{\"payload\":\"\",", 1),
+        format!("{text} x"),
+        text.replace("beacon", "beacons"),
+        text[..text.len() - 1].to_owned(),
+        String::new(),
+        "null".to_owned(),
+    ] {
+        let result = Envelope::from_json(changed.as_bytes(), PayloadType::Beacon);
+        assert!(matches!(result, Err(EnvelopeError::Format { .. })), "{changed}");
+    }
+    let result = Envelope::from_json(&vec![b' '; 200_000], PayloadType::Beacon);
+    assert!(matches!(result, Err(EnvelopeError::TooLong { .. })));
+    let long = signed(PayloadType::Beacon, &vec![0; 65_537], &collective.policy_member());
+    assert!(matches!(
+        long.verify(PayloadType::Beacon, &collective.roots(), NOW_MS),
+        Err(EnvelopeError::TooLong { length: 65_537, .. })
+    ));
+}
+
+#[test]
+fn no_byte_of_an_envelope_can_be_changed() {
+    let collective = Collective::new(1);
+    let roots = collective.roots();
+    let mut json = countersigned(&collective).to_json();
+    for position in 0..json.len() {
+        let bit = 1 << (position % 7);
+        json[position] ^= bit;
+        let accepted = Envelope::from_json(&json, PayloadType::Receipt)
+            .and_then(|envelope| envelope.verify_countersigned(&roots, NOW_MS));
+        assert!(
+            accepted.is_err(),
+            "byte {position} of {}",
+            String::from_utf8_lossy(&json)
+        );
+        json[position] ^= bit;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_payload_survives_its_envelope_and_no_change_of_a_byte(
+        payload in proptest::collection::vec(any::<u8>(), 0..2000),
+        position in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let collective = Collective::new(1);
+        let roots = collective.roots();
+        let envelope = signed(PayloadType::RunGrant, &payload, &collective.policy_member());
+        let mut json = envelope.to_json();
+        let read = Envelope::from_json(&json, PayloadType::RunGrant).expect("envelope");
+        prop_assert_eq!(&read, &envelope);
+        prop_assert_eq!(read.to_json(), json.clone());
+        let verified = read.verify(PayloadType::RunGrant, &roots, NOW_MS).expect("verified");
+        prop_assert_eq!(verified.payload, payload);
+
+        let position = position.index(json.len());
+        prop_assume!(json[position] != byte);
+        json[position] = byte;
+        let changed = Envelope::from_json(&json, PayloadType::RunGrant)
+            .and_then(|envelope| envelope.verify(PayloadType::RunGrant, &roots, NOW_MS));
+        prop_assert!(changed.is_err());
+    }
+
+    #[test]
+    fn garbage_is_never_an_envelope(garbage in any::<Vec<u8>>()) {
+        prop_assert!(Envelope::from_json(&garbage, PayloadType::TrustState).is_err());
+    }
+}

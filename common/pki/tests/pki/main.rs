@@ -1,0 +1,9 @@
+//! Certificates, envelopes and handshakes of whole collectives, made by the public interface alone.
+
+mod envelopes;
+mod fixture;
+mod front_end;
+mod handshakes;
+mod issuing;
+mod join_vectors;
+mod roles;
