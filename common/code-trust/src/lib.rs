@@ -1,0 +1,46 @@
+//! What code is trusted: the facts and entries that decide, the one decision, and the policy test.
+//!
+//! Control plane, node and policy test answer the same question with the same function, [`decide`], from the
+//! same types: [`UserFacts`] says who asks (the only part of the user directory that a node ever sees, carried
+//! by the run grant), [`TrustState`] what is trusted, [`Settings`] how strict the place is.
+//!
+//! Invariant: nothing here reads a clock, a file or a socket; equal arguments give equal verdicts everywhere.
+
+#![forbid(unsafe_code)]
+
+mod decide;
+mod entry;
+mod function;
+mod groups;
+mod moment;
+mod policy_test;
+mod question;
+mod setting;
+mod state;
+mod text;
+mod verdict;
+mod version;
+mod words;
+
+pub use decide::decide;
+pub use entry::{
+    Block, Certificate, Entry, EntryError, ItemRef, Principal, Revocation, Role, SignedRef, Signer, Stamp,
+    Target, TrustEntry,
+};
+pub use function::{DataType, FunctionContent, Language, Parameter, ParameterKind};
+pub use groups::{
+    CUSTOM_QUERY_AUTHOR, EVERYONE, Feature, Group, GroupGraph, Memberships, SCRIPT_AUTHOR, SYSTEM_GROUPS,
+    UserFacts,
+};
+pub use moment::{Moment, MomentError};
+pub use policy_test::{PolicyError, Report, run as run_policy_test};
+pub use question::{
+    Client, Code, CodeAction, CodeKind, CodeType, Engine, ItemType, Question, ScriptLanguage, Signature,
+    SignatureSource, Signed, SignedAction, SignedKind, SignerState, Subject,
+};
+pub use setting::{Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings};
+pub use state::{Change, StateError, TrustState, check_requires};
+pub use text::{ItemHash, Label, Serial, TextError};
+pub use verdict::{DenyReason, Mode, Outcome, PromptOption, Verdict, stricter};
+pub use version::{StateVersion, VersionError};
+pub use words::UnknownWord;

@@ -1,0 +1,341 @@
+//! The settings that decisions obey, and which of their levels holds for a node.
+//!
+//! Invariant: the most special level that says something wins: node before pool before site before all, and the
+//! documented default last. The answer carries where it came from.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use muster_ids::{IdError, Name, NodeId, PoolId, SiteId};
+
+use crate::{Engine, words::words};
+
+words! {
+    /// The settings, by their documented names.
+    pub SettingName ("setting") {
+        /// Whether TERR services run everything restricted. On by default.
+        TerrRestrictedExecutionMode = "terr.restricted.execution.mode",
+        /// Whether services run everything as trusted. Off by default.
+        DisableTrustChecks = "disable.spotfire.trust.checks",
+        /// Engines for which untrusted code runs restricted where it would be refused or prompted for. None by default.
+        RestrictedEngines = "restricted_engines",
+    }
+}
+
+/// The engines that `restricted_engines` may name: for the others the documented rules leave no choice.
+pub(crate) const RESTRICTABLE: [Engine; 3] = [Engine::PythonService, Engine::RService, Engine::PythonLocal];
+
+/// A setting with a valid value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// `terr.restricted.execution.mode`.
+    TerrRestrictedExecutionMode(bool),
+    /// `disable.spotfire.trust.checks`.
+    DisableTrustChecks(bool),
+    /// `restricted_engines`, a subset of `python_service`, `r_service`, `python_local`.
+    RestrictedEngines(BTreeSet<Engine>),
+}
+
+/// A value that a setting does not take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the setting {name} cannot be \"{shown}\"; it is {allowed}")]
+pub struct SettingError {
+    name: SettingName,
+    shown: String,
+    allowed: &'static str,
+}
+
+impl Setting {
+    /// Which setting it is.
+    pub fn name(&self) -> SettingName {
+        match self {
+            Self::TerrRestrictedExecutionMode(_) => SettingName::TerrRestrictedExecutionMode,
+            Self::DisableTrustChecks(_) => SettingName::DisableTrustChecks,
+            Self::RestrictedEngines(_) => SettingName::RestrictedEngines,
+        }
+    }
+
+    /// The setting as a person writes it: `true` or `false` in either case, engines separated by commas, nothing for
+    /// none; JSON lists are taken too.
+    pub fn parse(name: SettingName, text: &str) -> Result<Self, SettingError> {
+        let text = text.trim();
+        let refused = || refused(name, text);
+        match name {
+            SettingName::TerrRestrictedExecutionMode | SettingName::DisableTrustChecks => {
+                let value = text.to_ascii_lowercase().parse().map_err(|_| refused())?;
+                Ok(Self::switch(name, value))
+            }
+            SettingName::RestrictedEngines if text.starts_with('[') => Self::from_json(name, text),
+            SettingName::RestrictedEngines => {
+                let words = text.split(',').map(str::trim).filter(|_| !text.is_empty());
+                engines(words).map(Self::RestrictedEngines).ok_or_else(refused)
+            }
+        }
+    }
+
+    /// The setting as it stands in the trust state and in the REST API: a JSON truth value or a list of engines.
+    pub fn from_json(name: SettingName, json: &str) -> Result<Self, SettingError> {
+        let refused = || refused(name, json);
+        match name {
+            SettingName::TerrRestrictedExecutionMode | SettingName::DisableTrustChecks => {
+                serde_json::from_str(json)
+                    .map(|value| Self::switch(name, value))
+                    .map_err(|_| refused())
+            }
+            SettingName::RestrictedEngines => {
+                let words: Vec<String> = serde_json::from_str(json).map_err(|_| refused())?;
+                engines(words.iter().map(String::as_str))
+                    .map(Self::RestrictedEngines)
+                    .ok_or_else(refused)
+            }
+        }
+    }
+
+    /// The canonical JSON of the value: engines sorted by name.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::TerrRestrictedExecutionMode(value) | Self::DisableTrustChecks(value) => value.to_string(),
+            Self::RestrictedEngines(engines) => {
+                let mut words: Vec<_> = engines.iter().map(|engine| format!("\"{engine}\"")).collect();
+                words.sort();
+                format!("[{}]", words.join(","))
+            }
+        }
+    }
+
+    fn switch(name: SettingName, value: bool) -> Self {
+        match name {
+            SettingName::DisableTrustChecks => Self::DisableTrustChecks(value),
+            _ => Self::TerrRestrictedExecutionMode(value),
+        }
+    }
+}
+
+fn engines<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<BTreeSet<Engine>> {
+    words.try_fold(BTreeSet::new(), |mut engines, word| {
+        let engine = RESTRICTABLE.iter().find(|engine| engine.as_str() == word)?;
+        engines.insert(*engine);
+        Some(engines)
+    })
+}
+
+fn refused(name: SettingName, text: &str) -> SettingError {
+    let allowed = match name {
+        SettingName::RestrictedEngines => "a list out of python_service, r_service, python_local",
+        _ => "true or false",
+    };
+    SettingError {
+        name,
+        shown: text.chars().take(64).flat_map(char::escape_default).collect(),
+        allowed,
+    }
+}
+
+/// The level at which a setting is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// All nodes.
+    All,
+    /// The nodes of a site.
+    Site(SiteId),
+    /// The nodes of a pool.
+    Pool(PoolId),
+    /// One node.
+    Node(NodeId),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Site(id) => write!(f, "site/{id}"),
+            Self::Pool(id) => write!(f, "pool/{id}"),
+            Self::Node(id) => write!(f, "node/{id}"),
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = Option<IdError>;
+    fn from_str(text: &str) -> Result<Self, Option<IdError>> {
+        match text.split_once('/') {
+            None if text == "all" => Ok(Self::All),
+            Some(("site", id)) => Ok(Self::Site(id.parse()?)),
+            Some(("pool", id)) => Ok(Self::Pool(id.parse()?)),
+            Some(("node", id)) => Ok(Self::Node(id.parse()?)),
+            _ => Err(None),
+        }
+    }
+}
+
+/// Where something would run: the node with its pool and site, by identity and by the name that people know. Empty for
+/// a question without a node; then only what is set for all holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: Option<(NodeId, Name)>,
+    /// Its pool.
+    pub pool: Option<(PoolId, Name)>,
+    /// Its site.
+    pub site: Option<(SiteId, Name)>,
+}
+
+impl Place {
+    /// The levels that hold here, the most special first.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = (Scope, Origin)> {
+        let node = self
+            .node
+            .as_ref()
+            .map(|(id, name)| (Scope::Node(*id), Origin::Node(name.clone())));
+        let pool = self
+            .pool
+            .as_ref()
+            .map(|(id, name)| (Scope::Pool(*id), Origin::Pool(name.clone())));
+        let site = self
+            .site
+            .as_ref()
+            .map(|(id, name)| (Scope::Site(*id), Origin::Site(name.clone())));
+        [node, pool, site, Some((Scope::All, Origin::All))]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// Where an effective value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// Set for all.
+    All,
+    /// Set at the site.
+    Site(Name),
+    /// Set at the pool.
+    Pool(Name),
+    /// Set at the node.
+    Node(Name),
+    /// Written in a policy test.
+    Given,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("by default"),
+            Self::All => f.write_str("for all"),
+            Self::Site(name) => write!(f, "at site {name}"),
+            Self::Pool(name) => write!(f, "at pool {name}"),
+            Self::Node(name) => write!(f, "at node {name}"),
+            Self::Given => f.write_str("as given in the test"),
+        }
+    }
+}
+
+/// The value that holds, with its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// All settings as they hold at one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `terr.restricted.execution.mode`.
+    pub terr_restricted_execution_mode: Effective<bool>,
+    /// `disable.spotfire.trust.checks`.
+    pub disable_trust_checks: Effective<bool>,
+    /// `restricted_engines`.
+    pub restricted_engines: Effective<BTreeSet<Engine>>,
+}
+
+impl Default for Settings {
+    /// The documented defaults: restricted, checked, no further engines.
+    fn default() -> Self {
+        Self {
+            terr_restricted_execution_mode: Effective {
+                value: true,
+                origin: Origin::Default,
+            },
+            disable_trust_checks: Effective {
+                value: false,
+                origin: Origin::Default,
+            },
+            restricted_engines: Effective {
+                value: BTreeSet::new(),
+                origin: Origin::Default,
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// Puts a value in force.
+    pub(crate) fn set(&mut self, setting: Setting, origin: Origin) {
+        match setting {
+            Setting::TerrRestrictedExecutionMode(value) => {
+                self.terr_restricted_execution_mode = Effective { value, origin };
+            }
+            Setting::DisableTrustChecks(value) => self.disable_trust_checks = Effective { value, origin },
+            Setting::RestrictedEngines(value) => self.restricted_engines = Effective { value, origin },
+        }
+    }
+
+    /// The sentence part that names a setting and where it was set, for example
+    /// `setting terr.restricted.execution.mode at node terr01`.
+    pub fn source(&self, name: SettingName) -> String {
+        let origin = match name {
+            SettingName::TerrRestrictedExecutionMode => &self.terr_restricted_execution_mode.origin,
+            SettingName::DisableTrustChecks => &self.disable_trust_checks.origin,
+            SettingName::RestrictedEngines => &self.restricted_engines.origin,
+        };
+        format!("setting {name} {origin}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_may_write_a_value_in_the_documented_ways() {
+        use SettingName::{DisableTrustChecks, RestrictedEngines, TerrRestrictedExecutionMode};
+        assert_eq!(
+            Setting::parse(TerrRestrictedExecutionMode, " FALSE "),
+            Ok(Setting::TerrRestrictedExecutionMode(false))
+        );
+        assert_eq!(
+            Setting::parse(DisableTrustChecks, "true"),
+            Ok(Setting::DisableTrustChecks(true))
+        );
+        for (text, json) in [
+            ("", "[]"),
+            ("r_service", r#"["r_service"]"#),
+            ("r_service, python_service", r#"["python_service","r_service"]"#),
+            (r#"["python_local"]"#, r#"["python_local"]"#),
+        ] {
+            assert_eq!(
+                Setting::parse(RestrictedEngines, text).expect(text).to_json(),
+                json
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_the_right_ones() {
+        let error = Setting::parse(SettingName::DisableTrustChecks, "yes").expect_err("not a truth value");
+        assert_eq!(
+            error.to_string(),
+            "the setting disable.spotfire.trust.checks cannot be \"yes\"; it is true or false"
+        );
+        for text in ["terr_service", "r_service,", "r_service;python_service", "[1]"] {
+            let error = Setting::parse(SettingName::RestrictedEngines, text).expect_err(text);
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("a list out of python_service, r_service, python_local")
+            );
+        }
+    }
+}

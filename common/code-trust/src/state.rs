@@ -1,0 +1,222 @@
+//! The trust state: all entries that decide, in a form that is signed, sent as changes and looked up fast.
+//!
+//! Invariant: the entries, and nothing else, determine the state. Its digest covers every byte of them in the order of
+//! their keys, so equal digests are equal decisions; the index is derived and never travels.
+
+use std::collections::BTreeMap;
+
+use muster_ids::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::{CodeType, Entry, EntryError, ItemHash, Place, Settings, Stamp};
+
+mod index;
+
+pub(crate) use index::{Index, TrustedBy};
+
+/// What this program knows how to obey. A signed state names what its reader must know; the entries of this version
+/// need no more than this list.
+const FEATURES: &[&str] = &[
+    "blocks/1",
+    "revocations/1",
+    "roots/1",
+    "settings/1",
+    "signers/1",
+    "stamps/1",
+];
+
+/// The trust state.
+#[derive(Debug, Clone, Default)]
+pub struct TrustState {
+    entries: BTreeMap<String, String>,
+    index: Index,
+}
+
+/// One change of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// The number of the version that it led to. Changes that were committed together share it.
+    pub number: u64,
+    /// The entry's key.
+    pub key: String,
+    /// Its new value; `None` removes it.
+    pub value: Option<String>,
+}
+
+/// Why entries or changes do not make a trust state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// An entry that cannot be understood must not be ignored: it might restrict.
+    #[error("the trust state was refused")]
+    Entry(#[from] EntryError),
+    /// The same key twice.
+    #[error("the trust state was refused: the entry \"{0}\" is in it twice")]
+    Twice(String),
+    /// Not in the order of their numbers.
+    #[error("the changes of the trust state were refused: number {after} came after number {before}")]
+    Order {
+        /// The earlier change's.
+        before: u64,
+        /// The later change's.
+        after: u64,
+    },
+    /// The result is not what was signed.
+    #[error(
+        "the changes of the trust state were refused: they lead to {found}, but {signed} was signed; \
+         fetch the whole state"
+    )]
+    Digest {
+        /// What came out.
+        found: Digest,
+        /// What was signed.
+        signed: Digest,
+    },
+    /// The state needs a reader that can do more.
+    #[error(
+        "the trust state was refused: it requires {0}, which this version does not know; update this program"
+    )]
+    Requires(String),
+}
+
+/// Whether this program knows everything that a signed state requires of its readers.
+pub fn check_requires<'a>(required: impl IntoIterator<Item = &'a str>) -> Result<(), StateError> {
+    match required.into_iter().find(|feature| !FEATURES.contains(feature)) {
+        None => Ok(()),
+        Some(feature) => Err(StateError::Requires(
+            feature.chars().take(64).flat_map(char::escape_default).collect(),
+        )),
+    }
+}
+
+impl TrustState {
+    /// The state of these keys and values, as a database or a message holds them.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, StateError> {
+        let mut state = Self::default();
+        for (key, value) in pairs {
+            let entry = Entry::parse(&key, &value)?;
+            if state.entries.contains_key(&key) {
+                return Err(StateError::Twice(key));
+            }
+            state.put(key, value, entry);
+        }
+        Ok(state)
+    }
+
+    /// The state of these entries. Of several with one key the last counts.
+    pub fn from_entries(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut state = Self::default();
+        for entry in entries {
+            state.put(entry.key(), entry.value(), entry);
+        }
+        state
+    }
+
+    /// The state after `changes`, which must lead to the digest that was signed.
+    pub fn apply(&self, changes: &[Change], signed: &Digest) -> Result<Self, StateError> {
+        let mut state = self.clone();
+        let mut before = 0;
+        for Change { number, key, value } in changes {
+            if *number < before {
+                return Err(StateError::Order {
+                    before,
+                    after: *number,
+                });
+            }
+            before = *number;
+            match value {
+                Some(value) => state.put(key.clone(), value.clone(), Entry::parse(key, value)?),
+                None => state.remove(key),
+            }
+        }
+        let found = state.digest();
+        if found == *signed {
+            Ok(state)
+        } else {
+            Err(StateError::Digest {
+                found,
+                signed: *signed,
+            })
+        }
+    }
+
+    /// The digest of the state: of `key ‖ value` for all entries in the order of their keys, `‖` as in
+    /// [`Digest::of_framed`].
+    pub fn digest(&self) -> Digest {
+        let parts: Vec<&[u8]> = self
+            .entries
+            .iter()
+            .flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()])
+            .collect();
+        Digest::of_framed(&parts)
+    }
+
+    /// The keys and values, in the order of the keys.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The value under a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.entries.get(key).map(String::as_str)
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is decided yet.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What a reader of this state must know, for the `requires` of the signed message.
+    pub fn requires(&self) -> Vec<&'static str> {
+        let kinds = ["block/", "revocation/", "root/", "setting/", "trust/", "stamp/"];
+        let present = |prefix: &str| {
+            self.entries
+                .range(prefix.to_owned()..)
+                .next()
+                .is_some_and(|(key, _)| key.starts_with(prefix))
+        };
+        kinds
+            .iter()
+            .zip(FEATURES)
+            .filter(|(prefix, _)| present(prefix))
+            .map(|(_, feature)| *feature)
+            .collect()
+    }
+
+    /// The settings as they hold at `place`.
+    pub fn settings_at(&self, place: &Place) -> Settings {
+        self.index.settings_at(place)
+    }
+
+    /// The stamps for this content, in the order of their identifiers.
+    pub fn stamps_of(&self, kind: CodeType, hash: &ItemHash) -> impl Iterator<Item = &Stamp> {
+        self.index.stamps_of(kind, hash)
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn put(&mut self, key: String, value: String, entry: Entry) {
+        self.remove(&key);
+        self.index.insert(entry);
+        self.entries.insert(key, value);
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some(value) = self.entries.remove(key) {
+            let entry = Entry::parse(key, &value).expect("only entries that were parsed are kept");
+            self.index.remove(&entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
