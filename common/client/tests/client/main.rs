@@ -1,0 +1,7 @@
+//! The client against real servers, also those that are slow, wrong, cut off or gone.
+
+mod calls;
+mod connecting;
+mod content;
+mod server;
+mod streams;
