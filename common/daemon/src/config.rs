@@ -35,7 +35,6 @@ const MAX_FILE: u64 = 1024 * 1024;
 const HIDDEN: &str = "something else (not shown)";
 
 /// Reads declared keys and remembers what was wrong.
-#[derive(Debug)]
 pub struct Reader {
     file: PathBuf,
     entries: BTreeMap<String, Entry>,
@@ -283,6 +282,15 @@ impl Reader {
                 line,
             }
         }
+    }
+}
+
+impl fmt::Debug for Reader {
+    /// Without the values: which of them are secret is known only once they are read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
     }
 }
 

@@ -152,6 +152,7 @@ fn a_secret_text_is_not_shown_among_the_settings() {
     let mut reader = reader("[database]\nurl = \"postgres://m:hunter2@db/m\"\n", &[]);
     let url = reader.secret_text("database", "url", "sqlite:muster.db");
     assert_eq!(url.expose_secret(), "postgres://m:hunter2@db/m");
+    assert!(!format!("{reader:?} {url:?}").contains("hunter2"));
     let settings = reader.finish().expect("valid");
     assert_eq!(settings[0].value.as_deref(), Some("\"(not shown)\""));
 }
