@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! "muster-data-function/1", language, script,
-//! "inputs",  number of inputs,  for each: name, kind, number of types, each type,
+//! "inputs",  number of inputs,  for each: name, kind, optional, number of types, each type,
 //! "outputs", number of outputs, for each: the same,
 //! "packages", number of packages, each package
 //! ```
 //!
-//! Numbers are eight big-endian bytes; the script is its bytes, unchanged. Inputs and
+//! Numbers are eight big-endian bytes; `optional` is `yes` or `no`; the script is its bytes, unchanged. Inputs and
 //! outputs keep their order; types are in the order of [`DataType`], packages sorted, both without repetition. Limits
 //! are no part of it: they only tighten what the place allows anyway.
 
@@ -89,6 +89,8 @@ pub struct Parameter {
     pub kind: ParameterKind,
     /// The types that it may have; empty for any.
     pub types: BTreeSet<DataType>,
+    /// Whether a caller may leave it out.
+    pub optional: bool,
 }
 
 /// Everything about a data function that a stamp vouches for.
@@ -147,6 +149,7 @@ impl Parts {
         for parameter in parameters {
             self.text(&parameter.name);
             self.text(parameter.kind.as_str());
+            self.text(if parameter.optional { "yes" } else { "no" });
             self.number(parameter.types.len());
             parameter
                 .types
@@ -194,11 +197,14 @@ mod tests {
 
     fn parameter() -> impl Strategy<Value = Parameter> {
         let types = collection::btree_set(select(DataType::ALL), 0..3);
-        ("[a-c]{0,2}", select(ParameterKind::ALL), types).prop_map(|(name, kind, types)| Parameter {
-            name,
-            kind,
-            types,
-        })
+        ("[a-c]{0,2}", select(ParameterKind::ALL), types, any::<bool>()).prop_map(
+            |(name, kind, types, optional)| Parameter {
+                name,
+                kind,
+                types,
+                optional,
+            },
+        )
     }
 
     fn content() -> impl Strategy<Value = Owned> {
@@ -256,6 +262,7 @@ mod tests {
             change(&|b| std::mem::swap(&mut b.inputs, &mut b.outputs));
             change(&|b| { b.packages.insert("numpy".to_owned()); });
             change(&|b| b.inputs.iter_mut().for_each(|input| input.name.push('x')));
+            change(&|b| b.inputs.iter_mut().for_each(|input| input.optional = !input.optional));
             change(&|b| b.outputs.iter_mut().for_each(|output| output.kind = ParameterKind::Table));
             change(&|b| b.outputs.iter_mut().for_each(|output| { output.types.insert(DataType::Currency); }));
             prop_assert!(!others.contains(&a.digest()));
@@ -268,6 +275,7 @@ mod tests {
             name: "x".to_owned(),
             kind: ParameterKind::Table,
             types: BTreeSet::from([DataType::Real, DataType::Integer]),
+            optional: false,
         }];
         let packages = BTreeSet::from(["numpy".to_owned()]);
         let content = FunctionContent {
@@ -280,7 +288,7 @@ mod tests {
         // Computed with Python's hashlib from the description above.
         assert_eq!(
             content.digest().to_string(),
-            "sha256:e47ad96cfd37a2e18a68c7298b29f823ce18a5ecb2c475314b1abf4ef43cca52"
+            "sha256:9f6bcf716e64f0d2165603e8553268374bfa0511f34140157b577ad3eeaea1e1"
         );
     }
 }

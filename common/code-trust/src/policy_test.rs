@@ -1,7 +1,7 @@
 //! The policy test: cases against a world written in a file, decided by the code that servers and nodes run.
 //!
-//! The format is described in docs/reference/policy-test.md. A file is either valid as a whole or refused with a
-//! sentence that names the place; a case that comes out otherwise than expected is a line of the [`Report`].
+//! A file is either valid as a whole or refused with a sentence that names the place; a case that comes out otherwise
+//! than expected is a line of the [`Report`].
 //!
 //! Invariant: a world becomes the same [`crate::TrustState`], [`crate::UserFacts`] and [`crate::Settings`] that a control
 //! plane would build, so that the test tests the real thing.

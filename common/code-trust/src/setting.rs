@@ -21,6 +21,26 @@ words! {
     }
 }
 
+impl SettingName {
+    /// What it does, in one sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::TerrRestrictedExecutionMode => "TERR services run all code restricted, trusted or not.",
+            Self::DisableTrustChecks => "Services run all code as if it were trusted.",
+            Self::RestrictedEngines => "Engines that run untrusted code restricted instead of refusing it.",
+        }
+    }
+
+    /// What holds where nobody set it: the documented defaults.
+    pub fn default_setting(self) -> Setting {
+        match self {
+            Self::TerrRestrictedExecutionMode => Setting::TerrRestrictedExecutionMode(true),
+            Self::DisableTrustChecks => Setting::DisableTrustChecks(false),
+            Self::RestrictedEngines => Setting::RestrictedEngines(BTreeSet::new()),
+        }
+    }
+}
+
 /// The engines that `restricted_engines` may name: for the others the documented rules leave no choice.
 pub(crate) const RESTRICTABLE: [Engine; 3] = [Engine::PythonService, Engine::RService, Engine::PythonLocal];
 
@@ -92,12 +112,22 @@ impl Setting {
 
     /// The canonical JSON of the value: engines sorted by name.
     pub fn to_json(&self) -> String {
+        let text = self.to_text();
+        match self {
+            Self::TerrRestrictedExecutionMode(_) | Self::DisableTrustChecks(_) => text,
+            Self::RestrictedEngines(engines) if engines.is_empty() => "[]".to_owned(),
+            Self::RestrictedEngines(_) => format!("[\"{}\"]", text.replace(',', "\",\"")),
+        }
+    }
+
+    /// The value as people write it: what [`Setting::parse`] reads.
+    pub fn to_text(&self) -> String {
         match self {
             Self::TerrRestrictedExecutionMode(value) | Self::DisableTrustChecks(value) => value.to_string(),
             Self::RestrictedEngines(engines) => {
-                let mut words: Vec<_> = engines.iter().map(|engine| format!("\"{engine}\"")).collect();
-                words.sort();
-                format!("[{}]", words.join(","))
+                let mut words: Vec<_> = engines.iter().map(|engine| engine.as_str()).collect();
+                words.sort_unstable();
+                words.join(",")
             }
         }
     }
@@ -320,6 +350,16 @@ mod tests {
                 json
             );
         }
+    }
+
+    #[test]
+    fn the_defaults_are_told_in_one_way() {
+        let mut settings = Settings::default();
+        for name in SettingName::ALL {
+            settings.set(name.default_setting(), Origin::Default);
+            assert_eq!(name.default_setting().name(), *name);
+        }
+        assert_eq!(settings, Settings::default());
     }
 
     #[test]

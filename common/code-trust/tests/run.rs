@@ -1,0 +1,195 @@
+//! A data function's run as control plane and node decide it, one after the other.
+
+use muster_code_trust::{
+    Block, Change, Client, CodeType, DenyReason, Engine, Entry, Group, GroupGraph, ItemHash, ItemRef,
+    ItemType, Mode, Moment, Outcome, Place, Question, Scope, Setting, Stamp, TrustState, UserFacts, Verdict,
+    decide, stricter,
+};
+use muster_ids::{Digest, Name, NodeId, StampId};
+
+fn name(text: &str) -> Name {
+    text.parse().expect(text)
+}
+
+fn now() -> Moment {
+    Moment::from_unix_ms(1_700_000_000_000)
+}
+
+fn node() -> NodeId {
+    NodeId::new(1, [7; 10])
+}
+
+fn place() -> Place {
+    Place {
+        node: Some((node(), name("terr01"))),
+        ..Place::default()
+    }
+}
+
+fn content() -> ItemHash {
+    Digest::of(b"script").into()
+}
+
+fn stamp() -> Stamp {
+    Stamp {
+        id: StampId::new(1, [1; 10]),
+        kind: CodeType::DataFunction,
+        hash: content(),
+        library_item: "smooth".parse().expect("label"),
+        author: "ann@SPOTFIRE".parse().expect("user"),
+        at: now(),
+    }
+}
+
+/// Restricted mode is off on the node, and the content is stamped.
+fn entries() -> Vec<Entry> {
+    vec![
+        Entry::Setting(Scope::Node(node()), Setting::TerrRestrictedExecutionMode(false)),
+        Entry::Stamp(stamp()),
+    ]
+}
+
+fn analyst() -> UserFacts {
+    let group = Group {
+        name: name("Analysts"),
+        parents: Vec::new(),
+        features: Vec::new(),
+    };
+    GroupGraph::new([group]).facts("bob@SPOTFIRE".parse().expect("user"), [&name("Analysts")])
+}
+
+/// The facts that a grant carries: with the stamps of this content that the user can read.
+fn granted(state: &TrustState) -> UserFacts {
+    let stamps: Vec<StampId> = state
+        .stamps_of(CodeType::DataFunction, &content())
+        .map(|stamp| stamp.id)
+        .collect();
+    analyst().reading(stamps)
+}
+
+fn run(facts: &UserFacts, state: &TrustState, engine: Engine) -> Verdict {
+    let question = Question::run_function(facts, Client::Web, engine, content(), now());
+    decide(&question, state, &state.settings_at(&place()))
+}
+
+#[test]
+fn a_stamp_lets_an_analyst_run_terr_unrestricted_where_the_mode_is_off() {
+    let state = TrustState::from_entries(entries());
+    let verdict = run(&granted(&state), &state, Engine::TerrService);
+    assert_eq!(
+        (verdict.outcome.mode(), verdict.rule),
+        (Some(Mode::Unrestricted), "stamped")
+    );
+    assert_eq!(verdict.entry, Some(format!("stamp/{}", stamp().id)));
+    assert_eq!(
+        verdict.reasons,
+        ["This content is trusted through the library item smooth, which bob@SPOTFIRE can read."]
+    );
+}
+
+#[test]
+fn elsewhere_the_default_holds_and_says_so() {
+    let state = TrustState::from_entries(entries());
+    let facts = granted(&state);
+    let question = Question::run_function(&facts, Client::Web, Engine::TerrService, content(), now());
+    let verdict = decide(&question, &state, &state.settings_at(&Place::default()));
+    assert_eq!(
+        (verdict.outcome, verdict.rule),
+        (Outcome::Restricted, "terr-restricted-mode")
+    );
+    assert_eq!(
+        verdict.entry.as_deref(),
+        Some("setting terr.restricted.execution.mode by default")
+    );
+}
+
+#[test]
+fn an_author_of_a_subgroup_is_explained_by_the_path() {
+    let parents = vec![name("Script Author")];
+    let group = Group {
+        name: name("Analysts"),
+        parents,
+        features: Vec::new(),
+    };
+    let facts = GroupGraph::new([group]).facts("bob@SPOTFIRE".parse().expect("user"), [&name("Analysts")]);
+    let verdict = run(&facts, &TrustState::default(), Engine::RService);
+    assert_eq!((verdict.outcome, verdict.rule), (Outcome::Allow, "script-author"));
+    assert_eq!(verdict.group_path, [name("Analysts"), name("Script Author")]);
+}
+
+#[test]
+fn a_stamp_that_the_node_no_longer_has_does_not_count_there() {
+    let server = TrustState::from_entries(entries());
+    let facts = granted(&server);
+    let node = TrustState::from_entries(entries().into_iter().take(1));
+    let by_server = run(&facts, &server, Engine::TerrService);
+    let by_node = run(&facts, &node, Engine::TerrService);
+    assert_eq!(
+        (by_server.outcome, by_node.outcome),
+        (Outcome::Allow, Outcome::Restricted)
+    );
+    assert_eq!(
+        stricter(by_server, by_node).outcome.mode(),
+        Some(Mode::Restricted)
+    );
+    assert_eq!(
+        run(&facts, &node, Engine::PythonService).outcome,
+        Outcome::Deny {
+            reason: DenyReason::EngineRefused
+        }
+    );
+}
+
+#[test]
+fn a_stamp_that_the_grant_does_not_name_does_not_count() {
+    let state = TrustState::from_entries(entries());
+    assert_eq!(
+        run(&analyst(), &state, Engine::RService).rule,
+        "service-refuses-untrusted"
+    );
+}
+
+#[test]
+fn a_named_stamp_for_another_content_or_kind_does_not_count() {
+    let facts = analyst().reading([stamp().id]);
+    for other in [
+        Stamp {
+            hash: Digest::of(b"script, one byte changed").into(),
+            ..stamp()
+        },
+        Stamp {
+            kind: CodeType::Script,
+            ..stamp()
+        },
+    ] {
+        let state = TrustState::from_entries([Entry::Stamp(other)]);
+        assert_eq!(
+            run(&facts, &state, Engine::RService).rule,
+            "service-refuses-untrusted"
+        );
+    }
+}
+
+#[test]
+fn a_block_that_reaches_the_node_after_the_grant_stops_the_run() {
+    let server = TrustState::from_entries(entries());
+    let block = Entry::Block(Block::Item(ItemRef {
+        r#type: ItemType::DataFunction,
+        hash: content(),
+    }));
+    let signed = TrustState::from_entries(entries().into_iter().chain([block.clone()])).digest();
+    let change = Change {
+        number: 3,
+        key: block.key(),
+        value: Some(block.value()),
+    };
+    let node = server.apply(&[change], &signed).expect("the signed state");
+    let verdict = run(&granted(&server), &node, Engine::TerrService);
+    assert_eq!(
+        verdict.outcome,
+        Outcome::Deny {
+            reason: DenyReason::BlockedItem
+        }
+    );
+    assert_eq!(verdict.entry, Some(block.key()));
+}
