@@ -1,0 +1,13 @@
+//! What must hold of the repository itself. Nothing here runs the product.
+
+#![forbid(unsafe_code)]
+
+mod documents;
+mod files;
+mod layering;
+mod migrations;
+mod packages;
+mod rust_code;
+mod sources;
+mod units;
+mod vocabulary;
