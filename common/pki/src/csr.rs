@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, DistinguishedName};
 use x509_parser::{certification_request::X509CertificationRequest, der_parser::oid, prelude::FromDer as _};
 
 use crate::{
-    IssueError, PublicKey, PublicKeyError, Purpose, Signer,
+    PublicKey, PublicKeyError, Purpose, SignError, Signer,
     two_pass::{self, TwoPassError},
 };
 
@@ -31,15 +31,26 @@ pub enum CsrError {
     Signature,
 }
 
+/// Why there is no request.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The key did not sign.
+    #[error("cannot make a certificate request: signing failed")]
+    Sign(#[source] SignError),
+    /// The encoder refused.
+    #[error("cannot make a certificate request: it could not be encoded")]
+    Encode(#[source] rcgen::Error),
+}
+
 /// A request (PKCS#10 DER) for the key of `signer`: empty subject, no attributes.
-pub async fn request(signer: &dyn Signer) -> Result<Vec<u8>, IssueError> {
+pub async fn request(signer: &dyn Signer) -> Result<Vec<u8>, RequestError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     let build = |key: &two_pass::Pass<'_>| params.serialize_request(key);
     match two_pass::sign(signer, Purpose::CertificateRequest, build).await {
         Ok(csr) => Ok(csr.der().to_vec()),
-        Err(TwoPassError::Encode(error)) => Err(IssueError::Encode(error)),
-        Err(TwoPassError::Sign(error)) => Err(IssueError::Sign(error)),
+        Err(TwoPassError::Encode(error)) => Err(RequestError::Encode(error)),
+        Err(TwoPassError::Sign(error)) => Err(RequestError::Sign(error)),
     }
 }
 

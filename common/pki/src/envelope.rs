@@ -129,14 +129,16 @@ impl Envelope {
         signer: &dyn Signer,
         chain: &[CertificateDer<'_>],
     ) -> Result<Self, SignError> {
+        let (purpose, length, max) = (payload_type.purpose(), payload.len(), payload_type.max_bytes());
+        if length > max {
+            return Err(SignError::TooLong { purpose, length, max });
+        }
         let mut envelope = Self {
             payload_type,
             payload: Base64(payload),
             signatures: Vec::new(),
         };
-        envelope
-            .add_signature(payload_type.purpose(), signer, chain)
-            .await?;
+        envelope.add_signature(purpose, signer, chain).await?;
         Ok(envelope)
     }
 

@@ -71,6 +71,16 @@ pub enum SignError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// Longer than its readers accept.
+    #[error("cannot sign a {purpose} of {length} bytes: readers accept at most {max}")]
+    TooLong {
+        /// What was to be signed.
+        purpose: Purpose,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        max: usize,
+    },
     /// The certificate that was to accompany the signature is for another key.
     #[error("cannot sign a {purpose}: the certificate belongs to another key than the signer's")]
     OtherKey {

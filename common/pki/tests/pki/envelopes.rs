@@ -218,11 +218,23 @@ fn unknown_fields_and_oversized_messages_are_refused() {
     }
     let result = Envelope::from_json(&vec![b' '; 200_000], PayloadType::Beacon);
     assert!(matches!(result, Err(EnvelopeError::TooLong { .. })));
-    let long = signed(PayloadType::Beacon, &vec![0; 65_537], &collective.policy_member());
-    assert!(matches!(
-        long.verify(PayloadType::Beacon, &collective.roots(), NOW_MS),
-        Err(EnvelopeError::TooLong { length: 65_537, .. })
+    let policy = collective.policy_member();
+    let long = ready(Envelope::sign(
+        PayloadType::Beacon,
+        vec![0; 65_537],
+        &policy.key,
+        &policy.chain,
     ));
+    assert!(
+        matches!(long, Err(SignError::TooLong { length: 65_537, .. })),
+        "{long:?}"
+    );
+    let stuffed = text.replace("cGF5bG9hZA==", &"AAAA".repeat(21_846));
+    let result = Envelope::from_json(stuffed.as_bytes(), PayloadType::Beacon);
+    assert!(
+        matches!(result, Err(EnvelopeError::TooLong { length: 65_538, .. })),
+        "{result:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Certificates, envelopes and handshakes of whole collectives, made by the public interface alone.
 
+mod attacker;
 mod envelopes;
 mod fixture;
 mod front_end;
@@ -7,3 +8,4 @@ mod handshakes;
 mod issuing;
 mod join_vectors;
 mod roles;
+mod shapes;
