@@ -1,0 +1,99 @@
+//! Outputs of a run that has ended: plain files of its scratch folder, opened without following anything.
+
+use std::{
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+};
+
+use rustix::{
+    fs::{FileType, Mode, OFlags, ResolveFlags},
+    io::{Errno, retry_on_intr},
+    net::{RecvFlags, SendFlags},
+};
+
+use crate::{
+    failure::{Attempt as _, Failure},
+    frame,
+    protocol::Supervised,
+};
+
+/// A stream socket on which a vanished peer is an error, never a signal.
+pub(super) struct Socket<'a>(pub(super) &'a OwnedFd);
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(retry_on_intr(|| {
+            rustix::net::send(self.0, bytes, SendFlags::NOSIGNAL)
+        })?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Socket<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = retry_on_intr(|| rustix::net::recv(self.0, &mut *bytes, RecvFlags::empty()))?;
+        Ok(count)
+    }
+}
+
+/// Sends each output or the reason why not. All processes of the run are gone, so files hold still.
+pub(super) fn send(to: &OwnedFd, scratch: &OwnedFd, list: &[String], limit: u64) -> Result<(), Failure> {
+    let mut left = limit;
+    for (index, path) in list.iter().enumerate() {
+        let index = u32::try_from(index).map_err(|_| Failure::rule("too many outputs"))?;
+        match open(scratch, path, left) {
+            Ok((file, size)) => {
+                left -= size;
+                frame::write(Socket(to), &Supervised::Output { index, size })
+                    .attempt("announce an output")?;
+                copy(to, &file, size).attempt("send an output")?;
+            }
+            Err(why) => frame::write(
+                Socket(to),
+                &Supervised::NoOutput {
+                    index,
+                    why: why.to_owned(),
+                },
+            )
+            .attempt("tell why there is no output")?,
+        }
+    }
+    Ok(())
+}
+
+fn open(scratch: &OwnedFd, path: &str, left: u64) -> Result<(OwnedFd, u64), &'static str> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let file = match rustix::fs::openat2(scratch, path, flags, Mode::empty(), resolve) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Err("missing"),
+        Err(_) => return Err("not a regular file"),
+    };
+    let about = rustix::fs::fstat(&file).map_err(|_| "not a regular file")?;
+    if !FileType::from_raw_mode(about.st_mode).is_file() || about.st_nlink != 1 {
+        return Err("not a regular file");
+    }
+    let size = u64::try_from(about.st_size).map_err(|_| "not a regular file")?;
+    if size > left {
+        return Err("over the output limit");
+    }
+    Ok((file, size))
+}
+
+fn copy(to: &OwnedFd, file: &OwnedFd, size: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut left = size;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = retry_on_intr(|| rustix::io::read(file, &mut buffer[..most]))?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Socket(to).write_all(&buffer[..count])?;
+        left -= u64::try_from(count).unwrap_or(left);
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The payload of a run: between its fork and its end.
+//!
+//! ```text
+//! begun (streams, limits) ──> the runner reseeds ──> lock() : Landlock, seccomp, verified, staged ──> the script ──> leave()
+//! ```
+//!
+//! Invariant: the script is received after the lock was verified, never before.
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Mutex,
+};
+
+use super::{Run, stage};
+use crate::{
+    failure::{Attempt as _, Failure},
+    frame,
+    kernel::{identity, landlock, limits, process, seccomp, signals, status::Status},
+    link::Walls,
+    policy,
+    protocol::{Mode, Report},
+};
+
+/// The folder that a run may write, as the run sees it.
+pub(super) const SCRATCH: &str = "/scratch";
+/// The control socket in a payload: far above what languages count on, and closed when a program starts.
+const CONTROL: i32 = 250;
+/// The payload's end of its link to the supervisor, until the lock.
+const SUPERVISOR: i32 = 251;
+/// The longest message of a report, in bytes.
+const LONGEST_MESSAGE: usize = 64 * 1024;
+/// The longest list of outputs, in bytes: it must fit into a socket's buffer, since it is read when all is over.
+const LONGEST_LIST: usize = 32 * 1024;
+
+/// What a payload still has before it.
+static UNLOCKED: Mutex<Option<Unlocked>> = Mutex::new(None);
+
+struct Unlocked {
+    walls: Walls,
+    supervisor: OwnedFd,
+}
+
+/// Arranges descriptors and limits, and waits until the supervisor has locked itself.
+pub(super) fn begin(run: Run, supervisor: &OwnedFd) -> Result<(), Failure> {
+    let Run {
+        control,
+        supervisor: not_mine,
+        stdout,
+        stderr,
+        kills,
+        limits,
+        address_space,
+        walls,
+        before,
+    } = run;
+    drop((not_mine, kills));
+    // Lifted first, since a fixed number may be in use by one of the others.
+    let (control, supervisor) = (process::lifted(&control, 300)?, process::lifted(supervisor, 300)?);
+    let (stdout, stderr) = (process::lifted(&stdout, 300)?, process::lifted(&stderr, 300)?);
+    process::place(&process::null()?, 0, false)?;
+    process::place(&stdout, 1, false)?;
+    process::place(&stderr, 2, false)?;
+    process::place(&control, CONTROL, true)?;
+    process::place(&supervisor, SUPERVISOR, true)?;
+    drop((control, supervisor, stdout, stderr));
+    let supervisor = process::inherited(SUPERVISOR)?;
+    // The languages look into /proc/self; nobody else sees this process.
+    identity::set_dumpable(true)?;
+    // If memory runs out, the payload dies and not the engine.
+    fs::write("/proc/self/oom_score_adj", "1000").attempt("offer the payload when memory runs out")?;
+    std::env::set_current_dir(SCRATCH).attempt("enter the scratch folder")?;
+    limits::apply(&limits, address_space)?;
+    let mut go = [0];
+    let told = rustix::io::retry_on_intr(|| rustix::io::read(&supervisor, &mut go));
+    if told.attempt("wait for the supervisor")? != 1 {
+        return Err(Failure::rule("the supervisor did not come up"));
+    }
+    signals::restore(&before);
+    *UNLOCKED.lock().map_err(|_| poisoned())? = Some(Unlocked { walls, supervisor });
+    Ok(())
+}
+
+/// Locks this process for good, then receives the run into the scratch folder.
+pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
+    let Some(Unlocked { walls, supervisor }) = UNLOCKED.lock().map_err(|_| poisoned())?.take() else {
+        return Err(Failure::rule(
+            "only a payload that is not locked yet can be locked",
+        ));
+    };
+    let named = match walls.mode {
+        Mode::Restricted => "restricted",
+        Mode::Unrestricted => "unrestricted",
+    };
+    if mode != named {
+        return Err(Failure::rule(format!(
+            "the runner asks for mode {mode:?}, but this jail is {named}"
+        )));
+    }
+    let mut status = Status::open()?;
+    let mut own = vec![Path::new(SCRATCH), Path::new("/tmp")];
+    if walls.mode == Mode::Unrestricted {
+        own.push(Path::new("/dev/shm"));
+    }
+    landlock::restrict_payload(&walls, &own)?;
+    seccomp::install(policy::payload(walls.mode))?;
+    status.demand_lock()?;
+    drop(status);
+    let outputs = stage::receive(File::from(copy_of(control())?), Path::new(SCRATCH))?;
+    let bytes: usize = outputs.iter().map(|output| output.len() + 3).sum();
+    if bytes > LONGEST_LIST {
+        return Err(Failure::rule("the list of outputs is too long"));
+    }
+    frame::write(File::from(supervisor), &outputs).attempt("tell the supervisor which outputs are wanted")?;
+    report(&Report::Locked)
+}
+
+/// Sends the last word and leaves without running anything of the engine's.
+pub(crate) fn leave(ending: &str, message: &str, code: i32) -> ! {
+    let ending = cut(ending).to_owned();
+    let message = cut(message).to_owned();
+    // The agent may be gone; the code says it as well.
+    let _ = report(&Report::Finished { ending, message });
+    process::leave(code)
+}
+
+fn report(report: &Report) -> Result<(), Failure> {
+    frame::write(File::from(copy_of(control())?), report).attempt("report to the agent")
+}
+
+fn control() -> BorrowedFd<'static> {
+    process::fixed(CONTROL)
+}
+
+fn copy_of(descriptor: impl AsFd) -> Result<OwnedFd, Failure> {
+    rustix::io::fcntl_dupfd_cloexec(descriptor, 0).attempt("use the control socket")
+}
+
+/// At most [`LONGEST_MESSAGE`] bytes, ending between two characters.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_MESSAGE)]
+}
+
+fn poisoned() -> Failure {
+    Failure::rule("an earlier step broke off")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_between_characters() {
+        let long = "é".repeat(LONGEST_MESSAGE);
+        assert_eq!(cut(&long).len(), LONGEST_MESSAGE);
+        assert!(cut(&format!("a{long}")).len() < LONGEST_MESSAGE);
+        assert_eq!(cut("short"), "short");
+    }
+
+    #[test]
+    fn only_a_payload_can_be_locked() {
+        assert!(lock("restricted").is_err());
+    }
+}

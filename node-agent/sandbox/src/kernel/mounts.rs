@@ -1,0 +1,190 @@
+//! The jail's root and a run's private folders.
+//!
+//! Invariant: what comes from the host is cloned with its new attributes before it is attached, so there is no
+//! moment at which it is visible and writable.
+
+use std::{
+    ffi::CString,
+    fs,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::{DirBuilderExt as _, symlink},
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::CWD,
+    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+};
+
+use crate::failure::{Attempt, Failure};
+
+/// A part of the host's tree that is attached nowhere yet.
+pub(crate) struct Tree {
+    descriptor: OwnedFd,
+    folder: bool,
+}
+
+/// How a cloned tree may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Read and execute.
+    Read,
+    /// Write too.
+    Write,
+    /// One device node.
+    Device,
+}
+
+impl Tree {
+    /// Clones what is at `source`, with everything mounted below it. Follows links. `None` when there is nothing.
+    pub(crate) fn clone_of(source: &Path, usage: Use) -> Result<Option<Self>, Failure> {
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let descriptor = match rustix::mount::open_tree(CWD, source, flags) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            other => other.attempt(format!("show {} in the jail", source.display()))?,
+        };
+        let folder = rustix::fs::fstat(&descriptor)
+            .map(|about| rustix::fs::FileType::from_raw_mode(about.st_mode).is_dir())
+            .attempt(format!("look at {}", source.display()))?;
+        let tree = Self { descriptor, folder };
+        let attributes = match usage {
+            Use::Read => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+            Use::Write => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+            Use::Device => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        };
+        set_attributes(&tree.descriptor, attributes)
+            .attempt(format!("restrict the jail's view of {}", source.display()))?;
+        Ok(Some(tree))
+    }
+
+    /// Attaches it at `target`, which is made.
+    pub(crate) fn attach(&self, target: &Path) -> Result<(), Failure> {
+        let attempt = || format!("make {} in the jail", target.display());
+        if self.folder {
+            make_folder(target, 0o755)?;
+        } else {
+            if let Some(parent) = target.parent() {
+                make_folder(parent, 0o755)?;
+            }
+            if !target.exists() {
+                fs::File::create(target).attempt(attempt())?;
+            }
+        }
+        rustix::mount::move_mount(
+            &self.descriptor,
+            "",
+            CWD,
+            target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .attempt(attempt())
+    }
+}
+
+/// Makes a folder and its parents; one that is there is left as it is.
+pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), Failure> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .attempt(format!("make the folder {} in the jail", path.display()))
+}
+
+/// Makes a link as the host has it.
+pub(crate) fn link(destination: &Path, at: &Path) -> Result<(), Failure> {
+    symlink(destination, at).attempt(format!("make the link {} in the jail", at.display()))
+}
+
+/// No change of mounts here reaches the host, nor the other way round.
+pub(crate) fn make_private() -> Result<(), Failure> {
+    rustix::mount::mount_change(
+        "/",
+        rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+    )
+    .attempt("make the mounts private")
+}
+
+/// Mounts an empty file system in memory with a size in bytes and a number of files.
+pub(crate) fn temporary(
+    target: &Path,
+    bytes: u64,
+    files: u64,
+    mode: &str,
+    execute: bool,
+) -> Result<(), Failure> {
+    let data = CString::new(format!("size={bytes},nr_inodes={files},mode={mode}"))
+        .map_err(|_| Failure::rule("options with a zero byte"))?;
+    let flags = MountFlags::NOSUID
+        | MountFlags::NODEV
+        | if execute {
+            MountFlags::empty()
+        } else {
+            MountFlags::NOEXEC
+        };
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, data.as_c_str())
+        .attempt(format!("mount a temporary file system on {}", target.display()))
+}
+
+/// Mounts the processes of the own namespace. `all` shows the machine's figures too.
+pub(crate) fn processes(target: &Path, all: bool) -> Result<(), Failure> {
+    let options = if all {
+        c"hidepid=invisible"
+    } else {
+        c"hidepid=invisible,subset=pid"
+    };
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", target, "proc", flags, options)
+        .attempt(format!("mount the process file system on {}", target.display()))
+}
+
+/// Shows a folder of the jail at a second place.
+pub(crate) fn bind(source: &Path, target: &Path) -> Result<(), Failure> {
+    rustix::mount::mount_bind(source, target).attempt(format!(
+        "show {} at {}",
+        source.display(),
+        target.display()
+    ))
+}
+
+/// Makes `root` the root of everything and lets go of the old one.
+pub(crate) fn enter_root(root: &Path) -> Result<(), Failure> {
+    std::env::set_current_dir(root).attempt("enter the jail's root")?;
+    // Both arguments alike: the old root is then mounted over the new one and taken away at once.
+    rustix::process::pivot_root(".", ".").attempt("exchange the root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).attempt("let go of the host's root")?;
+    std::env::set_current_dir("/").attempt("enter the jail's root")
+}
+
+/// Nothing can be made in the root from now on; file systems mounted below it keep their own attributes.
+pub(crate) fn seal_root() -> Result<(), Failure> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount_remount("/", flags, c"").attempt("make the jail's root read-only")
+}
+
+fn set_attributes(tree: &OwnedFd, attributes: u64) -> std::io::Result<()> {
+    let wanted = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is an empty C string, and the kernel reads `size_of::<mount_attr>()` bytes from `wanted`.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const wanted,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,97 @@
+//! Signals: what a forked process must not inherit, and children's ends as a descriptor.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::{FromRawFd, OwnedFd},
+    ptr,
+};
+
+use crate::failure::Failure;
+
+/// How SIGCHLD was treated and which signals were blocked before an engine began to fork.
+#[derive(Clone, Copy)]
+pub(crate) struct Before {
+    child: libc::sigaction,
+    mask: libc::sigset_t,
+}
+
+/// Lets the kernel reap children by itself, and remembers what was before.
+pub(crate) fn reap_silently() -> Before {
+    // SAFETY: all-zero bytes are a valid default action; both calls read and write the locals only.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = libc::SIG_DFL;
+        action.sa_flags = libc::SA_NOCLDWAIT;
+        let mut child: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        libc::sigaction(libc::SIGCHLD, &raw const action, &raw mut child);
+        let mut mask: libc::sigset_t = MaybeUninit::zeroed().assume_init();
+        libc::sigprocmask(libc::SIG_SETMASK, ptr::null(), &raw mut mask);
+        Before { child, mask }
+    }
+}
+
+/// Puts back what [`reap_silently`] and [`children`] changed.
+pub(crate) fn restore(before: &Before) {
+    // SAFETY: installs an action and a mask that this process had before.
+    unsafe {
+        libc::sigaction(libc::SIGCHLD, &raw const before.child, ptr::null_mut());
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const before.mask, ptr::null_mut());
+    }
+}
+
+/// Every signal does what it does by default: handlers of a copied program are not ours to run.
+pub(crate) fn reset() {
+    // SAFETY: the default action refers to no code; signals that cannot be changed answer EINVAL, which is right.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            libc::sigaction(signal, &raw const action, ptr::null_mut());
+        }
+    }
+}
+
+/// As a shell starts a program: default actions, nothing blocked.
+pub(crate) fn pristine() {
+    reset();
+    // SAFETY: an empty set unblocks all.
+    unsafe {
+        let mut none: libc::sigset_t = MaybeUninit::zeroed().assume_init();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+/// A descriptor that becomes readable when a child ends; the signal itself is blocked.
+pub(crate) fn children() -> Result<OwnedFd, Failure> {
+    // SAFETY: the set is a local that sigemptyset initialises; the new descriptor belongs to nobody else.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = libc::SIG_DFL;
+        libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut());
+        let mut set: libc::sigset_t = MaybeUninit::zeroed().assume_init();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(Failure::Kernel {
+                attempt: "watch for the end of children".to_owned(),
+                source: io::Error::last_os_error(),
+            }),
+            number => Ok(OwnedFd::from_raw_fd(number)),
+        }
+    }
+}
+
+/// Kills every process that this one can see but itself; for process 1 of a namespace.
+pub(crate) fn kill_everyone() {
+    // SAFETY: refers to no memory. There may be nobody left, which is no error here.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+}
+
+/// Forgets what a descriptor of [`children`] has to tell.
+pub(crate) fn drain(children: &OwnedFd) {
+    let mut bytes = [0; 1024];
+    while rustix::io::read(children, &mut bytes).is_ok_and(|count| count > 0) {}
+}

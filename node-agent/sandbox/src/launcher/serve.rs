@@ -1,0 +1,224 @@
+//! Requests of the agent: each becomes a clone of the engine with a user of its own.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags},
+    process::{Pid, PidfdFlags, WaitOptions},
+};
+
+use super::engine::Engine;
+use crate::{
+    failure::{Attempt as _, Failure},
+    kernel::{
+        identity::{self, Map},
+        signals,
+    },
+    link::{FromEngine, ToEngine, Walls},
+    packet,
+    protocol::{FromLauncher, Limits, RUN_DESCRIPTORS, Start, ToLauncher},
+};
+
+/// The only user that a run sees.
+const INSIDE: u32 = 1000;
+
+/// What requests are answered with.
+pub(super) struct Serving {
+    walls: Walls,
+    most: Limits,
+    memory_group: bool,
+    own_ids: bool,
+    kills: Option<File>,
+    /// One place for each id that a run may have; it holds the run's process 1 until all of the run is gone.
+    slots: Vec<Option<OwnedFd>>,
+}
+
+/// Whether to go on.
+enum Turn {
+    Next,
+    Over,
+}
+
+impl Serving {
+    pub(super) fn new(start: &Start, walls: Walls, memory_group: bool, kills: Option<File>) -> Self {
+        let slots = start.ids.map_or(0, |ids| ids.count - 1);
+        Self {
+            walls,
+            most: start.limits,
+            memory_group,
+            own_ids: start.ids.is_some(),
+            kills,
+            slots: (0..slots).map(|_| None).collect(),
+        }
+    }
+
+    pub(super) fn kills(&self) -> Option<&File> {
+        self.kills.as_ref()
+    }
+
+    pub(super) fn walls(&self) -> &Walls {
+        &self.walls
+    }
+
+    pub(super) fn most(&self) -> Limits {
+        self.most
+    }
+
+    /// Until the agent or the launcher hangs up, or the engine cannot go on.
+    pub(super) fn serve(
+        mut self,
+        connection: &OwnedFd,
+        outside: &OwnedFd,
+        children: &OwnedFd,
+        mut engine: Engine,
+    ) -> Result<(), Failure> {
+        loop {
+            let mut polled = [
+                PollFd::new(connection, PollFlags::IN | PollFlags::RDHUP),
+                PollFd::new(outside, PollFlags::RDHUP),
+                PollFd::new(children, PollFlags::IN),
+                PollFd::new(&engine.output, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut polled, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.attempt("wait for requests")?,
+            };
+            let [asked, outside, ended, wrote] = polled.map(|one| one.revents());
+            if !outside.is_empty() || asked.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
+                return Ok(());
+            }
+            if wrote.contains(PollFlags::IN) {
+                engine.listen();
+            }
+            if !ended.is_empty() {
+                signals::drain(children);
+                if reap(engine.pid) {
+                    return Err(Failure::rule("the engine ended"));
+                }
+            }
+            if asked.contains(PollFlags::IN)
+                && let Turn::Over = self.answer(connection, &engine)?
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    fn answer(&mut self, connection: &OwnedFd, engine: &Engine) -> Result<Turn, Failure> {
+        let (run, limits, descriptors) = match packet::receive::<ToLauncher>(connection)? {
+            None => return Ok(Turn::Over),
+            Some((ToLauncher::Run { run, limits }, descriptors)) => (run, limits, descriptors),
+            Some((ToLauncher::Start(_), _)) => return Err(Failure::rule("the agent said start twice")),
+        };
+        match self.fork(engine, limits, &descriptors) {
+            Ok(()) => {
+                packet::send(connection, &FromLauncher::Forked { run }, &[])?;
+                Ok(Turn::Next)
+            }
+            Err(failure) => {
+                let why = failure.in_words();
+                packet::send(connection, &FromLauncher::NotForked { run, why }, &[])?;
+                // An engine that may not fork once may not fork again.
+                Ok(Turn::Over)
+            }
+        }
+    }
+
+    /// Has the engine fork one run, and gives the run its user.
+    pub(super) fn fork(
+        &mut self,
+        engine: &Engine,
+        limits: Limits,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), Failure> {
+        if descriptors.len() != RUN_DESCRIPTORS.len() {
+            return Err(Failure::rule(format!(
+                "a run comes with the descriptors {RUN_DESCRIPTORS:?}"
+            )));
+        }
+        within(&limits, &self.most)?;
+        let slot = self.free_slot()?;
+        let message = ToEngine::Fork {
+            limits,
+            // A run that may use less than the group is held to it one process at a time.
+            address_space: !self.memory_group || limits.memory_bytes < self.most.memory_bytes,
+            walls: self.walls.clone(),
+        };
+        let passed: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+        packet::send(&engine.link, &message, &passed)?;
+        let pid = match packet::receive::<FromEngine>(&engine.link)? {
+            Some((FromEngine::Cloned { pid }, _)) => Pid::from_raw(pid),
+            Some((FromEngine::Failed { why }, _)) => return Err(Failure::Rule(why)),
+            Some((FromEngine::Ready, _)) => return Err(Failure::rule("the engine spoke out of turn")),
+            None => return Err(Failure::rule("the engine ended")),
+        };
+        let pid = pid.ok_or_else(|| Failure::rule("the engine named no process"))?;
+        let watched = rustix::process::pidfd_open(pid, PidfdFlags::empty()).attempt("watch the run")?;
+        let outside = match slot {
+            Some(slot) => u32::try_from(slot).unwrap_or(u32::MAX) + 1,
+            None => 0,
+        };
+        let map = Map {
+            inside: INSIDE,
+            outside,
+            count: 1,
+        };
+        // With a single id the denial of setgroups is inherited.
+        identity::write_maps(pid, map, map, false)?;
+        if let Some(slot) = slot {
+            self.slots[slot] = Some(watched);
+        }
+        packet::send(&engine.link, &ToEngine::Mapped, &[])
+    }
+
+    /// A slot whose run is gone with all its processes; `None` where runs have no ids of their own.
+    fn free_slot(&mut self) -> Result<Option<usize>, Failure> {
+        if !self.own_ids {
+            return Ok(None);
+        }
+        let free = self.slots.iter().position(|slot| slot.as_ref().is_none_or(over));
+        free.map(Some)
+            .ok_or_else(|| Failure::rule(format!("all {} ids for runs are in use", self.slots.len())))
+    }
+}
+
+/// Whether the process has ended; process 1 of a namespace ends after all others in it.
+fn over(process: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(process, PollFlags::IN)];
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)
+}
+
+/// Reaps what has ended, orphans of the engine too. Whether the engine is among them.
+fn reap(engine: Pid) -> bool {
+    let mut ended = false;
+    while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::NOHANG) {
+        ended |= pid == engine;
+    }
+    ended
+}
+
+/// A run may use at most what the whole jail may.
+fn within(limits: &Limits, most: &Limits) -> Result<(), Failure> {
+    let pairs = [
+        ("memory_bytes", limits.memory_bytes, most.memory_bytes),
+        ("processes", limits.processes.into(), most.processes.into()),
+        ("open_files", limits.open_files.into(), most.open_files.into()),
+        ("scratch_bytes", limits.scratch_bytes, most.scratch_bytes),
+        ("cpu_seconds", limits.cpu_seconds, most.cpu_seconds),
+        ("wall_ms", limits.wall_ms, most.wall_ms),
+        ("output_bytes", limits.output_bytes, most.output_bytes),
+    ];
+    match pairs.iter().find(|(_, wanted, most)| wanted > most) {
+        Some((name, wanted, most)) => Err(Failure::rule(format!(
+            "the run's {name} of {wanted} is above the jail's {most}"
+        ))),
+        None => Ok(()),
+    }
+}

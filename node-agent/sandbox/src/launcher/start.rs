@@ -1,0 +1,67 @@
+//! What the agent may ask a launcher for.
+
+use std::path::{Component, Path};
+
+use crate::{
+    failure::Failure,
+    protocol::{Mode, Network, Start},
+};
+
+/// Folders of the jail that are made here and nothing may be mounted over.
+const OURS: [&str; 6] = ["/proc", "/dev", "/scratch", "/tmp", "/sys", "/old"];
+
+/// Refuses what no jail can be built from, or what would be none.
+pub(super) fn check(start: &Start) -> Result<(), Failure> {
+    let refuse = |why: String| Err(Failure::Rule(why));
+    if start
+        .command
+        .first()
+        .is_none_or(|program| !program.starts_with('/'))
+    {
+        return refuse("the engine's command must begin with an absolute path".to_owned());
+    }
+    match start.ids {
+        Some(ids) if ids.count < 2 || ids.first == 0 || ids.first.checked_add(ids.count).is_none() => {
+            return refuse(format!(
+                "{} ids from {} on are no range for a jail",
+                ids.count, ids.first
+            ));
+        }
+        None if rustix::process::geteuid().is_root() => {
+            return refuse(
+                "a launcher that runs as root needs a range of ids, or runs would be root".to_owned(),
+            );
+        }
+        _ => {}
+    }
+    if start.mode == Mode::Restricted && start.network != Network::None {
+        return refuse("restricted runs have no network".to_owned());
+    }
+    for mount in &start.mounts {
+        if mount.writable && start.mode == Mode::Restricted {
+            return refuse(format!(
+                "{} cannot be writable: runs are restricted",
+                mount.target.display()
+            ));
+        }
+        if !plain(&mount.source) || !plain(&mount.target) {
+            return refuse(format!("{} is not a plain absolute path", mount.source.display()));
+        }
+        if mount.target == Path::new("/") || OURS.iter().any(|ours| mount.target.starts_with(ours)) {
+            return refuse(format!(
+                "nothing can be mounted at {} in a jail",
+                mount.target.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn plain(path: &Path) -> bool {
+    path.is_absolute()
+        && path
+            .components()
+            .skip(1)
+            .all(|component| matches!(component, Component::Normal(_)))
+        && !path.as_os_str().as_encoded_bytes().contains(&0)
+}

@@ -1,0 +1,95 @@
+//! Messages on `SOCK_SEQPACKET` sockets: one JSON message a packet, descriptors beside it.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    io::{Errno, retry_on_intr},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
+        socketpair,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::failure::{Attempt, Failure};
+
+/// The longest packet, in bytes; below the kernel's default socket buffer.
+const MAX_PACKET: usize = 128 * 1024;
+/// The most descriptors beside one packet.
+const MAX_DESCRIPTORS: usize = 8;
+
+/// A connected pair of packet sockets, closed on exec.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Failure> {
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .attempt("make a pair of sockets")
+}
+
+/// Sends a message and descriptors. A peer that is gone is an error, never a signal.
+pub(crate) fn send<T: Serialize>(
+    socket: impl AsFd,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Failure> {
+    let body = serde_json::to_vec(message).map_err(|error| Failure::rule(error.to_string()))?;
+    if body.len() > MAX_PACKET {
+        return Err(Failure::rule(format!(
+            "a message of {} bytes is longer than a packet",
+            body.len()
+        )));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Failure::rule("too many descriptors for one packet"));
+    }
+    retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(&body)], &mut beside, SendFlags::NOSIGNAL))
+        .attempt("send a message")?;
+    Ok(())
+}
+
+/// Receives a message and its descriptors (closed on exec); `None` when the peer is gone.
+pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(T, Vec<OwnedFd>)>, Failure> {
+    let mut body = vec![0; MAX_PACKET];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| {
+        recvmsg(
+            &socket,
+            &mut [IoSliceMut::new(&mut body)],
+            &mut beside,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    });
+    let received = match received {
+        Err(Errno::CONNRESET) => return Ok(None),
+        other => other.attempt("receive a message")?,
+    };
+    let mut descriptors = Vec::new();
+    for message in beside.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    if received
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(Failure::rule("a message was longer than a packet"));
+    }
+    let message = serde_json::from_slice(&body[..received.bytes])
+        .map_err(|error| Failure::rule(format!("a message is not understood: {error}")))?;
+    Ok(Some((message, descriptors)))
+}
