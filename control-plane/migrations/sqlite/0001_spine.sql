@@ -1,0 +1,276 @@
+-- The first schema. Times are unix milliseconds, identifiers and digests text, structured values JSON text.
+-- The same tables, columns and names stand in ../postgres/0001_spine.sql; STRICT makes SQLite keep the types.
+
+-- Which schema this is, and the oldest one that a server may know and still work on it.
+CREATE TABLE schema_info (
+    single INTEGER NOT NULL PRIMARY KEY CHECK (single = 1),
+    current INTEGER NOT NULL,
+    min_compatible INTEGER NOT NULL
+) STRICT;
+INSERT INTO schema_info (single, current, min_compatible) VALUES (1, 1, 1);
+
+-- The collective and this copy of its database.
+CREATE TABLE meta (
+    single INTEGER NOT NULL PRIMARY KEY CHECK (single = 1),
+    collective TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    writer TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- Small secrets, encrypted by the caller.
+CREATE TABLE secrets (
+    name TEXT NOT NULL PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    nonce BLOB NOT NULL,
+    ciphertext BLOB NOT NULL
+) STRICT;
+
+-- The end of each writer's audit chain; its row is what writers of one chain queue for.
+CREATE TABLE audit_heads (
+    writer TEXT NOT NULL PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+
+-- Append only. The columns after the record repeat parts of it, so that it can be searched.
+CREATE TABLE audit (
+    writer TEXT NOT NULL REFERENCES audit_heads (writer),
+    sequence INTEGER NOT NULL,
+    previous TEXT NOT NULL,
+    record TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    event TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    PRIMARY KEY (writer, sequence)
+) STRICT;
+CREATE INDEX audit_by_time ON audit (at, writer, sequence);
+
+CREATE TABLE sites (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    builtin INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE pools (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    builtin INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- One row for a node key; each exchange renews it under another id.
+CREATE TABLE joins (
+    join_key TEXT NOT NULL PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    spki BLOB NOT NULL,
+    transcript TEXT NOT NULL,
+    name_key TEXT NOT NULL,
+    applicant TEXT NOT NULL,
+    source TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    revealed_at INTEGER NOT NULL,
+    poll_counter INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    renewal_of TEXT,
+    node_id TEXT,
+    issued_chain TEXT,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE INDEX joins_by_age ON joins (created_at, id);
+CREATE INDEX joins_pending ON joins (revealed_at) WHERE state = 'pending';
+
+CREATE TABLE nodes (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    node_key TEXT NOT NULL UNIQUE,
+    trust TEXT NOT NULL,
+    scheduling TEXT NOT NULL,
+    capabilities TEXT NOT NULL,
+    pool_id TEXT NOT NULL REFERENCES pools (id),
+    site_id TEXT NOT NULL REFERENCES sites (id),
+    addresses TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    seen_at INTEGER,
+    inventory TEXT,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE INDEX nodes_by_pool ON nodes (pool_id);
+CREATE INDEX nodes_by_site ON nodes (site_id);
+
+CREATE TABLE certificates (
+    serial TEXT NOT NULL PRIMARY KEY,
+    subject_id TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    der BLOB NOT NULL,
+    not_before INTEGER NOT NULL,
+    not_after INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    revoked_at INTEGER,
+    reason TEXT
+) STRICT;
+CREATE INDEX certificates_by_subject ON certificates (subject_id);
+CREATE INDEX certificates_revoked ON certificates (not_after) WHERE state = 'revoked';
+
+CREATE TABLE users (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    password_hash TEXT,
+    state TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    version INTEGER NOT NULL
+) STRICT;
+
+-- A session is known by the digest of its token only.
+CREATE TABLE sessions (
+    token_hash TEXT NOT NULL PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    label TEXT NOT NULL
+) STRICT;
+CREATE INDEX sessions_by_user ON sessions (user_id);
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+
+CREATE TABLE groups (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    builtin INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE group_members (
+    group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    PRIMARY KEY (group_id, user_id)
+) STRICT;
+CREATE INDEX group_members_by_user ON group_members (user_id);
+
+-- The group inherits from its parent.
+CREATE TABLE group_parents (
+    group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    parent_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    PRIMARY KEY (group_id, parent_id)
+) STRICT;
+CREATE INDEX group_parents_by_parent ON group_parents (parent_id);
+
+CREATE TABLE group_features (
+    group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    feature TEXT NOT NULL,
+    PRIMARY KEY (group_id, feature)
+) STRICT;
+
+CREATE TABLE functions (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    current_digest TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    updated_at INTEGER NOT NULL,
+    updated_by TEXT NOT NULL,
+    version INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE function_versions (
+    function_id TEXT NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    definition TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    PRIMARY KEY (function_id, digest)
+) STRICT;
+
+-- The trust state, what changed in it, and its version.
+CREATE TABLE trust_entries (
+    entry_key TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE trust_changes (
+    number INTEGER NOT NULL,
+    entry_key TEXT NOT NULL,
+    value TEXT,
+    at INTEGER NOT NULL,
+    changed_by TEXT NOT NULL,
+    PRIMARY KEY (number, entry_key)
+) STRICT;
+
+CREATE TABLE trust_head (
+    single INTEGER NOT NULL PRIMARY KEY CHECK (single = 1),
+    incarnation TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    previous TEXT NOT NULL
+) STRICT;
+
+-- Runs keep the identifiers of what they were about, not references: history outlives its subjects.
+CREATE TABLE runs (
+    id TEXT NOT NULL PRIMARY KEY,
+    state TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    node_id TEXT,
+    lease_until INTEGER,
+    cancel_requested INTEGER NOT NULL,
+    stale_since INTEGER,
+    version INTEGER NOT NULL,
+    function_id TEXT NOT NULL,
+    function_name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    user_name TEXT NOT NULL,
+    client TEXT NOT NULL,
+    capability TEXT NOT NULL,
+    pool_id TEXT NOT NULL,
+    site_id TEXT NOT NULL,
+    request TEXT NOT NULL,
+    mode TEXT,
+    verdict TEXT,
+    engine_description TEXT,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    ending TEXT,
+    outputs TEXT,
+    receipt TEXT
+) STRICT;
+CREATE INDEX runs_queued ON runs (capability, pool_id, site_id, created_at, id) WHERE state = 'queued';
+CREATE INDEX runs_running ON runs (node_id) WHERE state = 'running';
+CREATE INDEX runs_leased ON runs (lease_until) WHERE state = 'running';
+CREATE INDEX runs_by_user ON runs (user_id, id);
+
+-- Answers that are given again when a request is repeated under its key.
+CREATE TABLE idempotency (
+    user_id TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    request_digest TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (user_id, request_key)
+) STRICT;
+CREATE INDEX idempotency_by_age ON idempotency (created_at);
+
+CREATE TABLE leases (
+    name TEXT NOT NULL PRIMARY KEY,
+    holder TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE control_planes (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    addresses TEXT NOT NULL
+) STRICT;

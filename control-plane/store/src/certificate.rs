@@ -1,0 +1,199 @@
+//! Certificates that the authority has issued. A row is never deleted: a serial that was issued stays known.
+
+use std::{fmt, str::FromStr};
+
+use muster_ids::NodeId;
+
+use crate::{
+    error::StoreError,
+    store::Store,
+    tx::Tx,
+    value::{Row, args},
+};
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, reason \
+             FROM certificates ",
+            $tail
+        )
+    };
+}
+
+/// Whether a certificate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateState {
+    /// Issued and not revoked; it may have expired.
+    Valid,
+    /// Revoked for ever.
+    Revoked,
+}
+
+impl CertificateState {
+    /// The name in the database and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl fmt::Display for CertificateState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for CertificateState {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Valid, Self::Revoked]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("\"{text}\" is not a state of a certificate"))
+    }
+}
+
+/// One issued certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The serial number, lower-case hexadecimal.
+    pub serial: String,
+    /// The node, control plane or user that it is about.
+    pub subject: String,
+    /// Which profile it was issued under.
+    pub purpose: String,
+    /// The certificate itself.
+    pub der: Vec<u8>,
+    /// Valid from, in milliseconds.
+    pub not_before: i64,
+    /// Valid until, in milliseconds.
+    pub not_after: i64,
+    /// Whether it counts.
+    pub state: CertificateState,
+    /// When it was revoked.
+    pub revoked_at: Option<i64>,
+    /// Why it was revoked.
+    pub reason: Option<String>,
+}
+
+/// What a list is about; `None` does not limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateFilter {
+    /// Those about this node, control plane or user only.
+    pub subject: Option<String>,
+    /// Those issued under this profile only.
+    pub purpose: Option<String>,
+    /// Those in this state only.
+    pub state: Option<CertificateState>,
+}
+
+/// What a revocation list says of one certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedSerial {
+    /// The serial number, lower-case hexadecimal.
+    pub serial: String,
+    /// When it was revoked.
+    pub revoked_at: i64,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl Store {
+    /// The certificate of this serial number.
+    pub async fn certificate(&self, serial: &str) -> Result<Option<Certificate>, StoreError> {
+        let row = self.first(select!("WHERE serial = $1"), args![serial]).await?;
+        row.map(|row| certificate(&row)).transpose()
+    }
+
+    /// At most `limit` certificates by serial number, from after the serial `after`.
+    pub async fn certificate_list(
+        &self,
+        filter: &CertificateFilter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let sql = select!(
+            "WHERE ($1 IS NULL OR subject_id = $1) AND ($2 IS NULL OR purpose = $2) \
+             AND ($3 IS NULL OR state = $3) AND ($4 IS NULL OR serial > $4) ORDER BY serial LIMIT $5"
+        );
+        let state = filter.state.map(CertificateState::as_str);
+        let values = args![&filter.subject, &filter.purpose, state, after, i64::from(limit)];
+        self.all(sql, values).await?.iter().map(certificate).collect()
+    }
+
+    /// The revoked certificates that have not expired at `now`: what a revocation list must name.
+    pub async fn revoked_serials(&self, now: i64) -> Result<Vec<RevokedSerial>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT serial, revoked_at, reason FROM certificates \
+                 WHERE state = 'revoked' AND not_after > $1 ORDER BY serial",
+                args![now],
+            )
+            .await?;
+        let serial = |row: &Row| {
+            Ok(RevokedSerial {
+                serial: row.text("serial")?,
+                revoked_at: row.int("revoked_at")?,
+                reason: row.optional_text("reason")?,
+            })
+        };
+        rows.iter().map(serial).collect()
+    }
+}
+
+impl Tx {
+    /// Adds an issued certificate.
+    pub async fn certificate_insert(&mut self, certificate: &Certificate) -> Result<(), StoreError> {
+        let named = "a certificate of this serial number";
+        self.insert(
+            "INSERT INTO certificates (serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, \
+             reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            args![
+                &certificate.serial,
+                &certificate.subject,
+                &certificate.purpose,
+                &certificate.der,
+                certificate.not_before,
+                certificate.not_after,
+                certificate.state.as_str(),
+                certificate.revoked_at,
+                &certificate.reason,
+            ],
+            named,
+            named,
+        )
+        .await
+    }
+
+    /// Revokes every certificate of a node; how many that were. Those revoked before keep their time and reason.
+    pub async fn certificates_revoke_for(
+        &mut self,
+        node: NodeId,
+        at: i64,
+        reason: &str,
+    ) -> Result<u64, StoreError> {
+        self.execute(
+            "UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3 \
+             WHERE subject_id = $1 AND state = 'valid'",
+            args![node, at, reason],
+        )
+        .await
+    }
+}
+
+fn certificate(row: &Row) -> Result<Certificate, StoreError> {
+    Ok(Certificate {
+        serial: row.text("serial")?,
+        subject: row.text("subject_id")?,
+        purpose: row.text("purpose")?,
+        der: row.bytes("der")?,
+        not_before: row.int("not_before")?,
+        not_after: row.int("not_after")?,
+        state: row.parsed("state")?,
+        revoked_at: row.optional_int("revoked_at")?,
+        reason: row.optional_text("reason")?,
+    })
+}

@@ -1,0 +1,331 @@
+//! All that differs between SQLite and PostgreSQL.
+//!
+//! | | SQLite | PostgreSQL |
+//! | --- | --- | --- |
+//! | writers | one connection, `BEGIN IMMEDIATE`: the whole database is the lock | `SELECT … FOR UPDATE` locks the rows that decide |
+//! | queue | as above | `SKIP LOCKED` |
+//! | durability | WAL, `synchronous = FULL`: synced at each commit | `synchronous_commit = on`, whatever the server's default |
+//! | wake | within the process | `NOTIFY`, delivered at commit |
+
+use std::{str::FromStr as _, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, Database, Encode, PgPool, Postgres, SqlSafeStr as _, SqlStr, Sqlite, SqlitePool,
+    Transaction, Type,
+    database::HasStatementCache,
+    pool::PoolOptions,
+    postgres::PgConnectOptions,
+    query::Query,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::{
+    error::StoreError,
+    store::StoreConfig,
+    value::{Row, Value},
+};
+
+/// How long a statement waits for a connection, a lock or the single writer before it gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The channel of PostgreSQL's notifications.
+pub(crate) const CHANNEL: &str = "muster";
+
+/// One statement, in the words of each database.
+pub(crate) enum Sql {
+    Same(&'static str),
+    Each {
+        sqlite: &'static str,
+        postgres: &'static str,
+    },
+    /// Made of our own text and `$n` only; see [`rows`].
+    Built(String),
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self::Same(text)
+    }
+}
+
+/// A query whose rows stay as they are until the transaction ends.
+macro_rules! locking {
+    ($text:expr) => {
+        locking!($text, " FOR UPDATE")
+    };
+    ($text:expr, $lock:literal) => {
+        crate::dialect::Sql::Each {
+            sqlite: $text,
+            postgres: concat!($text, $lock),
+        }
+    };
+}
+pub(crate) use locking;
+
+/// `VALUES` lists of `count` rows with `width` parameters each, numbered on from `first`: `($1, $2), ($3, $4)`.
+pub(crate) fn rows(first: usize, width: usize, count: usize) -> String {
+    let row = |row: usize| {
+        let parameters: Vec<_> = (0..width)
+            .map(|column| format!("${}", first + row * width + column))
+            .collect();
+        format!("({})", parameters.join(", "))
+    };
+    (0..count).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// The open database.
+pub(crate) enum Db {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// An open transaction.
+pub(crate) enum Conn {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Db {
+    pub(crate) async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        match config.url.split_once("://") {
+            Some(("sqlite", path)) if path.starts_with('/') => open_sqlite(path, config).await,
+            Some(("postgres" | "postgresql", _)) => open_postgres(config).await,
+            Some(("sqlite", _)) => Err(StoreError::Address {
+                what: "the path is not absolute".into(),
+            }),
+            _ => Err(StoreError::Address {
+                what: "it begins with neither".into(),
+            }),
+        }
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Conn, StoreError> {
+        Ok(match self {
+            // A deferred transaction that reads and then writes fails at once when another has written meanwhile.
+            Self::Sqlite { write, .. } => Conn::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Conn::Postgres(pool.begin().await?),
+        })
+    }
+
+    pub(crate) async fn all(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(match self {
+            Self::Sqlite { read, .. } => sqlite(sql.into(), values)
+                .fetch_all(read)
+                .await?
+                .into_iter()
+                .map(Row::Sqlite)
+                .collect(),
+            Self::Postgres(pool) => postgres(sql.into(), values)
+                .fetch_all(pool)
+                .await?
+                .into_iter()
+                .map(Row::Postgres)
+                .collect(),
+        })
+    }
+
+    pub(crate) async fn first(
+        &self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(match self {
+            Self::Sqlite { read, .. } => sqlite(sql.into(), values)
+                .fetch_optional(read)
+                .await?
+                .map(Row::Sqlite),
+            Self::Postgres(pool) => postgres(sql.into(), values)
+                .fetch_optional(pool)
+                .await?
+                .map(Row::Postgres),
+        })
+    }
+
+    /// One statement that changes something, as a transaction of its own; how many rows it touched.
+    pub(crate) async fn write(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StoreError> {
+        Ok(match self {
+            Self::Sqlite { write, .. } => sqlite(sql.into(), values).execute(write).await?.rows_affected(),
+            Self::Postgres(pool) => postgres(sql.into(), values).execute(pool).await?.rows_affected(),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Conn {
+    pub(crate) async fn all(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(tx) => sqlite(sql.into(), values)
+                .fetch_all(&mut **tx)
+                .await?
+                .into_iter()
+                .map(Row::Sqlite)
+                .collect(),
+            Self::Postgres(tx) => postgres(sql.into(), values)
+                .fetch_all(&mut **tx)
+                .await?
+                .into_iter()
+                .map(Row::Postgres)
+                .collect(),
+        })
+    }
+
+    pub(crate) async fn first(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<Option<Row>, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(tx) => sqlite(sql.into(), values)
+                .fetch_optional(&mut **tx)
+                .await?
+                .map(Row::Sqlite),
+            Self::Postgres(tx) => postgres(sql.into(), values)
+                .fetch_optional(&mut **tx)
+                .await?
+                .map(Row::Postgres),
+        })
+    }
+
+    pub(crate) async fn execute(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<u64, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(tx) => sqlite(sql.into(), values)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected(),
+            Self::Postgres(tx) => postgres(sql.into(), values)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected(),
+        })
+    }
+
+    /// Sends a hint that other processes receive when the transaction commits.
+    pub(crate) async fn notify(&mut self, payload: &str) -> Result<(), sqlx::Error> {
+        if let Self::Postgres(tx) = self {
+            sqlx::query("SELECT pg_notify($1, $2)")
+                .bind(CHANNEL)
+                .bind(payload)
+                .execute(&mut **tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx) => tx.commit().await,
+        }
+    }
+}
+
+async fn open_sqlite(path: &str, config: &StoreConfig) -> Result<Db, StoreError> {
+    make_private(path, config.create_if_missing).map_err(|source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // FULL syncs the log at every commit: what was answered survives a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE);
+    let pool = || {
+        PoolOptions::<Sqlite>::new()
+            .acquire_timeout(PATIENCE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let write = pool().max_connections(1).connect_with(options.clone()).await?;
+    let read = pool()
+        .max_connections(config.max_connections)
+        .connect_lazy_with(options.pragma("query_only", "ON"));
+    Ok(Db::Sqlite { read, write })
+}
+
+/// The file belongs to the server alone from its first byte; SQLite gives its log the same mode.
+fn make_private(path: &str, create: bool) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(create)
+        .mode(0o600)
+        .open(path)?
+        .sync_all()
+}
+
+async fn open_postgres(config: &StoreConfig) -> Result<Db, StoreError> {
+    let patience = PATIENCE.as_millis().to_string();
+    let options = PgConnectOptions::from_str(&config.url)
+        .map_err(|_| StoreError::Address {
+            what: "it is not a PostgreSQL address".into(),
+        })?
+        .application_name("muster-server")
+        .options([
+            ("synchronous_commit", "on"),
+            ("default_transaction_isolation", "read committed"),
+            ("lock_timeout", &patience),
+            // A control plane that hangs in a transaction must not hold its locks for ever.
+            ("idle_in_transaction_session_timeout", "60000"),
+        ]);
+    let pool = PoolOptions::<Postgres>::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await?;
+    Ok(Db::Postgres(pool))
+}
+
+fn sqlite(sql: Sql, values: Vec<Value>) -> Query<'static, Sqlite, <Sqlite as Database>::Arguments> {
+    match sql {
+        Sql::Same(text) | Sql::Each { sqlite: text, .. } => query(text.into_sql_str(), true, values),
+        Sql::Built(text) => query(AssertSqlSafe(text).into_sql_str(), false, values),
+    }
+}
+
+fn postgres(sql: Sql, values: Vec<Value>) -> Query<'static, Postgres, <Postgres as Database>::Arguments> {
+    match sql {
+        Sql::Same(text) | Sql::Each { postgres: text, .. } => query(text.into_sql_str(), true, values),
+        Sql::Built(text) => query(AssertSqlSafe(text).into_sql_str(), false, values),
+    }
+}
+
+fn query<DB: Database + HasStatementCache>(
+    sql: SqlStr,
+    keep: bool,
+    values: Vec<Value>,
+) -> Query<'static, DB, DB::Arguments>
+where
+    for<'t> Option<String>: Encode<'t, DB> + Type<DB>,
+    for<'t> Option<i64>: Encode<'t, DB> + Type<DB>,
+    for<'t> bool: Encode<'t, DB> + Type<DB>,
+    for<'t> Vec<u8>: Encode<'t, DB> + Type<DB>,
+{
+    values
+        .into_iter()
+        .fold(sqlx::query(sql).persistent(keep), |query, value| match value {
+            Value::Text(text) => query.bind(text),
+            Value::Int(number) => query.bind(number),
+            Value::Flag(flag) => query.bind(flag),
+            Value::Bytes(bytes) => query.bind(bytes),
+        })
+}

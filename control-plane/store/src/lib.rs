@@ -1,0 +1,60 @@
+//! The database and the blobs of the control plane: the only crate that speaks SQL.
+//!
+//! Invariant: a change, its audit records and its trust-state number commit together or not at all. Changes go
+//! through [`Tx`], which exists only for a caller who was [`Authorized`](muster_model::permission::Authorized) and
+//! commits only with a record. What is not audited (heartbeats, leases, poll counters) has functions of its own on
+//! [`Store`], named after what they keep.
+//!
+//! One concept, one file: each says what its table means and offers reads on `Store` and writes on `Tx`. SQLite and
+//! PostgreSQL run the same SQL; `dialect.rs` holds all that differs.
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod blob;
+mod certificate;
+mod control_plane;
+mod dialect;
+mod error;
+mod function;
+mod group;
+mod idempotency;
+mod join;
+mod lease;
+mod meta;
+mod node;
+mod place;
+mod run;
+mod schema;
+mod secret;
+mod session;
+mod store;
+mod trust;
+mod tx;
+mod user;
+mod value;
+mod wake;
+
+pub use audit::{
+    AuditCursor, AuditEntry, AuditFilter, AuditFrom, AuditHead, AuditReport, BadRow, Draft, Records,
+};
+pub use blob::{Blob, BlobError, BlobInfo, BlobReader, BlobStore, BlobWriter};
+pub use certificate::{Certificate, CertificateFilter, CertificateState, RevokedSerial};
+pub use control_plane::ControlPlane;
+pub use error::StoreError;
+pub use function::{Function, FunctionVersion};
+pub use group::{Directory, DirectoryGroup, Group};
+pub use idempotency::Answer;
+pub use join::JoinFilter;
+pub use meta::{BuiltinGroups, Collective, NewCollective};
+pub use node::{Liveness, NodeFilter};
+pub use place::{Pool, Site};
+pub use run::{LeaseAnswer, QueueLength, RunFilter, RunRow};
+pub use schema::Schema;
+pub use secret::Secret;
+pub use session::{NewSession, Session};
+pub use store::{Store, StoreConfig};
+pub use trust::{TrustChange, TrustHead, trust_digest};
+pub use tx::Tx;
+pub use user::{User, UserState};
+pub use wake::{Topic, WakeListener};

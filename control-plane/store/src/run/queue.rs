@@ -1,0 +1,159 @@
+//! The queue of runs: who gets the next one, who still holds one, who has lost one.
+
+use std::collections::BTreeMap;
+
+use muster_ids::{NodeId, PoolId, RunId, SiteId};
+use muster_model::{join::Capability, run::LEASE_MS};
+
+use super::{RunRow, run, select};
+use crate::{
+    dialect::{Sql, locking, rows},
+    error::StoreError,
+    store::Store,
+    tx::Tx,
+    value::{Row, Value, args},
+};
+
+/// Runs renewed by one statement; a node has far fewer slots.
+const BATCH: usize = 500;
+
+/// What a heartbeat learns about the runs that it named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseAnswer {
+    /// Those that the node does not hold any more: it ends them and reports nothing.
+    pub not_held: Vec<RunId>,
+    /// Those that a person asked to end.
+    pub cancel_requested: Vec<RunId>,
+}
+
+/// How many runs wait for one kind of node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueLength {
+    /// What a node must be able to do.
+    pub capability: Capability,
+    /// Where.
+    pub pool: PoolId,
+    /// Where.
+    pub site: SiteId,
+    /// How many.
+    pub waiting: u64,
+}
+
+impl Tx {
+    /// The oldest queued run that a node with these capabilities in this pool and site can take, locked: of two
+    /// claims at once each gets another run.
+    pub async fn run_claim_next(
+        &mut self,
+        capabilities: &[Capability],
+        pool: PoolId,
+        site: SiteId,
+    ) -> Result<Option<RunRow>, StoreError> {
+        let wanted = Capability::ALL
+            .map(|capability| capabilities.contains(&capability).then_some(capability.as_str()));
+        let sql = locking!(
+            select!(
+                "WHERE state = 'queued' AND capability IN ($1, $2, $3) AND pool_id = $4 AND site_id = $5 \
+                 ORDER BY created_at, id LIMIT 1"
+            ),
+            " FOR UPDATE SKIP LOCKED"
+        );
+        let [first, second, third] = wanted;
+        let row = self.first(sql, args![first, second, third, pool, site]).await?;
+        row.map(|row| run(&row)).transpose()
+    }
+}
+
+impl Store {
+    /// The runs that a node holds.
+    pub async fn runs_of_node(&self, node: NodeId) -> Result<Vec<RunRow>, StoreError> {
+        let sql = select!("WHERE state = 'running' AND node_id = $1 ORDER BY id");
+        self.all(sql, args![node]).await?.iter().map(run).collect()
+    }
+
+    /// At most `limit` runs whose lease is over at `now`, longest over first.
+    pub async fn runs_expired(&self, now: i64, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        let sql = select!("WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until, id LIMIT $2");
+        self.all(sql, args![now, i64::from(limit)])
+            .await?
+            .iter()
+            .map(run)
+            .collect()
+    }
+
+    /// The runs of a node that a person asked to end.
+    pub async fn runs_cancel_requested(&self, node: NodeId) -> Result<Vec<RunId>, StoreError> {
+        let sql =
+            "SELECT id FROM runs WHERE state = 'running' AND node_id = $1 AND cancel_requested ORDER BY id";
+        self.all(sql, args![node])
+            .await?
+            .iter()
+            .map(|row| row.parsed("id"))
+            .collect()
+    }
+
+    /// How many runs wait, for each capability, pool and site with any.
+    pub async fn queued_counts(&self) -> Result<Vec<QueueLength>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT capability, pool_id, site_id, COUNT(*) AS waiting FROM runs WHERE state = 'queued' \
+                 GROUP BY capability, pool_id, site_id ORDER BY capability, pool_id, site_id",
+                args![],
+            )
+            .await?;
+        let length = |row: &Row| {
+            Ok(QueueLength {
+                capability: row.parsed("capability")?,
+                pool: row.parsed("pool_id")?,
+                site: row.parsed("site_id")?,
+                waiting: row.counter("waiting")?,
+            })
+        };
+        rows.iter().map(length).collect()
+    }
+
+    /// Renews the leases of the runs that a node works on, each under its fence, for [`LEASE_MS`] from `now`. Not
+    /// audited: a heartbeat decides nothing.
+    pub async fn renew_leases(
+        &self,
+        node: NodeId,
+        held: &[(RunId, i64)],
+        now: i64,
+    ) -> Result<LeaseAnswer, StoreError> {
+        if held.is_empty() {
+            return Ok(LeaseAnswer::default());
+        }
+        let held: BTreeMap<RunId, i64> = held.iter().copied().collect();
+        let list: Vec<_> = held.iter().collect();
+        let mut renewed = BTreeMap::new();
+        let mut conn = self.db.begin().await?;
+        for batch in list.chunks(BATCH) {
+            let mut values = args![node, now + LEASE_MS];
+            values.extend(
+                batch
+                    .iter()
+                    .flat_map(|(id, fence)| -> Vec<Value> { args![**id, **fence] }),
+            );
+            for row in conn.all(Sql::Built(renewal(batch.len())), values).await? {
+                renewed.insert(row.parsed::<RunId>("id")?, row.flag("cancel_requested")?);
+            }
+        }
+        conn.commit().await?;
+        Ok(LeaseAnswer {
+            not_held: held.into_keys().filter(|id| !renewed.contains_key(id)).collect(),
+            cancel_requested: renewed
+                .into_iter()
+                .filter_map(|(id, cancel)| cancel.then_some(id))
+                .collect(),
+        })
+    }
+}
+
+/// The statement that renews `count` leases.
+fn renewal(count: usize) -> String {
+    format!(
+        "WITH held (run_id, run_fence) AS (VALUES {}) UPDATE runs SET lease_until = $2, version = version + 1 \
+         FROM held WHERE id = held.run_id AND fence = held.run_fence AND node_id = $1 AND state = 'running' \
+         RETURNING id, cancel_requested",
+        rows(3, 2, count)
+    )
+}

@@ -1,0 +1,111 @@
+//! Which tables there are: migrations, and which program may work on which schema.
+//!
+//! Invariant: a migration first expands and only two releases later contracts, and says in `schema_info` the
+//! oldest schema that a program must know to work on the result.
+
+use sqlx::{
+    SqlSafeStr as _,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+};
+
+use crate::{dialect::Db, error::StoreError};
+
+/// Number, name, SQLite, PostgreSQL.
+type Step = (i64, &'static str, &'static str, &'static str);
+
+/// Every migration in order; the texts are compiled in.
+const STEPS: &[Step] = &[(
+    1,
+    "spine",
+    include_str!("../../migrations/sqlite/0001_spine.sql"),
+    include_str!("../../migrations/postgres/0001_spine.sql"),
+)];
+
+/// Which schema a database has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// The schema of the database, 0 for an empty one.
+    pub current: i64,
+    /// The oldest schema that a program must know to work on it, 0 for an empty one.
+    pub min_compatible: i64,
+    /// The newest schema that this program knows.
+    pub known: i64,
+}
+
+impl Schema {
+    /// Whether this program may work on the database.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.current < self.known {
+            return Err(StoreError::SchemaTooOld {
+                current: self.current,
+                known: self.known,
+            });
+        }
+        if self.known < self.min_compatible {
+            return Err(StoreError::SchemaTooNew {
+                needed: self.min_compatible,
+                known: self.known,
+            });
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn read(db: &Db) -> Result<Schema, StoreError> {
+    let known = STEPS.last().map_or(0, |step| step.0);
+    let (exists, values) = match db {
+        Db::Sqlite { .. } => (
+            "SELECT 1 FROM sqlite_schema WHERE name = 'schema_info'",
+            Vec::new(),
+        ),
+        Db::Postgres(_) => (
+            "SELECT 1 FROM pg_class WHERE oid = to_regclass('schema_info')",
+            Vec::new(),
+        ),
+    };
+    if db.first(exists, values).await?.is_none() {
+        return Ok(Schema {
+            current: 0,
+            min_compatible: 0,
+            known,
+        });
+    }
+    let row = db
+        .first("SELECT current, min_compatible FROM schema_info", Vec::new())
+        .await?
+        .ok_or_else(|| StoreError::corrupt("no row in schema_info"))?;
+    Ok(Schema {
+        current: row.int("current")?,
+        min_compatible: row.int("min_compatible")?,
+        known,
+    })
+}
+
+pub(crate) async fn migrate(db: &Db) -> Result<(), StoreError> {
+    let steps = STEPS.iter().map(|(version, name, sqlite, postgres)| {
+        let text = match db {
+            Db::Sqlite { .. } => sqlite,
+            Db::Postgres(_) => postgres,
+        };
+        Migration::new(
+            *version,
+            (*name).into(),
+            MigrationType::Simple,
+            text.into_sql_str(),
+            false,
+        )
+    });
+    let mut migrator = Migrator::with_migrations(steps.collect());
+    // Migrations of a newer program are judged by min_compatible, not by being unknown.
+    migrator.set_ignore_missing(true);
+    match db {
+        Db::Sqlite { write, .. } => migrator.run(write).await,
+        Db::Postgres(pool) => migrator.run(pool).await,
+    }
+    .map_err(|error| match error {
+        MigrateError::Execute(source) => source.into(),
+        other => StoreError::Refused {
+            source: Box::new(other),
+        },
+    })
+}

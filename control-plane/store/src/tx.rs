@@ -1,0 +1,123 @@
+//! A change that is under way.
+//!
+//! Invariant: it commits only together with at least one audit record whose actor is the authorized caller.
+//! Dropping it changes nothing. After an error of the database it can only be dropped.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    audit::{self, AuditHead, Records},
+    dialect::{Conn, Sql},
+    error::{StoreError, duplicate},
+    value::{Row, Value},
+    wake::{Hub, Topic, payload},
+};
+
+/// A change that is under way; see the module documentation. Made by [`Store::begin`](crate::Store::begin).
+pub struct Tx {
+    conn: Conn,
+    hub: Arc<Hub>,
+    actor: String,
+    touched: BTreeSet<Topic>,
+    failed: bool,
+}
+
+impl Tx {
+    pub(crate) fn new(conn: Conn, hub: Arc<Hub>, actor: String) -> Self {
+        Self {
+            conn,
+            hub,
+            actor,
+            touched: BTreeSet::new(),
+            failed: false,
+        }
+    }
+
+    /// Commits the change with its audit records at `now`, then hints at what it touched. Gives the end of the audit
+    /// chain after these records.
+    pub async fn commit(mut self, records: impl Into<Records>, now: i64) -> Result<AuditHead, StoreError> {
+        if self.failed {
+            return Err(StoreError::RolledBack);
+        }
+        // Last, because writers of one chain queue here.
+        let head = audit::append(&mut self, records.into(), now).await?;
+        self.conn.notify(&payload(&self.touched)).await?;
+        self.conn.commit().await?;
+        self.hub.hint(&self.touched);
+        Ok(head)
+    }
+
+    /// Who makes the change, as the audit names them.
+    pub(crate) fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    /// Whoever waits for `topic` is woken after the commit.
+    pub(crate) fn touch(&mut self, topic: Topic) {
+        self.touched.insert(topic);
+    }
+
+    pub(crate) async fn all(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let result = self.conn.all(sql, values).await;
+        self.noting(result).map_err(StoreError::from)
+    }
+
+    pub(crate) async fn first(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<Option<Row>, StoreError> {
+        let result = self.conn.first(sql, values).await;
+        self.noting(result).map_err(StoreError::from)
+    }
+
+    pub(crate) async fn execute(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<u64, StoreError> {
+        let result = self.conn.execute(sql, values).await;
+        self.noting(result).map_err(StoreError::from)
+    }
+
+    /// Adds a row. `named` is what exists already when the name is taken, `otherwise` when another key is.
+    pub(crate) async fn insert(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+        named: &str,
+        otherwise: &str,
+    ) -> Result<(), StoreError> {
+        let result = self.conn.execute(sql, values).await;
+        self.noting(result)
+            .map(drop)
+            .map_err(|error| duplicate(error, named, otherwise))
+    }
+
+    /// Changes the one row that still has the version which the caller read; `what` names it.
+    pub(crate) async fn swap(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+        what: &str,
+    ) -> Result<(), StoreError> {
+        let result = self.conn.execute(sql, values).await;
+        match self
+            .noting(result)
+            .map_err(|error| duplicate(error, what, what))?
+        {
+            0 => Err(StoreError::changed(what)),
+            _ => Ok(()),
+        }
+    }
+
+    /// PostgreSQL ends a transaction at its first error and SQLite does not; here it always ends.
+    fn noting<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        self.failed |= result.is_err();
+        result
+    }
+}

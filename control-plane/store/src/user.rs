@@ -1,0 +1,163 @@
+//! Users of the built-in directory. A password's hash leaves the database by one function only.
+
+use std::{fmt, str::FromStr};
+
+use muster_ids::{UserId, UserName};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    error::StoreError,
+    store::Store,
+    tx::Tx,
+    value::{Row, args},
+};
+
+/// Whether a user may log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserState {
+    /// May.
+    Active,
+    /// May not; its sessions do not count.
+    Disabled,
+}
+
+impl UserState {
+    /// The name in the database and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl fmt::Display for UserState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for UserState {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Active, Self::Disabled]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("\"{text}\" is not a state of a user"))
+    }
+}
+
+/// One user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Identity.
+    pub id: UserId,
+    /// Unique.
+    pub name: UserName,
+    /// Whether it may log in.
+    pub state: UserState,
+    /// When it was made.
+    pub created_at: i64,
+    /// Number of changes, from 1; compare-and-swap.
+    pub version: i64,
+}
+
+impl Store {
+    /// The user of this identity.
+    pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let sql = "SELECT id, name, state, created_at, version FROM users WHERE id = $1";
+        self.first(sql, args![id])
+            .await?
+            .map(|row| user(&row))
+            .transpose()
+    }
+
+    /// The user of this name; upper and lower case do not differ.
+    pub async fn user_by_name(&self, name: &UserName) -> Result<Option<User>, StoreError> {
+        let sql = "SELECT id, name, state, created_at, version FROM users WHERE name_key = $1";
+        self.first(sql, args![name.key()])
+            .await?
+            .map(|row| user(&row))
+            .transpose()
+    }
+
+    /// The hash of the user's password, or `None` when there is no such user or no password.
+    pub async fn user_password(&self, id: UserId) -> Result<Option<SecretString>, StoreError> {
+        let row = self
+            .first("SELECT password_hash FROM users WHERE id = $1", args![id])
+            .await?;
+        let hash = row
+            .map(|row| row.optional_text("password_hash"))
+            .transpose()?
+            .flatten();
+        Ok(hash.map(SecretString::from))
+    }
+
+    /// At most `limit` users by name, from after the name `after`.
+    pub async fn user_list(&self, after: Option<&UserName>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT id, name, state, created_at, version FROM users \
+                 WHERE $1 IS NULL OR name_key > $1 ORDER BY name_key LIMIT $2",
+                args![after.map(UserName::key), i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(user).collect()
+    }
+}
+
+impl Tx {
+    /// Adds a user without a password.
+    pub async fn user_insert(&mut self, user: &User) -> Result<(), StoreError> {
+        self.insert(
+            "INSERT INTO users (id, name, name_key, state, created_at, version) VALUES ($1, $2, $3, $4, $5, $6)",
+            args![
+                user.id,
+                user.name.as_str(),
+                user.name.key(),
+                user.state.as_str(),
+                user.created_at,
+                user.version
+            ],
+            &format!("a user named \"{}\"", user.name),
+            "a user of this identity",
+        )
+        .await
+    }
+
+    /// Stores the next version of a user; the password stays.
+    pub async fn user_put(&mut self, user: &User) -> Result<(), StoreError> {
+        self.swap(
+            "UPDATE users SET name = $2, name_key = $3, state = $4, version = $5 WHERE id = $1 AND version = $5 - 1",
+            args![user.id, user.name.as_str(), user.name.key(), user.state.as_str(), user.version],
+            &format!("the user \"{}\"", user.name),
+        )
+        .await
+    }
+
+    /// Sets the hash of a user's password; `None` takes the password away.
+    pub async fn user_set_password(
+        &mut self,
+        id: UserId,
+        hash: Option<&SecretString>,
+    ) -> Result<(), StoreError> {
+        let values = args![id, hash.map(ExposeSecret::expose_secret)];
+        match self
+            .execute("UPDATE users SET password_hash = $2 WHERE id = $1", values)
+            .await?
+        {
+            0 => Err(StoreError::not_found("the user")),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn user(row: &Row) -> Result<User, StoreError> {
+    Ok(User {
+        id: row.parsed("id")?,
+        name: row.parsed("name")?,
+        state: row.parsed("state")?,
+        created_at: row.int("created_at")?,
+        version: row.int("version")?,
+    })
+}

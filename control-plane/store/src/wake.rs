@@ -1,0 +1,176 @@
+//! Hints that something has changed, so that nobody has to ask the database in a loop.
+//!
+//! Invariant: a hint is never the truth. It may come twice or, when a connection breaks, a few seconds late; whoever
+//! gets it reads the rows. Within a process hints come at commit. Between control planes PostgreSQL's `NOTIFY`
+//! carries them, and a look at the ends of the audit chains every [`POLL`] finds what a broken connection lost:
+//! every change that could wake somebody is audited.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use sqlx::{PgPool, postgres::PgListener};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    dialect::{CHANNEL, Db},
+    error::StoreError,
+};
+
+/// How often lost notifications are looked for.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The trust state.
+    Trust,
+    /// A run was queued, ended, or should end.
+    Runs,
+    /// A node appeared, was changed, untrusted or deleted.
+    Nodes,
+    /// A join request was made or answered.
+    Joins,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 4] = [Self::Trust, Self::Runs, Self::Nodes, Self::Joins];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Trust => "trust",
+            Self::Runs => "runs",
+            Self::Nodes => "nodes",
+            Self::Joins => "joins",
+        }
+    }
+}
+
+/// How often each topic was hinted at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts([u64; Topic::ALL.len()]);
+
+/// Where hints come together.
+pub(crate) struct Hub {
+    counts: Arc<watch::Sender<Counts>>,
+    remote: Option<JoinHandle<()>>,
+}
+
+impl Hub {
+    pub(crate) fn start(db: &Arc<Db>) -> Self {
+        let counts = Arc::new(watch::Sender::new(Counts::default()));
+        let remote = match db.as_ref() {
+            Db::Sqlite { .. } => None,
+            Db::Postgres(pool) => Some(tokio::spawn(follow(pool.clone(), counts.clone()))),
+        };
+        Self { counts, remote }
+    }
+
+    pub(crate) fn hint(&self, topics: &BTreeSet<Topic>) {
+        if !topics.is_empty() {
+            hint(&self.counts, |topic| topics.contains(&topic));
+        }
+    }
+
+    pub(crate) fn listen(&self) -> WakeListener {
+        let receiver = self.counts.subscribe();
+        let seen = *receiver.borrow();
+        WakeListener { receiver, seen }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let Some(remote) = &self.remote {
+            remote.abort();
+        }
+    }
+}
+
+/// The topics of one transaction as one payload.
+pub(crate) fn payload(topics: &BTreeSet<Topic>) -> String {
+    topics
+        .iter()
+        .map(|topic| topic.as_str())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Waits for hints.
+pub struct WakeListener {
+    receiver: watch::Receiver<Counts>,
+    seen: Counts,
+}
+
+impl WakeListener {
+    /// The topics that were hinted at since the last call, or `None` once the store is gone. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Option<BTreeSet<Topic>> {
+        loop {
+            let now = *self.receiver.borrow_and_update();
+            let topics: BTreeSet<_> = std::iter::zip(Topic::ALL, std::iter::zip(now.0, self.seen.0))
+                .filter_map(|(topic, (now, seen))| (now != seen).then_some(topic))
+                .collect();
+            self.seen = now;
+            if !topics.is_empty() {
+                return Some(topics);
+            }
+            self.receiver.changed().await.ok()?;
+        }
+    }
+}
+
+fn hint(counts: &watch::Sender<Counts>, wanted: impl Fn(Topic) -> bool) {
+    counts.send_modify(|counts| {
+        for (topic, count) in std::iter::zip(Topic::ALL, counts.0.iter_mut()) {
+            *count += u64::from(wanted(topic));
+        }
+    });
+}
+
+/// Follows what other control planes do, for as long as the store lives.
+async fn follow(pool: PgPool, counts: Arc<watch::Sender<Counts>>) {
+    let mut ends = None;
+    while !pool.is_closed() {
+        if let Err(error) = listen(&pool, &counts, &mut ends).await {
+            tracing::debug!(%error, "notifications of the database are interrupted");
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn listen(
+    pool: &PgPool,
+    counts: &watch::Sender<Counts>,
+    ends: &mut Option<Vec<(String, i64)>>,
+) -> Result<(), StoreError> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    let mut notified = false;
+    loop {
+        let now: Vec<(String, i64)> =
+            sqlx::query_as("SELECT writer, sequence FROM audit_heads ORDER BY writer")
+                .fetch_all(pool)
+                .await?;
+        // Every commit notifies; one that was not heard of went lost.
+        let unheard = ends.replace(now.clone()).is_some_and(|before| before != now) && !notified;
+        if unheard {
+            hint(counts, |_| true);
+        }
+        notified = false;
+        let until = Instant::now() + POLL;
+        while let Ok(notification) = timeout_at(until, listener.try_recv()).await {
+            notified = true;
+            match notification? {
+                Some(notification) => {
+                    let topics: BTreeSet<_> = notification.payload().split(' ').collect();
+                    hint(counts, |topic| topics.contains(topic.as_str()));
+                }
+                // The connection broke: what was sent meanwhile is lost.
+                None => hint(counts, |_| true),
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What the store promises, shown on both databases by the same functions.
+
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/world.rs"]
+mod world;
+
+#[path = "conformance/audit.rs"]
+mod audit;
+#[path = "conformance/blob.rs"]
+mod blob;
+#[path = "conformance/bookkeeping.rs"]
+mod bookkeeping;
+#[path = "conformance/crash.rs"]
+mod crash;
+#[path = "conformance/directory.rs"]
+mod directory;
+#[path = "conformance/join.rs"]
+mod join;
+#[path = "conformance/node.rs"]
+mod node;
+#[path = "conformance/run.rs"]
+mod run;
+#[path = "conformance/schema.rs"]
+mod schema;
+#[path = "conformance/trust.rs"]
+mod trust;

@@ -1,0 +1,167 @@
+use crate::world::on_both;
+
+on_both! {
+    an_answer_is_kept_once_for_each_user_and_key
+    a_lease_has_one_holder_until_it_ends
+    a_control_plane_is_known_by_its_last_start
+    a_commit_wakes_those_who_wait_for_what_it_touched
+    another_control_plane_is_woken_too
+}
+
+mod cases {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use muster_ids::{ControlPlaneId, Digest, UserId};
+    use muster_model::{audit::Event, join::Capability};
+    use muster_store::{Answer, ControlPlane, StoreError, Topic};
+    use tokio::time::timeout;
+
+    use crate::world::{Kind, NOW, World, commit, draft, open, random};
+
+    /// Longer than any hint takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    pub(super) async fn an_answer_is_kept_once_for_each_user_and_key(world: World) {
+        let (ann, bob) = (UserId::new(NOW, random()), UserId::new(NOW, random()));
+        let answer = Answer {
+            request_digest: Digest::of(b"body"),
+            status: 202,
+            body: "{}".into(),
+            created_at: NOW,
+        };
+        assert_eq!(
+            world.store.idempotency_lookup(ann, "k").await.expect("read"),
+            None
+        );
+        let mut tx = world.begin().await;
+        tx.idempotency_store(ann, "k", &answer).await.expect("kept");
+        tx.idempotency_store(bob, "k", &answer).await.expect("kept");
+        commit(tx, Event::RunSubmitted).await;
+        assert_eq!(
+            world.store.idempotency_lookup(ann, "k").await.expect("read"),
+            Some(answer.clone())
+        );
+        let error = world
+            .begin()
+            .await
+            .idempotency_store(ann, "k", &answer)
+            .await
+            .expect_err("answered");
+        assert!(matches!(error, StoreError::Duplicate { .. }), "{error}");
+        assert_eq!(
+            world.store.idempotency_delete_before(NOW).await.expect("cleaned"),
+            0
+        );
+        assert_eq!(
+            world
+                .store
+                .idempotency_delete_before(NOW + 1)
+                .await
+                .expect("cleaned"),
+            2
+        );
+    }
+
+    pub(super) async fn a_lease_has_one_holder_until_it_ends(world: World) {
+        let lease = async |holder: &str, now| {
+            world
+                .store
+                .try_lease("leader", holder, now, 100)
+                .await
+                .expect("asked")
+        };
+        assert!(lease("a", NOW).await);
+        assert!(!lease("b", NOW + 50).await);
+        assert!(lease("a", NOW + 50).await);
+        assert!(!lease("b", NOW + 149).await);
+        assert!(lease("b", NOW + 150).await);
+        assert!(!lease("a", NOW + 151).await);
+        world
+            .store
+            .release_lease("leader", "a")
+            .await
+            .expect("not its own");
+        assert!(!lease("a", NOW + 152).await);
+        world.store.release_lease("leader", "b").await.expect("given up");
+        assert!(lease("a", NOW + 153).await);
+    }
+
+    pub(super) async fn a_control_plane_is_known_by_its_last_start(world: World) {
+        let mut control_plane = ControlPlane {
+            id: ControlPlaneId::new(NOW, random()),
+            name: "cp1".parse().expect("name"),
+            started_at: NOW,
+            addresses: vec!["10.0.0.1:9443".into()],
+        };
+        world
+            .store
+            .control_plane_upsert(&control_plane)
+            .await
+            .expect("noted");
+        control_plane.started_at = NOW + 1;
+        control_plane.addresses.push("[::1]:9443".into());
+        world
+            .store
+            .control_plane_upsert(&control_plane)
+            .await
+            .expect("noted");
+        assert_eq!(
+            world.store.control_plane_list().await.expect("read"),
+            [control_plane]
+        );
+    }
+
+    pub(super) async fn a_commit_wakes_those_who_wait_for_what_it_touched(world: World) {
+        let mut listener = world.store.wake_listener();
+        let mut tx = world.begin().await;
+        tx.run_insert(&world.run(NOW, Capability::R))
+            .await
+            .expect("queued");
+        tx.trust_change(&[("a".into(), Some("1".into()))], NOW)
+            .await
+            .expect("changed");
+        tx.commit(draft(Event::RunSubmitted), NOW).await.expect("commits");
+        let topics = timeout(PATIENCE, listener.next())
+            .await
+            .expect("in time")
+            .expect("open");
+        assert!(
+            topics.is_superset(&BTreeSet::from([Topic::Runs, Topic::Trust])),
+            "{topics:?}"
+        );
+    }
+
+    pub(super) async fn another_control_plane_is_woken_too(world: World) {
+        if world.kind == Kind::Sqlite {
+            // SQLite has one control plane: listeners of one store are all there are.
+            let mut one = world.store.wake_listener();
+            let mut two = world.store.clone().wake_listener();
+            world.add_node("terr01").await;
+            for listener in [&mut one, &mut two] {
+                let topics = timeout(PATIENCE, listener.next()).await.expect("in time");
+                assert_eq!(topics, Some(BTreeSet::from([Topic::Nodes])));
+            }
+            return;
+        }
+        let other = open(&world.url).await;
+        let mut listener = other.wake_listener();
+        world.add_node("terr01").await;
+        timeout(PATIENCE, listener.next())
+            .await
+            .expect("in time")
+            .expect("open");
+        // A broken connection loses notifications; the look at the chains finds what was missed.
+        world
+            .meddle(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+            )
+            .await;
+        let mut listener = other.wake_listener();
+        world.add_node("terr02").await;
+        timeout(PATIENCE, listener.next())
+            .await
+            .expect("in time")
+            .expect("open");
+    }
+}

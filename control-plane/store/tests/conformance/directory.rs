@@ -1,0 +1,400 @@
+use crate::world::on_both;
+
+on_both! {
+    users_have_one_name_and_a_version
+    a_password_leaves_by_its_own_door
+    a_session_counts_while_it_lasts_and_its_user_is_active
+    the_directory_of_a_user_is_whole
+    a_group_cannot_inherit_from_itself
+    two_halves_of_a_circle_cannot_be_closed_at_once
+    built_in_groups_stay_and_others_go_with_their_memberships
+    functions_keep_every_version_once
+}
+
+mod cases {
+    use std::collections::BTreeSet;
+
+    use muster_ids::{Digest, GroupId, UserName};
+    use muster_model::{
+        audit::Event,
+        permission::{AUTHOR_SCRIPTS, EVERYONE},
+    };
+    use muster_store::{Group, NewSession, StoreError, UserState};
+    use secrecy::{ExposeSecret as _, SecretString};
+
+    use crate::world::{NOW, World, commit, function, random};
+
+    pub(super) async fn users_have_one_name_and_a_version(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let name = |text: &str| -> UserName { text.parse().expect("name") };
+        assert_eq!(
+            world
+                .store
+                .user_by_name(&name("ANN@spotfire"))
+                .await
+                .expect("read"),
+            Some(ann.clone())
+        );
+        let mut twin = ann.clone();
+        twin.name = name("Ann@Spotfire");
+        let error = world.begin().await.user_insert(&twin).await.expect_err("taken");
+        assert!(matches!(error, StoreError::Duplicate { .. }), "{error}");
+
+        let disabled = muster_store::User {
+            state: UserState::Disabled,
+            version: 2,
+            ..ann.clone()
+        };
+        let mut tx = world.begin().await;
+        tx.user_put(&disabled).await.expect("stored");
+        assert!(matches!(
+            tx.user_put(&disabled).await,
+            Err(StoreError::Conflict { .. })
+        ));
+        commit(tx, Event::UserChanged).await;
+        assert_eq!(world.store.user(ann.id).await.expect("read"), Some(disabled));
+
+        world.add_user("bob@SPOTFIRE").await;
+        let page = world.store.user_list(Some(&ann.name), 9).await.expect("read");
+        assert_eq!(
+            page.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(),
+            ["bob@SPOTFIRE"]
+        );
+        assert_eq!(world.store.user_list(None, 1).await.expect("read").len(), 1);
+    }
+
+    pub(super) async fn a_password_leaves_by_its_own_door(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        assert!(world.store.user_password(ann.id).await.expect("read").is_none());
+        let hash = SecretString::from("$argon2id$…");
+        let mut tx = world.begin().await;
+        tx.user_set_password(ann.id, Some(&hash)).await.expect("set");
+        commit(tx, Event::PasswordSet).await;
+        let read = world
+            .store
+            .user_password(ann.id)
+            .await
+            .expect("read")
+            .expect("set");
+        assert_eq!(read.expose_secret(), "$argon2id$…");
+        let mut tx = world.begin().await;
+        tx.user_set_password(ann.id, None).await.expect("taken away");
+        commit(tx, Event::PasswordSet).await;
+        assert!(world.store.user_password(ann.id).await.expect("read").is_none());
+    }
+
+    pub(super) async fn a_session_counts_while_it_lasts_and_its_user_is_active(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let session = |token: &[u8]| NewSession {
+            token_hash: Digest::of(token),
+            user: ann.id,
+            created_at: NOW,
+            expires_at: NOW + 100,
+            label: "muster on laptop".into(),
+        };
+        let (one, two) = (session(b"one"), session(b"two"));
+        let mut tx = world.begin().await;
+        tx.session_insert(&one).await.expect("begun");
+        tx.session_insert(&two).await.expect("begun");
+        commit(tx, Event::Login).await;
+
+        let found = world
+            .store
+            .session_user(&one.token_hash, NOW + 99)
+            .await
+            .expect("read")
+            .expect("counts");
+        assert_eq!(
+            (found.user, found.label.as_str(), found.expires_at),
+            (ann.clone(), "muster on laptop", NOW + 100)
+        );
+        assert_eq!(
+            world
+                .store
+                .session_user(&one.token_hash, NOW + 100)
+                .await
+                .expect("read"),
+            None
+        );
+        assert_eq!(
+            world
+                .store
+                .session_user(&Digest::of(b"three"), NOW)
+                .await
+                .expect("read"),
+            None
+        );
+
+        let mut tx = world.begin().await;
+        assert!(tx.session_delete(&one.token_hash).await.expect("ended"));
+        assert!(!tx.session_delete(&one.token_hash).await.expect("asked twice"));
+        let disabled = muster_store::User {
+            state: UserState::Disabled,
+            version: 2,
+            ..ann.clone()
+        };
+        tx.user_put(&disabled).await.expect("stored");
+        commit(tx, Event::UserChanged).await;
+        assert_eq!(
+            world
+                .store
+                .session_user(&two.token_hash, NOW)
+                .await
+                .expect("read"),
+            None
+        );
+        assert_eq!(
+            world
+                .store
+                .sessions_delete_expired(NOW + 99)
+                .await
+                .expect("cleaned"),
+            0
+        );
+        assert_eq!(
+            world
+                .store
+                .sessions_delete_expired(NOW + 100)
+                .await
+                .expect("cleaned"),
+            1
+        );
+
+        let mut tx = world.begin().await;
+        tx.session_insert(&session(b"four")).await.expect("begun");
+        assert_eq!(tx.sessions_delete_of(ann.id).await.expect("ended"), 1);
+    }
+
+    fn group(name: &str) -> Group {
+        Group {
+            id: GroupId::new(NOW, random()),
+            name: name.parse().expect("name"),
+            builtin: false,
+        }
+    }
+
+    pub(super) async fn the_directory_of_a_user_is_whole(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let bob = world.add_user("bob@SPOTFIRE").await;
+        let (staff, analysts) = (group("Staff"), group("Analysts"));
+        let mut tx = world.begin().await;
+        tx.group_insert(&staff).await.expect("added");
+        tx.group_insert(&analysts).await.expect("added");
+        assert!(tx.group_add_parent(analysts.id, staff.id).await.expect("added"));
+        assert!(!tx.group_add_parent(analysts.id, staff.id).await.expect("is so"));
+        assert!(tx.group_add_member(analysts.id, ann.id).await.expect("added"));
+        assert!(!tx.group_add_member(analysts.id, ann.id).await.expect("is so"));
+        tx.group_add_member(staff.id, bob.id).await.expect("added");
+        tx.group_add_feature(staff.id, "Use External Actions")
+            .await
+            .expect("given");
+        tx.group_add_feature(staff.id, "Use External Actions")
+            .await
+            .expect("is so");
+        commit(tx, Event::GroupChanged).await;
+
+        let directory = world.store.directory_of(ann.id).await.expect("read");
+        assert_eq!(directory.direct, BTreeSet::from([analysts.id]));
+        assert_eq!(directory.groups[&analysts.id].parents, BTreeSet::from([staff.id]));
+        assert_eq!(
+            directory.groups[&staff.id].features,
+            BTreeSet::from(["Use External Actions".to_owned()])
+        );
+        let author = &directory.groups[&world.new.groups.script_author];
+        assert_eq!(author.features, BTreeSet::from([AUTHOR_SCRIPTS.to_owned()]));
+        assert_eq!(
+            directory.groups[&world.new.groups.everyone].name.as_str(),
+            EVERYONE
+        );
+        assert_eq!(directory.groups.len(), 6);
+        assert_eq!(world.store.group_members(staff.id).await.expect("read"), [bob.id]);
+
+        let mut tx = world.begin().await;
+        assert!(
+            tx.group_remove_member(analysts.id, ann.id)
+                .await
+                .expect("removed")
+        );
+        assert!(
+            tx.group_remove_parent(analysts.id, staff.id)
+                .await
+                .expect("removed")
+        );
+        assert!(
+            tx.group_remove_feature(staff.id, "Use External Actions")
+                .await
+                .expect("removed")
+        );
+        commit(tx, Event::GroupChanged).await;
+        let directory = world.store.directory_of(ann.id).await.expect("read");
+        assert_eq!(directory.direct, BTreeSet::new());
+        assert!(directory.groups[&analysts.id].parents.is_empty());
+        assert!(directory.groups[&staff.id].features.is_empty());
+    }
+
+    pub(super) async fn a_group_cannot_inherit_from_itself(world: World) {
+        let [a, b, c] = ["a", "b", "c"].map(group);
+        let mut tx = world.begin().await;
+        for group in [&a, &b, &c] {
+            tx.group_insert(group).await.expect("added");
+        }
+        tx.group_add_parent(a.id, b.id).await.expect("added");
+        tx.group_add_parent(b.id, c.id).await.expect("added");
+        let error = tx.group_add_parent(c.id, a.id).await.expect_err("a circle");
+        assert_eq!(
+            error.to_string(),
+            "the group \"c\" cannot inherit from \"a\", which inherits from it"
+        );
+        assert!(matches!(
+            tx.group_add_parent(a.id, a.id).await,
+            Err(StoreError::Conflict { .. })
+        ));
+        tx.group_add_parent(a.id, c.id)
+            .await
+            .expect("a shortcut is no circle");
+    }
+
+    pub(super) async fn two_halves_of_a_circle_cannot_be_closed_at_once(world: World) {
+        let [a, b] = ["a", "b"].map(group);
+        let mut tx = world.begin().await;
+        tx.group_insert(&a).await.expect("added");
+        tx.group_insert(&b).await.expect("added");
+        commit(tx, Event::GroupCreated).await;
+        let half = |group, parent| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                let mut tx = store.begin(&crate::world::system()).await.expect("begins");
+                let added = tx.group_add_parent(group, parent).await.is_ok();
+                if added {
+                    commit(tx, Event::GroupChanged).await;
+                }
+                added
+            })
+        };
+        let (one, two) = (half(a.id, b.id), half(b.id, a.id));
+        let done = [one.await.expect("ends"), two.await.expect("ends")];
+        assert_eq!(done.iter().filter(|done| **done).count(), 1);
+    }
+
+    pub(super) async fn built_in_groups_stay_and_others_go_with_their_memberships(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let staff = group("Staff");
+        let mut tx = world.begin().await;
+        tx.group_insert(&staff).await.expect("added");
+        tx.group_add_member(staff.id, ann.id).await.expect("added");
+        commit(tx, Event::GroupCreated).await;
+        let found = world
+            .store
+            .group_by_name(&"STAFF".parse().expect("name"))
+            .await
+            .expect("read");
+        assert_eq!(found, Some(staff.clone()));
+
+        let mut tx = world.begin().await;
+        let error = tx
+            .group_delete(world.new.groups.everyone)
+            .await
+            .expect_err("built in");
+        assert_eq!(
+            error.to_string(),
+            "the group \"Everyone\" is built in and cannot be deleted"
+        );
+        tx.group_delete(staff.id).await.expect("deleted");
+        commit(tx, Event::GroupDeleted).await;
+        assert_eq!(
+            world.store.directory_of(ann.id).await.expect("read").direct,
+            BTreeSet::new()
+        );
+        assert_eq!(world.store.group_list().await.expect("read").len(), 4);
+    }
+
+    pub(super) async fn functions_keep_every_version_once(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let first = function("Forecast", b"1", ann.id);
+        let mut tx = world.begin().await;
+        tx.function_insert(&first, "{\"v\":1}").await.expect("added");
+        commit(tx, Event::FunctionRegistered).await;
+        let second = muster_store::Function {
+            current: Digest::of(b"2"),
+            updated_at: NOW + 1,
+            version: 2,
+            ..first.clone()
+        };
+        let back = muster_store::Function {
+            updated_at: NOW + 2,
+            version: 3,
+            ..first.clone()
+        };
+        let mut tx = world.begin().await;
+        tx.function_new_version(&second, "{\"v\":2}")
+            .await
+            .expect("changed");
+        tx.function_new_version(&back, "{\"v\":1}")
+            .await
+            .expect("changed back");
+        assert!(matches!(
+            tx.function_new_version(&second, "{}").await,
+            Err(StoreError::Conflict { .. })
+        ));
+        commit(tx, Event::FunctionRegistered).await;
+
+        assert_eq!(
+            world.store.function(first.id).await.expect("read"),
+            Some(back.clone())
+        );
+        let by_name = world
+            .store
+            .function_by_name(&"FORECAST".parse().expect("name"))
+            .await
+            .expect("read");
+        assert_eq!(by_name, Some(back));
+        let version = world
+            .store
+            .function_version(first.id, &first.current)
+            .await
+            .expect("read")
+            .expect("kept");
+        assert_eq!(
+            (version.definition.as_str(), version.created_at),
+            ("{\"v\":1}", NOW)
+        );
+        let version = world
+            .store
+            .function_version(first.id, &second.current)
+            .await
+            .expect("read")
+            .expect("kept");
+        assert_eq!(
+            (version.definition.as_str(), version.created_at),
+            ("{\"v\":2}", NOW + 1)
+        );
+        assert_eq!(
+            world
+                .store
+                .function_version(first.id, &Digest::of(b"3"))
+                .await
+                .expect("read"),
+            None
+        );
+
+        let error = world
+            .begin()
+            .await
+            .function_insert(&function("forecast", b"x", ann.id), "{}")
+            .await;
+        assert_eq!(
+            error.expect_err("taken").to_string(),
+            "a function named \"forecast\" exists already"
+        );
+        let page = world.store.function_list(None, 9).await.expect("read");
+        assert_eq!(page.len(), 1);
+        assert_eq!(
+            world
+                .store
+                .function_list(Some(&page[0].name), 9)
+                .await
+                .expect("read"),
+            []
+        );
+    }
+}

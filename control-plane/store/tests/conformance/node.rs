@@ -1,0 +1,323 @@
+use crate::world::on_both;
+
+on_both! {
+    a_node_is_found_by_identity_name_and_key
+    an_older_version_changes_nothing
+    liveness_never_goes_back_and_survives_decisions
+    ten_thousand_heartbeats_are_one_flush
+    lists_go_by_name_whatever_the_locale
+    certificates_are_revoked_with_their_node
+    a_pool_in_use_stays
+    a_site_in_use_stays
+}
+
+mod cases {
+    use muster_ids::{NodeId, PoolId, SiteId};
+    use muster_model::{
+        audit::Event,
+        join::Capability,
+        node::{Scheduling, Trust},
+    };
+    use muster_store::{
+        Certificate, CertificateFilter, CertificateState, NodeFilter, Pool, RevokedSerial, Site, StoreError,
+    };
+
+    use crate::world::{NOW, World, commit, random};
+
+    pub(super) async fn a_node_is_found_by_identity_name_and_key(world: World) {
+        let node = world.add_node("Terr01").await;
+        let found = [
+            world.store.node(node.id).await.expect("read"),
+            world
+                .store
+                .node_by_name(&"tERR01".parse().expect("name"))
+                .await
+                .expect("read"),
+            world.store.node_by_key(&node.key).await.expect("read"),
+        ];
+        assert_eq!(
+            found,
+            [Some(node.clone()), Some(node.clone()), Some(node.clone())]
+        );
+
+        let mut twin = world.node("another");
+        twin.key = node.key;
+        let error = world
+            .begin()
+            .await
+            .node_insert(&twin)
+            .await
+            .expect_err("same key");
+        assert_eq!(error.to_string(), "a node of this key exists already");
+
+        let mut tx = world.begin().await;
+        tx.node_delete(node.id).await.expect("deleted");
+        assert!(matches!(
+            tx.node_delete(node.id).await,
+            Err(StoreError::NotFound { .. })
+        ));
+        commit(tx, Event::NodeDeleted).await;
+        assert_eq!(world.store.node(node.id).await.expect("read"), None);
+    }
+
+    pub(super) async fn an_older_version_changes_nothing(world: World) {
+        let node = world.add_node("terr01").await;
+        let mut tx = world.begin().await;
+        tx.node_put(&node.clone().schedule(Scheduling::Cordoned).expect("trusted"))
+            .await
+            .expect("stored");
+        commit(tx, Event::NodeChanged).await;
+        let mut tx = world.begin().await;
+        let error = tx.node_put(&node.clone().untrust()).await.expect_err("older");
+        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        let current = tx.node_get(node.id).await.expect("read").expect("there");
+        assert_eq!(
+            (current.scheduling, current.trust),
+            (Scheduling::Cordoned, Trust::Trusted)
+        );
+        tx.node_put(&current.untrust()).await.expect("stored");
+        commit(tx, Event::NodeUntrusted).await;
+    }
+
+    pub(super) async fn liveness_never_goes_back_and_survives_decisions(world: World) {
+        let node = world.add_node("terr01").await;
+        let gone = NodeId::new(NOW, random());
+        let flush = async |seen_at, inventory: Option<&str>| {
+            let observed = [
+                (node.id, seen_at, inventory.map(str::to_owned)),
+                (gone, seen_at, None),
+            ];
+            world.store.flush_liveness(&observed).await.expect("flushed");
+            let read = world.store.node(node.id).await.expect("read").expect("there");
+            (read.seen_at, read.inventory)
+        };
+        assert_eq!(
+            flush(NOW + 10, Some("{}")).await,
+            (Some(NOW + 10), Some("{}".into()))
+        );
+        assert_eq!(flush(NOW + 5, None).await, (Some(NOW + 10), Some("{}".into())));
+        world
+            .store
+            .flush_liveness(&[(node.id, NOW + 30, None), (node.id, NOW + 20, None)])
+            .await
+            .expect("twice");
+
+        let mut tx = world.begin().await;
+        tx.node_put(&node.clone().untrust()).await.expect("stored");
+        commit(tx, Event::NodeUntrusted).await;
+        let read = world.store.node(node.id).await.expect("read").expect("there");
+        assert_eq!(
+            (read.seen_at, read.inventory),
+            (Some(NOW + 30), Some("{}".into()))
+        );
+    }
+
+    pub(super) async fn ten_thousand_heartbeats_are_one_flush(world: World) {
+        let node = world.add_node("terr01").await;
+        let before = world.store.audit_head().await.expect("head");
+        let mut observed: Vec<_> = (0..9_999)
+            .map(|_| (NodeId::new(NOW, random()), NOW, None))
+            .collect();
+        observed.push((node.id, NOW + 1, None));
+        world.store.flush_liveness(&observed).await.expect("flushed");
+        assert_eq!(
+            world
+                .store
+                .node(node.id)
+                .await
+                .expect("read")
+                .expect("there")
+                .seen_at,
+            Some(NOW + 1)
+        );
+        assert_eq!(world.store.audit_head().await.expect("head"), before);
+    }
+
+    pub(super) async fn lists_go_by_name_whatever_the_locale(world: World) {
+        for name in ["b", "A", "z", "ä", "a-b", "a_c", "B2"] {
+            world.add_node(name).await;
+        }
+        let mut revoked = world.node("c");
+        revoked.trust = Trust::Revoked;
+        let mut tx = world.begin().await;
+        tx.node_insert(&revoked).await.expect("added");
+        commit(tx, Event::JoinApproved).await;
+
+        let filter = NodeFilter {
+            trust: Some(Trust::Trusted),
+            ..NodeFilter::default()
+        };
+        let mut names = Vec::new();
+        loop {
+            let after = names.last();
+            let page = world.store.node_list(&filter, after, 3).await.expect("read");
+            if page.is_empty() {
+                break;
+            }
+            names.extend(page.into_iter().map(|node| node.name));
+        }
+        let names: Vec<_> = names.iter().map(muster_ids::Name::as_str).collect();
+        assert_eq!(names, ["A", "a-b", "a_c", "b", "B2", "z", "ä"]);
+    }
+
+    pub(super) async fn certificates_are_revoked_with_their_node(world: World) {
+        let node = world.add_node("terr01").await;
+        let certificate = |serial: &str, not_after| Certificate {
+            serial: serial.into(),
+            subject: node.id.to_string(),
+            purpose: "node".into(),
+            der: vec![0x30, 0x82],
+            not_before: NOW,
+            not_after,
+            state: CertificateState::Valid,
+            revoked_at: None,
+            reason: None,
+        };
+        let mut tx = world.begin().await;
+        tx.certificate_insert(&certificate("0a", NOW + 10))
+            .await
+            .expect("added");
+        tx.certificate_insert(&certificate("0b", NOW + 100))
+            .await
+            .expect("added");
+        commit(tx, Event::CertificateIssued).await;
+        assert_eq!(
+            world.store.certificate("0a").await.expect("read"),
+            Some(certificate("0a", NOW + 10))
+        );
+        let error = world
+            .begin()
+            .await
+            .certificate_insert(&certificate("0a", NOW))
+            .await
+            .expect_err("twice");
+        assert_eq!(
+            error.to_string(),
+            "a certificate of this serial number exists already"
+        );
+
+        for (at, reason, count) in [(NOW + 5, "untrusted", 2), (NOW + 6, "again", 0)] {
+            let mut tx = world.begin().await;
+            assert_eq!(
+                tx.certificates_revoke_for(node.id, at, reason)
+                    .await
+                    .expect("revoked"),
+                count
+            );
+            commit(tx, Event::NodeUntrusted).await;
+        }
+        let revoked = world.store.revoked_serials(NOW + 50).await.expect("read");
+        let expected = RevokedSerial {
+            serial: "0b".into(),
+            revoked_at: NOW + 5,
+            reason: Some("untrusted".into()),
+        };
+        assert_eq!(revoked, [expected]);
+        let filter = CertificateFilter {
+            subject: Some(node.id.to_string()),
+            state: Some(CertificateState::Revoked),
+            ..CertificateFilter::default()
+        };
+        let page = world
+            .store
+            .certificate_list(&filter, Some("0a"), 9)
+            .await
+            .expect("read");
+        assert_eq!(
+            page.iter().map(|row| row.serial.as_str()).collect::<Vec<_>>(),
+            ["0b"]
+        );
+    }
+
+    pub(super) async fn a_pool_in_use_stays(world: World) {
+        let pool = Pool {
+            id: PoolId::new(NOW, random()),
+            name: "night".parse().expect("name"),
+            builtin: false,
+            created_at: NOW,
+        };
+        let mut tx = world.begin().await;
+        tx.pool_insert(&pool).await.expect("added");
+        let mut node = world.node("terr01");
+        node.pool = pool.id;
+        tx.node_insert(&node).await.expect("added");
+        let mut run = world.run(NOW, Capability::Terr);
+        run.pool = pool.id;
+        tx.run_insert(&run).await.expect("added");
+        let key = format!("setting/pool/{}/terr.restricted.execution.mode", pool.id);
+        tx.trust_change(&[(key.clone(), Some("false".into()))], NOW)
+            .await
+            .expect("set");
+        commit(tx, Event::PoolCreated).await;
+        assert_eq!(
+            world
+                .store
+                .pool_by_name(&"NIGHT".parse().expect("name"))
+                .await
+                .expect("read"),
+            Some(pool.clone())
+        );
+        assert_eq!(world.store.pool(pool.id).await.expect("read"), Some(pool.clone()));
+        assert_eq!(world.store.pool_list().await.expect("read").len(), 2);
+
+        let mut tx = world.begin().await;
+        let refused = async |tx: &mut muster_store::Tx, why: &str| {
+            let error = tx.pool_delete(pool.id).await.expect_err("needed").to_string();
+            assert_eq!(error, format!("the pool \"night\" cannot be deleted: 1 {why}"));
+        };
+        refused(&mut tx, "nodes are in it; move them or delete them first").await;
+        tx.node_delete(node.id).await.expect("deleted");
+        refused(
+            &mut tx,
+            "runs wait or work in it; wait for them or cancel them first",
+        )
+        .await;
+        run.run = run.run.cancel().expect("queued");
+        tx.run_put(&run).await.expect("stored");
+        refused(&mut tx, "settings are about it; remove them first").await;
+        tx.trust_change(&[(key, None)], NOW).await.expect("removed");
+        tx.pool_delete(pool.id).await.expect("not needed any more");
+        commit(tx, Event::PoolDeleted).await;
+        assert_eq!(world.store.pool_list().await.expect("read").len(), 1);
+        let error = world
+            .begin()
+            .await
+            .pool_delete(world.new.pool)
+            .await
+            .expect_err("built in");
+        assert_eq!(
+            error.to_string(),
+            "the pool \"default\" is built in and cannot be deleted"
+        );
+    }
+
+    pub(super) async fn a_site_in_use_stays(world: World) {
+        let site = Site {
+            id: SiteId::new(NOW, random()),
+            name: "oslo".parse().expect("name"),
+            builtin: false,
+            created_at: NOW,
+        };
+        let mut tx = world.begin().await;
+        tx.site_insert(&site).await.expect("added");
+        let mut node = world.node("terr01");
+        node.site = site.id;
+        tx.node_insert(&node).await.expect("added");
+        commit(tx, Event::SiteCreated).await;
+        let error = world
+            .begin()
+            .await
+            .site_delete(site.id)
+            .await
+            .expect_err("needed");
+        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        let mut tx = world.begin().await;
+        tx.node_delete(node.id).await.expect("deleted");
+        tx.site_delete(site.id).await.expect("deleted");
+        commit(tx, Event::SiteDeleted).await;
+        assert!(matches!(
+            world.begin().await.site_delete(site.id).await,
+            Err(StoreError::NotFound { .. })
+        ));
+    }
+}

@@ -1,0 +1,314 @@
+use crate::world::on_both;
+
+on_both! {
+    a_run_survives_the_database
+    the_oldest_run_that_fits_is_claimed
+    two_claims_at_once_get_different_runs
+    an_outcome_counts_once
+    a_lease_holds_only_under_its_fence
+    runs_whose_lease_is_over_are_found
+    queues_are_counted_and_lists_page
+    a_run_needs_its_pool_and_site
+}
+
+mod cases {
+    use muster_ids::{NodeId, PoolId, RunId};
+    use muster_model::{
+        audit::Event,
+        join::Capability,
+        run::{LEASE_MS, Mode, RunState},
+    };
+    use muster_store::{LeaseAnswer, QueueLength, RunFilter, RunRow, StoreError};
+
+    use crate::world::{NOW, World, commit, draft, random, system};
+
+    async fn claim(world: &World, node: NodeId, capabilities: &[Capability]) -> Option<RunRow> {
+        let mut tx = world.begin().await;
+        let mut row = tx
+            .run_claim_next(capabilities, world.new.pool, world.new.site)
+            .await
+            .expect("read")?;
+        row.run = row.run.claim(node, NOW).expect("queued");
+        row.started_at = Some(NOW);
+        tx.run_put(&row).await.expect("claimed");
+        commit(tx, Event::RunGranted).await;
+        Some(row)
+    }
+
+    pub(super) async fn a_run_survives_the_database(world: World) {
+        let mut row = world.queue(NOW, Capability::R).await;
+        assert_eq!(
+            world.store.run(row.run.id).await.expect("read").as_ref(),
+            Some(&row)
+        );
+        let node = NodeId::new(NOW, random());
+        row.run = row
+            .run
+            .claim(node, NOW)
+            .expect("queued")
+            .cancel()
+            .expect("running");
+        row.run.version = 2;
+        row.run.stale_since = Some(NOW);
+        row.mode = Some(Mode::Restricted);
+        row.verdict = Some("{\"rule\":1}".into());
+        row.engine_description = Some("terr (GNU R 4.2.2 standing in)".into());
+        (row.started_at, row.finished_at) = (Some(NOW + 1), Some(NOW + 2));
+        (row.ending, row.outputs) = (Some("{}".into()), Some("[]".into()));
+        row.receipt = Some("{\"payload\":\"\"}".into());
+        let mut tx = world.begin().await;
+        tx.run_put(&row).await.expect("stored");
+        assert_eq!(
+            tx.run_get_for_update(row.run.id).await.expect("read").as_ref(),
+            Some(&row)
+        );
+        commit(tx, Event::RunEnded).await;
+        assert_eq!(world.store.run(row.run.id).await.expect("read"), Some(row));
+    }
+
+    pub(super) async fn the_oldest_run_that_fits_is_claimed(world: World) {
+        let node = NodeId::new(NOW, random());
+        let late = world.queue(NOW + 2, Capability::R).await;
+        let early = world.queue(NOW + 1, Capability::R).await;
+        let python = world.queue(NOW, Capability::Python).await;
+        let claimed =
+            async |capabilities: &[Capability]| claim(&world, node, capabilities).await.map(|row| row.run.id);
+        assert_eq!(claimed(&[Capability::Terr]).await, None);
+        assert_eq!(claimed(&[]).await, None);
+        assert_eq!(claimed(&[Capability::R]).await, Some(early.run.id));
+        assert_eq!(
+            claimed(&[Capability::R, Capability::Python]).await,
+            Some(python.run.id)
+        );
+        assert_eq!(claimed(&[Capability::R]).await, Some(late.run.id));
+        assert_eq!(claimed(&[Capability::R]).await, None);
+        let mut tx = world.begin().await;
+        let elsewhere = PoolId::new(NOW, random());
+        assert_eq!(
+            tx.run_claim_next(&Capability::ALL, elsewhere, world.new.site)
+                .await
+                .expect("read"),
+            None
+        );
+    }
+
+    pub(super) async fn two_claims_at_once_get_different_runs(world: World) {
+        const RUNS: usize = 24;
+        for number in 0..24 {
+            world.queue(NOW + number, Capability::R).await;
+        }
+        let claims = (0..6).map(|_| {
+            let (store, pool, site) = (world.store.clone(), world.new.pool, world.new.site);
+            tokio::spawn(async move {
+                let node = NodeId::new(NOW, random());
+                let mut claimed: Vec<RunId> = Vec::new();
+                loop {
+                    let mut tx = store.begin(&system()).await.expect("begins");
+                    let Some(mut row) = tx
+                        .run_claim_next(&[Capability::R], pool, site)
+                        .await
+                        .expect("read")
+                    else {
+                        return claimed;
+                    };
+                    row.run = row.run.claim(node, NOW).expect("queued");
+                    tx.run_put(&row).await.expect("claimed");
+                    tx.commit(draft(Event::RunGranted), NOW).await.expect("commits");
+                    claimed.push(row.run.id);
+                }
+            })
+        });
+        let mut claimed = Vec::new();
+        for claim in claims.collect::<Vec<_>>() {
+            claimed.extend(claim.await.expect("ends"));
+        }
+        // A claim that met only locked rows came away empty; what is left is claimed by the next one.
+        while let Some(row) = claim(&world, NodeId::new(NOW, random()), &[Capability::R]).await {
+            claimed.push(row.run.id);
+        }
+        assert_eq!(claimed.len(), RUNS);
+        claimed.sort_unstable();
+        claimed.dedup();
+        assert_eq!(claimed.len(), RUNS);
+    }
+
+    pub(super) async fn an_outcome_counts_once(world: World) {
+        let node = NodeId::new(NOW, random());
+        world.queue(NOW, Capability::R).await;
+        let claimed = claim(&world, node, &[Capability::R]).await.expect("queued");
+        let ended = |state| {
+            let run = claimed.run.clone().complete(node, 1, state).expect("held");
+            RunRow {
+                run,
+                ..claimed.clone()
+            }
+        };
+        let mut tx = world.begin().await;
+        tx.run_put(&ended(RunState::Succeeded)).await.expect("first");
+        commit(tx, Event::RunEnded).await;
+        let error = world
+            .begin()
+            .await
+            .run_put(&ended(RunState::Failed))
+            .await
+            .expect_err("second");
+        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        let read = world
+            .store
+            .run(claimed.run.id)
+            .await
+            .expect("read")
+            .expect("there");
+        assert_eq!(read.run.state, RunState::Succeeded);
+    }
+
+    pub(super) async fn a_lease_holds_only_under_its_fence(world: World) {
+        let (node, other) = (NodeId::new(NOW, random()), NodeId::new(NOW, random()));
+        for number in 0..3 {
+            world.queue(NOW + number, Capability::R).await;
+        }
+        let mut runs = Vec::new();
+        for _ in 0..3 {
+            runs.push(claim(&world, node, &[Capability::R]).await.expect("queued").run);
+        }
+        let mut tx = world.begin().await;
+        let mut row = tx
+            .run_get_for_update(runs[1].id)
+            .await
+            .expect("read")
+            .expect("there");
+        row.run = row.run.cancel().expect("running");
+        tx.run_put(&row).await.expect("stored");
+        commit(tx, Event::RunCancelled).await;
+        assert_eq!(
+            world.store.runs_cancel_requested(node).await.expect("read"),
+            [runs[1].id]
+        );
+        assert_eq!(world.store.runs_of_node(node).await.expect("read").len(), 3);
+
+        let unknown = RunId::new(NOW, random());
+        let held = [(runs[0].id, 1), (runs[1].id, 1), (runs[2].id, 2), (unknown, 1)];
+        let answer = world
+            .store
+            .renew_leases(node, &held, NOW + 10)
+            .await
+            .expect("renewed");
+        let mut not_held = vec![runs[2].id, unknown];
+        not_held.sort_unstable();
+        assert_eq!(
+            answer,
+            LeaseAnswer {
+                not_held,
+                cancel_requested: vec![runs[1].id]
+            }
+        );
+        let lease = async |index: usize| {
+            world
+                .store
+                .run(runs[index].id)
+                .await
+                .expect("read")
+                .expect("there")
+                .run
+                .lease_until
+        };
+        assert_eq!(lease(0).await, Some(NOW + 10 + LEASE_MS));
+        assert_eq!(lease(2).await, Some(NOW + LEASE_MS));
+        let answer = world
+            .store
+            .renew_leases(other, &[(runs[0].id, 1)], NOW + 20)
+            .await
+            .expect("refused");
+        assert_eq!(answer.not_held, [runs[0].id]);
+        assert_eq!(
+            world.store.renew_leases(node, &[], NOW).await.expect("nothing"),
+            LeaseAnswer::default()
+        );
+    }
+
+    pub(super) async fn runs_whose_lease_is_over_are_found(world: World) {
+        let node = NodeId::new(NOW, random());
+        world.queue(NOW, Capability::R).await;
+        world.queue(NOW, Capability::R).await;
+        let claimed = claim(&world, node, &[Capability::R]).await.expect("queued");
+        assert_eq!(
+            world
+                .store
+                .runs_expired(NOW + LEASE_MS - 1, 9)
+                .await
+                .expect("read"),
+            []
+        );
+        let expired = world.store.runs_expired(NOW + LEASE_MS, 9).await.expect("read");
+        assert_eq!(expired, [claimed]);
+        assert!(expired[0].run.clone().lose(NOW + LEASE_MS).is_some());
+    }
+
+    pub(super) async fn queues_are_counted_and_lists_page(world: World) {
+        let node = NodeId::new(NOW, random());
+        for number in 0..5 {
+            world
+                .queue(
+                    NOW + number,
+                    if number < 2 {
+                        Capability::Python
+                    } else {
+                        Capability::R
+                    },
+                )
+                .await;
+        }
+        let claimed = claim(&world, node, &[Capability::R]).await.expect("queued");
+        let (pool, site) = (world.new.pool, world.new.site);
+        let length = |capability| QueueLength {
+            capability,
+            pool,
+            site,
+            waiting: 2,
+        };
+        let counts = world.store.queued_counts().await.expect("read");
+        assert_eq!(counts, [length(Capability::Python), length(Capability::R)]);
+
+        let filter = RunFilter {
+            state: Some(RunState::Queued),
+            user: Some(claimed.user),
+            ..RunFilter::default()
+        };
+        let first = world.store.run_list(&filter, None, 3).await.expect("read");
+        let second = world
+            .store
+            .run_list(&filter, Some(first[2].run.id), 3)
+            .await
+            .expect("read");
+        let times: Vec<_> = first
+            .iter()
+            .chain(&second)
+            .map(|row| row.created_at - NOW)
+            .collect();
+        assert_eq!(times, [4, 3, 1, 0]);
+        let mine = RunFilter {
+            node: Some(node),
+            function: Some(claimed.function),
+            ..RunFilter::default()
+        };
+        assert_eq!(
+            world.store.run_list(&mine, None, 9).await.expect("read"),
+            [claimed]
+        );
+    }
+
+    pub(super) async fn a_run_needs_its_pool_and_site(world: World) {
+        let mut row = world.run(NOW, Capability::R);
+        row.pool = PoolId::new(NOW, random());
+        let error = world
+            .begin()
+            .await
+            .run_insert(&row)
+            .await
+            .expect_err("no such pool");
+        assert_eq!(
+            error.to_string(),
+            "the pool or the site of the run does not exist"
+        );
+    }
+}
