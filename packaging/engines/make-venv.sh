@@ -1,12 +1,16 @@
 #!/bin/sh
 # Builds the virtual environment of the Python engine from the locked requirements:
 #     make-venv.sh [DIR]          (default: target/engines/python of the workspace)
+# In a package the lock file lies beside this script, and DIR is what node.toml says: /opt/muster/python.
 # Safe to run twice: an environment made from the same lock file and interpreter is left alone. A new one is
 # built beside the old one and put in its place by rename, so that a reader sees one or the other, whole.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
-lock=${MUSTER_REQUIREMENTS:-$root/node-agent/engines/python/requirements.lock}
+lock=${MUSTER_REQUIREMENTS:-$here/requirements.lock}
+if [ ! -e "$lock" ]; then
+    lock=$root/node-agent/engines/python/requirements.lock
+fi
 python=/usr/bin/python3
 target=${1:-$root/target/engines/python}
 
