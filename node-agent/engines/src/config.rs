@@ -1,0 +1,78 @@
+//! What the node's administrator decides about engines.
+
+use std::{path::PathBuf, time::Duration};
+
+use muster_sandbox::protocol::{IdRange, Limits, Mount, Network};
+
+/// Where engines and the jail are, and what runs may use. The caller has resolved every path.
+#[derive(Debug, Clone)]
+pub struct EnginesConfig {
+    /// The program `muster-jail`.
+    pub jail: PathBuf,
+    /// `libmuster_lock.so`, as the engines load it.
+    pub lock_library: PathBuf,
+    /// A private folder of the agent; the runners are written here.
+    pub runners: PathBuf,
+    /// R's home, the folder with `bin` (documented name of the setting: `rhome.path`).
+    pub r_home: PathBuf,
+    /// The virtual environment of the Python engine.
+    pub python: PathBuf,
+    /// The program of the original TERR engine. Without it GNU R stands in, and every run says so.
+    pub terr: Option<PathBuf>,
+    /// R packages that are loaded before the fork, besides jsonlite, which the runner needs.
+    pub r_packages: Vec<String>,
+    /// Python packages that are imported before the fork.
+    pub python_packages: Vec<String>,
+    /// Host ids for the jail; `None` (quickstart only) lets runs share the agent's.
+    pub ids: Option<IdRange>,
+    /// What unrestricted runs see besides the system folders.
+    pub unrestricted: Unrestricted,
+    /// At most this for one run; an order may ask for less.
+    pub limits: Limits,
+    /// Kept of standard output and of standard error each, in bytes; the head is kept.
+    pub printed_bytes: usize,
+    /// When a launcher is replaced.
+    pub recycle: Recycle,
+}
+
+/// The world of unrestricted runs.
+#[derive(Debug, Clone)]
+pub struct Unrestricted {
+    /// The administrator's files.
+    pub mounts: Vec<Mount>,
+    /// The network.
+    pub network: Network,
+}
+
+/// When a launcher is replaced by a fresh one.
+#[derive(Debug, Clone, Copy)]
+pub struct Recycle {
+    /// After so many runs.
+    pub runs: u64,
+    /// At this age.
+    pub age: Duration,
+}
+
+impl Default for Recycle {
+    /// Siblings share their parent's address layout and Python's hash secret; these bound for how long.
+    fn default() -> Self {
+        Self {
+            runs: 1000,
+            age: Duration::from_hours(1),
+        }
+    }
+}
+
+/// The limits of a run where nobody said others. Wall and CPU time are the documented default of
+/// `engine.execution.timeout`; memory is twice that of `ram.limit`, because the scratch folder counts too.
+pub fn default_limits() -> Limits {
+    Limits {
+        memory_bytes: 2000 << 20,
+        processes: 64,
+        open_files: 256,
+        scratch_bytes: 1000 << 20,
+        cpu_seconds: 600,
+        wall_ms: 600_000,
+        output_bytes: 500 << 20,
+    }
+}

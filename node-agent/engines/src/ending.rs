@@ -1,0 +1,254 @@
+//! How a run ended, as data and in words.
+
+use std::path::PathBuf;
+
+use muster_sandbox::protocol::Mode;
+
+/// Everything that is known after a run.
+#[derive(Debug)]
+pub struct RunEnding {
+    /// What happened.
+    pub outcome: Outcome,
+    /// The mode it ran in.
+    pub mode: Mode,
+    /// What it printed.
+    pub stdout: Printed,
+    /// What it printed as errors and warnings.
+    pub stderr: Printed,
+    /// The outputs of a run that succeeded, in the order's order; else empty.
+    pub outputs: Vec<OutputFile>,
+    /// JSON that names types and rows of the outputs, as the runner wrote it: opaque here.
+    pub schema: Option<PathBuf>,
+    /// User and system time in milliseconds; 0 when the run was cut off.
+    pub cpu_ms: u64,
+    /// From the fork to the end, in milliseconds.
+    pub wall_ms: u64,
+    /// The largest resident size of one process in bytes; 0 when the run was cut off.
+    pub peak_bytes: u64,
+    /// Limits that this node cannot enforce, in words.
+    pub limits_degraded: Vec<String>,
+}
+
+/// What happened to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The script ended and all outputs are there.
+    Succeeded,
+    /// The script, an input or an output is wrong.
+    ScriptError {
+        /// For people, as the language says it.
+        message: String,
+    },
+    /// A restricted script did what it may not.
+    RestrictedCall {
+        /// `Native[file]`, `os.system`, …
+        what: String,
+    },
+    /// The script ended its process itself.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Its wall time was over.
+    TimedOut,
+    /// Its memory was used up and the kernel killed it.
+    OutOfMemory,
+    /// The caller wanted no more of it.
+    Cancelled,
+    /// It was never started, or its jail broke.
+    JailRefused {
+        /// One sentence.
+        why: String,
+    },
+}
+
+/// A stream that was cut after its first bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Printed {
+    /// The head.
+    pub bytes: Vec<u8>,
+    /// Whether more was printed than was kept.
+    pub truncated: bool,
+    /// How many bytes were printed in all.
+    pub total: u64,
+}
+
+/// An output that was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputFile {
+    /// The variable.
+    pub name: String,
+    /// Its file in the order's folder.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// What only the kernel refuses, as the C library says it, and the name of the error.
+const KERNEL_REFUSALS: [(&str, &str); 3] = [
+    ("Operation not permitted", "EPERM"),
+    ("Permission denied", "EACCES"),
+    ("Read-only file system", "EROFS"),
+];
+
+impl RunEnding {
+    /// A run that never began.
+    pub(crate) fn refused(mode: Mode, why: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::JailRefused { why: why.into() },
+            mode,
+            stdout: Printed::default(),
+            stderr: Printed::default(),
+            outputs: Vec::new(),
+            schema: None,
+            cpu_ms: 0,
+            wall_ms: 0,
+            peak_bytes: 0,
+            limits_degraded: Vec::new(),
+        }
+    }
+
+    /// What a restricted run overstepped, if it did: the call that the language check saw, or the error of the
+    /// kernel that a failed run tells of.
+    pub fn overstep(&self) -> Option<&str> {
+        let said = match &self.outcome {
+            Outcome::RestrictedCall { what } => return Some(what),
+            Outcome::ScriptError { message } => message.clone(),
+            Outcome::Exited { code } if *code != 0 => {
+                String::from_utf8_lossy(&self.stderr.bytes).into_owned()
+            }
+            _ => return None,
+        };
+        if self.mode != Mode::Restricted {
+            return None;
+        }
+        KERNEL_REFUSALS
+            .iter()
+            .find(|(words, _)| said.contains(words))
+            .map(|(_, errno)| *errno)
+    }
+
+    /// The ending for people: the first line says what happened. `function` is the name to trust it by.
+    pub fn in_words(&self, function: Option<&str>) -> String {
+        let words = match &self.outcome {
+            Outcome::Succeeded => "The run succeeded.".to_owned(),
+            Outcome::ScriptError { message } => format!("The script failed: {message}"),
+            Outcome::RestrictedCall { .. } => String::new(),
+            Outcome::Exited { code: 0 } => {
+                "The script ended its own process (exit code 0) before its outputs were taken. \
+                 Let it run to its end instead."
+                    .to_owned()
+            }
+            Outcome::Exited { code } => format!("The script ended its own process with exit code {code}."),
+            Outcome::Signalled { signal } => {
+                format!(
+                    "The script's process was ended by signal {signal} ({}).",
+                    signal_name(*signal)
+                )
+            }
+            Outcome::TimedOut => format!(
+                "The run was stopped after {}.{:03} s: its time limit was reached. \
+                 Give it less data, or ask for a longer limit.",
+                self.wall_ms / 1000,
+                self.wall_ms % 1000
+            ),
+            Outcome::OutOfMemory => "The run was killed because it reached its memory limit. \
+                                     Give it less data, or ask for a higher limit."
+                .to_owned(),
+            Outcome::Cancelled => "The run was cancelled.".to_owned(),
+            Outcome::JailRefused { why } => format!("The run could not be executed: {why}"),
+        };
+        let Some(what) = self.overstep() else { return words };
+        let name = function.unwrap_or("NAME");
+        let cure = format!(
+            "Have a Script Author trust this function (muster function trust {name}), or remove the call."
+        );
+        format!("restricted call to {what}\n{cure}\n{words}")
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// The names that POSIX gives to the signals that end processes.
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        1 => "SIGHUP: hang-up",
+        2 => "SIGINT: interrupt",
+        3 => "SIGQUIT: quit",
+        4 => "SIGILL: illegal instruction",
+        5 => "SIGTRAP: trap",
+        6 => "SIGABRT: aborted",
+        7 => "SIGBUS: bus error",
+        8 => "SIGFPE: arithmetic error",
+        9 => "SIGKILL: killed",
+        10 => "SIGUSR1: user signal 1",
+        11 => "SIGSEGV: invalid memory access",
+        12 => "SIGUSR2: user signal 2",
+        13 => "SIGPIPE: broken pipe",
+        14 => "SIGALRM: alarm",
+        15 => "SIGTERM: asked to end",
+        24 => "SIGXCPU: its CPU time limit was reached",
+        25 => "SIGXFSZ: a file grew over its limit",
+        31 => "SIGSYS: a system call that is never allowed",
+        _ => "a signal without a common name",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ending(mode: Mode, outcome: Outcome) -> RunEnding {
+        RunEnding {
+            outcome,
+            ..RunEnding::refused(mode, "")
+        }
+    }
+
+    #[test]
+    fn an_overstep_says_first_what_and_then_the_cure() {
+        let ending = ending(
+            Mode::Restricted,
+            Outcome::RestrictedCall {
+                what: "Native[file]".into(),
+            },
+        );
+        let words = ending.in_words(Some("Forecast"));
+        let lines: Vec<_> = words.lines().collect();
+        assert_eq!(lines[0], "restricted call to Native[file]");
+        assert!(lines[1].contains("muster function trust Forecast"), "{words}");
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn what_the_kernel_refused_is_an_overstep_in_restricted_mode_only() {
+        let outcome = Outcome::ScriptError {
+            message: "PermissionError: [Errno 13] Permission denied".into(),
+        };
+        assert_eq!(
+            ending(Mode::Restricted, outcome.clone()).overstep(),
+            Some("EACCES")
+        );
+        assert_eq!(ending(Mode::Unrestricted, outcome).overstep(), None);
+    }
+
+    #[test]
+    fn exit_signal_time_and_memory_are_told_apart() {
+        let words = [
+            Outcome::Exited { code: 3 },
+            Outcome::Signalled { signal: 11 },
+            Outcome::TimedOut,
+            Outcome::OutOfMemory,
+        ]
+        .map(|outcome| ending(Mode::Unrestricted, outcome).in_words(None));
+        assert!(words[0].contains("exit code 3"));
+        assert!(words[1].contains("SIGSEGV"));
+        assert!(words[2].contains("time limit"));
+        assert!(words[3].contains("memory limit"));
+    }
+}

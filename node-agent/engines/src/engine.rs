@@ -1,0 +1,392 @@
+//! The engines of this node: which there are, and how each is started in the jail.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use muster_ids::Digest;
+use muster_sandbox::protocol::{Mode, Mount, Network, Start};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    EnginesConfig, program,
+    runners::{self, Runner},
+};
+
+/// A language that this node can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// GNU R.
+    R,
+    /// CPython in a virtual environment.
+    Python,
+    /// The original's own engine for R, or GNU R standing in.
+    Terr,
+}
+
+/// A name that is no engine's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no engine {0:?}; there are r, python and terr")]
+pub struct UnknownEngine(pub String);
+
+impl EngineKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::R, Self::Python, Self::Terr];
+
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::R => "r",
+            Self::Python => "python",
+            Self::Terr => "terr",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
+    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| UnknownEngine(text.to_owned()))
+    }
+}
+
+/// An engine that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Its language.
+    pub kind: EngineKind,
+    /// What it really is: `terr (GNU R 4.2.2 standing in)`.
+    pub description: String,
+    /// The version of the program: `4.2.2`.
+    pub version: String,
+}
+
+/// An engine that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its language.
+    pub kind: EngineKind,
+    /// One sentence with the cure.
+    pub why: String,
+}
+
+/// What probing found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Those that are there.
+    pub engines: Vec<Engine>,
+    /// Those that are not.
+    pub missing: Vec<Missing>,
+}
+
+/// Asks every engine for its version, outside the jail.
+pub async fn probe(config: &EnginesConfig) -> Probe {
+    let mut probe = Probe {
+        engines: Vec::new(),
+        missing: Vec::new(),
+    };
+    let r = r_version(config).await;
+    let found = [
+        (
+            EngineKind::R,
+            r.clone().map(|version| (format!("GNU R {version}"), version)),
+        ),
+        (
+            EngineKind::Python,
+            python_version(config)
+                .await
+                .map(|version| (format!("CPython {version}"), version)),
+        ),
+        (
+            EngineKind::Terr,
+            match &config.terr {
+                Some(path) => terr_version(path)
+                    .await
+                    .map(|version| (format!("terr (TERR {version})"), version)),
+                None => r.map(|version| (format!("terr (GNU R {version} standing in)"), version)),
+            },
+        ),
+    ];
+    for (kind, result) in found {
+        match result {
+            Ok((description, version)) => probe.engines.push(Engine {
+                kind,
+                description,
+                version,
+            }),
+            Err(why) => probe.missing.push(Missing { kind, why }),
+        }
+    }
+    probe
+}
+
+async fn r_version(config: &EnginesConfig) -> Result<String, String> {
+    let program = r_program(&config.r_home);
+    if !program.exists() {
+        return Err(format!(
+            "{} does not exist; install R (apt-get install r-base-core r-cran-jsonlite) or set rhome.path",
+            program.display()
+        ));
+    }
+    let environment: Vec<_> = r_environment(&config.r_home).into_iter().collect();
+    let said = program::output(&program, &["--version"], &environment).await?;
+    let version = after_word(&said, "version")
+        .ok_or_else(|| format!("{} --version does not name a version", program.display()))?;
+    for package in r_packages(config) {
+        if !r_libraries(&config.r_home)
+            .iter()
+            .any(|library| library.join(package).is_dir())
+        {
+            return Err(format!(
+                "R has no package {package}; install it (apt-get install r-cran-{})",
+                package.to_lowercase()
+            ));
+        }
+    }
+    Ok(version)
+}
+
+async fn python_version(config: &EnginesConfig) -> Result<String, String> {
+    let program = config.python.join("bin/python");
+    if !program.exists() {
+        return Err(format!(
+            "{} does not exist; build the environment with packaging/engines/make-venv.sh",
+            program.display()
+        ));
+    }
+    let script = "import importlib.util, sys\n\
+                  print('version', '%d.%d.%d' % sys.version_info[:3])\n\
+                  for name in sys.argv[1:]:\n    \
+                      importlib.util.find_spec(name) or sys.exit(f'package {name} is missing')";
+    let mut arguments = vec!["-I", "-B", "-c", script];
+    arguments.extend(config.python_packages.iter().map(String::as_str));
+    let said = program::output(&program, &arguments, &[]).await?;
+    after_word(&said, "version").ok_or_else(|| format!("{} does not name a version", program.display()))
+}
+
+async fn terr_version(path: &Path) -> Result<String, String> {
+    let said = program::output(path, &["--version"], &[]).await?;
+    after_word(&said, "version")
+        .ok_or_else(|| format!("{} --version does not name a version", path.display()))
+}
+
+/// The word after the first `word`: `R version 4.2.2 Patched …` names 4.2.2.
+fn after_word(text: &str, word: &str) -> Option<String> {
+    text.split_whitespace()
+        .skip_while(|part| *part != word)
+        .nth(1)
+        .map(str::to_owned)
+}
+
+fn r_program(home: &Path) -> PathBuf {
+    home.join("bin/exec/R")
+}
+
+fn r_libraries(home: &Path) -> [PathBuf; 3] {
+    [
+        "/usr/local/lib/R/site-library".into(),
+        home.join("site-library"),
+        home.join("library"),
+    ]
+}
+
+fn r_packages(config: &EnginesConfig) -> impl Iterator<Item = &str> {
+    std::iter::once("jsonlite").chain(config.r_packages.iter().map(String::as_str))
+}
+
+/// What R's shell front end sets, which is skipped to save its time.
+fn r_environment(home: &Path) -> BTreeMap<String, String> {
+    let text = |path: &Path| path.display().to_string();
+    let share = if home == Path::new("/usr/lib/R") {
+        Path::new("/usr/share/R")
+    } else {
+        home
+    };
+    let libraries = r_libraries(home)
+        .iter()
+        .map(|path| text(path))
+        .collect::<Vec<_>>()
+        .join(":");
+    let entries = [
+        ("R_HOME", text(home)),
+        ("LD_LIBRARY_PATH", text(&home.join("lib"))),
+        ("R_SHARE_DIR", text(&share.join("share"))),
+        ("R_INCLUDE_DIR", text(&share.join("include"))),
+        ("R_DOC_DIR", text(&share.join("doc"))),
+        ("R_LIBS_SITE", libraries),
+    ];
+    entries
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Where the jail shows our own files.
+const JAIL: &str = "/muster";
+
+/// How an engine is started, and the digest of what it has preloaded.
+pub(crate) struct Plan {
+    /// For the launcher.
+    pub(crate) start: Start,
+    /// Runner, packages and their versions.
+    pub(crate) packages: Digest,
+}
+
+/// The start of `kind`; writes the runner. An error is one sentence.
+pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Result<Plan, String> {
+    let (runner, packages, stamp): (&Runner, _, _) = match kind {
+        EngineKind::R | EngineKind::Terr => (&runners::R, &config.r_packages, Vec::new()),
+        EngineKind::Python => {
+            let stamp = std::fs::read(config.python.join("muster-stamp")).unwrap_or_default();
+            (&runners::PYTHON, &config.python_packages, stamp)
+        }
+    };
+    let file = runner.install(&config.runners).map_err(|error| {
+        format!(
+            "the runner cannot be written to {}: {error}",
+            config.runners.display()
+        )
+    })?;
+    let shown = |source: &Path, target: &str| Mount {
+        source: source.to_owned(),
+        target: Path::new(JAIL).join(target),
+        writable: false,
+    };
+    let mut mounts = vec![
+        shown(&config.lock_library, "libmuster_lock.so"),
+        shown(&file, runner.name),
+    ];
+    let mode_word = match mode {
+        Mode::Restricted => "restricted",
+        Mode::Unrestricted => "unrestricted",
+    };
+    let script = format!("{JAIL}/{}", runner.name);
+    let mut environment = one_thread();
+    let command = match kind {
+        EngineKind::R | EngineKind::Terr => {
+            environment.extend(r_environment(&config.r_home));
+            let home = outside_usr(&config.r_home);
+            mounts.extend(home.map(|home| Mount {
+                source: home.into(),
+                target: home.into(),
+                writable: false,
+            }));
+            let program = match (&config.terr, kind) {
+                (Some(terr), EngineKind::Terr) => {
+                    let folder = terr.ancestors().nth(2).and_then(outside_usr);
+                    mounts.extend(folder.map(|folder| Mount {
+                        source: folder.into(),
+                        target: folder.into(),
+                        writable: false,
+                    }));
+                    terr.clone()
+                }
+                _ => r_program(&config.r_home),
+            };
+            let start = [
+                "--vanilla".into(),
+                "--no-echo".into(),
+                format!("--file={script}"),
+                "--args".into(),
+            ];
+            std::iter::once(program.display().to_string())
+                .chain(start)
+                .collect::<Vec<_>>()
+        }
+        EngineKind::Python => {
+            mounts.push(shown(&config.python, "python"));
+            let start = ["-I", "-B", "-X", "utf8", &script].map(str::to_owned);
+            std::iter::once(format!("{JAIL}/python/bin/python"))
+                .chain(start)
+                .collect()
+        }
+    };
+    let command = command
+        .into_iter()
+        .chain([mode_word.to_owned()])
+        .chain(packages.iter().cloned())
+        .collect();
+    let network = match mode {
+        Mode::Restricted => Network::None,
+        Mode::Unrestricted => {
+            mounts.extend(config.unrestricted.mounts.iter().cloned());
+            config.unrestricted.network
+        }
+    };
+    let listed = packages.join("\n");
+    let digest = Digest::of_framed(&[runner.text.as_bytes(), listed.as_bytes(), &stamp]);
+    Ok(Plan {
+        start: Start {
+            command,
+            environment,
+            mode,
+            network,
+            mounts,
+            ids: config.ids,
+            limits: config.limits,
+        },
+        packages: digest,
+    })
+}
+
+/// A folder that the jail does not show anyway.
+fn outside_usr(folder: &Path) -> Option<&Path> {
+    (!folder.starts_with("/usr") && folder.parent().is_some()).then_some(folder)
+}
+
+/// The environment of every engine. Numeric libraries must not start threads: a process is copied by fork with
+/// one thread only.
+fn one_thread() -> BTreeMap<String, String> {
+    let threads = [
+        "OPENBLAS_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ];
+    let rest = [
+        ("LANG", "C.UTF-8"),
+        ("TZ", "UTC"),
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/scratch"),
+        ("TMPDIR", "/tmp"),
+    ];
+    threads
+        .into_iter()
+        .map(|name| (name, "1"))
+        .chain(rest)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for kind in EngineKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert_eq!("julia".parse::<EngineKind>(), Err(UnknownEngine("julia".into())));
+    }
+
+    #[test]
+    fn the_version_is_the_word_after_version() {
+        let said = "R version 4.2.2 Patched (2022-11-10 r83330) -- \"Innocent and Trusting\"";
+        assert_eq!(after_word(said, "version").as_deref(), Some("4.2.2"));
+        assert_eq!(after_word("no such word", "version"), None);
+    }
+}

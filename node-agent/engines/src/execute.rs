@@ -1,0 +1,340 @@
+//! One run after its fork: hands the order in, takes reports, prints and outputs out, and judges how it ended.
+//!
+//! ```text
+//! control     stage + inputs ──>   <── Locked, Finished       (the payload's word, about its own run only)
+//! supervisor                       <── Started, Ended, outputs, Done
+//! stdout, stderr                   <── bytes, capped
+//! ```
+//!
+//! Invariant: whatever the payload says or sends, the supervisor's word decides whether it lives and how it ended;
+//! an overstep that was reported wins over every other ending.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use muster_sandbox::protocol::{Exit, Limits, Report, Stage, StagedFile, Supervised};
+use tokio::{
+    fs::File,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Data, Outcome, OutputFile, Printed, RunEnding, RunOrder, frame,
+    launcher::RunSockets,
+    order::{self, SCHEMA_PATH},
+};
+
+/// After the supervisor's own deadline: it must have told us by then.
+const GRACE: Duration = Duration::from_secs(10);
+/// What is left in pipes after the last process is gone is there at once.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Reports that a payload may send; a well-behaved runner sends two.
+const MOST_REPORTS: usize = 64;
+
+/// What the payload said.
+#[derive(Default)]
+struct Said {
+    locked: bool,
+    overstep: Option<String>,
+    finished: Option<(String, String)>,
+}
+
+/// What the supervisor said.
+#[derive(Default)]
+struct Watched {
+    ended: Option<(Exit, u64, u64)>,
+    delivered: Vec<Option<u64>>,
+    /// Index and reason of the first output that was not sent.
+    withheld: Vec<(usize, String)>,
+    done: bool,
+}
+
+/// Why the agent stopped to listen to the supervisor.
+enum Stop {
+    Over(io::Result<()>),
+    Cancelled,
+    Late,
+}
+
+/// Executes the order on a forked child.
+pub(crate) async fn execute(
+    order: &RunOrder,
+    limits: Limits,
+    printed_bytes: usize,
+    sockets: RunSockets,
+    cancel: &CancellationToken,
+) -> RunEnding {
+    let began = Instant::now();
+    let RunSockets {
+        control,
+        mut supervisor,
+        stdout,
+        stderr,
+    } = sockets;
+    let (mut from_payload, mut to_payload) = control.into_split();
+    let (mut said, mut watched) = (Said::default(), Watched::default());
+    let (mut out, mut err) = (Printed::default(), Printed::default());
+    let (mut staged, mut stop) = (Ok(()), None);
+    {
+        let staging = async { staged = stage(order, &mut to_payload).await };
+        let reporting = listen(&mut from_payload, &mut said);
+        let printing = async {
+            tokio::join!(
+                keep(stdout, printed_bytes, &mut out),
+                keep(stderr, printed_bytes, &mut err)
+            );
+        };
+        let watching = async {
+            let watch = watch(order, limits, &mut supervisor, &mut watched);
+            let over = tokio::select! {
+                result = watch => Stop::Over(result),
+                () = cancel.cancelled() => Stop::Cancelled,
+                () = tokio::time::sleep(Duration::from_millis(limits.wall_ms) + GRACE) => Stop::Late,
+            };
+            // Hanging up ends whatever still lives in the jail of this run.
+            drop(supervisor);
+            stop = Some(over);
+        };
+        let rest = async { tokio::join!(staging, reporting, printing) };
+        tokio::pin!(rest);
+        tokio::pin!(watching);
+        tokio::select! {
+            _ = &mut rest => watching.await,
+            () = &mut watching => { let _ = timeout(DRAIN, rest).await; }
+        }
+    }
+    let stop = stop.unwrap_or(Stop::Late);
+    let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut outcome = judge(order, &said, &watched, &stop, &staged);
+    if let Outcome::JailRefused { why } = &mut outcome {
+        // A supervisor that cannot build the run's walls says so where the run would print.
+        let complaint = String::from_utf8_lossy(&err.bytes);
+        if !complaint.trim().is_empty() {
+            *why = format!("{why} (it said: {})", complaint.trim());
+        }
+    }
+    let (outputs, schema) = if outcome == Outcome::Succeeded {
+        taken(order, &watched)
+    } else {
+        (Vec::new(), None)
+    };
+    let (cpu_ms, peak_bytes) = watched
+        .ended
+        .map_or((0, 0), |(_, cpu_ms, peak_bytes)| (cpu_ms, peak_bytes));
+    RunEnding {
+        outcome,
+        mode: order.mode,
+        stdout: out,
+        stderr: err,
+        outputs,
+        schema,
+        cpu_ms,
+        wall_ms,
+        peak_bytes,
+        limits_degraded: Vec::new(),
+    }
+}
+
+/// Sends the description and the inputs.
+async fn stage(order: &RunOrder, control: &mut OwnedWriteHalf) -> io::Result<()> {
+    let mut files = Vec::new();
+    let mut sources: Vec<(Box<dyn AsyncRead + Unpin + Send + '_>, u64)> = Vec::new();
+    for (index, input) in order.inputs.iter().enumerate() {
+        let (source, size): (Box<dyn AsyncRead + Unpin + Send>, u64) = match &input.data {
+            None => continue,
+            Some(Data::Bytes(bytes)) => (Box::new(bytes.as_slice()), bytes.len() as u64),
+            Some(Data::File(path)) => {
+                let file = File::open(path).await?;
+                let size = file.metadata().await?.len();
+                (Box::new(file), size)
+            }
+        };
+        files.push(StagedFile {
+            path: order::input_path(index),
+            size,
+        });
+        sources.push((source, size));
+    }
+    let outputs = (0..order.outputs.len())
+        .map(order::output_path)
+        .chain([SCHEMA_PATH.to_owned()])
+        .collect();
+    frame::write(
+        control,
+        &Stage {
+            files,
+            outputs,
+            run: order.describe()?,
+        },
+    )
+    .await?;
+    for (source, size) in sources {
+        let copied = tokio::io::copy(&mut source.take(size), control).await?;
+        if copied != size {
+            return Err(io::Error::other("an input became shorter while it was read"));
+        }
+    }
+    control.flush().await
+}
+
+/// Takes the payload's reports until it hangs up or talks nonsense, which only harms its own run.
+async fn listen(control: &mut OwnedReadHalf, said: &mut Said) {
+    for _ in 0..MOST_REPORTS {
+        match frame::read::<Report>(control).await {
+            Ok(Some(Report::Locked)) => said.locked = true,
+            Ok(Some(Report::Finished { ending, message })) if ending == "restricted_call" => {
+                said.overstep.get_or_insert(message);
+            }
+            Ok(Some(Report::Finished { ending, message })) => {
+                said.finished.get_or_insert((ending, message));
+            }
+            Ok(None) | Err(_) => break,
+        }
+    }
+}
+
+/// Keeps the head of a stream and counts the rest.
+async fn keep(mut stream: impl AsyncRead + Unpin, most: usize, printed: &mut Printed) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        let room = most.saturating_sub(printed.bytes.len());
+        printed.bytes.extend_from_slice(&buffer[..count.min(room)]);
+        printed.truncated |= count > room;
+        printed.total += count as u64;
+    }
+}
+
+/// Follows the supervisor until it has nothing more to say.
+async fn watch(
+    order: &RunOrder,
+    limits: Limits,
+    supervisor: &mut UnixStream,
+    watched: &mut Watched,
+) -> io::Result<()> {
+    watched.delivered = vec![None; order.outputs.len() + 1];
+    let mut supervisor = BufReader::new(supervisor);
+    let mut room = limits.output_bytes;
+    while let Some(event) = frame::read::<Supervised>(&mut supervisor).await? {
+        match event {
+            Supervised::Started => {}
+            Supervised::Ended {
+                exit,
+                cpu_ms,
+                peak_bytes,
+            } => {
+                watched.ended = Some((exit, cpu_ms, peak_bytes));
+            }
+            Supervised::Output { index, size } => {
+                let index = index as usize;
+                let known = watched.delivered.get(index).is_some_and(Option::is_none);
+                room = room.checked_sub(size).filter(|_| known).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidData, "an output that was not agreed on")
+                })?;
+                let mut file = File::create_new(output_file(&order.folder, index)).await?;
+                let copied = tokio::io::copy(&mut (&mut supervisor).take(size), &mut file).await?;
+                if copied != size {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                file.flush().await?;
+                watched.delivered[index] = Some(size);
+            }
+            Supervised::NoOutput { index, why } => watched.withheld.push((index as usize, why)),
+            Supervised::Done => {
+                watched.done = true;
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where output `index` is kept; the last one is the schema.
+fn output_file(folder: &Path, index: usize) -> PathBuf {
+    folder.join(format!("output-{index}"))
+}
+
+fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: &io::Result<()>) -> Outcome {
+    if let Some(what) = &said.overstep {
+        return Outcome::RestrictedCall { what: what.clone() };
+    }
+    if matches!(stop, Stop::Cancelled) {
+        return Outcome::Cancelled;
+    }
+    let refused = |why: String| Outcome::JailRefused { why };
+    let Some((exit, ..)) = watched.ended else {
+        return match (stop, staged) {
+            (Stop::Late, _) => Outcome::TimedOut,
+            (_, Err(error)) => refused(format!("its inputs could not be handed in: {error}")),
+            (Stop::Over(Err(error)), _) => refused(format!("its supervisor cannot be understood: {error}")),
+            _ => refused("its jail ended before the run did".to_owned()),
+        };
+    };
+    match exit {
+        Exit::TimedOut => return Outcome::TimedOut,
+        Exit::OutOfMemory => return Outcome::OutOfMemory,
+        Exit::Signal(signal) => return Outcome::Signalled { signal },
+        Exit::Code(_) => {}
+    }
+    if !said.locked {
+        let why = match (&said.finished, staged) {
+            (Some((_, message)), _) => message.clone(),
+            (None, Err(error)) => format!("its inputs could not be handed in: {error}"),
+            (None, Ok(())) => "it ended before it was locked in".to_owned(),
+        };
+        return refused(why);
+    }
+    match (&said.finished, exit) {
+        (Some((ending, _)), Exit::Code(0)) if ending == "succeeded" => match stop {
+            Stop::Over(Ok(())) if watched.done => missing_output(order, watched),
+            Stop::Over(Err(error)) => refused(format!("its outputs could not be stored: {error}")),
+            _ => refused("its outputs did not all arrive".to_owned()),
+        },
+        (Some((ending, message)), _) if ending == "script_error" => Outcome::ScriptError {
+            message: message.clone(),
+        },
+        (_, Exit::Code(code)) => Outcome::Exited { code },
+        _ => refused("its ending is not known".to_owned()),
+    }
+}
+
+fn missing_output(order: &RunOrder, watched: &Watched) -> Outcome {
+    let outputs = order.outputs.iter().enumerate();
+    match outputs
+        .clone()
+        .find(|(index, _)| watched.delivered[*index].is_none())
+    {
+        None => Outcome::Succeeded,
+        Some((index, output)) => {
+            let why = watched.withheld.iter().find(|(withheld, _)| *withheld == index);
+            let why = why.map_or("missing", |(_, why)| why.as_str());
+            Outcome::ScriptError {
+                message: format!("Output {}: {why}", output.name),
+            }
+        }
+    }
+}
+
+fn taken(order: &RunOrder, watched: &Watched) -> (Vec<OutputFile>, Option<PathBuf>) {
+    let outputs = order.outputs.iter().enumerate().filter_map(|(index, output)| {
+        let size = watched.delivered[index]?;
+        Some(OutputFile {
+            name: output.name.clone(),
+            path: output_file(&order.folder, index),
+            size,
+        })
+    });
+    let schema = watched.delivered.last().copied().flatten();
+    (
+        outputs.collect(),
+        schema.map(|_| output_file(&order.folder, order.outputs.len())),
+    )
+}

@@ -1,0 +1,250 @@
+//! One launcher: a `muster-jail` process with a preloaded engine, which forks a child for each run.
+//!
+//! ```text
+//! start ──Ready──> serving ──NotForked, end of connection──> failed
+//!   └──Refused, deadline──> (error)
+//! ```
+//!
+//! Invariant: dropping the last handle closes the connection, and with it everything in the jail ends.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::{fd::AsFd as _, unix::net::UnixStream as StdUnixStream},
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use muster_sandbox::protocol::{FromLauncher, Limits, Start, ToLauncher};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{UnixStream, unix::pipe},
+    process::Child,
+    sync::oneshot,
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
+
+use crate::{connection::Connection, program};
+
+/// A launcher that has not preloaded by then never will.
+const START_DEADLINE: Duration = Duration::from_mins(1);
+/// A fork takes milliseconds; a launcher that is silent for so long is broken.
+const FORK_DEADLINE: Duration = Duration::from_secs(20);
+/// Kept of what the launcher and its engine print, in bytes, for the error when they do not start.
+const LOG_TAIL: usize = 4096;
+
+/// A launcher that said it is ready.
+pub(crate) struct Launcher {
+    connection: Arc<Connection>,
+    forks: Arc<Forks>,
+    next_run: AtomicU64,
+    born: Instant,
+    /// What the launcher cannot enforce.
+    pub(crate) degraded: Vec<String>,
+    /// Whether runs have a host id of their own.
+    pub(crate) own_ids: bool,
+    /// Landlock ABI in force.
+    pub(crate) landlock_abi: u32,
+    reader: AbortHandle,
+    /// Killed when dropped.
+    _process: Child,
+}
+
+/// Runs that wait for the launcher's answer.
+#[derive(Default)]
+struct Forks {
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<(), String>>>>,
+    failed: AtomicBool,
+}
+
+/// The agent's ends of a run's descriptors.
+pub(crate) struct RunSockets {
+    /// To and from the payload.
+    pub(crate) control: UnixStream,
+    /// From the run's pid 1; closing it ends the run.
+    pub(crate) supervisor: UnixStream,
+    /// What the run prints.
+    pub(crate) stdout: pipe::Receiver,
+    /// What the run complains.
+    pub(crate) stderr: pipe::Receiver,
+}
+
+impl Launcher {
+    /// Builds the jail and preloads the engine. An error is one sentence.
+    pub(crate) async fn start(jail: &Path, start: Start) -> Result<Self, String> {
+        let (connection, theirs) =
+            Connection::pair().map_err(|error| format!("no socket for the launcher: {error}"))?;
+        let mut process = program::spawn_jail(jail, theirs)
+            .map_err(|error| format!("the launcher {} cannot be executed: {error}", jail.display()))?;
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(stderr) = process.stderr.take() {
+            tokio::spawn(keep_log(stderr, Arc::clone(&log)));
+        }
+        let hello = async {
+            connection.send(&ToLauncher::Start(start), &[]).await?;
+            connection.receive().await
+        };
+        let why = match timeout(START_DEADLINE, hello).await {
+            Ok(Ok(Some(FromLauncher::Ready {
+                landlock_abi,
+                degraded,
+                own_ids,
+            }))) => {
+                let connection = Arc::new(connection);
+                let forks = Arc::new(Forks::default());
+                let reader =
+                    tokio::spawn(answers(Arc::clone(&connection), Arc::clone(&forks))).abort_handle();
+                return Ok(Self {
+                    connection,
+                    forks,
+                    next_run: AtomicU64::new(1),
+                    born: Instant::now(),
+                    degraded,
+                    own_ids,
+                    landlock_abi,
+                    reader,
+                    _process: process,
+                });
+            }
+            Ok(Ok(Some(FromLauncher::Refused { why }))) => why,
+            Ok(Ok(Some(_))) => "the launcher answered out of turn".to_owned(),
+            Ok(Ok(None)) => "the launcher ended before it was ready".to_owned(),
+            Ok(Err(error)) => format!("the connection to the launcher broke: {error}"),
+            Err(_) => format!("the engine was not ready within {} s", START_DEADLINE.as_secs()),
+        };
+        // Whatever the launcher or the engine printed is the only trace of a start that failed.
+        let _ = timeout(Duration::from_secs(1), process.wait()).await;
+        let said = locked(&log).iter().copied().collect::<Vec<u8>>();
+        let said = String::from_utf8_lossy(&said);
+        Err(if said.trim().is_empty() {
+            why
+        } else {
+            format!("{why} (it said: {})", said.trim())
+        })
+    }
+
+    /// Whether it will fork no more.
+    pub(crate) fn failed(&self) -> bool {
+        self.forks.failed.load(Ordering::Acquire)
+    }
+
+    /// Since it became ready.
+    pub(crate) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// Runs that were asked of it.
+    pub(crate) fn runs(&self) -> u64 {
+        self.next_run.load(Ordering::Relaxed) - 1
+    }
+
+    /// Forks a child for one run. After an error nothing of the run was executed, and the launcher has failed.
+    pub(crate) async fn fork(&self, limits: Limits) -> Result<RunSockets, String> {
+        let forked = self.try_fork(limits).await;
+        if forked.is_err() {
+            self.forks.failed.store(true, Ordering::Release);
+        }
+        forked
+    }
+
+    async fn try_fork(&self, limits: Limits) -> Result<RunSockets, String> {
+        let broken = |error: io::Error| format!("the run's sockets cannot be made: {error}");
+        let (control, their_control) = stream_pair().map_err(broken)?;
+        let (supervisor, their_supervisor) = stream_pair().map_err(broken)?;
+        let (stdout, their_stdout) = pipe_pair().map_err(broken)?;
+        let (stderr, their_stderr) = pipe_pair().map_err(broken)?;
+
+        let run = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        locked(&self.forks.waiting).insert(run, sender);
+        let descriptors = [
+            their_control.as_fd(),
+            their_supervisor.as_fd(),
+            their_stdout.as_fd(),
+            their_stderr.as_fd(),
+        ];
+        let sent = self
+            .connection
+            .send(&ToLauncher::Run { run, limits }, &descriptors)
+            .await;
+        // The reader drops all senders when the launcher is gone, but perhaps before this one was there.
+        if let Err(error) = sent {
+            locked(&self.forks.waiting).remove(&run);
+            return Err(format!("the launcher is gone: {error}"));
+        }
+        let answered = timeout(FORK_DEADLINE, answer).await;
+        locked(&self.forks.waiting).remove(&run);
+        match answered {
+            Ok(Ok(Ok(()))) => Ok(RunSockets {
+                control,
+                supervisor,
+                stdout,
+                stderr,
+            }),
+            Ok(Ok(Err(why))) => Err(why),
+            Ok(Err(_)) => Err("the launcher ended".to_owned()),
+            Err(_) => Err(format!(
+                "the launcher did not fork within {} s",
+                FORK_DEADLINE.as_secs()
+            )),
+        }
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Hands each answer to the run that waits for it.
+async fn answers(connection: Arc<Connection>, forks: Arc<Forks>) {
+    loop {
+        let (run, answer) = match connection.receive().await {
+            Ok(Some(FromLauncher::Forked { run })) => (run, Ok(())),
+            Ok(Some(FromLauncher::NotForked { run, why })) => (run, Err(why)),
+            other => {
+                tracing::debug!(?other, "a launcher ended");
+                break;
+            }
+        };
+        if let Some(waiting) = locked(&forks.waiting).remove(&run) {
+            let _ = waiting.send(answer);
+        }
+    }
+    forks.failed.store(true, Ordering::Release);
+    locked(&forks.waiting).clear();
+}
+
+/// Logs what the launcher and its engine print, and keeps the end of it.
+async fn keep_log(mut stderr: tokio::process::ChildStderr, log: Arc<Mutex<VecDeque<u8>>>) {
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+        tracing::debug!(text = %String::from_utf8_lossy(&buffer[..count]), "a launcher printed");
+        let mut log = locked(&log);
+        log.extend(&buffer[..count]);
+        let surplus = log.len().saturating_sub(LOG_TAIL);
+        log.drain(..surplus);
+    }
+}
+
+fn stream_pair() -> io::Result<(UnixStream, StdUnixStream)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
+}
+
+fn pipe_pair() -> io::Result<(pipe::Receiver, io::PipeWriter)> {
+    let (ours, theirs) = io::pipe()?;
+    Ok((pipe::Receiver::from_owned_fd(ours.into())?, theirs))
+}
+
+/// None of the guarded values can be left half-changed by a panic.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

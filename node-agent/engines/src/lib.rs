@@ -1,0 +1,30 @@
+//! How the node runs a language: which engines there are, launchers that wait with everything preloaded, and one
+//! run from its order to its ending.
+//!
+//! ```text
+//! RunOrder ──Engines::run──> launcher of (engine, mode, network, packages) ──fork──> run ──> RunEnding
+//! ```
+//!
+//! Invariant: inputs, outputs and what a run prints are opaque bytes here. They are parsed by the runners inside
+//! the jail; this side counts, caps and stores them.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod ending;
+mod engine;
+mod execute;
+mod frame;
+mod launcher;
+mod order;
+mod pool;
+mod program;
+mod runners;
+
+pub use config::{EnginesConfig, Recycle, Unrestricted, default_limits};
+pub use ending::{Outcome, OutputFile, Printed, RunEnding};
+pub use engine::{Engine, EngineKind, Missing, Probe, UnknownEngine, probe};
+pub use muster_sandbox::protocol::{IdRange, Limits, Mode, Mount, Network};
+pub use order::{Data, Format, Input, OutputSpec, RunOrder, Shape};
+pub use pool::{Engines, EnginesError, Standing};

@@ -1,0 +1,143 @@
+//! What a caller asks for, and its description for the runners.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use muster_sandbox::protocol::{Limits, Mode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::EngineKind;
+
+/// One run.
+#[derive(Debug)]
+pub struct RunOrder {
+    /// The language.
+    pub engine: EngineKind,
+    /// What the trust decision said.
+    pub mode: Mode,
+    /// The text of the function.
+    pub script: String,
+    /// Variables that the script finds.
+    pub inputs: Vec<Input>,
+    /// Variables that are taken from it.
+    pub outputs: Vec<OutputSpec>,
+    /// Clamped to the configuration's.
+    pub limits: Limits,
+    /// An existing folder of the caller for this run only; outputs are written here.
+    pub folder: PathBuf,
+}
+
+/// A variable before the script.
+#[derive(Debug)]
+pub struct Input {
+    /// The variable.
+    pub name: String,
+    /// Its shape.
+    pub kind: Shape,
+    /// How `data` is written.
+    pub format: Format,
+    /// Column (or, for a value or column, the input's name) to type, in the words of the original
+    /// (`Boolean`, `Integer`, …); what is not named is inferred inside the jail.
+    pub types: BTreeMap<String, String>,
+    /// `None`: an optional input that was not given; the variable is NULL or None.
+    pub data: Option<Data>,
+}
+
+/// The bytes of an input.
+#[derive(Debug)]
+pub enum Data {
+    /// A file that does not change during the run.
+    File(PathBuf),
+    /// In memory.
+    Bytes(Vec<u8>),
+}
+
+/// A variable after the script.
+#[derive(Debug, Clone)]
+pub struct OutputSpec {
+    /// The variable.
+    pub name: String,
+    /// Its shape.
+    pub kind: Shape,
+    /// How it is to be written.
+    pub format: Format,
+}
+
+/// The shape of an input or output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// One datum.
+    Value,
+    /// A vector.
+    Column,
+    /// Columns of equal length.
+    Table,
+}
+
+/// How data is written; `runners/README.md` describes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// RFC 4180 with a header line; an empty field is a missing value.
+    Csv,
+    /// `{"columns": [{"name", "type", "values"}]}`, a column of it, or a scalar.
+    Json,
+}
+
+/// `run.json` of the scratch folder.
+#[derive(Serialize)]
+struct Description<'a> {
+    script: &'a str,
+    inputs: Vec<Variable<'a>>,
+    outputs: Vec<Variable<'a>>,
+}
+
+#[derive(Serialize)]
+struct Variable<'a> {
+    name: &'a str,
+    kind: Shape,
+    format: Format,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+/// Where input number `index` lies below the scratch folder.
+pub(crate) fn input_path(index: usize) -> String {
+    format!("inputs/{index}")
+}
+
+/// Where output number `index` is written.
+pub(crate) fn output_path(index: usize) -> String {
+    format!("outputs/{index}")
+}
+
+/// Where the runner says what the outputs were.
+pub(crate) const SCHEMA_PATH: &str = "outputs/schema.json";
+
+impl RunOrder {
+    /// The description that the runner reads.
+    pub(crate) fn describe(&self) -> serde_json::Result<Box<RawValue>> {
+        let inputs = self.inputs.iter().enumerate().map(|(index, input)| Variable {
+            name: &input.name,
+            kind: input.kind,
+            format: input.format,
+            types: Some(&input.types),
+            file: input.data.as_ref().map(|_| input_path(index)),
+        });
+        let outputs = self.outputs.iter().enumerate().map(|(index, output)| Variable {
+            name: &output.name,
+            kind: output.kind,
+            format: output.format,
+            types: None,
+            file: Some(output_path(index)),
+        });
+        serde_json::value::to_raw_value(&Description {
+            script: &self.script,
+            inputs: inputs.collect(),
+            outputs: outputs.collect(),
+        })
+    }
+}

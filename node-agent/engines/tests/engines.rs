@@ -1,0 +1,13 @@
+//! Runs of real R and Python in the real jail.
+//!
+//! Needs `cargo build -p muster-sandbox` and `packaging/engines/make-venv.sh` first; a missing piece fails with
+//! the command that makes it.
+
+mod engines {
+    mod bench;
+    mod data;
+    mod endings;
+    mod hazards;
+    mod restricted;
+    mod tricks;
+}

@@ -1,0 +1,216 @@
+//! How runs end, and what people are told.
+
+use std::time::Duration;
+
+use muster_engines::{EngineKind, Outcome, probe};
+use tokio_util::sync::CancellationToken;
+
+use super::bench::{Node, *};
+
+#[test]
+fn engines_are_described_as_they_are() {
+    let probe = RUNTIME.block_on(probe(NODE.engines.config()));
+    assert_eq!(probe.missing, []);
+    let of = |kind| {
+        probe
+            .engines
+            .iter()
+            .find(|engine| engine.kind == kind)
+            .expect("found")
+    };
+    let r = of(R);
+    assert_eq!(r.description, format!("GNU R {}", r.version));
+    assert_eq!(
+        of(Terr).description,
+        format!("terr (GNU R {} standing in)", r.version)
+    );
+    assert!(of(Python).version.starts_with("3.11."));
+}
+
+#[test]
+fn a_missing_engine_says_how_to_get_it() {
+    let node = Node::new(|config| config.r_home = "/nowhere".into());
+    let probe = RUNTIME.block_on(probe(node.engines.config()));
+    let kinds: Vec<EngineKind> = probe.missing.iter().map(|missing| missing.kind).collect();
+    assert_eq!(kinds, [R, Terr]);
+    assert!(
+        probe.missing[0].why.contains("apt-get install r-base-core"),
+        "{:?}",
+        probe.missing
+    );
+}
+
+#[test]
+fn a_launcher_that_cannot_start_refuses_the_run() {
+    let node = Node::new(|config| config.jail = "/nowhere/muster-jail".into());
+    let ended = node.run(order(Python, Restricted, ""));
+    assert!(
+        matches!(&ended.ending.outcome, Outcome::JailRefused { why } if why.contains("/nowhere/muster-jail"))
+    );
+}
+
+#[test]
+fn what_is_printed_is_taken_at_the_descriptors() {
+    let script = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.write(1, b'two\\n')\nos.write(2, b'three\\n')\nprint('four', end='')";
+    let python = NODE.run(order(Python, Unrestricted, script)).succeeded();
+    assert_eq!(
+        (python.stdout().as_str(), python.stderr().as_str()),
+        ("one\ntwo\nfour", "three\n")
+    );
+    let script = "cat('one\\n'); system('echo two; echo three >&2'); message('four'); warning('five'); 1 + 1; cat('six')";
+    let r = NODE.run(order(R, Unrestricted, script)).succeeded();
+    assert_eq!(r.stdout(), "one\ntwo\n[1] 2\nsix");
+    assert_eq!(r.stderr(), "three\nfour\nWarning: five\n");
+}
+
+#[test]
+fn a_flood_of_output_is_cut_and_counted() {
+    let ended = NODE
+        .run(order(
+            Python,
+            Restricted,
+            "for _ in range(3000): print('x' * 1023)",
+        ))
+        .succeeded();
+    let stdout = &ended.ending.stdout;
+    assert_eq!(
+        (stdout.bytes.len(), stdout.truncated, stdout.total),
+        (1 << 20, true, 3000 * 1024)
+    );
+}
+
+#[test]
+fn errors_say_where() {
+    let r = NODE.run(order(R, Unrestricted, "f <- function(x) stop('bad x')\nf(1)"));
+    assert_eq!(r.words(), "The script failed: Error in f(1): bad x");
+    let python = NODE.run(order(Python, Unrestricted, "def f(x):\n    return 1 / x\nf(0)"));
+    let words = python.words();
+    assert!(
+        words.starts_with("The script failed: ZeroDivisionError: division by zero\n"),
+        "{words}"
+    );
+    assert!(
+        words.contains("File \"<data_function>\", line 2, in f"),
+        "{words}"
+    );
+    assert!(!words.contains("runner.py"), "{words}");
+}
+
+#[test]
+fn exits_and_signals_are_told_apart() {
+    let cases = [
+        (
+            order(Python, Unrestricted, "import sys; sys.exit(3)"),
+            Outcome::Exited { code: 3 },
+        ),
+        (
+            order(Python, Restricted, "import os; os._exit(7)"),
+            Outcome::Exited { code: 7 },
+        ),
+        (
+            order(Python, Restricted, "raise SystemExit"),
+            Outcome::Exited { code: 0 },
+        ),
+        (order(R, Restricted, "quit('no', 4)"), Outcome::Exited { code: 4 }),
+        (
+            order(Python, Unrestricted, "import os; os.kill(os.getpid(), 11)"),
+            Outcome::Signalled { signal: 11 },
+        ),
+        (
+            order(R, Unrestricted, "tools::pskill(Sys.getpid(), 9)"),
+            Outcome::Signalled { signal: 9 },
+        ),
+    ];
+    for (order, expected) in cases {
+        assert_eq!(NODE.run(order).ending.outcome, expected);
+    }
+}
+
+#[test]
+fn endless_loops_are_stopped() {
+    for (engine, script) in [
+        (R, "repeat {}"),
+        (Python, "while True: pass"),
+        (Python, "import time; time.sleep(900)"),
+    ] {
+        let ended = NODE.run(order(engine, Restricted, script).limits(|limits| limits.wall_ms = 700));
+        assert_eq!(ended.ending.outcome, Outcome::TimedOut, "{script}");
+        assert!(ended.words().contains("time limit"), "{}", ended.words());
+    }
+}
+
+#[test]
+fn memory_hogs_are_told_in_words() {
+    let scripts = [
+        (Python, "x = bytearray(10 ** 12)"),
+        (Python, "x = []\nwhile True: x.append(bytearray(10 ** 6))"),
+        (R, "x <- numeric(1e12)"),
+        (R, "x <- list(); repeat x[[length(x) + 1]] <- runif(1e5)"),
+    ];
+    for (engine, script) in scripts {
+        let ended =
+            NODE.run(order(engine, Restricted, script).limits(|limits| limits.memory_bytes = 400 << 20));
+        let words = ended.words();
+        let told = ended.ending.outcome == Outcome::OutOfMemory
+            || words.contains("MemoryError")
+            || words.contains("cannot allocate");
+        assert!(told, "{script}: {words}");
+    }
+}
+
+#[test]
+fn cancelling_ends_the_whole_tree() {
+    let marker = NODE.shared().join("started");
+    let script = "import subprocess\nsubprocess.Popen(['/bin/sleep', '98765'])\nopen('/shared/started', 'w').close()\nwhile True: pass";
+    let cancel = CancellationToken::new();
+    let ended = RUNTIME.block_on(async {
+        let watch = async {
+            while !marker.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(running("98765"));
+            cancel.cancel();
+        };
+        tokio::join!(NODE.start(order(Python, Unrestricted, script), &cancel), watch).0
+    });
+    assert_eq!(ended.ending.outcome, Outcome::Cancelled);
+    assert!(gone("98765"), "a child outlived its run");
+}
+
+#[test]
+fn nothing_is_left_when_the_engines_are_dropped() {
+    let node = Node::new(|config| config.r_packages = vec!["splines".into(), "stats4".into()]);
+    node.run(order(R, Restricted, "x <- tempdir").output("y", Value, Json));
+    assert!(running("stats4"));
+    RUNTIME.block_on(async { drop(node) });
+    assert!(gone("stats4"), "an engine outlived its pool");
+    let left = std::fs::read_dir("/tmp").expect("/tmp").filter_map(Result::ok);
+    let left: Vec<_> = left
+        .map(|entry| entry.file_name())
+        .filter(|name| name.to_string_lossy().starts_with("Rtmp"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Whether any process of this machine has this argument.
+fn running(argument: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.any(|line| {
+        line.split(|byte| *byte == 0)
+            .any(|part| part == argument.as_bytes())
+    })
+}
+
+/// Waits until no process has this argument; false when one stays.
+fn gone(argument: &str) -> bool {
+    RUNTIME.block_on(async {
+        for _ in 0..1000 {
+            if !running(argument) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    })
+}

@@ -1,0 +1,135 @@
+//! What siblings of one parent could share and must not.
+
+use std::collections::BTreeSet;
+
+use muster_engines::{Outcome, Recycle};
+use tokio_util::sync::CancellationToken;
+
+use super::bench::{Node, *};
+
+#[test]
+fn siblings_draw_different_random_numbers() {
+    let python = "import random, numpy, uuid, tempfile\ny = [str(random.random()), str(numpy.random.rand()), str(numpy.random.default_rng().random()), str(uuid.uuid4()), str(random.SystemRandom().random())]";
+    let scripts = [
+        (Python, python),
+        (
+            R,
+            "y <- as.character(c(runif(1), rnorm(1), sample.int(1e9, 1), basename(tempdir())))",
+        ),
+    ];
+    for (engine, script) in scripts {
+        let mut seen = BTreeSet::new();
+        let runs = 4;
+        let mut values = 0;
+        for _ in 0..runs {
+            let ended = NODE
+                .run(order(engine, Unrestricted, script).output("y", Column, Csv))
+                .succeeded();
+            let lines: Vec<String> = ended.outputs["y"].lines().skip(1).map(str::to_owned).collect();
+            values += lines.len();
+            seen.extend(lines);
+        }
+        assert_eq!(
+            seen.len(),
+            values,
+            "{engine}: two runs drew the same number: {seen:?}"
+        );
+    }
+}
+
+#[test]
+fn a_seed_that_a_script_sets_gives_the_known_stream() {
+    let ended = NODE
+        .run(order(R, Restricted, "set.seed(42); y <- runif(1)").output("y", Value, Csv))
+        .succeeded();
+    assert_eq!(ended.outputs["y"], "y\n0.914806043496355\n");
+}
+
+#[test]
+fn what_one_run_leaves_the_next_does_not_find() {
+    let first = "writeLines('x', 'left.txt'); writeLines('x', file.path(tempdir(), 'left')); left <<- 1; options(digits = 3); Sys.setenv(LEFT = '1'); quit('no', 0)";
+    assert_eq!(
+        NODE.run(order(R, Unrestricted, first)).ending.outcome,
+        Outcome::Exited { code: 0 }
+    );
+    let second = "y <- c(list.files('.', recursive = TRUE), ls(), getOption('digits'), Sys.getenv('LEFT'), file.exists(tempdir()))";
+    let ended = NODE
+        .run(order(R, Unrestricted, second).output("y", Column, Json))
+        .succeeded();
+    assert!(
+        ended.outputs["y"].contains(r#""values":["run.json","7","","TRUE"]"#),
+        "{}",
+        ended.outputs["y"]
+    );
+
+    let first =
+        "import builtins, os\nbuiltins.print = None\nos.environ['LEFT'] = '1'\nopen('left.txt', 'w').close()";
+    NODE.run(order(Python, Unrestricted, first)).succeeded();
+    let second = "import os\nprint(sorted(os.listdir('.')), os.environ.get('LEFT'), os.getcwd(), os.environ['TMPDIR'])";
+    let ended = NODE.run(order(Python, Unrestricted, second)).succeeded();
+    assert_eq!(
+        ended.stdout(),
+        "['outputs', 'run.json', 'tmp'] None /scratch /scratch/tmp\n"
+    );
+}
+
+#[test]
+fn runs_of_one_launcher_go_at_the_same_time() {
+    let cancel = CancellationToken::new();
+    let script = "import os, time\nmine, other = '/shared/' + me, '/shared/' + you\nopen(mine, 'w').close()\nwhile not os.path.exists(other): time.sleep(0.01)\ny = me";
+    let one = |me: &str, you: &str| {
+        order(Python, Unrestricted, script)
+            .input("me", Value, Json, &format!("\"{me}\""))
+            .input("you", Value, Json, &format!("\"{you}\""))
+            .output("y", Value, Json)
+    };
+    let (a, b) = RUNTIME.block_on(async {
+        tokio::join!(
+            NODE.start(one("a", "b"), &cancel),
+            NODE.start(one("b", "a"), &cancel)
+        )
+    });
+    assert!(a.succeeded().outputs["y"].contains("\"a\"") && b.succeeded().outputs["y"].contains("\"b\""));
+}
+
+#[test]
+fn a_spent_launcher_is_replaced() {
+    let node = Node::new(|config| {
+        config.recycle = Recycle {
+            runs: 1,
+            ..Recycle::default()
+        }
+    });
+    for n in ["1", "2", "3"] {
+        let order = order(R, Restricted, "y <- x * 2L")
+            .input("x", Value, Json, n)
+            .output("y", Value, Json);
+        let expected = format!(
+            "{{\"type\":\"Integer\",\"value\":{}}}\n",
+            n.parse::<u8>().expect("a digit") * 2
+        );
+        assert_eq!(node.run(order).succeeded().outputs["y"], expected);
+    }
+}
+
+#[test]
+fn trusted_code_reads_and_writes_what_the_administrator_shows() {
+    let r = order(R, Unrestricted, "y <- readLines('/shown/greeting.txt')").output("y", Value, Csv);
+    assert_eq!(NODE.run(r).succeeded().outputs["y"], "y\nhello from the host\n");
+    NODE.run(order(
+        Python,
+        Unrestricted,
+        "open('/shared/note.txt', 'w').write('from the run')",
+    ))
+    .succeeded();
+    assert_eq!(
+        std::fs::read_to_string(NODE.shared().join("note.txt")).expect("written"),
+        "from the run"
+    );
+    let denied = NODE.run(order(Python, Unrestricted, "open('/shown/new.txt', 'w')"));
+    assert!(
+        denied.words().contains("OSError") || denied.words().contains("PermissionError"),
+        "{}",
+        denied.words()
+    );
+}
