@@ -85,7 +85,13 @@ pub(crate) async fn execute(
     let (mut out, mut err) = (Printed::default(), Printed::default());
     let (mut staged, mut stop) = (Ok(()), None);
     {
-        let staging = async { staged = stage(order, &mut to_payload).await };
+        let staging = async {
+            staged = stage(order, &mut to_payload).await;
+            if staged.is_err() {
+                // The payload must not wait for what never comes.
+                let _ = to_payload.shutdown().await;
+            }
+        };
         let reporting = listen(&mut from_payload, &mut said);
         let printing = async {
             tokio::join!(
@@ -285,10 +291,13 @@ fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: 
         Exit::Code(_) => {}
     }
     if !said.locked {
-        let why = match (&said.finished, staged) {
-            (Some((_, message)), _) => message.clone(),
-            (None, Err(error)) => format!("its inputs could not be handed in: {error}"),
-            (None, Ok(())) => "it ended before it was locked in".to_owned(),
+        let why = match (staged, &said.finished) {
+            // A payload that ended before it read everything says itself why.
+            (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => {
+                format!("its inputs could not be handed in: {error}")
+            }
+            (_, Some((_, message))) => message.clone(),
+            (_, None) => "it ended before it was locked in".to_owned(),
         };
         return refused(why);
     }

@@ -18,6 +18,7 @@ mod execute;
 mod frame;
 mod launcher;
 mod order;
+mod plan;
 mod pool;
 mod program;
 mod runners;

@@ -13,9 +13,10 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    EngineKind, EnginesConfig, Outcome, RunEnding, RunOrder, engine,
+    EngineKind, EnginesConfig, Outcome, RunEnding, RunOrder,
     execute::execute,
     launcher::{Launcher, locked},
+    plan,
 };
 
 /// A launcher could not be had.
@@ -109,7 +110,7 @@ impl Engines {
     }
 
     async fn launcher(&self, engine: EngineKind, mode: Mode) -> Result<Arc<Launcher>, String> {
-        let plan = engine::plan(&self.config, engine, mode)?;
+        let plan = plan::plan(&self.config, engine, mode)?;
         let key = Key {
             engine,
             mode,

@@ -19,12 +19,25 @@ pub(crate) struct Runner {
 /// Runs data functions in R, and in the language of the original where R stands in.
 pub(crate) static R: Runner = Runner {
     name: "runner.R",
-    text: include_str!("../runners/runner.R"),
+    text: concat!(
+        "local({\n",
+        include_str!("../runners/r/inputs.R"),
+        include_str!("../runners/r/outputs.R"),
+        include_str!("../runners/r/restricted.R"),
+        include_str!("../runners/r/runner.R"),
+        "}, envir = new.env(parent = baseenv()))\n"
+    ),
 };
+
 /// Runs data functions in Python.
 pub(crate) static PYTHON: Runner = Runner {
     name: "runner.py",
-    text: include_str!("../runners/runner.py"),
+    text: concat!(
+        include_str!("../runners/python/inputs.py"),
+        include_str!("../runners/python/outputs.py"),
+        include_str!("../runners/python/watch.py"),
+        include_str!("../runners/python/runner.py"),
+    ),
 };
 
 impl Runner {

@@ -50,6 +50,13 @@ fn a_launcher_that_cannot_start_refuses_the_run() {
 }
 
 #[test]
+fn an_input_that_cannot_be_read_refuses_the_run() {
+    let ended = NODE.run(order(Python, Restricted, "").file("x", "/nowhere/x.csv".as_ref()));
+    let expected = "its inputs could not be handed in: No such file or directory";
+    assert!(ended.words().contains(expected), "{}", ended.words());
+}
+
+#[test]
 fn what_is_printed_is_taken_at_the_descriptors() {
     let script = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.write(1, b'two\\n')\nos.write(2, b'three\\n')\nprint('four', end='')";
     let python = NODE.run(order(Python, Unrestricted, script)).succeeded();

@@ -42,7 +42,7 @@ fn a_seed_that_a_script_sets_gives_the_known_stream() {
     let ended = NODE
         .run(order(R, Restricted, "set.seed(42); y <- runif(1)").output("y", Value, Csv))
         .succeeded();
-    assert_eq!(ended.outputs["y"], "y\n0.914806043496355\n");
+    assert_eq!(ended.outputs["y"], "y\n0.9148060434963554\n");
 }
 
 #[test]

@@ -59,7 +59,6 @@ fn python_scripts_that_slip_past_the_hook_meet_the_kernel() {
         "import os; os.stat('/root'); print('got through')",
         "import os; os.chroot('/'); print('got through')",
         "import os; os.setuid(0); print('got through')",
-        "import os; os.unshare(0x10000000) if hasattr(os, 'unshare') else 1/0; print('got through')",
         "import _socket; print('got through' if _socket.socket() else '')",
     ];
     for script in scripts {

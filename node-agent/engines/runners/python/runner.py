@@ -1,0 +1,189 @@
+"""Runs data functions in Python: preloads packages, and in a forked child of the jail runs one script.
+
+Order, which is the security: packages are imported, the process forks (`muster_fork_run`), the child draws new
+random numbers, locks itself (`muster_lock`), reads the run below /scratch, and only then executes the script.
+Whatever ends the run leaves by `muster_leave` or `os._exit`, so that nothing of the parent is cleaned up twice.
+
+The runner is one file for the engine, joined from inputs.py, outputs.py, watch.py and this file, in this order.
+What runs and data look like is in ../README.md.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import linecache
+import os
+import random
+import sys
+import tempfile
+import traceback
+import types
+
+
+def run_script(script, inputs, outputs, before):
+    """Executes the script and returns its namespace."""
+    code = compile(script, SCRIPT_NAME, "exec", dont_inherit=True)
+    namespace = {"__builtins__": __builtins__, "__spotfire_inputs__": inputs[1], "__spotfire_outputs__": outputs}
+    namespace.update(inputs[0])
+    before()
+    exec(code, namespace)
+    return namespace
+
+
+def explain(error):
+    """The message of a failed script: what happened first, then where, without the runner's own frames."""
+    lines = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    part = lines
+    seen = set()
+    while part is not None and id(part) not in seen:
+        seen.add(id(part))
+        frames = [frame for frame in part.stack if frame.filename != __file__]
+        for frame in frames:
+            frame.filename = os.path.basename(frame.filename)
+        part.stack = traceback.StackSummary.from_list(frames)
+        part = part.__cause__ or part.__context__
+    only = "".join(traceback.format_exception_only(type(error), error)).strip()
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}, line {error.lineno}\n\n{only}"
+    first = only
+    return f"{first}\n\n{''.join(lines.format()).strip()}"
+
+
+def main(argv):
+    mode, packages = argv[1], argv[2:]
+    for package in packages:
+        importlib.import_module(package)
+    bundled = bundled_names() if mode == "restricted" else frozenset()
+    library = ctypes.PyDLL("/muster/libmuster_lock.so")
+    leave = make_leave(library, sys.stdout, sys.stderr)
+    # The hook's own way out, made of objects that no frame holds once the script runs.
+    sealed = [make_leave(ctypes.PyDLL("/muster/libmuster_lock.so"), sys.stdout, sys.stderr)]
+    sys.stdout.reconfigure(line_buffering=True)
+    rehearse()
+    gc.collect()
+    gc.freeze()
+
+    status = ctypes.c_int(2)
+    ctypes.pythonapi.PyOS_BeforeFork()
+    library.muster_fork_run(ctypes.byref(status))
+    if status.value != 0:
+        os._exit(status.value)
+    ctypes.pythonapi.PyOS_AfterFork_Child()
+
+    reseed()
+    os.environ.update({"HOME": SCRATCH, "TMPDIR": f"{SCRATCH}/tmp"})
+    tempfile.tempdir = None
+    lock(library, mode, leave)
+
+    os.chdir(SCRATCH)
+    os.makedirs("tmp", exist_ok=True)
+    os.makedirs("outputs", exist_ok=True)
+    # The script must not find the runner where it looks for its own module.
+    myself = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv[:] = [SCRIPT_NAME]
+    ending, message, code = one_run(mode, sealed, bundled)
+    sys.modules["__main__"] = myself
+    if ending is None:
+        flush(sys.stdout, sys.stderr)
+        os._exit(code)
+    leave(ending, message, code)
+
+
+def rehearse():
+    """Loads what every run needs, so that children find it in memory."""
+    path = "/tmp/rehearsal"
+    names = dict(zip("abcdefgh", ("Integer", "Real", "DateTime", "TimeSpan", "Boolean", "Date", "Time", "String")))
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('a,b,c,d,e,f,g,h\n1,0.1,2020-01-02 03:04:05.5,1.02:03:04,true,2020-01-02,03:04:05,"x,""y"\n,,,,,,,\n')
+    for given in (names, {}):
+        table = read_csv(path, {"name": "x", "kind": "table", "format": "csv", "types": given})
+        columns = [(name, *typed(table[name])) for name in table]
+    write_csv(path, columns, "table")
+    write_json(path, columns, "table")
+    read_json(path, {"name": "x", "kind": "table", "format": "json"})
+    os.remove(path)
+
+
+def one_run(mode, sealed, bundled):
+    exit_ = SystemExit
+    try:
+        with open("run.json", encoding="utf-8") as file:
+            run = json.load(file)
+        values = {item["name"]: read_input(item) for item in run["inputs"]}
+        described = tuple((item["name"], item["kind"], item.get("file")) for item in run["inputs"])
+        script = run["script"]
+        # The mtime None tells linecache to keep the text although there is no such file.
+        linecache.cache[SCRIPT_NAME] = (len(script), None, script.splitlines(True), SCRIPT_NAME)
+        outputs = tuple((item["name"], item["kind"]) for item in run["outputs"])
+
+        def before():
+            if mode == "restricted":
+                watch(sealed.pop(), bundled)
+
+        namespace = run_script(script, (values, described), outputs, before)
+        schema = [write_output(item, namespace) for item in run["outputs"]]
+        with open("outputs/schema.json", "w", encoding="utf-8") as file:
+            json.dump(schema, file, ensure_ascii=False)
+        return "succeeded", "", 0
+    except exit_ as error:
+        # The script asked to end: told as an exit, whatever the outputs are.
+        if error.code is None or isinstance(error.code, int):
+            return None, "", (error.code or 0) & 0xFF
+        print(error.code, file=sys.stderr)
+        return None, "", 1
+    except DataError as error:
+        return "script_error", str(error), 1
+    except BaseException as error:
+        try:
+            return "script_error", explain(error), 1
+        except BaseException:
+            return "script_error", type(error).__name__, 1
+
+
+def reseed():
+    """New random numbers for this child: its siblings were copied from the same parent."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def lock(library, mode, leave):
+    strings = ctypes.c_char_p * 1
+    status = ctypes.c_int(1)
+    buffer = ctypes.create_string_buffer(1024)
+    message = strings(ctypes.cast(buffer, ctypes.c_char_p))
+    library.muster_lock(strings(mode.encode()), ctypes.byref(status), message)
+    if status.value != 0:
+        leave("script_error", buffer.value.decode("utf-8", "replace"), 1)
+
+
+def flush(*streams):
+    for stream in streams:
+        try:
+            stream.flush()
+        except BaseException:
+            pass
+
+
+def make_leave(library, stdout, stderr):
+    """The way out: reports, and ends the process without any clean-up that a script could hook into."""
+    strings, number = ctypes.c_char_p * 1, ctypes.c_int
+    muster_leave, byref, flush_, exit_ = library.muster_leave, ctypes.byref, flush, os._exit
+    utf8, system = str.encode, sys
+
+    def leave(ending, message, code):
+        try:
+            flush_(stdout, stderr, system.stdout, system.stderr)
+        finally:
+            text = utf8(message, "utf-8", "replace").replace(b"\0", b"?")
+            muster_leave(strings(utf8(ending)), strings(text), byref(number(code)))
+            exit_(1)
+
+    return leave
+
+
+if __name__ == "__main__":
+    main(sys.argv)

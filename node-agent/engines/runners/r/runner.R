@@ -1,0 +1,130 @@
+# Runs data functions in R: preloads packages, and in a forked child of the jail runs one script.
+#
+# Order, which is the security: packages are loaded, the process forks (muster_fork_run), the child draws new
+# random numbers, locks itself (muster_lock), reads the run below /scratch, and only then evaluates the script.
+# The child leaves by muster_leave, so that nothing of the parent is cleaned up twice.
+#
+# The runner is one file for the engine, joined from inputs.R, outputs.R, restricted.R and this file, in this order,
+# inside local(), so that scripts do not find it. What runs and data look like is in ../README.md.
+
+# Kept here because a restricted script finds stubs in their place.
+file <- base::file
+dot_c <- base::.C
+terminal <- getConnection(1L)
+leave_symbol <- NULL
+
+leave <- function(ending, message, code = 1L) {
+  flush(terminal)
+  dot_c(leave_symbol, ending, enc2utf8(message), as.integer(code))
+}
+
+parse_script <- function(script) {
+  script_lines <- strsplit(script, "\r?\n")[[1]]
+  parse(text = script_lines, keep.source = TRUE, srcfile = srcfilecopy(script_name, script_lines))
+}
+
+# Evaluates like R's own top level: one expression after the other, visible values printed.
+run_script <- function(muster_expressions) {
+  withCallingHandlers(
+    for (muster_index in seq_along(muster_expressions)) {
+      value <- withVisible(eval(muster_expressions[[muster_index]], globalenv()))
+      if (value$visible) {
+        if (isS4(value$value)) methods::show(value$value) else print(value$value)
+      }
+    },
+    warning = function(condition) {
+      if (is_ours(conditionCall(condition)) && getOption("warn") %in% 0:1) {
+        cat("Warning: ", conditionMessage(condition), "\n", sep = "", file = stderr())
+        invokeRestart("muffleWarning")
+      }
+    })
+}
+
+# A call of this file says nothing to the script's author.
+is_ours <- function(call) is.null(call) || any(all.names(call) %in% c("muster_expressions", "script_lines"))
+
+explain <- function(condition) {
+  call <- conditionCall(condition)
+  message <- conditionMessage(condition)
+  if (is_ours(call)) return(paste0("Error: ", message))
+  text <- paste(deparse(call, nlines = 1L)[[1]], ": ", sep = "")
+  separator <- if (nchar(text) + nchar(message) > 70L || grepl("\n", message, fixed = TRUE)) "\n  " else ""
+  paste0("Error in ", text, separator, message)
+}
+
+main <- function(mode, packages) {
+  for (package in c("jsonlite", packages)) loadNamespace(package)
+  # Restricted scripts may attach these; they are loaded now because nothing can be loaded then.
+  for (package in c("compiler", "grid", "splines", "stats4", "tools")) loadNamespace(package)
+  bundled <- loadedNamespaces()
+  library <- dyn.load("/muster/libmuster_lock.so")
+  leave_symbol <<- getNativeSymbolInfo("muster_leave", library)
+  rehearse()
+  # Without a folder here, each child's tempdir() makes its own.
+  unlink(tempdir(), recursive = TRUE)
+  options(warn = 1L, stringsAsFactors = FALSE, keep.source = FALSE)
+  gc(FALSE)
+
+  status <- .C("muster_fork_run", status = 2L)$status
+  if (status != 0L) quit("no", status, FALSE)
+
+  reseed()
+  Sys.setenv(HOME = scratch, TMPDIR = file.path(scratch, "tmp"))
+  locked <- .C("muster_lock", mode, status = 1L, message = strrep(" ", 1023L))
+  if (locked$status != 0L) leave("script_error", locked$message)
+  setwd(scratch)
+  dir.create("tmp", showWarnings = FALSE)
+  dir.create("outputs", showWarnings = FALSE)
+  tempdir(check = TRUE)
+
+  tryCatch({
+    run <- jsonlite::read_json(file.path(scratch, "run.json"), simplifyVector = FALSE)
+    for (description in run$inputs) assign(description$name, read_input(description), envir = globalenv())
+    expressions <- parse_script(run$script)
+    if (mode == "restricted") restrict(leave, bundled)
+    run_script(expressions)
+    schema <- lapply(run$outputs, write_output)
+    write_text(file.path(scratch, "outputs/schema.json"), jsonlite::toJSON(schema, auto_unbox = TRUE))
+  },
+  muster_data_error = function(e) leave("script_error", conditionMessage(e)),
+  error = function(e) leave("script_error", explain(e)),
+  interrupt = function(e) leave("script_error", "Error: interrupted"))
+  leave("succeeded", "", 0L)
+}
+
+# Loads what every run needs, so that children find it in memory: R reads functions from disk at their first use.
+rehearse <- function() {
+  path <- file.path(tempdir(), "rehearsal")
+  types <- list(a = "Integer", b = "Real", c = "DateTime", d = "TimeSpan", e = "Boolean", f = "Date", g = "Time")
+  write_text(path, c("a,b,c,d,e,f,g,h",
+                     "1,0.1,2020-01-02 03:04:05.5+01:00,1.02:03:04,true,2020-01-02,03:04:05,\"x,\"\"y\"", ",,,,,,,"))
+  for (said in list(types, NULL)) {
+    table <- read_csv(path, list(name = "x", kind = "table", format = "csv", types = said))
+    columns <- lapply(output_columns(table, list(name = "x", kind = "table")), typed)
+  }
+  to_csv(columns)
+  write_text(path, to_json(columns, "table"))
+  read_json(path, list(name = "x", kind = "table", format = "json"))
+  jsonlite::toJSON(list(list(a = 1L, b = "x")), auto_unbox = TRUE)
+  jsonlite::read_json(path, simplifyVector = FALSE)
+  run_script(parse_script("invisible(1)"))
+  explain(simpleError("x", quote(f(x))))
+}
+
+# A whole new state of the Mersenne Twister for this child: its siblings were copied from the same parent.
+reseed <- function() {
+  con <- file("/dev/urandom", "rb", raw = TRUE)
+  words <- tryCatch(readBin(con, "integer", 624L), finally = close(con))
+  assign(".Random.seed", c(10403L, 624L, words), envir = globalenv())
+}
+
+# Compiled now, or each child would compile them for itself.
+runner <- environment()
+for (name in ls(runner)) {
+  if (typeof(runner[[name]]) == "closure" && identical(environment(runner[[name]]), runner)) {
+    assign(name, compiler::cmpfun(runner[[name]]), envir = runner)
+  }
+}
+
+arguments <- commandArgs(trailingOnly = TRUE)
+main(arguments[[1]], arguments[-1])

@@ -1,0 +1,197 @@
+//! How each engine is started in the jail.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use muster_ids::Digest;
+use muster_sandbox::protocol::{Mode, Mount, Network, Start};
+
+use crate::{
+    EngineKind, EnginesConfig,
+    runners::{self, Runner},
+};
+
+/// R itself, without its shell front end.
+pub(crate) fn r_program(home: &Path) -> PathBuf {
+    home.join("bin/exec/R")
+}
+
+/// Where R looks for packages.
+pub(crate) fn r_libraries(home: &Path) -> [PathBuf; 3] {
+    [
+        "/usr/local/lib/R/site-library".into(),
+        home.join("site-library"),
+        home.join("library"),
+    ]
+}
+
+/// The R packages that are loaded before the fork.
+pub(crate) fn r_packages(config: &EnginesConfig) -> impl Iterator<Item = &str> {
+    std::iter::once("jsonlite").chain(config.r_packages.iter().map(String::as_str))
+}
+
+/// What R's shell front end sets, which is skipped to save its time.
+pub(crate) fn r_environment(home: &Path) -> BTreeMap<String, String> {
+    let text = |path: &Path| path.display().to_string();
+    let share = if home == Path::new("/usr/lib/R") {
+        Path::new("/usr/share/R")
+    } else {
+        home
+    };
+    let libraries = r_libraries(home)
+        .iter()
+        .map(|path| text(path))
+        .collect::<Vec<_>>()
+        .join(":");
+    let entries = [
+        ("R_HOME", text(home)),
+        ("LD_LIBRARY_PATH", text(&home.join("lib"))),
+        ("R_SHARE_DIR", text(&share.join("share"))),
+        ("R_INCLUDE_DIR", text(&share.join("include"))),
+        ("R_DOC_DIR", text(&share.join("doc"))),
+        ("R_LIBS_SITE", libraries),
+    ];
+    entries
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Where the jail shows our own files.
+const JAIL: &str = "/muster";
+
+/// How an engine is started, and the digest of what it has preloaded.
+pub(crate) struct Plan {
+    /// For the launcher.
+    pub(crate) start: Start,
+    /// Runner, packages and their versions.
+    pub(crate) packages: Digest,
+}
+
+/// The start of `kind`; writes the runner. An error is one sentence.
+pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Result<Plan, String> {
+    let (runner, packages, stamp): (&Runner, _, _) = match kind {
+        EngineKind::R | EngineKind::Terr => (&runners::R, &config.r_packages, Vec::new()),
+        EngineKind::Python => {
+            let stamp = std::fs::read(config.python.join("muster-stamp")).unwrap_or_default();
+            (&runners::PYTHON, &config.python_packages, stamp)
+        }
+    };
+    let file = runner.install(&config.runners).map_err(|error| {
+        format!(
+            "the runner cannot be written to {}: {error}",
+            config.runners.display()
+        )
+    })?;
+    let shown = |source: &Path, target: &str| Mount {
+        source: source.to_owned(),
+        target: Path::new(JAIL).join(target),
+        writable: false,
+    };
+    let mut mounts = vec![
+        shown(&config.lock_library, "libmuster_lock.so"),
+        shown(&file, runner.name),
+    ];
+    let mode_word = match mode {
+        Mode::Restricted => "restricted",
+        Mode::Unrestricted => "unrestricted",
+    };
+    let script = format!("{JAIL}/{}", runner.name);
+    let mut environment = one_thread();
+    let command = match kind {
+        EngineKind::R | EngineKind::Terr => {
+            environment.extend(r_environment(&config.r_home));
+            let home = outside_usr(&config.r_home);
+            mounts.extend(home.map(|home| Mount {
+                source: home.into(),
+                target: home.into(),
+                writable: false,
+            }));
+            let program = match (&config.terr, kind) {
+                (Some(terr), EngineKind::Terr) => {
+                    let folder = terr.ancestors().nth(2).and_then(outside_usr);
+                    mounts.extend(folder.map(|folder| Mount {
+                        source: folder.into(),
+                        target: folder.into(),
+                        writable: false,
+                    }));
+                    terr.clone()
+                }
+                _ => r_program(&config.r_home),
+            };
+            let start = [
+                "--vanilla".into(),
+                "--no-echo".into(),
+                format!("--file={script}"),
+                "--args".into(),
+            ];
+            std::iter::once(program.display().to_string())
+                .chain(start)
+                .collect::<Vec<_>>()
+        }
+        EngineKind::Python => {
+            mounts.push(shown(&config.python, "python"));
+            let start = ["-I", "-B", "-X", "utf8", &script].map(str::to_owned);
+            std::iter::once(format!("{JAIL}/python/bin/python"))
+                .chain(start)
+                .collect()
+        }
+    };
+    let command = command
+        .into_iter()
+        .chain([mode_word.to_owned()])
+        .chain(packages.iter().cloned())
+        .collect();
+    let network = match mode {
+        Mode::Restricted => Network::None,
+        Mode::Unrestricted => {
+            mounts.extend(config.unrestricted.mounts.iter().cloned());
+            config.unrestricted.network
+        }
+    };
+    let listed = packages.join("\n");
+    let digest = Digest::of_framed(&[runner.text.as_bytes(), listed.as_bytes(), &stamp]);
+    Ok(Plan {
+        start: Start {
+            command,
+            environment,
+            mode,
+            network,
+            mounts,
+            ids: config.ids,
+            limits: config.limits,
+        },
+        packages: digest,
+    })
+}
+
+/// A folder that the jail does not show anyway.
+fn outside_usr(folder: &Path) -> Option<&Path> {
+    (!folder.starts_with("/usr") && folder.parent().is_some()).then_some(folder)
+}
+
+/// The environment of every engine. Numeric libraries must not start threads: a process is copied by fork with
+/// one thread only.
+fn one_thread() -> BTreeMap<String, String> {
+    let threads = [
+        "OPENBLAS_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ];
+    let rest = [
+        ("LANG", "C.UTF-8"),
+        ("TZ", "UTC"),
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/scratch"),
+        ("TMPDIR", "/tmp"),
+    ];
+    threads
+        .into_iter()
+        .map(|name| (name, "1"))
+        .chain(rest)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
