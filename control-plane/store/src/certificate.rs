@@ -12,7 +12,7 @@ use crate::{
 };
 
 macro_rules! select {
-    ($tail:literal) => {
+    ($tail:expr) => {
         concat!(
             "SELECT serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, reason \
              FROM certificates ",
@@ -115,10 +115,22 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Certificate>, StoreError> {
-        let sql = select!(
-            "WHERE ($1 IS NULL OR subject_id = $1) AND ($2 IS NULL OR purpose = $2) \
-             AND ($3 IS NULL OR state = $3) AND ($4 IS NULL OR serial > $4) ORDER BY serial LIMIT $5"
-        );
+        macro_rules! list {
+            ($subject:literal) => {
+                select!(concat!(
+                    "WHERE ",
+                    $subject,
+                    " AND ($2 IS NULL OR purpose = $2) AND ($3 IS NULL OR state = $3) \
+                     AND ($4 IS NULL OR serial > $4) ORDER BY serial LIMIT $5"
+                ))
+            };
+        }
+        // A plain comparison lets the index find the few of one node among all that were ever issued.
+        let sql = if filter.subject.is_some() {
+            list!("subject_id = $1")
+        } else {
+            list!("$1 IS NULL")
+        };
         let state = filter.state.map(CertificateState::as_str);
         let values = args![&filter.subject, &filter.purpose, state, after, i64::from(limit)];
         self.all(sql, values).await?.iter().map(certificate).collect()

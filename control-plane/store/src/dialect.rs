@@ -78,6 +78,15 @@ pub(crate) enum Db {
     Postgres(PgPool),
 }
 
+/// How the database treats a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durability {
+    /// The settings that matter, by the database's own names, as they are now.
+    pub settings: Vec<(&'static str, String)>,
+    /// Whether a change that was answered survives a power cut.
+    pub safe: bool,
+}
+
 /// An open transaction.
 pub(crate) enum Conn {
     Sqlite(Transaction<'static, Sqlite>),
@@ -146,6 +155,43 @@ impl Db {
             Self::Sqlite { write, .. } => sqlite(sql.into(), values).execute(write).await?.rows_affected(),
             Self::Postgres(pool) => postgres(sql.into(), values).execute(pool).await?.rows_affected(),
         })
+    }
+
+    /// What the writing connections really do, by the database's own names, and whether a commit survives a power cut.
+    pub(crate) async fn durability(&self) -> Result<Durability, StoreError> {
+        let mut settings = Vec::new();
+        let mut conn = self.begin().await?;
+        let expected: [(&'static str, &'static str, &'static str); 3] = match self {
+            Self::Sqlite { .. } => [
+                ("journal_mode", "PRAGMA journal_mode", "wal"),
+                // 2 is FULL, see open_sqlite.
+                (
+                    "synchronous",
+                    "SELECT CAST(synchronous AS TEXT) AS synchronous FROM pragma_synchronous",
+                    "2",
+                ),
+                (
+                    "foreign_keys",
+                    "SELECT CAST(foreign_keys AS TEXT) AS foreign_keys FROM pragma_foreign_keys",
+                    "1",
+                ),
+            ],
+            Self::Postgres(_) => [
+                ("synchronous_commit", "SHOW synchronous_commit", "on"),
+                ("fsync", "SHOW fsync", "on"),
+                ("full_page_writes", "SHOW full_page_writes", "on"),
+            ],
+        };
+        let mut safe = true;
+        for (name, sql, right) in expected {
+            let value = match conn.first(sql, Vec::new()).await? {
+                Some(row) => row.text(name)?,
+                None => "unknown".into(),
+            };
+            safe &= value == right;
+            settings.push((name, value));
+        }
+        Ok(Durability { settings, safe })
     }
 
     pub(crate) async fn close(&self) {

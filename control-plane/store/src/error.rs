@@ -31,6 +31,12 @@ pub enum StoreError {
         /// What the driver said.
         source: Source,
     },
+    /// There is no room for the change.
+    #[error("the disk of the database is full and nothing was changed; free some space and try again")]
+    Full {
+        /// What the database said.
+        source: Source,
+    },
     /// The database refused a statement that should be right.
     #[error("the database refused a statement; see muster-server doctor")]
     Refused {
@@ -107,16 +113,16 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let Some(database) = error.as_database_error() {
-            let known = from_database(database);
-            let passing = is_passing(database);
-            return known.unwrap_or_else(|| {
-                let source = Box::new(error);
-                if passing {
-                    Self::Unavailable { source }
-                } else {
-                    Self::Refused { source }
-                }
-            });
+            if let Some(known) = from_database(database) {
+                return known;
+            }
+            let kind = Failure::of(database);
+            let source = Box::new(error);
+            return match kind {
+                Failure::Passing => Self::Unavailable { source },
+                Failure::Full => Self::Full { source },
+                Failure::Other => Self::Refused { source },
+            };
         }
         match error {
             sqlx::Error::ColumnDecode { index, .. } => {
@@ -150,15 +156,38 @@ fn from_database(error: &dyn DatabaseError) -> Option<StoreError> {
     }
 }
 
-/// SQLITE_BUSY and SQLITE_LOCKED with their extended forms; PostgreSQL's classes 08 (connection), 53 (resources),
-/// 57 (operator intervention) and lock_not_available.
-fn is_passing(error: &dyn DatabaseError) -> bool {
-    error.code().is_some_and(|code| match code.parse::<i64>() {
-        Ok(number) if code.len() != 5 => matches!(number & 0xff, 5 | 6),
-        _ => ["08", "53", "57", "55P03"]
-            .iter()
-            .any(|class| code.starts_with(class)),
-    })
+/// What a failure that is not about the data is about.
+enum Failure {
+    Passing,
+    Full,
+    Other,
+}
+
+impl Failure {
+    /// SQLite's codes are numbers whose low byte tells the kind; PostgreSQL's have five characters, of which two tell
+    /// the class.
+    fn of(error: &dyn DatabaseError) -> Self {
+        let code = error.code().unwrap_or_default();
+        match code.parse::<i64>() {
+            Ok(number) if code.len() != 5 => match number & 0xff {
+                // SQLITE_BUSY, SQLITE_LOCKED.
+                5 | 6 => Self::Passing,
+                // SQLITE_FULL.
+                13 => Self::Full,
+                _ => Self::Other,
+            },
+            // disk_full.
+            _ if code == "53100" => Self::Full,
+            // Connection, resources, operator intervention, lock_not_available.
+            _ if ["08", "53", "57", "55P03"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+            {
+                Self::Passing
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What a unique constraint protected: `named` when it was the name, else `otherwise`. Both databases say which
@@ -170,5 +199,28 @@ pub(crate) fn duplicate(error: sqlx::Error, named: &str, otherwise: &str) -> Sto
     };
     StoreError::Duplicate {
         what: if is_name { named } else { otherwise }.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_named() {
+        // A database that may not grow meets the same refusal as one on a full disk.
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            .pragma("max_page_count", "2");
+        let mut conn = options.connect().await.expect("opens");
+        sqlx::query("CREATE TABLE t (b BLOB)")
+            .execute(&mut conn)
+            .await
+            .expect("fits");
+        let insert = sqlx::query("INSERT INTO t VALUES (zeroblob(100000))");
+        let error = StoreError::from(insert.execute(&mut conn).await.expect_err("full"));
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     }
 }

@@ -41,6 +41,7 @@ pub use audit::{
 pub use blob::{Blob, BlobError, BlobInfo, BlobReader, BlobStore, BlobWriter};
 pub use certificate::{Certificate, CertificateFilter, CertificateState, RevokedSerial};
 pub use control_plane::ControlPlane;
+pub use dialect::Durability;
 pub use error::StoreError;
 pub use function::{Function, FunctionVersion};
 pub use group::{Directory, DirectoryGroup, Group};

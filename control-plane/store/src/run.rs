@@ -23,7 +23,7 @@ mod queue;
 pub use queue::{LeaseAnswer, QueueLength};
 
 macro_rules! select {
-    ($tail:literal) => {
+    ($tail:expr) => {
         concat!(
             "SELECT id, state, fence, node_id, lease_until, cancel_requested, stale_since, version, function_id, \
              function_name, digest, engine, user_id, user_name, client, capability, pool_id, site_id, request, mode, \
@@ -110,10 +110,22 @@ impl Store {
         before: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<RunRow>, StoreError> {
-        let sql = select!(
-            "WHERE ($1 IS NULL OR user_id = $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR function_id = $3) \
-             AND ($4 IS NULL OR node_id = $4) AND ($5 IS NULL OR id < $5) ORDER BY id DESC LIMIT $6"
-        );
+        macro_rules! list {
+            ($user:literal) => {
+                select!(concat!(
+                    "WHERE ",
+                    $user,
+                    " AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR function_id = $3) \
+                     AND ($4 IS NULL OR node_id = $4) AND ($5 IS NULL OR id < $5) ORDER BY id DESC LIMIT $6"
+                ))
+            };
+        }
+        // One's own runs are what most people ask for; a plain comparison lets the index find them.
+        let sql = if filter.user.is_some() {
+            list!("user_id = $1")
+        } else {
+            list!("$1 IS NULL")
+        };
         let state = filter.state.map(RunState::as_str);
         let values = args![
             filter.user,

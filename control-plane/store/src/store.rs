@@ -5,7 +5,7 @@ use std::sync::Arc;
 use muster_model::permission::Authorized;
 
 use crate::{
-    dialect::{Db, Sql},
+    dialect::{Db, Durability, Sql},
     error::StoreError,
     schema::{self, Schema},
     tx::Tx,
@@ -85,6 +85,11 @@ impl Store {
     /// Whether the database answers now.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.db.first("SELECT 1", Vec::new()).await.map(drop)
+    }
+
+    /// Whether a commit survives a power cut, as the database itself says: a server may have been told not to sync.
+    pub async fn durability(&self) -> Result<Durability, StoreError> {
+        self.db.durability().await
     }
 
     /// Closes all connections, waiting for those in use.

@@ -1,7 +1,9 @@
 //! A change that is under way.
 //!
 //! Invariant: it commits only together with at least one audit record whose actor is the authorized caller.
-//! Dropping it changes nothing. After an error of the database it can only be dropped.
+//! Dropping it changes nothing. After an error of the database it can only be dropped. On SQLite it is the only
+//! writer while it lives: whoever holds one commits or drops it before waiting for anything else, other writes of the
+//! store included.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -6,12 +6,13 @@ on_both! {
     migrating_twice_is_migrating_once
     a_newer_schema_is_refused_only_where_it_says_so
     a_collective_is_made_once
+    durability_is_stated_for_each_connection
 }
 
 mod cases {
     use muster_store::{Collective, Schema, StoreError};
 
-    use crate::world::{NOW, World};
+    use crate::world::{Kind, NOW, World};
 
     pub(super) async fn migrating_twice_is_migrating_once(world: World) {
         let before = world.store.collective().await.expect("read");
@@ -49,6 +50,19 @@ mod cases {
             matches!(error, StoreError::SchemaTooNew { needed: 6, known: 1 }),
             "{error}"
         );
+    }
+
+    pub(super) async fn durability_is_stated_for_each_connection(world: World) {
+        let durability = world.store.durability().await.expect("read");
+        let (name, value, safe) = match world.kind {
+            Kind::Sqlite => ("synchronous", "2", true),
+            // The server of these tests is told not to sync; the connection overrides what it can, and the rest is
+            // told.
+            Kind::Postgres => ("synchronous_commit", "on", false),
+        };
+        let found = durability.settings.iter().find(|setting| setting.0 == name);
+        assert_eq!(found, Some(&(name, value.to_owned())));
+        assert_eq!(durability.safe, safe, "{durability:?}");
     }
 
     pub(super) async fn a_collective_is_made_once(world: World) {
@@ -163,13 +177,16 @@ async fn the_schemas_are_the_reviewed_ones() {
     compare("schema.postgres.sql", &crate::postgres::schema(&postgres.url));
 }
 
+/// With `MUSTER_BLESS` in the environment the file is written instead (`make bless`).
 fn compare(name: &str, found: &str) {
     let golden = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    let actual = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
-    std::fs::write(&actual, found).expect("writes");
+    if std::env::var_os("MUSTER_BLESS").is_some() {
+        std::fs::write(&golden, found).expect("writes");
+    }
     let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+    let line = std::iter::zip(expected.lines(), found.lines()).find(|(expected, found)| expected != found);
     assert!(
         expected == found,
-        "the schema has changed; if it should: cp {actual} {golden}"
+        "{name} differs, first at {line:?}; when the change is right: make bless"
     );
 }
