@@ -75,6 +75,13 @@ impl Facts {
     }
 }
 
+/// When any certificate ends (milliseconds since 1970, UTC), be it ours or an administrator's; `None` if it
+/// cannot be read. Nothing else about it is looked at.
+pub fn not_after_ms(certificate: &[u8]) -> Option<i64> {
+    let (_, x509) = X509Certificate::from_der(certificate).ok()?;
+    Some(seconds_to_validity(x509.validity()).not_after_ms())
+}
+
 fn identity(x509: &X509Certificate<'_>) -> Result<SpiffeId, FactsError> {
     let names = x509
         .subject_alternative_name()

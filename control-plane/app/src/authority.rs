@@ -1,0 +1,194 @@
+//! The authority of this control plane: it issues certificates and signs what nodes believe.
+//!
+//! Invariant: profiles decide what a certificate says; a request contributes its public key only. Each
+//! certificate is recorded in the transaction that needed it.
+
+use std::{sync::Arc, time::Duration};
+
+use muster_ids::{CollectiveId, ControlPlaneId, NodeId};
+use muster_model::audit::Event;
+use muster_pki::{
+    AuthorityFacts, CertificateDer, Envelope, Facts, KeyUse, PayloadType, Profile, PublicKey, Roots, Serial,
+    Signer, SoftwareSigner, SpiffeId, Subject, Validity, issue, tls::Credential,
+};
+use muster_store::{Certificate, CertificateState, Draft, Tx};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{App, Error};
+
+/// How long a node's certificate is valid (interface.md 4).
+const NODE_LIFETIME: Duration = Duration::from_hours(7 * 24);
+/// How long the certificate of a node's receipt key is valid: made anew at each start of the agent.
+const RECEIPT_LIFETIME: Duration = Duration::from_hours(7 * 24);
+/// How long a control plane's own TLS certificate is valid: made anew at each start and renewed from half of it.
+pub const CONTROL_PLANE_LIFETIME: Duration = Duration::from_hours(30 * 24);
+/// How long the certificate that the collective issues for a front end is valid; browsers accept 398 days.
+pub const FRONT_END_LIFETIME: Duration = Duration::from_hours(397 * 24);
+
+/// The keys and certificates of this control plane. Callers see signatures, never keys.
+pub struct Authority {
+    /// Which control plane.
+    pub control_plane: ControlPlaneId,
+    /// The roots of the collective.
+    pub roots: Arc<Roots>,
+    /// The issuing intermediate.
+    pub intermediate: CertificateDer<'static>,
+    /// The intermediate's key.
+    pub issuing: Arc<dyn Signer>,
+    /// The policy certificate and the intermediate.
+    pub policy_chain: Vec<CertificateDer<'static>>,
+    /// The policy key.
+    pub policy: Arc<dyn Signer>,
+}
+
+impl Authority {
+    /// The collective of the roots.
+    pub fn collective(&self) -> CollectiveId {
+        self.roots.collective()
+    }
+
+    /// Signs `payload` as a message of `payload_type` with the policy key.
+    pub async fn sign(&self, payload_type: PayloadType, payload: &impl Serialize) -> Result<Envelope, Error> {
+        let bytes = serde_json::to_vec(payload).map_err(Error::bug)?;
+        Envelope::sign(payload_type, bytes, &*self.policy, &self.policy_chain)
+            .await
+            .map_err(Error::bug)
+    }
+
+    /// Adds this control plane's signature to a receipt that was verified.
+    pub async fn countersign(&self, receipt: &mut Envelope) -> Result<(), Error> {
+        receipt
+            .countersign(&*self.policy, &self.policy_chain)
+            .await
+            .map_err(Error::bug)
+    }
+
+    /// A certificate under the intermediate, never longer than it.
+    pub async fn issue(
+        &self,
+        profile: &Profile,
+        key: &PublicKey,
+        serial: &Serial,
+        now: i64,
+        lifetime: Duration,
+    ) -> Result<CertificateDer<'static>, Error> {
+        let issuer = AuthorityFacts::of(&self.intermediate).map_err(Error::bug)?;
+        let validity = Validity::starting(now, lifetime).ending_with(issuer.validity);
+        issue(
+            profile,
+            key,
+            &self.intermediate,
+            &*self.issuing,
+            serial,
+            &validity,
+        )
+        .await
+        .map_err(Error::bug)
+    }
+
+    /// When the intermediate ends, milliseconds since 1970, UTC.
+    pub fn intermediate_expires(&self) -> i64 {
+        AuthorityFacts::of(&self.intermediate).map_or(0, |facts| facts.validity.not_after_ms())
+    }
+}
+
+impl App {
+    /// A new key and certificate for the back-end listener of this control plane.
+    pub async fn issue_control_plane_credential(&self) -> Result<Credential, Error> {
+        let signer = SoftwareSigner::generate(KeyUse::Tls).map_err(Error::bug)?;
+        let authority = self.authority();
+        let id = SpiffeId::new(
+            authority.collective(),
+            Subject::ControlPlane(authority.control_plane),
+        );
+        let serial = Serial::from_random(self.random().bytes());
+        let leaf = authority
+            .issue(
+                &Profile::Identity(id),
+                signer.public_key(),
+                &serial,
+                self.now(),
+                CONTROL_PLANE_LIFETIME,
+            )
+            .await?;
+        let tx = self.store().begin(&Self::system()).await?;
+        let (draft, tx) = record(tx, &leaf, "control_plane", authority.control_plane.to_string()).await?;
+        tx.commit(draft, self.now()).await?;
+        Credential::new(vec![leaf, authority.intermediate.clone()], &signer).map_err(Error::bug)
+    }
+
+    /// A certificate that lets `node` speak on the back end, recorded in `tx`.
+    pub(crate) async fn issue_node(
+        &self,
+        tx: Tx,
+        node: NodeId,
+        spki: &[u8],
+    ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
+        self.issue_for_node(tx, Subject::Node(node), "node", node, spki, NODE_LIFETIME)
+            .await
+    }
+
+    /// A certificate for the key that signs the receipts of `node`, recorded in `tx`.
+    pub(crate) async fn issue_receipt(
+        &self,
+        tx: Tx,
+        node: NodeId,
+        spki: &[u8],
+    ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
+        self.issue_for_node(
+            tx,
+            Subject::Receipt(node),
+            "receipt",
+            node,
+            spki,
+            RECEIPT_LIFETIME,
+        )
+        .await
+    }
+
+    async fn issue_for_node(
+        &self,
+        tx: Tx,
+        subject: Subject,
+        purpose: &str,
+        node: NodeId,
+        spki: &[u8],
+        lifetime: Duration,
+    ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
+        let key = PublicKey::from_spki(spki).map_err(Error::bug)?;
+        let profile = Profile::Identity(SpiffeId::new(self.authority().collective(), subject));
+        let serial = Serial::from_random(self.random().bytes());
+        let leaf = self
+            .authority()
+            .issue(&profile, &key, &serial, self.now(), lifetime)
+            .await?;
+        let (draft, tx) = record(tx, &leaf, purpose, node.to_string()).await?;
+        Ok((vec![leaf, self.authority().intermediate.clone()], draft, tx))
+    }
+}
+
+async fn record(
+    mut tx: Tx,
+    leaf: &CertificateDer<'static>,
+    purpose: &str,
+    subject: String,
+) -> Result<(Draft, Tx), Error> {
+    let facts = Facts::of(leaf).map_err(Error::bug)?;
+    let serial = facts.serial.to_string();
+    tx.certificate_insert(&Certificate {
+        serial: serial.clone(),
+        subject,
+        purpose: purpose.to_owned(),
+        der: leaf.to_vec(),
+        not_before: facts.validity.not_before_ms(),
+        not_after: facts.validity.not_after_ms(),
+        state: CertificateState::Valid,
+        revoked_at: None,
+        reason: None,
+    })
+    .await?;
+    let detail = json!({ "serial": serial, "purpose": purpose, "not_after": facts.validity.not_after_ms() });
+    let draft = Draft::new(Event::CertificateIssued, facts.id.to_string(), detail);
+    Ok((draft, tx))
+}

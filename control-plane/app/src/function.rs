@@ -1,0 +1,334 @@
+//! Data functions of the library.
+//!
+//! Every active user can read every function until folders with permissions come (docs/adr), so each stamp of
+//! a function is readable by every user.
+
+use std::collections::BTreeSet;
+
+use muster_code_trust::{CodeType, FunctionContent, ItemHash, Language, Parameter, TrustState};
+use muster_ids::{Digest, FunctionId, Name};
+use muster_model::{
+    audit::Event,
+    permission::{Caller, Operation},
+};
+use muster_store::{Draft, Function};
+use muster_wire::{
+    admin::v1::{Page, PageQuery, function::Function as WireFunction},
+    function::{FunctionDefinition, Parameter as WireParameter},
+};
+use serde_json::json;
+
+use crate::{App, Error, page, text::rfc3339};
+
+/// The largest script, in bytes; it travels in one frame to the jail.
+const MAX_SCRIPT: usize = 8 * 1024 * 1024;
+/// The most inputs, outputs or packages.
+const MOST: usize = 256;
+
+/// A function with the version that is current.
+pub(crate) struct Current {
+    pub(crate) function: Function,
+    pub(crate) definition: FunctionDefinition,
+}
+
+impl App {
+    /// The library's functions, by name.
+    pub async fn list_functions(
+        &self,
+        caller: &Caller,
+        query: &PageQuery,
+    ) -> Result<Page<WireFunction>, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let limit = page::limit(query)?;
+        let state = self.trust_state().await?;
+        let rows = self
+            .store()
+            .function_list(page::after::<Name>(query)?.as_ref(), limit + 1)
+            .await?;
+        let mut functions = Vec::with_capacity(rows.len());
+        for row in rows {
+            functions.push(self.function_to_wire(self.current(row).await?, &state).await?);
+        }
+        Ok(page::of(
+            functions,
+            limit,
+            |function| function.definition.name.clone(),
+            |function| function,
+        ))
+    }
+
+    /// One function, by name or identifier.
+    pub async fn show_function(&self, caller: &Caller, reference: &str) -> Result<WireFunction, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let current = self.function_of(reference).await?;
+        self.function_to_wire(current, &self.trust_state().await?).await
+    }
+
+    /// Saves a function: a new one, or a new version of the one of this name. Saving never trusts.
+    pub async fn register_function(
+        &self,
+        caller: &Caller,
+        definition: FunctionDefinition,
+    ) -> Result<WireFunction, Error> {
+        let authorized = self.authorize(caller, Operation::RegisterFunctions).await?;
+        let Caller::User(user) = caller else {
+            return Err(Error::invalid("functions are registered by users"));
+        };
+        let digest = check(&definition)?;
+        let now = self.now();
+        let text = serde_json::to_string(&definition).map_err(Error::bug)?;
+        let existing = self.store().function_by_name(&definition.name).await?;
+        let mut tx = self.store().begin(&authorized).await?;
+        let function = if let Some(function) = existing {
+            let function = Function {
+                current: digest,
+                updated_at: now,
+                updated_by: user.id,
+                version: function.version + 1,
+                ..function
+            };
+            tx.function_new_version(&function, &text).await?;
+            function
+        } else {
+            let function = Function {
+                id: self.random().id(now, FunctionId::new),
+                name: definition.name.clone(),
+                current: digest,
+                created_at: now,
+                created_by: user.id,
+                updated_at: now,
+                updated_by: user.id,
+                version: 1,
+            };
+            tx.function_insert(&function, &text).await?;
+            function
+        };
+        let detail = json!({ "function": function.id.to_string(), "digest": digest.to_string() });
+        tx.commit(
+            Draft::new(Event::FunctionRegistered, function.name.to_string(), detail),
+            now,
+        )
+        .await?;
+        let current = self.current(function).await?;
+        self.function_to_wire(current, &self.trust_state().await?).await
+    }
+
+    pub(crate) async fn function_of(&self, reference: &str) -> Result<Current, Error> {
+        let found = match (reference.parse::<FunctionId>(), reference.parse::<Name>()) {
+            (Ok(id), _) => self.store().function(id).await?,
+            (_, Ok(name)) => self.store().function_by_name(&name).await?,
+            _ => None,
+        };
+        let function = found.ok_or_else(|| {
+            let shown: String = reference
+                .chars()
+                .take(128)
+                .flat_map(char::escape_default)
+                .collect();
+            Error::not_found("function", shown, "muster function list shows all of them")
+        })?;
+        self.current(function).await
+    }
+
+    async fn function_to_wire(&self, current: Current, state: &TrustState) -> Result<WireFunction, Error> {
+        let Current {
+            function, definition, ..
+        } = current;
+        let hash = item_hash(&function.current)?;
+        let author = self.store().user(function.updated_by).await?;
+        Ok(WireFunction {
+            id: function.id,
+            digest: function.current,
+            definition,
+            trusted: state.stamps_of(CodeType::DataFunction, &hash).next().is_some(),
+            updated_by: author
+                .map(|user| user.name)
+                .ok_or_else(|| Error::bug("a function of an unknown user"))?,
+            updated: rfc3339(function.updated_at),
+        })
+    }
+
+    async fn current(&self, function: Function) -> Result<Current, Error> {
+        let version = self
+            .store()
+            .function_version(function.id, &function.current)
+            .await?;
+        let version = version.ok_or_else(|| Error::bug("a function without its current version"))?;
+        let definition = serde_json::from_str(&version.definition).map_err(Error::bug)?;
+        Ok(Current { function, definition })
+    }
+}
+
+/// The digest of a definition that is whole and sensible.
+pub(crate) fn check(definition: &FunctionDefinition) -> Result<Digest, Error> {
+    let invalid = |detail: String| Error::Invalid {
+        kind: "invalid-function",
+        detail,
+    };
+    let name = &definition.name;
+    let language: Language = definition.language.parse().map_err(|_| {
+        invalid(format!(
+            "the language of function \"{name}\" must be r, python or terr"
+        ))
+    })?;
+    if definition.script.trim().is_empty() || definition.script.len() > MAX_SCRIPT {
+        return Err(invalid(format!(
+            "the script of function \"{name}\" must have 1 byte to 8 MiB"
+        )));
+    }
+    if definition.script.contains('\0') {
+        return Err(invalid(format!(
+            "the script of function \"{name}\" must not contain a zero byte"
+        )));
+    }
+    if definition.inputs.len() > MOST || definition.outputs.len() > MOST || definition.packages.len() > MOST {
+        return Err(invalid(format!(
+            "function \"{name}\" has more than {MOST} inputs, outputs or packages"
+        )));
+    }
+    let mut names = BTreeSet::new();
+    for parameter in definition.inputs.iter().chain(&definition.outputs) {
+        if !is_variable(&parameter.name) {
+            return Err(invalid(format!(
+                "\"{}\" is no name of an input or output: use letters, digits, _ and ., beginning with a letter",
+                parameter
+                    .name
+                    .chars()
+                    .take(64)
+                    .flat_map(char::escape_default)
+                    .collect::<String>()
+            )));
+        }
+    }
+    for (list, what) in [(&definition.inputs, "input"), (&definition.outputs, "output")] {
+        names.clear();
+        for parameter in list {
+            if !names.insert(parameter.name.as_str()) {
+                return Err(invalid(format!(
+                    "function \"{name}\" has two {what}s named {}",
+                    parameter.name
+                )));
+            }
+        }
+    }
+    for package in &definition.packages {
+        if !is_variable(&package.replace('-', "_")) {
+            return Err(invalid(format!(
+                "function \"{name}\" asks for a package whose name is not one"
+            )));
+        }
+    }
+    if definition.description.chars().count() > 4000 {
+        return Err(invalid(format!(
+            "the description of function \"{name}\" has at most 4000 characters"
+        )));
+    }
+    let limits = &definition.limits;
+    if limits.wall_seconds == Some(0) || limits.memory_mib == Some(0) {
+        return Err(invalid(format!(
+            "the limits of function \"{name}\" must be above 0"
+        )));
+    }
+    let inputs = parameters(&definition.inputs).map_err(invalid)?;
+    let outputs = parameters(&definition.outputs).map_err(invalid)?;
+    let packages = definition.packages.iter().cloned().collect();
+    let content = FunctionContent {
+        language,
+        script: definition.script.as_bytes(),
+        inputs: &inputs,
+        outputs: &outputs,
+        packages: &packages,
+    };
+    Ok(content.digest())
+}
+
+/// The hash under which stamps name a content.
+pub(crate) fn item_hash(digest: &Digest) -> Result<ItemHash, Error> {
+    digest.to_string().parse().map_err(Error::bug)
+}
+
+fn parameters(list: &[WireParameter]) -> Result<Vec<Parameter>, String> {
+    list.iter()
+        .map(|parameter| {
+            let name = &parameter.name;
+            Ok(Parameter {
+                name: name.clone(),
+                kind: parameter.kind.parse().map_err(|_| format!("the kind of {name} must be value, column or table"))?,
+                optional: parameter.optional,
+                types: parameter
+                    .types
+                    .iter()
+                    .map(|text| text.parse().map_err(|_| format!("{name} allows a type that does not exist; see docs/reference/data-function.md")))
+                    .collect::<Result<_, String>>()?,
+            })
+        })
+        .collect()
+}
+
+fn is_variable(text: &str) -> bool {
+    text.len() <= 128
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition() -> FunctionDefinition {
+        serde_json::from_value(json!({
+            "name": "double", "language": "terr", "script": "y <- 2 * x",
+            "inputs": [{ "name": "x", "kind": "value", "types": ["Real"] }],
+            "outputs": [{ "name": "y", "kind": "value" }]
+        }))
+        .expect("definition")
+    }
+
+    #[test]
+    fn one_changed_byte_is_another_content() {
+        let digest = check(&definition()).expect("whole");
+        let changed = FunctionDefinition {
+            script: "y <- 3 * x".into(),
+            ..definition()
+        };
+        assert_ne!(check(&changed).expect("whole"), digest);
+        let described = FunctionDefinition {
+            description: "doubles".into(),
+            ..definition()
+        };
+        assert_eq!(check(&described).expect("whole"), digest);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_in_words() {
+        let cases = [
+            (
+                FunctionDefinition {
+                    language: "sas".into(),
+                    ..definition()
+                },
+                "language",
+            ),
+            (
+                FunctionDefinition {
+                    script: " ".into(),
+                    ..definition()
+                },
+                "script",
+            ),
+            (
+                FunctionDefinition {
+                    inputs: [definition().inputs, definition().inputs].concat(),
+                    ..definition()
+                },
+                "two inputs",
+            ),
+        ];
+        for (case, word) in cases {
+            let error = check(&case).expect_err(word).to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Groups, who is in them, and the license features that they give.
+
+use std::collections::BTreeMap;
+
+use muster_code_trust::Feature;
+use muster_ids::{GroupId, Name, UserId, UserName};
+use muster_model::{
+    audit::Event,
+    permission::{ADMINISTRATOR, Authorized, Caller, EVERYONE, Operation},
+};
+use muster_store::{Draft, Group, Tx};
+use muster_wire::admin::v1::group::{Group as WireGroup, License};
+use serde_json::json;
+
+use crate::{App, Error};
+
+impl App {
+    /// All groups.
+    pub async fn list_groups(&self, caller: &Caller) -> Result<Vec<WireGroup>, Error> {
+        self.authorize(caller, Operation::ReadAdministration).await?;
+        // The structure is the same for every user; an identifier of nobody gives it without memberships.
+        let directory = self.store().directory_of(UserId::new(0, [0; 10])).await?;
+        let users: BTreeMap<UserId, UserName> = self
+            .store()
+            .user_list(None, u32::MAX >> 1)
+            .await?
+            .into_iter()
+            .map(|user| (user.id, user.name))
+            .collect();
+        let mut groups = Vec::new();
+        for group in self.store().group_list().await? {
+            let members = self.store().group_members(group.id).await?;
+            let structure = directory.groups.get(&group.id);
+            groups.push(WireGroup {
+                parents: structure
+                    .map(|group| group.parents.iter().filter_map(|id| directory.groups.get(id)))
+                    .into_iter()
+                    .flatten()
+                    .map(|parent| parent.name.clone())
+                    .collect(),
+                features: structure
+                    .map(|group| group.features.iter().cloned().collect())
+                    .unwrap_or_default(),
+                members: members.iter().filter_map(|id| users.get(id).cloned()).collect(),
+                name: group.name,
+                builtin: group.builtin,
+            });
+        }
+        Ok(groups)
+    }
+
+    /// One group.
+    pub async fn show_group(&self, caller: &Caller, name: &Name) -> Result<WireGroup, Error> {
+        let groups = self.list_groups(caller).await?;
+        groups
+            .into_iter()
+            .find(|group| group.name.key() == name.key())
+            .ok_or_else(|| no_such_group(name))
+    }
+
+    /// Makes a group.
+    pub async fn create_group(&self, caller: &Caller, name: Name) -> Result<WireGroup, Error> {
+        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let now = self.now();
+        let group = Group {
+            id: self.random().id(now, GroupId::new),
+            name,
+            builtin: false,
+        };
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.group_insert(&group).await?;
+        tx.commit(
+            Draft::new(Event::GroupCreated, group.name.to_string(), json!({})),
+            now,
+        )
+        .await?;
+        Ok(WireGroup {
+            name: group.name,
+            builtin: false,
+            parents: vec![],
+            features: vec![],
+            members: vec![],
+        })
+    }
+
+    /// Deletes a group that is not built in.
+    pub async fn delete_group(&self, caller: &Caller, name: &Name) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let group = self.group_named(name).await?;
+        if group.builtin {
+            return Err(Error::conflict(
+                "builtin",
+                format!("the group \"{name}\" is built in and cannot be deleted"),
+            ));
+        }
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.group_delete(group.id).await?;
+        tx.commit(
+            Draft::new(Event::GroupDeleted, group.name.to_string(), json!({})),
+            self.now(),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Puts a user into a group. Twice is the same as once.
+    pub async fn add_member(&self, caller: &Caller, group: &Name, user: &UserName) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let group = self.group_named(group).await?;
+        let user = self.user_named(user).await?;
+        self.add_member_as(&authorized, &group, user.id, &user.name).await
+    }
+
+    pub(crate) async fn add_member_as(
+        &self,
+        authorized: &Authorized,
+        group: &Group,
+        user: UserId,
+        name: &UserName,
+    ) -> Result<(), Error> {
+        if group.name.as_str() == EVERYONE {
+            return Err(Error::conflict(
+                "builtin",
+                "everybody is in the group Everyone already",
+            ));
+        }
+        let mut tx = self.store().begin(authorized).await?;
+        tx.group_add_member(group.id, user).await?;
+        self.changed(tx, group, json!({ "member_added": name.as_str() }))
+            .await
+    }
+
+    /// Takes a user out of a group.
+    pub async fn remove_member(&self, caller: &Caller, group: &Name, user: &UserName) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let group = self.group_named(group).await?;
+        let user = self.user_named(user).await?;
+        if group.name.as_str() == ADMINISTRATOR && self.store().group_members(group.id).await? == [user.id] {
+            return Err(Error::conflict(
+                "last-administrator",
+                "this is the last administrator; put another user into the group Administrator first",
+            ));
+        }
+        let mut tx = self.store().begin(&authorized).await?;
+        if !tx.group_remove_member(group.id, user.id).await? {
+            return Err(Error::not_found(
+                "member",
+                &user.name,
+                "muster group show lists the members",
+            ));
+        }
+        self.changed(tx, &group, json!({ "member_removed": user.name.as_str() }))
+            .await
+    }
+
+    /// Puts a group into another, from which it inherits.
+    pub async fn add_parent(&self, caller: &Caller, group: &Name, parent: &Name) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.group_add_parent(group.id, parent.id).await?;
+        self.changed(tx, &group, json!({ "parent_added": parent.name.as_str() }))
+            .await
+    }
+
+    /// Takes a group out of another.
+    pub async fn remove_parent(&self, caller: &Caller, group: &Name, parent: &Name) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
+        let mut tx = self.store().begin(&authorized).await?;
+        if !tx.group_remove_parent(group.id, parent.id).await? {
+            return Err(Error::not_found(
+                "parent",
+                &parent.name,
+                "muster group show lists the parents",
+            ));
+        }
+        self.changed(tx, &group, json!({ "parent_removed": parent.name.as_str() }))
+            .await
+    }
+
+    /// The license features that exist, and the groups that give them.
+    pub async fn list_licenses(&self, caller: &Caller) -> Result<Vec<License>, Error> {
+        let groups = self.list_groups(caller).await?;
+        Ok(Feature::ALL
+            .iter()
+            .map(|feature| License {
+                feature: feature.to_string(),
+                groups: groups
+                    .iter()
+                    .filter(|group| group.features.iter().any(|given| given == feature.as_str()))
+                    .map(|group| group.name.clone())
+                    .collect(),
+            })
+            .collect())
+    }
+
+    /// Gives a group a license feature, or takes it.
+    pub async fn set_license(
+        &self,
+        caller: &Caller,
+        group: &Name,
+        feature: &str,
+        on: bool,
+    ) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let feature: Feature = feature.parse().map_err(|_| {
+            Error::not_found(
+                "license feature",
+                feature,
+                "muster license list shows all of them",
+            )
+        })?;
+        let group = self.group_named(group).await?;
+        let mut tx = self.store().begin(&authorized).await?;
+        if on {
+            tx.group_add_feature(group.id, feature.as_str()).await?;
+        } else if !tx.group_remove_feature(group.id, feature.as_str()).await? {
+            return Err(Error::not_found(
+                "license feature of this group",
+                feature,
+                "muster group show lists them",
+            ));
+        }
+        let detail = json!({ "feature": feature.as_str(), "on": on });
+        tx.commit(
+            Draft::new(Event::LicenseChanged, group.name.to_string(), detail),
+            self.now(),
+        )
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn group_named(&self, name: &Name) -> Result<Group, Error> {
+        self.store()
+            .group_by_name(name)
+            .await?
+            .ok_or_else(|| no_such_group(name))
+    }
+
+    async fn changed(&self, tx: Tx, group: &Group, detail: serde_json::Value) -> Result<(), Error> {
+        tx.commit(
+            Draft::new(Event::GroupChanged, group.name.to_string(), detail),
+            self.now(),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+fn no_such_group(name: &Name) -> Error {
+    Error::not_found("group", name, "muster group list shows all of them")
+}

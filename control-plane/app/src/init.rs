@@ -1,0 +1,237 @@
+//! Making a collective: its authority, its database, its first administrator.
+//!
+//! Order: the caller stores the keys first, then [`init_database`] writes everything else in one transaction.
+//! A crash in between leaves an empty database, and `init` can simply run again.
+
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use muster_daemon::{clock::Clock, random::Random};
+use muster_ids::{
+    AuditWriter, CollectiveId, ControlPlaneId, GroupId, Incarnation, PoolId, SiteId, UserId, UserName,
+};
+use muster_model::{
+    audit::Event,
+    permission::{ADMINISTRATOR, Caller, Operation, authorize},
+};
+use muster_pki::{
+    CertificateDer, KeyUse, Profile, Serial, Signer as _, SoftwareSigner, SpiffeId, Subject, Validity,
+    create_root, issue, join::JoinKey,
+};
+use muster_store::{BuiltinGroups, Draft, NewCollective, Secret, Store, User, UserState};
+use secrecy::SecretString;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{Error, session};
+
+/// How long a root is valid.
+const ROOT_LIFETIME: Duration = Duration::from_hours(10 * 365 * 24);
+/// How long an issuing intermediate is valid.
+const ISSUING_LIFETIME: Duration = Duration::from_hours(5 * 365 * 24);
+/// How long the certificate of a policy key is valid.
+const POLICY_LIFETIME: Duration = Duration::from_hours(365 * 24);
+/// The name of the join key among the secrets.
+const JOIN_KEY: &str = "join-key";
+
+/// Keys and certificates of a new collective.
+pub struct NewAuthority {
+    /// The collective.
+    pub collective: CollectiveId,
+    /// This control plane.
+    pub control_plane: ControlPlaneId,
+    /// The root.
+    pub root: CertificateDer<'static>,
+    /// The root's key, PKCS#8.
+    pub root_key: Zeroizing<Vec<u8>>,
+    /// The issuing intermediate.
+    pub issuing: CertificateDer<'static>,
+    /// The intermediate's key, PKCS#8.
+    pub issuing_key: Zeroizing<Vec<u8>>,
+    /// The policy certificate.
+    pub policy: CertificateDer<'static>,
+    /// The policy key, PKCS#8.
+    pub policy_key: Zeroizing<Vec<u8>>,
+}
+
+/// Makes the keys and certificates of a new collective.
+pub async fn create_authority(clock: &Clock, random: &Random) -> Result<NewAuthority, Error> {
+    let now = clock.unix_ms();
+    let collective = random.id(now, CollectiveId::new);
+    let control_plane = random.id(now, ControlPlaneId::new);
+    let generate = |key_use| SoftwareSigner::generate(key_use).map_err(Error::bug);
+    let serial = || Serial::from_random(random.bytes());
+
+    let root_signer = generate(KeyUse::Authority)?;
+    let root_validity = Validity::starting(now, ROOT_LIFETIME);
+    let root = create_root(collective, &root_signer, &serial(), &root_validity)
+        .await
+        .map_err(Error::bug)?;
+
+    let issuing_signer = generate(KeyUse::Authority)?;
+    let profile = Profile::Issuing {
+        collective,
+        control_plane,
+    };
+    let issuing_validity = Validity::starting(now, ISSUING_LIFETIME).ending_with(root_validity);
+    let issuing = issue(
+        &profile,
+        issuing_signer.public_key(),
+        &root,
+        &root_signer,
+        &serial(),
+        &issuing_validity,
+    )
+    .await
+    .map_err(Error::bug)?;
+
+    let policy_signer = generate(KeyUse::Policy)?;
+    let profile = Profile::Identity(SpiffeId::new(collective, Subject::Policy(control_plane)));
+    let validity = Validity::starting(now, POLICY_LIFETIME).ending_with(issuing_validity);
+    let policy = issue(
+        &profile,
+        policy_signer.public_key(),
+        &issuing,
+        &issuing_signer,
+        &serial(),
+        &validity,
+    )
+    .await
+    .map_err(Error::bug)?;
+
+    Ok(NewAuthority {
+        collective,
+        control_plane,
+        root,
+        root_key: root_signer.to_pkcs8().map_err(Error::bug)?,
+        issuing,
+        issuing_key: issuing_signer.to_pkcs8().map_err(Error::bug)?,
+        policy,
+        policy_key: policy_signer.to_pkcs8().map_err(Error::bug)?,
+    })
+}
+
+/// Writes a new collective into an empty, migrated database: identity, built-in groups and places, the join
+/// key, and `administrator` with `password`.
+pub async fn init_database(
+    store: &Store,
+    collective: CollectiveId,
+    master_key: &[u8; 32],
+    administrator: &UserName,
+    password: SecretString,
+    clock: &Clock,
+    random: &Random,
+) -> Result<(), Error> {
+    let now = clock.unix_ms();
+    let hash = session::hash(password).await?;
+    let authorized = authorize(&Caller::System, Operation::Maintain)?;
+    let groups = BuiltinGroups {
+        everyone: random.id(now, GroupId::new),
+        administrator: random.id(now, GroupId::new),
+        script_author: random.id(now, GroupId::new),
+        custom_query_author: random.id(now, GroupId::new),
+    };
+    let new = NewCollective {
+        collective,
+        incarnation: random.id(now, Incarnation::new),
+        writer: random.id(now, AuditWriter::new),
+        pool: random.id(now, PoolId::new),
+        site: random.id(now, SiteId::new),
+        groups,
+    };
+    let user = User {
+        id: random.id(now, UserId::new),
+        name: administrator.clone(),
+        state: UserState::Active,
+        created_at: now,
+        version: 1,
+    };
+    let join_key = Zeroizing::new(random.bytes::<32>());
+    let mut tx = store.begin(&authorized).await?;
+    tx.init(&new, now).await?;
+    tx.secret_put(JOIN_KEY, &seal(master_key, 1, join_key.as_slice(), random)?)
+        .await?;
+    tx.user_insert(&user).await?;
+    tx.user_set_password(user.id, Some(&hash)).await?;
+    tx.group_add_member(groups.administrator, user.id).await?;
+    let detail = json!({ "administrator": user.name.as_str(), "group": ADMINISTRATOR });
+    tx.commit(
+        Draft::new(Event::CollectiveInit, collective.to_string(), detail),
+        now,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The join key of the present epoch.
+pub async fn load_join_key(store: &Store, master_key: &[u8; 32]) -> Result<JoinKey, Error> {
+    let secret = store
+        .secret_get(JOIN_KEY)
+        .await?
+        .ok_or(muster_store::StoreError::NotInitialised)?;
+    let opened = open(master_key, &secret)?;
+    let bytes: [u8; 32] = opened
+        .as_slice()
+        .try_into()
+        .map_err(|_| Error::bug("a join key of another length"))?;
+    Ok(JoinKey::from_bytes(bytes))
+}
+
+/// AES-256-GCM under a key of 32 random bytes; the additional data names the secret and its epoch.
+fn seal(master_key: &[u8; 32], epoch: u64, plain: &[u8], random: &Random) -> Result<Secret, Error> {
+    let nonce: [u8; 12] = random.bytes();
+    let mut ciphertext = plain.to_vec();
+    aead_key(master_key)?
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            additional(epoch),
+            &mut ciphertext,
+        )
+        .map_err(|_| Error::bug("encrypting a secret failed"))?;
+    Ok(Secret {
+        epoch,
+        nonce: nonce.to_vec(),
+        ciphertext,
+    })
+}
+
+fn open(master_key: &[u8; 32], secret: &Secret) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let wrong = || {
+        Error::Unavailable {
+        detail: "the join key cannot be decrypted: master.key in the state directory does not belong to this database; restore both from the same backup".to_owned(),
+        source: None,
+    }
+    };
+    let nonce = Nonce::try_assume_unique_for_key(&secret.nonce).map_err(|_| wrong())?;
+    let mut buffer = Zeroizing::new(secret.ciphertext.clone());
+    let length = aead_key(master_key)?
+        .open_in_place(nonce, additional(secret.epoch), &mut buffer)
+        .map_err(|_| wrong())?
+        .len();
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+fn aead_key(master_key: &[u8; 32]) -> Result<LessSafeKey, Error> {
+    UnboundKey::new(&AES_256_GCM, master_key)
+        .map(LessSafeKey::new)
+        .map_err(|_| Error::bug("a master key of another length"))
+}
+
+fn additional(epoch: u64) -> Aad<Vec<u8>> {
+    Aad::from([JOIN_KEY.as_bytes(), &epoch.to_be_bytes()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_opens_under_its_key_and_epoch_only() {
+        let random = Random::seeded(1);
+        let sealed = seal(&[7; 32], 1, b"join key", &random).expect("sealed");
+        assert_eq!(open(&[7; 32], &sealed).expect("opened").as_slice(), b"join key");
+        assert!(open(&[8; 32], &sealed).is_err());
+        assert!(open(&[7; 32], &Secret { epoch: 2, ..sealed }).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! Use cases of the control plane: one public function for one thing that a person or a node can ask.
+//!
+//! Each reads: authorize → load → decide → save with audit → wake. Invariants: nothing is written without
+//! [`Authorized`](muster_model::permission::Authorized); a change, its audit record and its trust-state number
+//! commit together; nothing here knows HTTP.
+
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod authority;
+mod authorize;
+mod error;
+pub mod function;
+pub mod group;
+pub mod init;
+pub mod join;
+pub mod node;
+mod page;
+pub mod place;
+pub mod reconcile;
+pub mod run;
+pub mod session;
+pub mod setting;
+pub mod status;
+mod text;
+pub mod trust;
+pub mod user;
+
+use std::{sync::Arc, time::Duration};
+
+use muster_daemon::{clock::Clock, random::Random};
+use muster_ids::{CollectiveId, Incarnation};
+use muster_store::{BlobStore, Store};
+
+use self::{
+    authority::Authority, join::JoinKey, join::budget::OfferBudget, node::Liveness, session::Attempts,
+};
+pub use self::{
+    error::Error,
+    run::{Submission, blob_failure},
+};
+
+/// What every use case works with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+/// The parts that [`App::new`] is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Inputs and outputs of runs.
+    pub blobs: BlobStore,
+    /// The keys that sign.
+    pub authority: Authority,
+    /// Makes offers.
+    pub join_key: JoinKey,
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub random: Random,
+    /// What may be configured.
+    pub options: Options,
+}
+
+/// What may be configured.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `host:port` of the back ends; an empty host stands for the one by which the node came.
+    pub back_ends: Vec<String>,
+    /// How long a session lasts.
+    pub session_lifetime: Duration,
+    /// Join offers in all, a second.
+    pub offers_per_second: u64,
+    /// Largest single input of a run, bytes.
+    pub max_input: u64,
+}
+
+struct Inner {
+    parts: Parts,
+    collective: CollectiveId,
+    incarnation: Incarnation,
+    epoch: u64,
+    liveness: Liveness,
+    offers: OfferBudget,
+    attempts: Attempts,
+}
+
+impl App {
+    /// The use cases over these parts. The database must hold a collective.
+    pub async fn new(parts: Parts) -> Result<Self, Error> {
+        let collective = parts
+            .store
+            .collective()
+            .await?
+            .ok_or(muster_store::StoreError::NotInitialised)?;
+        let offers = OfferBudget::new(parts.options.offers_per_second);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                collective: collective.collective,
+                incarnation: collective.incarnation,
+                epoch: collective.epoch,
+                liveness: Liveness::default(),
+                attempts: Attempts::default(),
+                offers,
+                parts,
+            }),
+        })
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.inner.parts.store
+    }
+
+    /// Inputs and outputs of runs.
+    pub fn blobs(&self) -> &BlobStore {
+        &self.inner.parts.blobs
+    }
+
+    /// The keys that sign.
+    pub fn authority(&self) -> &Authority {
+        &self.inner.parts.authority
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.parts.clock
+    }
+
+    /// Chance.
+    pub fn random(&self) -> &Random {
+        &self.inner.parts.random
+    }
+
+    /// The collective.
+    pub fn collective(&self) -> CollectiveId {
+        self.inner.collective
+    }
+
+    /// This copy of the database.
+    pub fn incarnation(&self) -> Incarnation {
+        self.inner.incarnation
+    }
+
+    /// The epoch of the database.
+    pub fn epoch(&self) -> u64 {
+        self.inner.epoch
+    }
+
+    /// The last sign of life of each node.
+    pub fn liveness(&self) -> &Liveness {
+        &self.inner.liveness
+    }
+
+    fn options(&self) -> &Options {
+        &self.inner.parts.options
+    }
+
+    fn now(&self) -> i64 {
+        self.inner.parts.clock.unix_ms()
+    }
+}

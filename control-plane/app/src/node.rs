@@ -1,0 +1,382 @@
+//! Nodes: as administrators see and change them, and as they report themselves.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use muster_ids::{Name, NodeId, RunId};
+use muster_model::{
+    audit::Event,
+    node::{Health, Node, NodeRefused, Trust},
+    permission::{Caller, Operation},
+};
+use muster_pki::csr;
+use muster_store::{CertificateFilter, CertificateState, Draft, NodeFilter, Records};
+use muster_wire::{
+    admin::v1::{
+        Page, PageQuery,
+        node::{Node as WireNode, PatchNode, UntrustNode},
+    },
+    node::v1::control::{Heartbeat, HeartbeatReply, Inventory, ReceiptCertificate, ReceiptKey},
+};
+use serde_json::json;
+
+use crate::{
+    App, Error, page,
+    text::{decode, encode, rfc3339},
+};
+
+/// More nodes than any collective has.
+pub(crate) const ALL: u32 = 1_000_000;
+
+/// The last sign of life of each node, in memory; a reconciler writes it to the database in batches, so that
+/// thousands of heartbeats are not thousands of writes.
+#[derive(Default)]
+pub struct Liveness(Mutex<HashMap<NodeId, Seen>>);
+
+#[derive(Clone)]
+struct Seen {
+    at: i64,
+    inventory: Option<Inventory>,
+    flushed: bool,
+}
+
+impl Liveness {
+    fn note(&self, node: NodeId, at: i64, inventory: Option<Inventory>) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = seen.entry(node).or_insert(Seen {
+            at,
+            inventory: None,
+            flushed: false,
+        });
+        entry.at = entry.at.max(at);
+        entry.flushed = false;
+        if inventory.is_some() {
+            entry.inventory = inventory;
+        }
+    }
+
+    fn get(&self, node: NodeId) -> Option<(i64, Option<Inventory>)> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&node).map(|seen| (seen.at, seen.inventory.clone()))
+    }
+
+    fn forget(&self, node: NodeId) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&node);
+    }
+
+    /// What was not written yet; it counts as written from now on.
+    pub(crate) fn take_unflushed(&self) -> Vec<(NodeId, i64, Option<Inventory>)> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter_mut()
+            .filter(|(_, seen)| !seen.flushed)
+            .map(|(node, seen)| {
+                seen.flushed = true;
+                (*node, seen.at, seen.inventory.clone())
+            })
+            .collect()
+    }
+}
+
+impl App {
+    /// The nodes, by name.
+    pub async fn list_nodes(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireNode>, Error> {
+        self.authorize(caller, Operation::ReadAdministration).await?;
+        let limit = page::limit(query)?;
+        let trust = query
+            .state
+            .as_deref()
+            .map(str::parse::<Trust>)
+            .transpose()
+            .map_err(Error::invalid)?;
+        let filter = NodeFilter {
+            trust,
+            ..NodeFilter::default()
+        };
+        let rows = self
+            .store()
+            .node_list(&filter, page::after::<Name>(query)?.as_ref(), limit + 1)
+            .await?;
+        let places = self.places().await?;
+        let mut nodes = Vec::with_capacity(rows.len());
+        for row in rows {
+            nodes.push(self.node_to_wire(row, &places).await?);
+        }
+        Ok(page::of(nodes, limit, |node| node.name.clone(), |node| node))
+    }
+
+    /// One node, by name or identifier.
+    pub async fn show_node(&self, caller: &Caller, reference: &str) -> Result<WireNode, Error> {
+        self.authorize(caller, Operation::ReadAdministration).await?;
+        let node = self.node_named(reference).await?;
+        self.node_to_wire(node, &self.places().await?).await
+    }
+
+    /// Takes a node's right to speak: its certificates are revoked, its connections are cut, its runs are lost.
+    pub async fn untrust_node(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        untrust: &UntrustNode,
+    ) -> Result<WireNode, Error> {
+        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let reason = untrust.reason.as_deref().map(page::clean_line).transpose()?;
+        let id = self.node_named(reference).await?.id;
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        let node = tx
+            .node_get(id)
+            .await?
+            .ok_or_else(|| no_such_node(reference))?
+            .untrust();
+        tx.node_put(&node).await?;
+        let revoked = tx
+            .certificates_revoke_for(id, now, reason.as_deref().unwrap_or("untrusted"))
+            .await?;
+        let mut records = Vec::new();
+        for run in self.store().runs_of_node(id).await? {
+            records.extend(
+                self.lose_run(&mut tx, run.run.id, now, "its node was untrusted")
+                    .await?,
+            );
+        }
+        let detail = json!({ "node": id.to_string(), "reason": reason, "certificates": revoked });
+        let draft = Draft::new(Event::NodeUntrusted, node.name.to_string(), detail);
+        tx.commit(Records::new(draft, records), now).await?;
+        self.liveness().forget(id);
+        tracing::info!(node.id = %id, node.name = %node.name, by = %caller, "node untrusted");
+        self.node_to_wire(node, &self.places().await?).await
+    }
+
+    /// Changes what an administrator wishes of a node.
+    pub async fn patch_node(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        patch: &PatchNode,
+    ) -> Result<WireNode, Error> {
+        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let id = self.node_named(reference).await?.id;
+        let pool = match &patch.pool {
+            Some(name) => Some(self.pool_or_default(Some(name)).await?.id),
+            None => None,
+        };
+        let site = match &patch.site {
+            Some(name) => Some(self.site_or_default(Some(name)).await?.id),
+            None => None,
+        };
+        let scheduling = patch
+            .scheduling
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(Error::invalid)?;
+        let mut tx = self.store().begin(&authorized).await?;
+        let node = tx.node_get(id).await?.ok_or_else(|| no_such_node(reference))?;
+        let wished = scheduling.unwrap_or(node.scheduling);
+        let node = node.schedule(wished).map_err(|error| refused(&error))?;
+        let node = Node {
+            pool: pool.unwrap_or(node.pool),
+            site: site.unwrap_or(node.site),
+            ..node
+        };
+        tx.node_put(&node).await?;
+        let detail = json!({
+            "node": id.to_string(), "scheduling": patch.scheduling, "pool": patch.pool, "site": patch.site,
+        });
+        tx.commit(
+            Draft::new(Event::NodeChanged, node.name.to_string(), detail),
+            self.now(),
+        )
+        .await?;
+        self.node_to_wire(node, &self.places().await?).await
+    }
+
+    /// Deletes a node that was untrusted.
+    pub async fn delete_node(&self, caller: &Caller, reference: &str) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let id = self.node_named(reference).await?.id;
+        let mut tx = self.store().begin(&authorized).await?;
+        let node = tx.node_get(id).await?.ok_or_else(|| no_such_node(reference))?;
+        node.may_be_deleted().map_err(|error| refused(&error))?;
+        tx.node_delete(id).await?;
+        let detail = json!({ "node": id.to_string() });
+        tx.commit(
+            Draft::new(Event::NodeDeleted, node.name.to_string(), detail),
+            self.now(),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// A node leaves by itself: the same as being untrusted.
+    pub async fn leave(&self, id: NodeId) -> Result<(), Error> {
+        let authorized = self.authorize(&Caller::Node(id), Operation::ActAsNode).await?;
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        let node = tx.node_get(id).await?.ok_or_else(|| no_such_node(id))?.untrust();
+        tx.node_put(&node).await?;
+        tx.certificates_revoke_for(id, now, "left").await?;
+        let detail = json!({ "node": id.to_string(), "reason": "left" });
+        tx.commit(
+            Draft::new(Event::NodeUntrusted, node.name.to_string(), detail),
+            now,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The node behind a certificate, as long as it may speak: asked for every request.
+    pub async fn trusted_node(&self, id: NodeId, serial: &str) -> Result<Node, Error> {
+        let node = self.store().node(id).await?;
+        let valid = match self.store().certificate(serial).await? {
+            Some(certificate) => {
+                certificate.state == CertificateState::Valid
+                    && certificate.subject == id.to_string()
+                    && certificate.not_after >= self.now()
+            }
+            None => false,
+        };
+        match node {
+            Some(node) if node.trust == Trust::Trusted && valid => Ok(node),
+            _ => Err(Error::Denied {
+                detail: "this node is not trusted; run muster-node leave on it and let it join again"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// A sign of life.
+    pub fn node_seen(&self, id: NodeId) {
+        self.liveness().note(id, self.now(), None);
+    }
+
+    /// A heartbeat: what the node is like, and which claims it works on.
+    pub async fn heartbeat(&self, id: NodeId, beat: Heartbeat) -> Result<HeartbeatReply, Error> {
+        self.authorize(&Caller::Node(id), Operation::ActAsNode).await?;
+        let now = self.now();
+        let held: Vec<(RunId, i64)> = beat
+            .running
+            .iter()
+            .map(|claim| (claim.run, claim.fence))
+            .collect();
+        let answer = self.store().renew_leases(id, &held, now).await?;
+        self.liveness().note(id, now, Some(beat.inventory));
+        Ok(HeartbeatReply {
+            stop: answer
+                .not_held
+                .into_iter()
+                .chain(answer.cancel_requested)
+                .collect(),
+        })
+    }
+
+    /// A certificate for the key that signs this node's receipts.
+    pub async fn certify_receipt_key(
+        &self,
+        id: NodeId,
+        request: &ReceiptKey,
+    ) -> Result<ReceiptCertificate, Error> {
+        let authorized = self.authorize(&Caller::Node(id), Operation::ActAsNode).await?;
+        let key = csr::public_key(&decode("csr", &request.csr)?)
+            .map_err(|error| Error::invalid(format!("the field csr is refused: {error}")))?;
+        let tx = self.store().begin(&authorized).await?;
+        let (chain, draft, tx) = self.issue_receipt(tx, id, key.spki()).await?;
+        tx.commit(draft, self.now()).await?;
+        Ok(ReceiptCertificate {
+            chain: chain.iter().map(|der| encode(der)).collect(),
+        })
+    }
+
+    pub(crate) async fn node_named(&self, reference: &str) -> Result<Node, Error> {
+        let found = match (reference.parse::<NodeId>(), reference.parse::<Name>()) {
+            (Ok(id), _) => self.store().node(id).await?,
+            (_, Ok(name)) => self.store().node_by_name(&name).await?,
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            no_such_node(
+                reference
+                    .chars()
+                    .take(128)
+                    .flat_map(char::escape_default)
+                    .collect::<String>(),
+            )
+        })
+    }
+
+    /// When a node was last heard of: from memory, else from the database.
+    pub(crate) fn last_seen(&self, node: &Node) -> Option<i64> {
+        self.liveness().get(node.id).map(|(at, _)| at).max(node.seen_at)
+    }
+
+    async fn places(&self) -> Result<BTreeMap<String, Name>, Error> {
+        let pools = self
+            .store()
+            .pool_list()
+            .await?
+            .into_iter()
+            .map(|pool| (pool.id.to_string(), pool.name));
+        let sites = self
+            .store()
+            .site_list()
+            .await?
+            .into_iter()
+            .map(|site| (site.id.to_string(), site.name));
+        Ok(pools.chain(sites).collect())
+    }
+
+    async fn node_to_wire(&self, node: Node, places: &BTreeMap<String, Name>) -> Result<WireNode, Error> {
+        let filter = CertificateFilter {
+            subject: Some(node.id.to_string()),
+            purpose: Some("node".to_owned()),
+            ..CertificateFilter::default()
+        };
+        let certificates = self.store().certificate_list(&filter, None, 1000).await?;
+        let seen = self.last_seen(&node);
+        let inventory = self.liveness().get(node.id).and_then(|(_, inventory)| inventory);
+        let stored = || {
+            node.inventory
+                .as_deref()
+                .and_then(|json| serde_json::from_str(json).ok())
+        };
+        let named = |id: String| {
+            places
+                .get(&id)
+                .cloned()
+                .ok_or_else(|| Error::bug("a node without its place"))
+        };
+        Ok(WireNode {
+            id: node.id,
+            trust: node.trust.to_string(),
+            scheduling: node.scheduling.to_string(),
+            health: Health::at(seen, self.now()).to_string(),
+            capabilities: node.capabilities.iter().map(ToString::to_string).collect(),
+            pool: named(node.pool.to_string())?,
+            site: named(node.site.to_string())?,
+            key_prefix: node.key.hex()[..8].to_owned(),
+            created: rfc3339(node.created_at),
+            seen: seen.map(rfc3339),
+            certificate_expires: certificates
+                .iter()
+                .map(|certificate| certificate.not_after)
+                .max()
+                .map(rfc3339),
+            inventory: inventory.or_else(stored),
+            name: node.name,
+            addresses: node.addresses,
+        })
+    }
+}
+
+fn no_such_node(reference: impl std::fmt::Display) -> Error {
+    Error::not_found("node", reference, "muster node list shows all of them")
+}
+
+fn refused(refused: &NodeRefused) -> Error {
+    Error::conflict("node-state", refused.to_string())
+}

@@ -1,0 +1,27 @@
+//! Runs whose node has vanished become lost.
+
+use muster_store::Records;
+
+use crate::{App, Error};
+
+/// Runs looked at in one round.
+const BATCH: u32 = 100;
+
+impl App {
+    /// Declares runs lost whose lease is over; says how many.
+    pub async fn reconcile_leases(&self) -> Result<usize, Error> {
+        let now = self.now();
+        let expired = self.store().runs_expired(now, BATCH).await?;
+        let mut lost = 0;
+        for row in expired {
+            let mut tx = self.store().begin(&Self::system()).await?;
+            let why = "its node was not heard of for 45 seconds";
+            if let Some(draft) = self.lose_run(&mut tx, row.run.id, now, why).await? {
+                tx.commit(Records::from(draft), now).await?;
+                tracing::warn!(run.id = %row.run.id, node.id = ?row.run.node, "run lost");
+                lost += 1;
+            }
+        }
+        Ok(lost)
+    }
+}

@@ -1,0 +1,116 @@
+//! Runs, from the request to the receipt.
+//!
+//! Placement is the claim: a connected node with the capability, in the pool and site, with a free slot, takes
+//! the oldest run under a lease with a fence. Invariant: a run that is granted was decided about with the trust
+//! state that the grant names; an outcome counts once, under the fence of its claim.
+
+pub(crate) mod blob;
+mod claim;
+mod complete;
+mod submit;
+mod view;
+
+use muster_ids::RunId;
+use muster_model::{audit::Event, run::RunRefused};
+use muster_store::{Draft, RunRow, Tx};
+use muster_wire::{
+    function::Blobs,
+    node::v1::{
+        outcome::Ending,
+        run::{GrantLimits, WantedOutput},
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{App, Error};
+
+pub use self::{blob::blob_failure, submit::Submission};
+
+/// What a run was asked to do, as its row keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    /// Arguments.
+    pub(crate) inputs: Blobs,
+    /// Wanted outputs.
+    pub(crate) outputs: Vec<WantedOutput>,
+    /// Limits.
+    pub(crate) limits: GrantLimits,
+}
+
+impl App {
+    /// Declares a running run lost in the transaction of what made it so.
+    pub(crate) async fn lose_run(
+        &self,
+        tx: &mut Tx,
+        id: RunId,
+        now: i64,
+        why: &str,
+    ) -> Result<Option<Draft>, Error> {
+        let Some(row) = tx.run_get_for_update(id).await? else {
+            return Ok(None);
+        };
+        // The cause stands in for the end of the lease.
+        let at = row.run.lease_until.unwrap_or(now).max(now);
+        let Some(run) = row.run.clone().lose(at) else {
+            return Ok(None);
+        };
+        let ending = ending(
+            &row,
+            "lost",
+            format!("the run was lost: {why}\nIts effects are unknown; run it again if that does no harm."),
+        );
+        let lost = RunRow {
+            run,
+            finished_at: Some(now),
+            ending: Some(to_json(&ending)?),
+            ..row
+        };
+        tx.run_put(&lost).await?;
+        Ok(Some(ended(&lost, why)))
+    }
+}
+
+/// An ending that the control plane itself declares.
+fn ending(row: &RunRow, problem: &str, message: String) -> Ending {
+    Ending {
+        problem: Some(problem.to_owned()),
+        message,
+        mode: row.mode.map(|mode| mode.to_string()),
+        rule: String::new(),
+        entry: None,
+        engine: row.engine_description.clone().unwrap_or_default(),
+        stdout: None,
+        stderr: None,
+        timings: std::collections::BTreeMap::new(),
+        peak_bytes: 0,
+        limits_degraded: Vec::new(),
+    }
+}
+
+/// The record of an end.
+fn ended(row: &RunRow, why: &str) -> Draft {
+    let detail = json!({
+        "function": row.function_name.as_str(),
+        "digest": row.digest.to_string(),
+        "state": row.run.state.as_str(),
+        "mode": row.mode.map(muster_model::run::Mode::as_str),
+        "node": row.run.node,
+        "user": row.user_name.as_str(),
+        "why": why,
+    });
+    Draft::new(Event::RunEnded, row.run.id.to_string(), detail)
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(Error::bug)
+}
+
+fn no_such_run(id: impl std::fmt::Display) -> Error {
+    Error::not_found("run", id, "muster run list shows your runs")
+}
+
+fn refused(refused: &RunRefused) -> Error {
+    Error::conflict("run-state", refused.to_string())
+}

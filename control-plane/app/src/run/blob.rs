@@ -1,0 +1,143 @@
+//! The bytes of runs: who may read and write which.
+
+use muster_ids::{Digest, NodeId, RunId};
+use muster_model::{
+    permission::{Caller, Operation},
+    run::RunState,
+};
+use muster_store::{BlobError, BlobReader, BlobWriter};
+use muster_wire::{
+    function::{BlobRef, Blobs},
+    node::v1::outcome::Ending,
+};
+
+use super::{Request, no_such_run};
+use crate::{App, Error};
+
+/// The largest single output, bytes.
+const MAX_OUTPUT: u64 = 4 * 1024 * 1024 * 1024;
+
+impl App {
+    /// A place for one input of a run that a person is about to ask for.
+    pub async fn input_writer(&self, caller: &Caller) -> Result<BlobWriter, Error> {
+        self.authorize(caller, Operation::Run).await?;
+        self.blobs()
+            .writer(self.options().max_input, None)
+            .await
+            .map_err(blob_failure)
+    }
+
+    /// Stores small bytes.
+    pub(crate) async fn store_bytes(&self, bytes: &[u8], format: &str) -> Result<BlobRef, Error> {
+        let mut writer = self
+            .blobs()
+            .writer(self.options().max_input, None)
+            .await
+            .map_err(blob_failure)?;
+        writer.write(bytes).await.map_err(blob_failure)?;
+        let blob = writer.finish().await.map_err(blob_failure)?;
+        Ok(BlobRef {
+            digest: blob.digest,
+            size: blob.size,
+            format: format.to_owned(),
+        })
+    }
+
+    /// An input of a run that this node works on.
+    pub async fn input_for_node(
+        &self,
+        node: NodeId,
+        id: RunId,
+        digest: &Digest,
+    ) -> Result<BlobReader, Error> {
+        self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        let row = self.store().run(id).await?.ok_or_else(|| no_such_run(id))?;
+        let request: Request = serde_json::from_str(&row.request).map_err(Error::bug)?;
+        let theirs = row.run.state == RunState::Running && row.run.node == Some(node);
+        if !theirs || request.inputs.values().all(|input| input.digest != *digest) {
+            return Err(no_such_run(id));
+        }
+        self.open(digest).await
+    }
+
+    /// A place for one output of a run that this node works on.
+    pub async fn output_writer(
+        &self,
+        node: NodeId,
+        id: RunId,
+        fence: i64,
+        digest: Digest,
+    ) -> Result<BlobWriter, Error> {
+        self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        let row = self.store().run(id).await?.ok_or_else(|| no_such_run(id))?;
+        if row.run.state != RunState::Running || row.run.node != Some(node) || row.run.fence != fence {
+            return Err(Error::conflict(
+                "outcome-does-not-count",
+                format!("the run {id} is not held by this node under fence {fence}"),
+            ));
+        }
+        self.blobs()
+            .writer(MAX_OUTPUT, Some(digest))
+            .await
+            .map_err(blob_failure)
+    }
+
+    /// An output of a run, for who may see the run.
+    pub async fn run_output(
+        &self,
+        caller: &Caller,
+        id: RunId,
+        name: &str,
+    ) -> Result<(BlobRef, BlobReader), Error> {
+        self.authorize(caller, Operation::Run).await?;
+        let row = self.run_visible_to(caller, id).await?;
+        let outputs: Blobs = match &row.outputs {
+            Some(json) => serde_json::from_str(json).map_err(Error::bug)?,
+            None => Blobs::new(),
+        };
+        let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
+        let blob = outputs.get(name).cloned().ok_or_else(|| Error::NotFound {
+            detail: format!("the run {id} ({}) has no output \"{shown}\"", row.run.state),
+        })?;
+        let reader = self.open(&blob.digest).await?;
+        Ok((blob, reader))
+    }
+
+    /// What a run wrote to `stdout` or `stderr`, for who may see the run; nothing when it wrote nothing.
+    pub async fn run_stream(
+        &self,
+        caller: &Caller,
+        id: RunId,
+        stderr: bool,
+    ) -> Result<Option<BlobReader>, Error> {
+        self.authorize(caller, Operation::Run).await?;
+        let row = self.run_visible_to(caller, id).await?;
+        let Some(json) = &row.ending else { return Ok(None) };
+        let ending: Ending = serde_json::from_str(json).map_err(Error::bug)?;
+        match if stderr { ending.stderr } else { ending.stdout } {
+            Some(captured) => self.open(&captured.blob.digest).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn open(&self, digest: &Digest) -> Result<BlobReader, Error> {
+        let reader = self.blobs().open_blob(digest).await.map_err(blob_failure)?;
+        reader.ok_or_else(|| Error::NotFound {
+            detail: format!("the blob {digest} is not kept any more"),
+        })
+    }
+}
+
+/// What a failing blob means for the request.
+pub fn blob_failure(error: BlobError) -> Error {
+    match error {
+        BlobError::TooLarge { .. } | BlobError::WrongDigest { .. } => Error::Invalid {
+            kind: "invalid-blob",
+            detail: error.to_string(),
+        },
+        other => Error::Unavailable {
+            detail: "the data could not be stored or read; the control plane's disk may be full".to_owned(),
+            source: Some(Box::new(other)),
+        },
+    }
+}

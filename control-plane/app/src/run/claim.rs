@@ -1,0 +1,281 @@
+//! A node asks for work: the oldest run that fits is decided about, granted and signed, or refused.
+
+use muster_code_trust::{Client, Verdict};
+use muster_ids::{Digest, NodeId, RunId};
+use muster_model::{
+    audit::Event,
+    join::Capability,
+    node::Node,
+    permission::{Authorized, Caller, Operation},
+    run::{Mode, RunState},
+};
+use muster_pki::PayloadType;
+use muster_store::{Draft, RunRow, Tx, UserState};
+use muster_wire::{
+    function::FunctionDefinition,
+    node::v1::run::{Claim, Granted, PutBack, RunGrant},
+};
+use serde_json::json;
+
+use super::{Request, ended, ending, no_such_run, refused, to_json};
+use crate::{App, Error, trust};
+
+/// How long a grant may be used after it was signed, in milliseconds.
+const GRANT_LIFETIME_MS: i64 = 10 * 60 * 1000;
+/// Runs that one claim may find refused before it gives the others a turn.
+const MOST_REFUSALS: usize = 16;
+
+/// What became of the run at the head of the queue.
+enum Claimed {
+    Nothing,
+    Refused,
+    Granted(Box<Granted>),
+}
+
+impl App {
+    /// The oldest run that fits `node`, granted to it.
+    pub async fn claim_run(&self, node: NodeId, claim: &Claim) -> Result<Option<Granted>, Error> {
+        let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        if claim.boot_nonce.is_empty() || claim.boot_nonce.len() > 64 {
+            return Err(Error::invalid(
+                "the field boot_nonce must hold 16 bytes in base64",
+            ));
+        }
+        let node = self
+            .store()
+            .node(node)
+            .await?
+            .ok_or_else(|| Error::bug("a claim by an unknown node"))?;
+        if !node.takes_runs() {
+            return Ok(None);
+        }
+        let offered = claim
+            .engines
+            .iter()
+            .map(|engine| engine.parse::<Capability>().map_err(Error::invalid))
+            .collect::<Result<Vec<_>, _>>()?;
+        let capabilities: Vec<Capability> = offered
+            .into_iter()
+            .filter(|capability| node.capabilities.contains(capability))
+            .collect();
+        if capabilities.is_empty() {
+            return Ok(None);
+        }
+        for _ in 0..MOST_REFUSALS {
+            match self.claim_next(&authorized, &node, &capabilities, claim).await? {
+                Claimed::Nothing => return Ok(None),
+                Claimed::Refused => {}
+                Claimed::Granted(granted) => return Ok(Some(*granted)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn claim_next(
+        &self,
+        authorized: &Authorized,
+        node: &Node,
+        capabilities: &[Capability],
+        claim: &Claim,
+    ) -> Result<Claimed, Error> {
+        let mut tx = self.store().begin(authorized).await?;
+        let Some(row) = tx.run_claim_next(capabilities, node.pool, node.site).await? else {
+            return Ok(Claimed::Nothing);
+        };
+        let now = self.now();
+        let user = self
+            .store()
+            .user(row.user)
+            .await?
+            .filter(|user| user.state == UserState::Active);
+        if user.is_none() {
+            let message = format!(
+                "the user {} is disabled or gone\nAsk an administrator to enable the user.",
+                row.user_name
+            );
+            self.refuse(tx, row, "user-disabled", message, None, now).await?;
+            return Ok(Claimed::Refused);
+        }
+        let version = self.store().function_version(row.function, &row.digest).await?;
+        let definition: FunctionDefinition = match version {
+            Some(version) => serde_json::from_str(&version.definition).map_err(Error::bug)?,
+            None => return Err(Error::bug("a run of a version that does not exist")),
+        };
+        let (head, state) = self.trust_state_and_head().await?;
+        let facts = self.facts_of(row.user, &row.user_name).await?;
+        let place = self.place(node).await?;
+        let client: Client = row.client.parse().map_err(Error::bug)?;
+        let (facts, verdict) =
+            self.judge(facts, (&definition.language, &row.digest), &state, &place, client)?;
+        let Some(mode) = verdict.outcome.mode() else {
+            let message = refusal(&row, &verdict);
+            self.refuse(tx, row, "not-trusted", message, Some(&verdict), now)
+                .await?;
+            return Ok(Claimed::Refused);
+        };
+        let mode: Mode = mode.as_str().parse().map_err(|error: String| Error::bug(error))?;
+        let request: Request = serde_json::from_str(&row.request).map_err(Error::bug)?;
+        let run = row
+            .run
+            .clone()
+            .claim(node.id, now)
+            .map_err(|error| refused(&error))?;
+        let grant = RunGrant {
+            run: run.id,
+            fence: run.fence,
+            user: row.user_name.clone(),
+            facts: serde_json::to_value(&facts).map_err(Error::bug)?,
+            client: row.client.clone(),
+            function: row.function,
+            item: row.digest,
+            engine: definition.language.clone(),
+            inputs: request.inputs,
+            outputs: request.outputs,
+            packages: packages_digest(&definition),
+            mode: mode.to_string(),
+            rule: verdict.rule.to_owned(),
+            limits: request.limits,
+            network: if mode == Mode::Unrestricted {
+                "host"
+            } else {
+                "none"
+            }
+            .to_owned(),
+            node: node.id,
+            boot_nonce: claim.boot_nonce.clone(),
+            trust: trust::version(&head),
+            issued: now,
+            expires: now + GRANT_LIFETIME_MS,
+        };
+        let envelope = self.authority().sign(PayloadType::RunGrant, &grant).await?;
+        let granted = RunRow {
+            run,
+            mode: Some(mode),
+            verdict: Some(to_json(&trust::why(&verdict))?),
+            started_at: Some(now),
+            ..row
+        };
+        tx.run_put(&granted).await?;
+        let detail = json!({
+            "node": node.id.to_string(),
+            "fence": granted.run.fence,
+            "mode": mode.as_str(),
+            "rule": verdict.rule,
+            "entry": verdict.entry,
+            "trust_number": head.number,
+            "digest": granted.digest.to_string(),
+            "user": granted.user_name.as_str(),
+        });
+        tx.commit(
+            Draft::new(Event::RunGranted, granted.run.id.to_string(), detail),
+            now,
+        )
+        .await?;
+        let grant = serde_json::to_value(envelope).map_err(Error::bug)?;
+        Ok(Claimed::Granted(Box::new(Granted { grant, definition })))
+    }
+
+    /// A node hands a claimed run back because its own trust state is stale.
+    pub async fn put_back_run(&self, node: NodeId, id: RunId, back: &PutBack) -> Result<(), Error> {
+        let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        let why = crate::page::clean_line(&back.why)?;
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        let row = tx.run_get_for_update(id).await?.ok_or_else(|| no_such_run(id))?;
+        let run = row
+            .run
+            .clone()
+            .put_back(node, back.fence, now)
+            .map_err(|error| refused(&error))?;
+        if run.cancel_requested {
+            let cancelled = muster_model::run::Run {
+                state: RunState::Cancelled,
+                ..run
+            };
+            let ending = ending(
+                &row,
+                "cancelled",
+                "the run was cancelled before it started".to_owned(),
+            );
+            let row = RunRow {
+                run: cancelled,
+                finished_at: Some(now),
+                ending: Some(to_json(&ending)?),
+                ..row
+            };
+            tx.run_put(&row).await?;
+            tx.commit(ended(&row, "cancelled"), now).await?;
+            return Ok(());
+        }
+        if run.state == RunState::Refused {
+            let message = "the trust state of every node that could run this has been stale for 10 minutes\nSee muster node list and the connection between the nodes and the control plane; then run it again.".to_owned();
+            let ending = ending(&row, "trust-state-stale", message);
+            let row = RunRow {
+                run,
+                finished_at: Some(now),
+                ending: Some(to_json(&ending)?),
+                ..row
+            };
+            tx.run_put(&row).await?;
+            tx.commit(ended(&row, "trust state stale"), now).await?;
+            return Ok(());
+        }
+        let row = RunRow {
+            run,
+            mode: None,
+            verdict: None,
+            started_at: None,
+            ..row
+        };
+        tx.run_put(&row).await?;
+        let detail = json!({ "node": node.to_string(), "why": why });
+        tx.commit(Draft::new(Event::RunPutBack, id.to_string(), detail), now)
+            .await?;
+        Ok(())
+    }
+
+    async fn refuse(
+        &self,
+        mut tx: Tx,
+        row: RunRow,
+        problem: &str,
+        message: String,
+        verdict: Option<&Verdict>,
+        now: i64,
+    ) -> Result<(), Error> {
+        let run = row.run.clone().refuse().map_err(|error| refused(&error))?;
+        let mut ending = ending(&row, problem, message);
+        verdict
+            .map_or("user-state", |verdict| verdict.rule)
+            .clone_into(&mut ending.rule);
+        let row = RunRow {
+            run,
+            finished_at: Some(now),
+            verdict: verdict.map(|verdict| to_json(&trust::why(verdict))).transpose()?,
+            ending: Some(to_json(&ending)?),
+            ..row
+        };
+        tx.run_put(&row).await?;
+        tx.commit(ended(&row, problem), now).await?;
+        Ok(())
+    }
+}
+
+/// What a person reads when a run is refused.
+fn refusal(row: &RunRow, verdict: &Verdict) -> String {
+    format!(
+        "the function \"{}\" may not run: {}\nHave a Script Author trust it with muster function trust {:?}, or ask an administrator about muster setting restricted_engines.",
+        row.function_name,
+        verdict.reasons.join("; "),
+        row.function_name.as_str(),
+    )
+}
+
+/// The packages that a run may use are named by this digest; engines of this version have one set each.
+fn packages_digest(definition: &FunctionDefinition) -> Digest {
+    let mut packages: Vec<&[u8]> = definition.packages.iter().map(String::as_bytes).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages.insert(0, b"muster-packages/1");
+    Digest::of_framed(&packages)
+}

@@ -1,0 +1,214 @@
+//! A node reports how a run ended, with its signed receipt; a person asks to end one.
+
+use muster_ids::{NodeId, RunId};
+use muster_model::{
+    audit::Event,
+    permission::{Caller, Operation},
+    run::{Mode, RunState},
+};
+use muster_pki::{Envelope, PayloadType, Subject};
+use muster_store::{Draft, RunRow};
+use muster_wire::{
+    admin::v1::run::Run as WireRun,
+    node::v1::outcome::{Outcome, PREDICATE_TYPE, STATEMENT_TYPE, Statement},
+};
+use serde_json::json;
+
+use super::{ended, ending, no_such_run, refused, to_json};
+use crate::{App, Error};
+
+impl App {
+    /// Records the outcome of a claim. Sending it twice is the same as once; an outcome that does not belong to
+    /// the present claim is recorded in the audit log and changes nothing.
+    pub async fn complete_run(&self, node: NodeId, id: RunId, outcome: Outcome) -> Result<(), Error> {
+        let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        let state = end_state(&outcome.state)?;
+        let (mut receipt, statement) = self.check_receipt(node, id, &outcome)?;
+        for blob in outcome.outputs.values().chain(
+            [&outcome.ending.stdout, &outcome.ending.stderr]
+                .into_iter()
+                .flatten()
+                .map(|captured| &captured.blob),
+        ) {
+            if !self
+                .blobs()
+                .exists(&blob.digest)
+                .await
+                .map_err(super::blob_failure)?
+            {
+                return Err(Error::conflict(
+                    "blob-missing",
+                    format!(
+                        "the blob {} was not uploaded; upload it and report the outcome again",
+                        blob.digest
+                    ),
+                ));
+            }
+        }
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        let row = tx.run_get_for_update(id).await?.ok_or_else(|| no_such_run(id))?;
+        if repeats(&row, node, &outcome) {
+            return Ok(());
+        }
+        let wider = row.mode != Some(Mode::Unrestricted)
+            && statement.predicate.mode.as_deref() == Some("unrestricted");
+        let completed = if wider {
+            None
+        } else {
+            row.run.clone().complete(node, outcome.fence, state).ok()
+        };
+        let Some(run) = completed else {
+            let why = if wider {
+                "it ran wider than granted"
+            } else {
+                "another claim holds or the run has ended"
+            };
+            let detail = json!({ "node": node.to_string(), "fence": outcome.fence, "why": why, "state": outcome.state });
+            tx.commit(Draft::new(Event::OutcomeRejected, id.to_string(), detail), now)
+                .await?;
+            return Err(Error::conflict(
+                "outcome-does-not-count",
+                format!(
+                    "the outcome of run {id} under fence {} does not count: {why}",
+                    outcome.fence
+                ),
+            ));
+        };
+        self.authority().countersign(&mut receipt).await?;
+        let mode = outcome
+            .ending
+            .mode
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(Error::invalid)?;
+        let row = RunRow {
+            run,
+            mode: mode.or(row.mode),
+            engine_description: Some(outcome.ending.engine.clone()),
+            finished_at: Some(now),
+            ending: Some(to_json(&outcome.ending)?),
+            outputs: Some(to_json(&outcome.outputs)?),
+            receipt: Some(to_json(&receipt)?),
+            ..row
+        };
+        tx.run_put(&row).await?;
+        tx.commit(ended(&row, &outcome.ending.rule), now).await?;
+        Ok(())
+    }
+
+    /// Asks to end a run: the own one, or any with rights.
+    pub async fn cancel_run(&self, caller: &Caller, id: RunId) -> Result<WireRun, Error> {
+        let row = self.run_visible_to(caller, id).await?;
+        let own = matches!(caller, Caller::User(user) if user.id == row.user);
+        let authorized = self
+            .authorize(
+                caller,
+                if own {
+                    Operation::Run
+                } else {
+                    Operation::ManageRuns
+                },
+            )
+            .await?;
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        let row = tx.run_get_for_update(id).await?.ok_or_else(|| no_such_run(id))?;
+        let run = row.run.clone().cancel().map_err(|error| refused(&error))?;
+        let mut draft = Draft::new(
+            Event::RunCancelled,
+            id.to_string(),
+            json!({ "state": row.run.state.as_str() }),
+        );
+        let row = if run.state.is_final() {
+            let ending = ending(
+                &row,
+                "cancelled",
+                "the run was cancelled before it started".to_owned(),
+            );
+            let row = RunRow {
+                run,
+                finished_at: Some(now),
+                ending: Some(to_json(&ending)?),
+                ..row
+            };
+            draft = ended(&row, "cancelled");
+            row
+        } else {
+            RunRow { run, ..row }
+        };
+        tx.run_put(&row).await?;
+        tx.commit(draft, now).await?;
+        self.run_to_wire(row).await
+    }
+
+    /// The receipt must be signed by this node's receipt key and speak of this run, claim and ending.
+    fn check_receipt(
+        &self,
+        node: NodeId,
+        id: RunId,
+        outcome: &Outcome,
+    ) -> Result<(Envelope, Statement), Error> {
+        let invalid = |what: &str| Error::Invalid {
+            kind: "invalid-receipt",
+            detail: format!("the receipt of run {id} is refused: {what}"),
+        };
+        let json = serde_json::to_vec(&outcome.receipt).map_err(Error::bug)?;
+        let envelope =
+            Envelope::from_json(&json, PayloadType::Receipt).map_err(|error| invalid(&error.to_string()))?;
+        let verified = envelope
+            .clone()
+            .verify(PayloadType::Receipt, &self.authority().roots, self.now())
+            .map_err(|error| invalid(&error.to_string()))?;
+        if verified.signer.id.subject != Subject::Receipt(node) {
+            return Err(invalid("it is signed by another node"));
+        }
+        let statement: Statement =
+            serde_json::from_slice(&verified.payload).map_err(|error| invalid(&error.to_string()))?;
+        let predicate = &statement.predicate;
+        let fits = statement.kind == STATEMENT_TYPE
+            && statement.predicate_type == PREDICATE_TYPE
+            && predicate.run == id
+            && predicate.fence == outcome.fence
+            && predicate.node == node
+            && predicate.state == outcome.state
+            && predicate.mode == outcome.ending.mode
+            && statement.subject.len() == outcome.outputs.len()
+            && statement.subject.iter().all(|subject| {
+                outcome
+                    .outputs
+                    .get(&subject.name)
+                    .is_some_and(|blob| subject.digest.get("sha256") == Some(&blob.digest.hex()))
+            });
+        if fits {
+            Ok((envelope, statement))
+        } else {
+            Err(invalid("it speaks of another run, ending or outputs"))
+        }
+    }
+}
+
+/// Whether the row holds this very outcome already.
+fn repeats(row: &RunRow, node: NodeId, outcome: &Outcome) -> bool {
+    row.run.state.is_final()
+        && row.run.node == Some(node)
+        && row.run.fence == outcome.fence
+        && row.run.state.as_str() == outcome.state
+        && row.ending.as_deref() == to_json(&outcome.ending).ok().as_deref()
+}
+
+fn end_state(text: &str) -> Result<RunState, Error> {
+    match text.parse::<RunState>() {
+        Ok(
+            state @ (RunState::Succeeded
+            | RunState::Failed
+            | RunState::Refused
+            | RunState::Cancelled
+            | RunState::TimedOut),
+        ) => Ok(state),
+        _ => Err(Error::invalid(
+            "a node reports succeeded, failed, refused, cancelled or timed_out",
+        )),
+    }
+}

@@ -1,0 +1,321 @@
+//! A person asks for a run: arguments are checked against the function's declaration, then it is queued.
+
+use std::collections::BTreeMap;
+
+use muster_ids::{Digest, RunId};
+use muster_model::{
+    audit::Event,
+    join::Capability,
+    permission::{Caller, Operation},
+    run::{Run, RunState},
+};
+use muster_store::{Draft, RunRow};
+use muster_wire::{
+    admin::v1::run::{Run as WireRun, SubmitRun},
+    function::{BlobRef, Blobs, FunctionDefinition, Limits},
+    node::v1::run::{GrantLimits, WantedOutput},
+};
+use serde_json::json;
+
+use super::{Request, to_json};
+use crate::{App, Error, function::Current};
+
+/// Wall time of a run whose function says nothing: the documented `engine.execution.timeout`, in seconds.
+const DEFAULT_WALL_SECONDS: u64 = 600;
+/// Formats that are understood.
+const FORMATS: [&str; 2] = ["csv", "json"];
+/// The largest idempotency key.
+const LONGEST_KEY: usize = 200;
+
+/// Everything that comes with a request for a run.
+#[derive(Debug, Clone, Default)]
+pub struct Submission {
+    /// Values, formats, limits, place.
+    pub request: SubmitRun,
+    /// Data that was stored already, by input name.
+    pub files: Blobs,
+    /// `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+}
+
+impl App {
+    /// Queues a run of the current version of a function.
+    pub async fn submit_run(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        submission: Submission,
+    ) -> Result<WireRun, Error> {
+        let authorized = self.authorize(caller, Operation::Run).await?;
+        let Caller::User(user) = caller else {
+            return Err(Error::invalid("runs are asked for by users"));
+        };
+        let current = self.function_of(reference).await?;
+        let digest = submission_digest(&current, &submission)?;
+        if let Some(key) = &submission.idempotency_key {
+            if key.is_empty() || key.len() > LONGEST_KEY {
+                return Err(Error::invalid("an Idempotency-Key has 1 to 200 characters"));
+            }
+            if let Some(answer) = self.store().idempotency_lookup(user.id, key).await? {
+                if answer.request_digest != digest {
+                    return Err(Error::Invalid {
+                        kind: "idempotency-key-reused",
+                        detail: "this Idempotency-Key was used for another request; use a new one".to_owned(),
+                    });
+                }
+                let id: RunId = answer.body.parse().map_err(Error::bug)?;
+                return self.show_run(caller, id).await;
+            }
+        }
+        let request = self.request(&current.definition, &submission).await?;
+        let pool = self.pool_or_default(submission.request.pool.as_ref()).await?;
+        let site = self.site_or_default(submission.request.site.as_ref()).await?;
+        let capability = capability(&current.definition.language)?;
+        let now = self.now();
+        let row = RunRow {
+            run: Run {
+                id: self.random().id(now, RunId::new),
+                state: RunState::Queued,
+                fence: 0,
+                node: None,
+                lease_until: None,
+                cancel_requested: false,
+                stale_since: None,
+                version: 1,
+            },
+            function: current.function.id,
+            function_name: current.function.name.clone(),
+            digest: current.function.current,
+            engine: current.definition.language.clone(),
+            user: user.id,
+            user_name: user.name.clone(),
+            client: "web".to_owned(),
+            capability,
+            pool: pool.id,
+            site: site.id,
+            request: to_json(&request)?,
+            mode: None,
+            verdict: None,
+            engine_description: None,
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+            ending: None,
+            outputs: None,
+            receipt: None,
+        };
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.run_insert(&row).await?;
+        if let Some(key) = &submission.idempotency_key {
+            tx.idempotency_store(
+                user.id,
+                key,
+                &muster_store::Answer {
+                    request_digest: digest,
+                    status: 202,
+                    body: row.run.id.to_string(),
+                    created_at: now,
+                },
+            )
+            .await?;
+        }
+        let detail = json!({ "function": row.function_name.as_str(), "digest": row.digest.to_string() });
+        tx.commit(
+            Draft::new(Event::RunSubmitted, row.run.id.to_string(), detail),
+            now,
+        )
+        .await?;
+        self.run_to_wire(row).await
+    }
+
+    /// The arguments, checked: every input given that must be, none that is not declared.
+    async fn request(
+        &self,
+        definition: &FunctionDefinition,
+        submission: &Submission,
+    ) -> Result<Request, Error> {
+        let mut inputs = submission.files.clone();
+        let wanted = &submission.request;
+        for (name, value) in &wanted.inputs {
+            let declared = definition.inputs.iter().find(|input| input.name == *name);
+            let Some(declared) = declared else {
+                return Err(unknown_input(definition, name));
+            };
+            if declared.kind != "value" {
+                return Err(argument(format!(
+                    "the input {name} is a {}; give it as a file: --input {name}=@FILE.csv",
+                    declared.kind
+                )));
+            }
+            if value.is_object() || value.is_array() {
+                return Err(argument(format!(
+                    "the input {name} is a value; give a number, a text, true, false or null"
+                )));
+            }
+            if inputs.contains_key(name) {
+                return Err(argument(format!("the input {name} is given twice")));
+            }
+            inputs.insert(name.clone(), self.store_value(value).await?);
+        }
+        for (name, file) in &submission.files {
+            if definition.inputs.iter().all(|input| input.name != *name) {
+                return Err(unknown_input(definition, name));
+            }
+            require_format(&file.format)?;
+        }
+        for input in &definition.inputs {
+            if !input.optional && !inputs.contains_key(&input.name) {
+                return Err(argument(format!(
+                    "the function \"{}\" needs the input {} ({}); give it with --input {}=…",
+                    definition.name, input.name, input.kind, input.name
+                )));
+            }
+        }
+        Ok(Request {
+            inputs,
+            outputs: outputs(definition, &wanted.outputs)?,
+            limits: limits(&definition.limits, &wanted.limits)?,
+        })
+    }
+
+    async fn store_value(&self, value: &serde_json::Value) -> Result<BlobRef, Error> {
+        let bytes = serde_json::to_vec(value).map_err(Error::bug)?;
+        self.store_bytes(&bytes, "json").await
+    }
+}
+
+fn outputs(
+    definition: &FunctionDefinition,
+    formats: &BTreeMap<String, String>,
+) -> Result<Vec<WantedOutput>, Error> {
+    for (name, format) in formats {
+        require_format(format)?;
+        if definition.outputs.iter().all(|output| output.name != *name) {
+            let names: Vec<&str> = definition
+                .outputs
+                .iter()
+                .map(|output| output.name.as_str())
+                .collect();
+            return Err(argument(format!(
+                "the function \"{}\" has no output {name:?}; it has {}",
+                definition.name,
+                list(&names)
+            )));
+        }
+    }
+    Ok(definition
+        .outputs
+        .iter()
+        .map(|output| {
+            let usual = if output.kind == "value" { "json" } else { "csv" };
+            let format = formats.get(&output.name).map_or(usual, String::as_str).to_owned();
+            WantedOutput {
+                parameter: output.clone(),
+                format,
+            }
+        })
+        .collect())
+}
+
+/// The tighter of what the function and the request say.
+fn limits(function: &Limits, request: &Limits) -> Result<GrantLimits, Error> {
+    if request.wall_seconds == Some(0) || request.memory_mib == Some(0) {
+        return Err(argument("limits must be above 0".to_owned()));
+    }
+    let tighter = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+    Ok(GrantLimits {
+        wall_seconds: tighter(function.wall_seconds, request.wall_seconds).unwrap_or(DEFAULT_WALL_SECONDS),
+        memory_mib: tighter(function.memory_mib, request.memory_mib).unwrap_or(0),
+    })
+}
+
+fn require_format(format: &str) -> Result<(), Error> {
+    if FORMATS.contains(&format) {
+        return Ok(());
+    }
+    let shown: String = format.chars().take(16).flat_map(char::escape_default).collect();
+    Err(argument(format!(
+        "the format \"{shown}\" is not supported by this version; use csv or json"
+    )))
+}
+
+fn capability(language: &str) -> Result<Capability, Error> {
+    language.parse().map_err(|error: String| Error::bug(error))
+}
+
+fn unknown_input(definition: &FunctionDefinition, name: &str) -> Error {
+    let names: Vec<&str> = definition
+        .inputs
+        .iter()
+        .map(|input| input.name.as_str())
+        .collect();
+    let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
+    argument(format!(
+        "the function \"{}\" has no input \"{shown}\"; it has {}",
+        definition.name,
+        list(&names)
+    ))
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn argument(detail: String) -> Error {
+    Error::Invalid {
+        kind: "invalid-argument",
+        detail,
+    }
+}
+
+fn submission_digest(current: &Current, submission: &Submission) -> Result<Digest, Error> {
+    let request = to_json(&submission.request)?;
+    let files = to_json(&submission.files)?;
+    Ok(Digest::of_framed(&[
+        current.function.id.to_string().as_bytes(),
+        request.as_bytes(),
+        files.as_bytes(),
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tighter_limit_holds() {
+        let limits = |wall, memory| Limits {
+            wall_seconds: wall,
+            memory_mib: memory,
+        };
+        let of = |a, b| super::limits(&a, &b).expect("limits");
+        assert_eq!(
+            of(limits(Some(5), None), limits(Some(9), Some(64))),
+            GrantLimits {
+                wall_seconds: 5,
+                memory_mib: 64
+            }
+        );
+        assert_eq!(
+            of(Limits::default(), Limits::default()),
+            GrantLimits {
+                wall_seconds: 600,
+                memory_mib: 0
+            }
+        );
+        assert!(super::limits(&Limits::default(), &limits(Some(0), None)).is_err());
+    }
+
+    #[test]
+    fn a_format_that_is_not_there_yet_is_an_error_that_says_so() {
+        let error = require_format("sbdf").expect_err("not yet").to_string();
+        assert_eq!(
+            error,
+            "the format \"sbdf\" is not supported by this version; use csv or json"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! Settings that loosen or tighten trust: entries of the trust state, set here and nowhere else.
+
+use muster_code_trust::{Entry, Scope, Setting, SettingName};
+use muster_ids::Name;
+use muster_model::{
+    audit::Event,
+    permission::{Caller, Operation},
+};
+use muster_store::Draft;
+use muster_wire::admin::v1::setting::{Setting as WireSetting, SettingInfo};
+use serde_json::json;
+
+use crate::{App, Error};
+
+impl App {
+    /// Every setting with its default, its meaning and where it is set.
+    pub async fn list_settings(&self, caller: &Caller) -> Result<Vec<SettingInfo>, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let entries = self.store().trust_entries().await?;
+        let mut infos: Vec<SettingInfo> = SettingName::ALL.iter().map(|name| describe(*name)).collect();
+        for (key, value) in &entries {
+            if let Ok(Entry::Setting(scope, setting)) = Entry::parse(key, value) {
+                let scope = self.scope_name(scope).await?;
+                if let Some(info) = infos.iter_mut().find(|info| info.name == setting.name().as_str()) {
+                    let value = show(&setting);
+                    info.values.push(WireSetting {
+                        name: info.name.clone(),
+                        scope,
+                        value,
+                    });
+                }
+            }
+        }
+        Ok(infos)
+    }
+
+    /// Sets a value at one scope.
+    pub async fn set_setting(&self, caller: &Caller, wanted: &WireSetting) -> Result<WireSetting, Error> {
+        let authorized = self.authorize(caller, Operation::ManageSettings).await?;
+        let name = parse_name(&wanted.name)?;
+        let scope = self.scope_of(&wanted.scope).await?;
+        let setting =
+            Setting::parse(name, &wanted.value).map_err(|error| Error::invalid(error.to_string()))?;
+        let shown = WireSetting {
+            name: wanted.name.clone(),
+            scope: self.scope_name(scope).await?,
+            value: show(&setting),
+        };
+        let entry = Entry::Setting(scope, setting);
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
+            .await?;
+        let detail = json!({ "scope": shown.scope, "value": shown.value });
+        tx.commit(Draft::new(Event::SettingChanged, shown.name.clone(), detail), now)
+            .await?;
+        Ok(shown)
+    }
+
+    /// Removes what is set at one scope, so that the wider one or the default holds.
+    pub async fn remove_setting(&self, caller: &Caller, name: &str, scope: &str) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ManageSettings).await?;
+        let name = parse_name(name)?;
+        let scope = self.scope_of(scope).await?;
+        let key = Entry::Setting(scope, default_of(name)).key();
+        if !self.store().trust_entries().await?.contains_key(&key) {
+            return Err(Error::not_found(
+                "value of this setting at",
+                self.scope_name(scope).await?,
+                "muster setting list shows what is set",
+            ));
+        }
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.trust_change(&[(key, None)], now).await?;
+        let detail = json!({ "scope": self.scope_name(scope).await?, "value": null });
+        tx.commit(Draft::new(Event::SettingChanged, name.to_string(), detail), now)
+            .await?;
+        Ok(())
+    }
+
+    async fn scope_of(&self, text: &str) -> Result<Scope, Error> {
+        let form = || Error::invalid("a scope is all, site:NAME, pool:NAME or node:NAME");
+        let Some((kind, name)) = text.split_once(':') else {
+            return if text == "all" {
+                Ok(Scope::All)
+            } else {
+                Err(form())
+            };
+        };
+        let name: Name = name.parse().map_err(|_| form())?;
+        match kind {
+            "site" => Ok(Scope::Site(self.site_or_default(Some(&name)).await?.id)),
+            "pool" => Ok(Scope::Pool(self.pool_or_default(Some(&name)).await?.id)),
+            "node" => Ok(Scope::Node(self.node_named(name.as_str()).await?.id)),
+            _ => Err(form()),
+        }
+    }
+
+    async fn scope_name(&self, scope: Scope) -> Result<String, Error> {
+        let named = |kind: &str, name: Option<Name>, id: String| match name {
+            Some(name) => format!("{kind}:{name}"),
+            None => format!("{kind}:{id} (deleted)"),
+        };
+        Ok(match scope {
+            Scope::All => "all".to_owned(),
+            Scope::Site(id) => named(
+                "site",
+                self.store().site(id).await?.map(|site| site.name),
+                id.to_string(),
+            ),
+            Scope::Pool(id) => named(
+                "pool",
+                self.store().pool(id).await?.map(|pool| pool.name),
+                id.to_string(),
+            ),
+            Scope::Node(id) => named(
+                "node",
+                self.store().node(id).await?.map(|node| node.name),
+                id.to_string(),
+            ),
+        })
+    }
+}
+
+fn parse_name(text: &str) -> Result<SettingName, Error> {
+    text.parse()
+        .map_err(|_| Error::not_found("setting", text, "muster setting list shows all of them"))
+}
+
+fn default_of(name: SettingName) -> Setting {
+    match name {
+        SettingName::TerrRestrictedExecutionMode => Setting::TerrRestrictedExecutionMode(true),
+        SettingName::DisableTrustChecks => Setting::DisableTrustChecks(false),
+        SettingName::RestrictedEngines => Setting::RestrictedEngines(std::collections::BTreeSet::new()),
+    }
+}
+
+fn describe(name: SettingName) -> SettingInfo {
+    let meaning = match name {
+        SettingName::TerrRestrictedExecutionMode => "Whether TERR services run every function restricted.",
+        SettingName::DisableTrustChecks => {
+            "Whether services run every function as if a Script Author trusted it."
+        }
+        SettingName::RestrictedEngines => {
+            "Engines whose untrusted functions run restricted where they would be refused."
+        }
+    };
+    SettingInfo {
+        name: name.to_string(),
+        default: show(&default_of(name)),
+        meaning: meaning.to_owned(),
+        values: Vec::new(),
+    }
+}
+
+/// As people write it.
+fn show(setting: &Setting) -> String {
+    match setting {
+        Setting::TerrRestrictedExecutionMode(on) | Setting::DisableTrustChecks(on) => on.to_string(),
+        Setting::RestrictedEngines(engines) => engines
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
+    }
+}

@@ -1,0 +1,131 @@
+//! One line each: what an administrator should know now.
+
+use muster_model::{
+    join::JoinState,
+    node::{Health, Trust},
+    permission::{ADMINISTRATOR, Caller, Operation},
+    run::RunState,
+};
+use muster_store::{NodeFilter, RunFilter};
+use muster_wire::admin::v1::{
+    authority::{Authority as WireAuthority, Certificate as WireCertificate},
+    status::{NodeCounts, Status},
+};
+
+use crate::{App, Error, node::ALL, text::rfc3339};
+
+/// A certificate authority that ends within this time is a problem, milliseconds.
+const EXPIRY_WARNING_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+
+impl App {
+    /// The present state of everything, as far as the caller may know.
+    pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let now = self.now();
+        let administrator = matches!(caller, Caller::User(user) if user.is_in(ADMINISTRATOR));
+        let mut problems = Vec::new();
+        let queued: u64 = self
+            .store()
+            .queued_counts()
+            .await?
+            .iter()
+            .map(|queue| queue.waiting)
+            .sum();
+        let running = RunFilter {
+            state: Some(RunState::Running),
+            ..RunFilter::default()
+        };
+        let running = self.store().run_list(&running, None, ALL).await?.len() as u64;
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: rfc3339(now),
+            joins_waiting: None,
+            nodes: None,
+            runs_queued: queued,
+            runs_running: running,
+            trust_number: self.trust_number().await?,
+            problems: Vec::new(),
+        };
+        if !administrator {
+            return Ok(status);
+        }
+        let waiting = self.store().joins_pending().await?;
+        let waiting = waiting
+            .into_iter()
+            .filter(|join| join.clone().at(now).state == JoinState::Pending)
+            .count();
+        status.joins_waiting = Some(waiting as u64);
+        let trusted = NodeFilter {
+            trust: Some(Trust::Trusted),
+            ..NodeFilter::default()
+        };
+        let mut counts = NodeCounts::default();
+        for node in self.store().node_list(&trusted, None, ALL).await? {
+            match Health::at(self.last_seen(&node), now) {
+                Health::Online => counts.online += 1,
+                Health::Suspect => counts.suspect += 1,
+                Health::Offline => {
+                    counts.offline += 1;
+                    problems.push(format!(
+                        "the node \"{}\" is offline; see muster-node status on it, or untrust it with muster node untrust",
+                        node.name
+                    ));
+                }
+            }
+        }
+        if queued > 0 && counts.online == 0 {
+            problems.push(format!("{queued} runs wait and no node is online"));
+        }
+        if self.authority().intermediate_expires() - now < EXPIRY_WARNING_MS {
+            problems.push(format!(
+                "the issuing certificate ends on {}",
+                rfc3339(self.authority().intermediate_expires())
+            ));
+        }
+        status.nodes = Some(counts);
+        status.problems = problems;
+        Ok(status)
+    }
+
+    /// The certificate authority: public facts, for everybody who is logged in.
+    pub async fn show_authority(&self, caller: &Caller) -> Result<WireAuthority, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let authority = self.authority();
+        Ok(WireAuthority {
+            root_fingerprints: authority
+                .roots
+                .fingerprints()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            roots_pem: muster_pki::pem::write_certificates(authority.roots.certificates()),
+            intermediate_expires: rfc3339(authority.intermediate_expires()),
+            collective: self.collective().to_string(),
+        })
+    }
+
+    /// Certificates that were issued.
+    pub async fn list_certificates(&self, caller: &Caller) -> Result<Vec<WireCertificate>, Error> {
+        self.authorize(caller, Operation::ReadAdministration).await?;
+        let now = self.now();
+        let rows = self
+            .store()
+            .certificate_list(&muster_store::CertificateFilter::default(), None, ALL)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| WireCertificate {
+                state: if row.state == muster_store::CertificateState::Valid && row.not_after < now {
+                    "expired".to_owned()
+                } else {
+                    row.state.to_string()
+                },
+                serial: row.serial,
+                purpose: row.purpose,
+                subject: row.subject,
+                not_before: rfc3339(row.not_before),
+                not_after: rfc3339(row.not_after),
+            })
+            .collect())
+    }
+}

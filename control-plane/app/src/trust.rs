@@ -1,0 +1,350 @@
+//! What is trusted: stamps, the trust state as nodes get it, beacons, and the explanation of a verdict.
+//!
+//! Invariant: a control plane signs a state or a beacon only for the head that it read from the primary
+//! database within the last second.
+
+use muster_code_trust::{
+    Client, CodeType, Entry, Language, Moment, Place, Question, Stamp, TrustState, UserFacts, Verdict, decide,
+};
+use muster_ids::{Digest, Name, NodeId, StampId};
+use muster_model::{
+    audit::Event,
+    permission::{Caller, Operation},
+};
+use muster_pki::PayloadType;
+use muster_store::{Draft, TrustHead};
+use muster_wire::{
+    admin::v1::{
+        run::Why,
+        trust::{ExplainQuery, Explanation, Stamp as WireStamp},
+    },
+    node::v1::{
+        beacon::Beacon,
+        trust_state::{TrustChange, TrustHead as WireHead, TrustStateReply, TrustVersion},
+    },
+};
+use serde_json::json;
+
+use crate::{
+    App, Error,
+    function::{Current, item_hash},
+    text::rfc3339,
+};
+
+/// How long a beacon may be relied on (protocols.md 3: `trust.max_staleness`).
+const BEACON_LIFETIME_SECONDS: u64 = 15 * 60;
+/// Changes sent at most; a node further behind gets the whole state.
+const MOST_CHANGES: u32 = 1000;
+
+impl App {
+    /// Trusts the content of a function, which must be the current one: what was read is what is trusted.
+    pub async fn trust_function(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        digest: &Digest,
+    ) -> Result<WireStamp, Error> {
+        let authorized = self.authorize(caller, Operation::StampFunctions).await?;
+        let Caller::User(author) = caller else {
+            return Err(Error::invalid("functions are trusted by users"));
+        };
+        let current = self.function_of(reference).await?;
+        let function = &current.function;
+        if function.current != *digest {
+            return Err(Error::conflict(
+                "content-changed",
+                format!(
+                    "the function \"{}\" was changed meanwhile: it is {} now; read it again with muster function show",
+                    function.name, function.current
+                ),
+            ));
+        }
+        let now = self.now();
+        let hash = item_hash(digest)?;
+        let state = self.trust_state().await?;
+        let mine = |stamp: &&Stamp| stamp.library_item.as_str() == function.id.to_string();
+        if let Some(stamp) = state.stamps_of(CodeType::DataFunction, &hash).find(mine) {
+            return stamp_to_wire(stamp, &current);
+        }
+        let stamp = Stamp {
+            id: self.random().id(now, StampId::new),
+            kind: CodeType::DataFunction,
+            hash,
+            library_item: function.id.to_string().parse().map_err(Error::bug)?,
+            author: author.name.clone(),
+            at: Moment::from_unix_ms(now),
+        };
+        let entry = Entry::Stamp(stamp.clone());
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
+            .await?;
+        let detail = json!({ "stamp": stamp.id.to_string(), "digest": digest.to_string() });
+        tx.commit(
+            Draft::new(Event::FunctionTrusted, function.name.to_string(), detail),
+            now,
+        )
+        .await?;
+        stamp_to_wire(&stamp, &current)
+    }
+
+    /// Removes every stamp of a function, whatever its version.
+    pub async fn untrust_function(&self, caller: &Caller, reference: &str) -> Result<u64, Error> {
+        let operation = match caller {
+            Caller::User(user) if user.is_in(muster_model::permission::ADMINISTRATOR) => {
+                Operation::ManageSettings
+            }
+            _ => Operation::StampFunctions,
+        };
+        let authorized = self.authorize(caller, operation).await?;
+        let current = self.function_of(reference).await?;
+        let item = current.function.id.to_string();
+        let now = self.now();
+        let changes: Vec<(String, Option<String>)> = self
+            .store()
+            .trust_entries()
+            .await?
+            .into_iter()
+            .filter(|(key, value)| {
+                matches!(Entry::parse(key, value), Ok(Entry::Stamp(stamp)) if stamp.library_item.as_str() == item)
+            })
+            .map(|(key, _)| (key, None))
+            .collect();
+        if changes.is_empty() {
+            return Err(Error::conflict(
+                "not-trusted",
+                format!(
+                    "the function \"{}\" is not trusted; nothing was changed",
+                    current.function.name
+                ),
+            ));
+        }
+        let mut tx = self.store().begin(&authorized).await?;
+        tx.trust_change(&changes, now).await?;
+        let detail = json!({ "stamps": changes.len() });
+        tx.commit(
+            Draft::new(
+                Event::FunctionUntrusted,
+                current.function.name.to_string(),
+                detail,
+            ),
+            now,
+        )
+        .await?;
+        Ok(changes.len() as u64)
+    }
+
+    /// All stamps.
+    pub async fn list_stamps(&self, caller: &Caller) -> Result<Vec<WireStamp>, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let mut stamps = Vec::new();
+        for (key, value) in self.store().trust_entries().await? {
+            if let Ok(Entry::Stamp(stamp)) = Entry::parse(&key, &value)
+                && let (Ok(function), Ok(digest)) =
+                    (stamp.library_item.as_str().parse(), stamp.hash.as_str().parse())
+            {
+                let created = rfc3339(stamp.at.unix_ms());
+                stamps.push(WireStamp {
+                    id: stamp.id,
+                    function,
+                    digest,
+                    author: stamp.author,
+                    created,
+                });
+            }
+        }
+        Ok(stamps)
+    }
+
+    /// What would happen if a user ran a function now, and why.
+    pub async fn explain(&self, caller: &Caller, query: &ExplainQuery) -> Result<Explanation, Error> {
+        let Caller::User(asking) = caller else {
+            return Err(Error::invalid("users ask for explanations"));
+        };
+        let own = query
+            .user
+            .as_ref()
+            .is_none_or(|user| user.key() == asking.name.key());
+        self.authorize(
+            caller,
+            if own {
+                Operation::Use
+            } else {
+                Operation::ReadAdministration
+            },
+        )
+        .await?;
+        let user = self
+            .user_named(query.user.as_ref().unwrap_or(&asking.name))
+            .await?;
+        let current = self.function_of(&query.function).await?;
+        let facts = self.facts_of(user.id, &user.name).await?;
+        let state = self.trust_state().await?;
+        let (place, node) = match &query.node {
+            Some(name) => {
+                let node = self.node_named(name.as_str()).await?;
+                let name = node.name.to_string();
+                (self.place(&node).await?, name)
+            }
+            None => (self.default_place().await?, "any".to_owned()),
+        };
+        let content = (current.definition.language.as_str(), &current.function.current);
+        let (_, verdict) = self.judge(facts, content, &state, &place, Client::Web)?;
+        Ok(Explanation {
+            function: current.function.name,
+            digest: current.function.current,
+            user: user.name,
+            node,
+            outcome: verdict.outcome.word().to_owned(),
+            mode: verdict.outcome.mode().map(|mode| mode.to_string()),
+            why: why(&verdict),
+        })
+    }
+
+    /// The verdict about a run of the content `(language, digest)`, with the facts that it rests on.
+    pub(crate) fn judge(
+        &self,
+        facts: UserFacts,
+        (language, digest): (&str, &Digest),
+        state: &TrustState,
+        place: &Place,
+        client: Client,
+    ) -> Result<(UserFacts, Verdict), Error> {
+        let hash = item_hash(digest)?;
+        let language: Language = language.parse().map_err(Error::bug)?;
+        // Every active user can read every function, so every matching stamp counts.
+        let stamps: Vec<StampId> = state
+            .stamps_of(CodeType::DataFunction, &hash)
+            .map(|stamp| stamp.id)
+            .collect();
+        let facts = facts.reading(stamps);
+        let now = Moment::from_unix_ms(self.now());
+        let question = Question::run_function(&facts, client, language.service(), hash, now);
+        let verdict = decide(&question, state, &state.settings_at(place));
+        Ok((facts, verdict))
+    }
+
+    /// The state as it is in the primary database now.
+    pub(crate) async fn trust_state(&self) -> Result<TrustState, Error> {
+        Ok(self.trust_state_and_head().await?.1)
+    }
+
+    pub(crate) async fn trust_state_and_head(&self) -> Result<(TrustHead, TrustState), Error> {
+        let (head, entries) = self.store().trust_state().await?;
+        let state = TrustState::from_pairs(entries).map_err(Error::bug)?;
+        Ok((head, state))
+    }
+
+    /// The signed state for a node: what changed since `since`, or all of it.
+    pub async fn trust_state_for_node(
+        &self,
+        node: NodeId,
+        since: Option<u64>,
+    ) -> Result<TrustStateReply, Error> {
+        self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        let (head, state) = self.trust_state_and_head().await?;
+        let requires = state.requires().into_iter().map(str::to_owned).collect();
+        let payload = WireHead {
+            version: version(&head),
+            requires,
+        };
+        let envelope = self.authority().sign(PayloadType::TrustState, &payload).await?;
+        let changes = match since {
+            Some(since) if since <= head.number => {
+                let changes = self.store().trust_changes_since(since, MOST_CHANGES + 1).await?;
+                (changes.len() <= MOST_CHANGES as usize).then_some(changes)
+            }
+            _ => None,
+        };
+        let changes = changes.map(|changes| {
+            changes
+                .into_iter()
+                .filter(|change| change.number <= head.number)
+                .map(|change| TrustChange {
+                    number: change.number,
+                    key: change.key,
+                    value: change.value,
+                })
+                .collect()
+        });
+        let entries = changes.is_none().then(|| {
+            state
+                .pairs()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect()
+        });
+        Ok(TrustStateReply {
+            head: serde_json::to_value(envelope).map_err(Error::bug)?,
+            entries,
+            changes,
+        })
+    }
+
+    /// The signed word that a state is the current one, in answer to a node's challenge.
+    pub async fn beacon(&self, node: NodeId, challenge: &str) -> Result<serde_json::Value, Error> {
+        self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        let head = self.store().trust_head().await?;
+        let beacon = Beacon {
+            version: version(&head),
+            issued: self.now(),
+            time_to_live: BEACON_LIFETIME_SECONDS,
+            challenge: challenge.to_owned(),
+        };
+        let envelope = self.authority().sign(PayloadType::Beacon, &beacon).await?;
+        serde_json::to_value(envelope).map_err(Error::bug)
+    }
+
+    /// The number of the current state.
+    pub async fn trust_number(&self) -> Result<u64, Error> {
+        Ok(self.store().trust_head().await?.number)
+    }
+
+    /// Where decisions about a run on `node` look for settings.
+    pub(crate) async fn place(&self, node: &muster_model::node::Node) -> Result<Place, Error> {
+        let pool = self.store().pool(node.pool).await?;
+        let site = self.store().site(node.site).await?;
+        Ok(Place {
+            node: Some((node.id, node.name.clone())),
+            pool: pool.map(|pool| (pool.id, pool.name)),
+            site: site.map(|site| (site.id, site.name)),
+        })
+    }
+
+    async fn default_place(&self) -> Result<Place, Error> {
+        let pool = self.pool_or_default(None).await?;
+        let site = self.site_or_default(None).await?;
+        Ok(Place {
+            node: None,
+            pool: Some((pool.id, pool.name)),
+            site: Some((site.id, site.name)),
+        })
+    }
+}
+
+pub(crate) fn version(head: &TrustHead) -> TrustVersion {
+    TrustVersion {
+        incarnation: head.incarnation,
+        epoch: head.epoch,
+        number: head.number,
+        digest: head.digest,
+        previous: head.previous,
+    }
+}
+
+pub(crate) fn why(verdict: &Verdict) -> Why {
+    Why {
+        rule: verdict.rule.to_owned(),
+        entry: verdict.entry.clone(),
+        group_path: verdict.group_path.iter().map(Name::to_string).collect(),
+        reasons: verdict.reasons.clone(),
+    }
+}
+
+fn stamp_to_wire(stamp: &Stamp, current: &Current) -> Result<WireStamp, Error> {
+    Ok(WireStamp {
+        id: stamp.id,
+        function: current.function.id,
+        digest: stamp.hash.as_str().parse().map_err(Error::bug)?,
+        author: stamp.author.clone(),
+        created: rfc3339(stamp.at.unix_ms()),
+    })
+}

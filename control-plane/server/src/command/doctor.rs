@@ -1,0 +1,108 @@
+//! `muster-server doctor`: looks for problems; each finding is one sentence with its cure.
+
+use std::process::ExitCode;
+
+use muster_daemon::clock::{Clock, format_rfc3339};
+use tokio::net::TcpStream;
+
+use super::{open_store, say};
+use crate::{config::Config, keys::Keys};
+
+/// An end within this time is a finding, milliseconds.
+const SOON_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+
+/// Looks at state, keys, database and listeners. Ends with 1 when something was found.
+pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut findings = Vec::new();
+    keys(config, &mut findings);
+    database(config, &mut findings).await;
+    listeners(config, &mut findings).await;
+    if findings.is_empty() {
+        say("No problems found.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for finding in &findings {
+        say(finding);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn keys(config: &Config, findings: &mut Vec<String>) {
+    let keys = Keys::below(&config.state_dir);
+    match keys.authority() {
+        Ok(authority) => {
+            let ends = authority.intermediate_expires();
+            if ends - Clock::system().unix_ms() < SOON_MS {
+                findings.push(format!(
+                    "The issuing certificate ends on {}; make a new collective authority before then.",
+                    format_rfc3339(ends)
+                ));
+            }
+        }
+        Err(error) => findings.push(format!("The keys cannot be used: {error:#}.")),
+    }
+    if let Err(error) = keys.master_key() {
+        findings.push(format!("The master key cannot be used: {error:#}."));
+    }
+}
+
+async fn database(config: &Config, findings: &mut Vec<String>) {
+    let store = match open_store(config, false).await {
+        Ok(store) => store,
+        Err(error) => {
+            findings.push(format!(
+                "The database cannot be opened: {error:#}; check [database] url."
+            ));
+            return;
+        }
+    };
+    match store.schema().await {
+        Ok(schema) if schema.current < schema.known => {
+            findings.push("The schema of the database is older than this program; run muster-server migrate.".to_owned());
+        }
+        Ok(_) => match store.collective().await {
+            Ok(Some(_)) => match store.audit_verify().await {
+                Ok(report) => findings.extend(report.bad.map(|bad| {
+                    format!("The audit log is damaged: {bad}; compare it with your archived copy and restore a backup.")
+                })),
+                Err(error) => findings.push(format!("The audit log cannot be read: {error}.")),
+            },
+            Ok(None) => findings.push("The database holds no collective; run muster-server init.".to_owned()),
+            Err(error) => findings.push(format!("The database cannot be read: {error}.")),
+        },
+        Err(error) => findings.push(format!("The database has no readable schema: {error}; run muster-server init.")),
+    }
+    store.close().await;
+}
+
+async fn listeners(config: &Config, findings: &mut Vec<String>) {
+    for (name, address) in [
+        ("registration", config.registration),
+        ("back end", config.back_end),
+        ("front end", config.front_end),
+        ("operations", config.operations),
+    ] {
+        let mut target = address;
+        if target.ip().is_unspecified() {
+            target.set_ip(if target.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        let reached =
+            tokio::time::timeout(std::time::Duration::from_secs(3), TcpStream::connect(target)).await;
+        if !matches!(reached, Ok(Ok(_))) {
+            findings.push(format!(
+                "Nothing answers on the {name} listener {address}; start muster-server serve."
+            ));
+        }
+    }
+    for address in &config.back_end_advertised {
+        if address.starts_with("127.") || address.starts_with("localhost") || address.starts_with("[::1]") {
+            findings.push(format!(
+                "The back end is advertised as {address}, which other machines cannot reach; set [back_end] advertise."
+            ));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `muster-server init`: makes a collective.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Context as _;
+use muster_app::init::{create_authority, init_database};
+use muster_daemon::{clock::Clock, file, lock::FolderLock, random::Random};
+use muster_ids::UserName;
+use muster_pki::Roots;
+use secrecy::ExposeSecret as _;
+
+use super::{open_store, say};
+use crate::{config::Config, keys::Keys};
+
+/// Bytes of chance in the first password.
+const PASSWORD_BYTES: usize = 18;
+
+/// Makes database, authority and first administrator; says the fingerprint that nodes pin.
+pub async fn run(config: &Config, administrator: &UserName) -> anyhow::Result<ExitCode> {
+    file::create_folder(&config.state_dir)
+        .with_context(|| "the state directory cannot be made; give another with --state-dir")?;
+    let _lock = FolderLock::acquire(&config.state_dir)?;
+    let store = open_store(config, true).await?;
+    store.migrate().await?;
+    if store.collective().await?.is_some() {
+        anyhow::bail!(
+            "this database holds a collective already; nothing was changed. For a new password of the administrator use muster-server reset-admin"
+        );
+    }
+    let (clock, random) = (Clock::system(), Random::system());
+    let keys = Keys::below(&config.state_dir);
+    let authority = create_authority(&clock, &random).await?;
+    let master = keys.store(&authority, &random)?;
+    let password = random.token(PASSWORD_BYTES);
+    let password_file = write_password(&config.state_dir, password.expose_secret())?;
+    init_database(
+        &store,
+        authority.collective,
+        &master,
+        administrator,
+        password,
+        &clock,
+        &random,
+    )
+    .await?;
+    store.close().await;
+    let sample = write_sample(&config.state_dir)?;
+    let roots = Roots::new(vec![authority.root])?;
+    say(&format!(
+        "The collective {} was made in {}.",
+        authority.collective,
+        config.state_dir.display()
+    ));
+    for fingerprint in roots.fingerprints() {
+        say(&format!("CA fingerprint: {fingerprint}"));
+    }
+    say(&format!(
+        "Administrator:  {administrator}, password in {password_file}"
+    ));
+    say(&format!("Sample configuration: {sample}"));
+    say(
+        "Next: muster-server serve; muster login https://HOST:8443; on a node: muster-node join http://HOST:9080 --ca-fingerprint …",
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file that holds the administrator's password until somebody logs in and changes it.
+pub(super) fn write_password(state_dir: &Path, password: &str) -> anyhow::Result<String> {
+    let path = state_dir.join("admin-password");
+    file::write(
+        &path,
+        format!("{password}\n").as_bytes(),
+        0o600,
+        "server.admin-password",
+    )?;
+    Ok(path.display().to_string())
+}
+
+fn write_sample(state_dir: &Path) -> anyhow::Result<String> {
+    let path = state_dir.join("server.toml.sample");
+    file::write(&path, Config::sample().as_bytes(), 0o644, "server.sample")?;
+    Ok(path.display().to_string())
+}

@@ -1,0 +1,183 @@
+//! The configuration of the control plane, `/etc/muster/server.toml`: every key, its default and its range.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use muster_daemon::{
+    config::{ConfigErrors, Reader, Setting},
+    log::LogFormat,
+};
+
+/// Where the configuration is looked for when `--config` names no other place.
+pub const DEFAULT_FILE: &str = "/etc/muster/server.toml";
+/// Where the state is kept when neither `--state-dir` nor the file names another place.
+pub const DEFAULT_STATE: &str = "/var/lib/muster/server";
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Keys, certificates and, with SQLite, the database.
+    pub state_dir: PathBuf,
+    /// `sqlite://…` or `postgres://…`.
+    pub database_url: String,
+    /// Plain HTTP, join messages only.
+    pub registration: SocketAddr,
+    /// Mutual TLS, nodes only.
+    pub back_end: SocketAddr,
+    /// `host:port` where nodes find the back end.
+    pub back_end_advertised: Vec<String>,
+    /// TLS, people and programs.
+    pub front_end: SocketAddr,
+    /// The front end's own certificate, in place of one of the collective.
+    pub front_end_certificate: Option<PathBuf>,
+    /// Its key.
+    pub front_end_key: Option<PathBuf>,
+    /// Names and addresses in the certificate that the collective issues for the front end.
+    pub front_end_names: Vec<String>,
+    /// Plain HTTP, health and metrics.
+    pub operations: SocketAddr,
+    /// Join offers in all, a second.
+    pub offers_per_second: u64,
+    /// How long a session lasts.
+    pub session_lifetime: Duration,
+    /// Largest single input of a run, bytes.
+    pub max_input: u64,
+    /// `auto`, `human` or `json`.
+    pub log_format: LogFormat,
+    /// Levels as of `tracing`, for example `info,muster_app=debug`.
+    pub log_levels: String,
+    /// What `config show` prints.
+    pub settings: Vec<Setting>,
+}
+
+impl Config {
+    /// Reads the file and the environment; all errors at once.
+    pub fn read(
+        file: Option<&Path>,
+        state_dir: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let reader = Reader::open(
+            file.unwrap_or(Path::new(DEFAULT_FILE)),
+            file.is_some(),
+            environment,
+        )?;
+        Self::of(reader, state_dir)
+    }
+
+    fn of(mut reader: Reader, state_dir: Option<&Path>) -> Result<Self, ConfigErrors> {
+        let configured = reader.path("server", "state_dir", DEFAULT_STATE);
+        let state_dir = state_dir.map_or(configured, Path::to_owned);
+        let sqlite = format!("sqlite://{}", state_dir.join("muster.db").display());
+        let database_url = reader.secret_text("database", "url", &sqlite);
+        let back_end = reader.address("back_end", "listen", ([0, 0, 0, 0], 9443));
+        let config = Self {
+            database_url: secrecy::ExposeSecret::expose_secret(&database_url).to_owned(),
+            registration: reader.address("registration", "listen", ([0, 0, 0, 0], 9080)),
+            back_end,
+            back_end_advertised: reader.list("back_end", "advertise", &[]),
+            front_end: reader.address("front_end", "listen", ([0, 0, 0, 0], 8443)),
+            front_end_certificate: reader.optional_path("front_end", "certificate"),
+            front_end_key: reader.optional_path("front_end", "key"),
+            front_end_names: reader.list("front_end", "names", &["localhost", "127.0.0.1"]),
+            operations: reader.address("operations", "listen", ([127, 0, 0, 1], 9090)),
+            offers_per_second: reader.number("join", "offers_per_second", 200, 1..=100_000),
+            session_lifetime: reader.duration(
+                "front_end",
+                "session_lifetime",
+                Duration::from_hours(12),
+                Duration::from_mins(1)..=Duration::from_hours(30 * 24),
+            ),
+            max_input: reader.number("runs", "max_input_mib", 256, 1..=65_536) * 1024 * 1024,
+            log_format: reader.choice("log", "format", &LogFormat::NAMES, "auto"),
+            log_levels: reader.text("log", "levels", "info"),
+            settings: Vec::new(),
+            state_dir,
+        };
+        if config.front_end_certificate.is_some() != config.front_end_key.is_some() {
+            reader.refuse(
+                "front_end",
+                "key",
+                "the front end's certificate and key are set together or not at all",
+            );
+        }
+        for address in &config.back_end_advertised {
+            if address
+                .rsplit_once(':')
+                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+            {
+                reader.refuse("back_end", "advertise", format!("\"{address}\" is not host:port"));
+            }
+        }
+        let settings = reader.finish()?;
+        Ok(Self { settings, ..config })
+    }
+
+    /// Where nodes are told to find the back end: what is advertised, else the listening address if it is one
+    /// that others could reach, else `fallback` (the address that the node spoke to) with the back end's port.
+    pub fn back_ends(&self) -> Vec<String> {
+        if !self.back_end_advertised.is_empty() {
+            return self.back_end_advertised.clone();
+        }
+        let ip: IpAddr = self.back_end.ip();
+        if ip.is_unspecified() {
+            vec![format!(":{}", self.back_end.port())]
+        } else {
+            vec![self.back_end.to_string()]
+        }
+    }
+
+    /// A configuration file with every key at its default, for `init` and the documentation.
+    pub fn sample() -> &'static str {
+        include_str!("../../../packaging/server.toml")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigErrors> {
+        Config::of(Reader::of_text(Path::new("server.toml"), text, []), None)
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_documented_ports() {
+        let config = read("").expect("defaults");
+        assert_eq!(
+            [
+                config.registration,
+                config.back_end,
+                config.front_end,
+                config.operations
+            ]
+            .map(|a| a.port()),
+            [9080, 9443, 8443, 9090]
+        );
+        assert!(config.operations.ip().is_loopback());
+    }
+
+    #[test]
+    fn all_errors_are_reported_at_once_and_unknown_keys_name_the_nearest() {
+        let errors = read("[front_end]\nlisten = 1\ncertificat = \"x\"\n[back_end]\nadvertise = [\"x\"]\n")
+            .expect_err("three errors")
+            .to_string();
+        assert!(errors.contains("front_end.listen"), "{errors}");
+        assert!(
+            errors.contains("certificat") && errors.contains("certificate"),
+            "{errors}"
+        );
+        assert!(errors.contains("host:port"), "{errors}");
+    }
+
+    #[test]
+    fn the_sample_is_valid_and_says_the_defaults() {
+        let sample = read(Config::sample()).expect("valid");
+        let default = read("").expect("defaults");
+        assert_eq!(sample.registration, default.registration);
+        assert_eq!(sample.offers_per_second, default.offers_per_second);
+    }
+}

@@ -1,0 +1,123 @@
+//! The REST API, `/api/v1`: people, the command line, automation.
+//!
+//! Registering a route documents it: `docs/reference/openapi.json` is printed from this router.
+
+mod audit;
+mod function;
+mod group;
+mod join;
+mod node;
+mod place;
+mod run;
+mod session;
+mod setting;
+mod status;
+mod trust;
+mod user;
+
+use axum::{Router, extract::DefaultBodyLimit, routing::get};
+use http::header;
+use muster_app::{App, Error};
+use utoipa::OpenApi;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
+    routes,
+};
+
+use super::Failure;
+
+/// The largest JSON body: a function with a script of 8 MiB, escaped.
+const MAX_BODY: usize = 20 * 1024 * 1024;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Muster",
+        description = "The REST API of the Muster control plane. Errors are problem documents (RFC 9457). \
+                       Times are RFC 3339 in UTC. Lists are pages: give `next` of one page to get the following.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(muster_wire::Problem))
+)]
+struct Document;
+
+fn documented() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(session::log_in))
+        .routes(routes!(session::who_am_i, session::log_out))
+        .routes(routes!(status::status))
+        .routes(routes!(status::authority))
+        .routes(routes!(status::certificates))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(join::list))
+        .routes(routes!(join::find))
+        .routes(routes!(join::show))
+        .routes(routes!(join::approve))
+        .routes(routes!(join::reject))
+        .routes(routes!(node::list))
+        .routes(routes!(node::show, node::patch, node::delete))
+        .routes(routes!(node::untrust))
+        .routes(routes!(place::list_pools, place::create_pool))
+        .routes(routes!(place::delete_pool))
+        .routes(routes!(place::list_sites, place::create_site))
+        .routes(routes!(place::delete_site))
+        .routes(routes!(user::list, user::create))
+        .routes(routes!(user::show, user::patch))
+        .routes(routes!(user::set_password))
+        .routes(routes!(group::list, group::create))
+        .routes(routes!(group::show, group::delete))
+        .routes(routes!(group::add_member, group::remove_member))
+        .routes(routes!(group::add_parent, group::remove_parent))
+        .routes(routes!(group::grant, group::revoke))
+        .routes(routes!(group::licenses))
+        .routes(routes!(function::list, function::register))
+        .routes(routes!(function::show))
+        .routes(routes!(function::trust))
+        .routes(routes!(function::untrust))
+        .routes(routes!(run::submit).layer(run::unlimited()))
+        .routes(routes!(run::list))
+        .routes(routes!(run::show))
+        .routes(routes!(run::cancel))
+        .routes(routes!(run::stdout))
+        .routes(routes!(run::stderr))
+        .routes(routes!(run::output))
+        .routes(routes!(run::receipt))
+        .routes(routes!(setting::list, setting::set, setting::remove))
+        .routes(routes!(trust::stamps))
+        .routes(routes!(trust::explain))
+}
+
+/// The document, as it is checked in.
+pub fn openapi() -> String {
+    let (_, document) = documented().split_for_parts();
+    let mut text = document
+        .to_pretty_json()
+        .expect("the document has string keys only");
+    text.push('\n');
+    text
+}
+
+/// The routes of the REST API.
+pub fn router(app: App) -> Router {
+    let (router, _) = documented().split_for_parts();
+    let text = openapi();
+    router
+        .route(
+            "/api/v1/openapi.json",
+            get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) }),
+        )
+        .fallback(|| async {
+            Failure(Error::NotFound {
+                detail: "there is no such address; /api/v1/openapi.json lists all of them".to_owned(),
+            })
+        })
+        .method_not_allowed_fallback(|| async {
+            Failure(Error::NotFound {
+                detail: "this address does not take this method; /api/v1/openapi.json lists what there is"
+                    .to_owned(),
+            })
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(app)
+}

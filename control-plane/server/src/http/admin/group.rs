@@ -1,0 +1,133 @@
+//! Groups and licenses.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use muster_app::App;
+use muster_wire::{
+    Problem,
+    admin::v1::group::{CreateGroup, Group, License},
+};
+
+use super::{place::parse, user};
+use crate::http::{
+    Failure,
+    extract::{Body, User},
+};
+
+/// All groups.
+#[utoipa::path(get, path = "/api/v1/groups", tag = "groups", responses((status = 200, body = [Group]), (status = 403, body = Problem)))]
+pub(super) async fn list(State(app): State<App>, User(caller): User) -> Result<Json<Vec<Group>>, Failure> {
+    Ok(Json(app.list_groups(&caller).await?))
+}
+
+/// Make a group.
+#[utoipa::path(post, path = "/api/v1/groups", tag = "groups", request_body = CreateGroup, responses((status = 200, body = Group), (status = 409, body = Problem)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    User(caller): User,
+    Body(new): Body<CreateGroup>,
+) -> Result<Json<Group>, Failure> {
+    Ok(Json(app.create_group(&caller, new.name).await?))
+}
+
+/// One group.
+#[utoipa::path(get, path = "/api/v1/groups/{name}", tag = "groups", params(("name" = String, Path)), responses((status = 200, body = Group), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+) -> Result<Json<Group>, Failure> {
+    Ok(Json(app.show_group(&caller, &parse(&name)?).await?))
+}
+
+/// Delete a group that is not built in.
+#[utoipa::path(delete, path = "/api/v1/groups/{name}", tag = "groups", params(("name" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    app.delete_group(&caller, &parse(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Put a user into a group.
+#[utoipa::path(put, path = "/api/v1/groups/{name}/members/{user}", tag = "groups", params(("name" = String, Path), ("user" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn add_member(
+    State(app): State<App>,
+    User(caller): User,
+    Path((name, member)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    app.add_member(&caller, &parse(&name)?, &user::parse(&member)?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take a user out of a group.
+#[utoipa::path(delete, path = "/api/v1/groups/{name}/members/{user}", tag = "groups", params(("name" = String, Path), ("user" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn remove_member(
+    State(app): State<App>,
+    User(caller): User,
+    Path((name, member)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    app.remove_member(&caller, &parse(&name)?, &user::parse(&member)?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Put a group into another, from which it inherits.
+#[utoipa::path(put, path = "/api/v1/groups/{name}/parents/{parent}", tag = "groups", params(("name" = String, Path), ("parent" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn add_parent(
+    State(app): State<App>,
+    User(caller): User,
+    Path((name, parent)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    app.add_parent(&caller, &parse(&name)?, &parse(&parent)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take a group out of another.
+#[utoipa::path(delete, path = "/api/v1/groups/{name}/parents/{parent}", tag = "groups", params(("name" = String, Path), ("parent" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn remove_parent(
+    State(app): State<App>,
+    User(caller): User,
+    Path((name, parent)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    app.remove_parent(&caller, &parse(&name)?, &parse(&parent)?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give a group a license feature.
+#[utoipa::path(put, path = "/api/v1/groups/{name}/licenses/{feature}", tag = "licenses", params(("name" = String, Path), ("feature" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn grant(
+    State(app): State<App>,
+    User(caller): User,
+    Path((name, feature)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    app.set_license(&caller, &parse(&name)?, &feature, true).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take a license feature from a group.
+#[utoipa::path(delete, path = "/api/v1/groups/{name}/licenses/{feature}", tag = "licenses", params(("name" = String, Path), ("feature" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    User(caller): User,
+    Path((name, feature)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    app.set_license(&caller, &parse(&name)?, &feature, false).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The license features that exist, and the groups that give them.
+#[utoipa::path(get, path = "/api/v1/licenses", tag = "licenses", responses((status = 200, body = [License]), (status = 403, body = Problem)))]
+pub(super) async fn licenses(
+    State(app): State<App>,
+    User(caller): User,
+) -> Result<Json<Vec<License>>, Failure> {
+    Ok(Json(app.list_licenses(&caller).await?))
+}

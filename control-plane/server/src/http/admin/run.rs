@@ -1,0 +1,265 @@
+//! Runs.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{DefaultBodyLimit, Multipart, Path, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, header};
+use muster_app::{App, Error, Submission, blob_failure};
+use muster_daemon::config::parse_duration;
+use muster_ids::RunId;
+use muster_model::{permission::Caller, run::RunState};
+use muster_store::{BlobReader, Topic};
+use muster_wire::{
+    Problem,
+    admin::v1::{Page, PageQuery, run::Run},
+    function::BlobRef,
+};
+use serde::Deserialize;
+
+use crate::http::{
+    Failure,
+    extract::{Params, User},
+    node::stream,
+};
+
+/// The longest wait for an end.
+const MAX_WAIT: Duration = Duration::from_mins(1);
+/// The largest part `request`.
+const MAX_REQUEST: usize = 1024 * 1024;
+
+/// How long to wait for the end.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    /// For example `30s`; at most `60s`. The answer comes earlier when the run ends earlier.
+    wait: Option<String>,
+}
+
+/// Queue a run of a function: parts `request` (JSON) and `input:<name>` (files).
+#[utoipa::path(post, path = "/api/v1/functions/{function}/runs", tag = "runs", params(("function" = String, Path), Wait),
+    request_body(content = muster_wire::admin::v1::run::SubmitRun, content_type = "multipart/form-data"),
+    responses((status = 200, body = Run, description = "The run has ended"), (status = 202, body = Run, description = "The run waits or runs"), (status = 422, body = Problem)))]
+pub(super) async fn submit(
+    State(app): State<App>,
+    User(caller): User,
+    Path(function): Path<String>,
+    Params(wait): Params<Wait>,
+    headers: HeaderMap,
+    multipart: Multipart,
+) -> Result<Response, Failure> {
+    let wait = patience(&wait)?;
+    let mut submission = receive(&app, &caller, multipart).await?;
+    submission.idempotency_key = match headers.get("idempotency-key") {
+        Some(key) => Some(
+            key.to_str()
+                .map_err(|_| Error::invalid("an Idempotency-Key has printable characters only"))?
+                .to_owned(),
+        ),
+        None => None,
+    };
+    let run = app.submit_run(&caller, &function, submission).await?;
+    Ok(answer(settle(&app, &caller, run.id, wait).await?))
+}
+
+/// The own runs, newest first; administrators see all.
+#[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(PageQuery), responses((status = 200, body = Page<Run>), (status = 401, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<Run>>, Failure> {
+    Ok(Json(app.list_runs(&caller, &query).await?))
+}
+
+/// One run.
+#[utoipa::path(get, path = "/api/v1/runs/{run}", tag = "runs", params(("run" = String, Path), Wait), responses((status = 200, body = Run), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    User(caller): User,
+    Path(run): Path<String>,
+    Params(wait): Params<Wait>,
+) -> Result<Json<Run>, Failure> {
+    Ok(Json(settle(&app, &caller, parse(&run)?, patience(&wait)?).await?))
+}
+
+/// Ask to end a run.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/cancel", tag = "runs", params(("run" = String, Path)), responses((status = 200, body = Run), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    User(caller): User,
+    Path(run): Path<String>,
+) -> Result<Json<Run>, Failure> {
+    Ok(Json(app.cancel_run(&caller, parse(&run)?).await?))
+}
+
+/// What a run wrote to standard output.
+#[utoipa::path(get, path = "/api/v1/runs/{run}/stdout", tag = "runs", params(("run" = String, Path)), responses((status = 200, body = String, content_type = "text/plain"), (status = 204), (status = 404, body = Problem)))]
+pub(super) async fn stdout(
+    State(app): State<App>,
+    User(caller): User,
+    Path(run): Path<String>,
+) -> Result<Response, Failure> {
+    Ok(text(app.run_stream(&caller, parse(&run)?, false).await?))
+}
+
+/// What a run wrote to standard error.
+#[utoipa::path(get, path = "/api/v1/runs/{run}/stderr", tag = "runs", params(("run" = String, Path)), responses((status = 200, body = String, content_type = "text/plain"), (status = 204), (status = 404, body = Problem)))]
+pub(super) async fn stderr(
+    State(app): State<App>,
+    User(caller): User,
+    Path(run): Path<String>,
+) -> Result<Response, Failure> {
+    Ok(text(app.run_stream(&caller, parse(&run)?, true).await?))
+}
+
+/// One output of a run.
+#[utoipa::path(get, path = "/api/v1/runs/{run}/outputs/{name}", tag = "runs", params(("run" = String, Path), ("name" = String, Path)), responses((status = 200, description = "The data, CSV or JSON"), (status = 404, body = Problem)))]
+pub(super) async fn output(
+    State(app): State<App>,
+    User(caller): User,
+    Path((run, name)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let (blob, reader) = app.run_output(&caller, parse(&run)?, &name).await?;
+    let content_type = if blob.format == "json" {
+        "application/json"
+    } else {
+        "text/csv; charset=utf-8"
+    };
+    Ok(stream(reader, content_type))
+}
+
+/// The countersigned receipt of a run: a DSSE envelope.
+#[utoipa::path(get, path = "/api/v1/runs/{run}/receipt", tag = "runs", params(("run" = String, Path)), responses((status = 200, description = "DSSE envelope"), (status = 404, body = Problem)))]
+pub(super) async fn receipt(
+    State(app): State<App>,
+    User(caller): User,
+    Path(run): Path<String>,
+) -> Result<Response, Failure> {
+    let receipt = app.run_receipt(&caller, parse(&run)?).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], receipt).into_response())
+}
+
+/// Uploads stream to blobs, which have a limit of their own.
+pub(super) fn unlimited() -> DefaultBodyLimit {
+    DefaultBodyLimit::disable()
+}
+
+async fn receive(app: &App, caller: &Caller, mut multipart: Multipart) -> Result<Submission, Failure> {
+    let broken = |error: axum::extract::multipart::MultipartError| {
+        Failure(Error::invalid(format!(
+            "the multipart body cannot be read: {}",
+            error.body_text()
+        )))
+    };
+    let mut submission = Submission::default();
+    let mut described = false;
+    while let Some(mut part) = multipart.next_field().await.map_err(broken)? {
+        let name = part.name().unwrap_or_default().to_owned();
+        if name == "request" && !described {
+            described = true;
+            let mut json = Vec::new();
+            while let Some(chunk) = part.chunk().await.map_err(broken)? {
+                json.extend_from_slice(&chunk);
+                if json.len() > MAX_REQUEST {
+                    return Err(Failure(Error::invalid(
+                        "the part request has at most 1 MiB; give data as files",
+                    )));
+                }
+            }
+            submission.request = serde_json::from_slice(&json)
+                .map_err(|error| Error::invalid(format!("the part request is not valid: {error}")))?;
+            continue;
+        }
+        let Some(input) = name.strip_prefix("input:").filter(|input| !input.is_empty()) else {
+            return Err(Failure(Error::invalid(
+                "a request for a run has one part \"request\" and parts \"input:<name>\"",
+            )));
+        };
+        let format = part
+            .file_name()
+            .and_then(|file| file.rsplit_once('.'))
+            .map(|(_, format)| format.to_lowercase());
+        let format = format.ok_or_else(|| {
+            Error::invalid(format!(
+                "the part {input:?} needs a file name that ends in .csv or .json"
+            ))
+        })?;
+        if submission.files.contains_key(input) {
+            return Err(Failure(Error::invalid(format!(
+                "the input {input:?} is given twice"
+            ))));
+        }
+        let mut writer = app.input_writer(caller).await?;
+        while let Some(chunk) = part.chunk().await.map_err(broken)? {
+            writer.write(&chunk).await.map_err(blob_failure)?;
+        }
+        let blob = writer.finish().await.map_err(blob_failure)?;
+        submission.files.insert(
+            input.to_owned(),
+            BlobRef {
+                digest: blob.digest,
+                size: blob.size,
+                format,
+            },
+        );
+    }
+    Ok(submission)
+}
+
+/// The run when it has ended or the time is over.
+async fn settle(app: &App, caller: &Caller, id: RunId, wait: Duration) -> Result<Run, Failure> {
+    let deadline = tokio::time::Instant::now() + wait;
+    let mut wake = app.store().wake_listener();
+    loop {
+        let run = app.show_run(caller, id).await?;
+        if is_final(&run) {
+            return Ok(run);
+        }
+        loop {
+            match tokio::time::timeout_at(deadline, wake.next()).await {
+                Ok(Some(topics)) if topics.contains(&Topic::Runs) => break,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return Ok(run),
+            }
+        }
+    }
+}
+
+fn answer(run: Run) -> Response {
+    let status = if is_final(&run) {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let location = format!("/api/v1/runs/{}", run.id);
+    (status, [(header::LOCATION, location)], Json(run)).into_response()
+}
+
+fn is_final(run: &Run) -> bool {
+    run.state.parse::<RunState>().is_ok_and(RunState::is_final)
+}
+
+fn patience(wait: &Wait) -> Result<Duration, Failure> {
+    match &wait.wait {
+        None => Ok(Duration::ZERO),
+        Some(text) => parse_duration(text)
+            .map(|wait| wait.min(MAX_WAIT))
+            .ok_or_else(|| Failure(Error::invalid("wait is a time such as 30s, at most 60s"))),
+    }
+}
+
+fn text(reader: Option<BlobReader>) -> Response {
+    match reader {
+        Some(reader) => stream(reader, "text/plain; charset=utf-8"),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+fn parse(text: &str) -> Result<RunId, Failure> {
+    text.parse()
+        .map_err(|error: muster_ids::IdError| Failure(Error::invalid(error.to_string())))
+}

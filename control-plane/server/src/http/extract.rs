@@ -1,0 +1,109 @@
+//! What handlers take out of a request; whatever is wrong with it becomes a problem document.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Query, Request, rejection::QueryRejection},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{header, request::Parts};
+use muster_app::{App, Error};
+use muster_model::permission::Caller;
+use serde::de::DeserializeOwned;
+
+use super::error::Failure;
+use crate::listen::Peer;
+
+/// The longest value of an `Authorization` header that is looked at.
+const MAX_TOKEN: usize = 1024;
+
+/// A JSON body of type `T`, whole and without unknown fields.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            Failure(Error::Invalid {
+                kind: "invalid-request",
+                detail: format!("the body of the request cannot be read: {rejection}"),
+            })
+            .into_response()
+        })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            Failure(Error::invalid(format!(
+                "the body of the request is not what this address takes: {error}"
+            )))
+            .into_response()
+        })
+    }
+}
+
+/// Query parameters of type `T`.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        Query::from_request_parts(parts, state)
+            .await
+            .map(|Query(query)| Self(query))
+            .map_err(|rejection: QueryRejection| {
+                Failure(Error::invalid(format!(
+                    "the query of the request is not valid: {}",
+                    rejection.body_text()
+                )))
+                .into_response()
+            })
+    }
+}
+
+/// The user behind the bearer token, with the rights of this moment.
+pub(super) struct User(pub(super) Caller);
+
+impl FromRequestParts<App> for User {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        let token = bearer(parts).map_err(IntoResponse::into_response)?;
+        app.caller_of(token)
+            .await
+            .map(Self)
+            .map_err(|error| Failure(error).into_response())
+    }
+}
+
+/// The bearer token of a request.
+pub(super) fn bearer(parts: &Parts) -> Result<&str, Failure> {
+    parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .filter(|token| !token.is_empty() && token.len() <= MAX_TOKEN)
+        .ok_or_else(|| {
+            Failure(Error::Unauthenticated {
+                detail: "this needs a session; log in with muster login and send its token as Authorization: Bearer"
+                    .to_owned(),
+            })
+        })
+}
+
+/// Who is at the other end of the connection.
+pub(super) struct From(pub(super) Arc<Peer>);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        parts
+            .extensions
+            .get::<Arc<Peer>>()
+            .cloned()
+            .map(Self)
+            .ok_or_else(|| Failure(Error::bug("a request without a peer")).into_response())
+    }
+}

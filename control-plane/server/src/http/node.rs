@@ -1,0 +1,134 @@
+//! The back end: nodes, known by their certificates.
+//!
+//! Invariant: every request is authorized anew against the node and the certificate as the database has them
+//! now; a connection whose node lost its right to speak is cut.
+
+mod blob;
+pub mod connections;
+mod control;
+mod run;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use http::{Request, request::Parts};
+use muster_app::{App, Error};
+use muster_ids::NodeId;
+use muster_pki::Subject;
+use muster_wire::node::v1::{
+    control::{CONTROL_PATH, HEARTBEAT_PATH, LEAVE_PATH, RECEIPT_KEY_PATH},
+    run::{BLOBS_PATH, CLAIM_PATH, RUNS_PATH},
+    trust_state::TRUST_STATE_PATH,
+};
+
+use self::connections::Connections;
+use super::{Failure, extract::From};
+use crate::metrics::Metrics;
+
+pub(in crate::http) use self::blob::stream;
+
+/// The largest JSON body that a node sends; blobs stream past this limit.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// What the back end works with.
+#[derive(Clone)]
+pub struct BackEnd {
+    /// The use cases.
+    pub app: App,
+    /// Live connections of nodes.
+    pub connections: Arc<Connections>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The routes of the back end.
+pub fn router(state: BackEnd) -> Router {
+    Router::new()
+        .route(CONTROL_PATH, post(control::open))
+        .route(HEARTBEAT_PATH, post(control::heartbeat))
+        .route(RECEIPT_KEY_PATH, post(control::receipt_key))
+        .route(LEAVE_PATH, post(control::leave))
+        .route(TRUST_STATE_PATH, get(control::trust_state))
+        .route(CLAIM_PATH, post(run::claim))
+        .route(&format!("{RUNS_PATH}/{{run}}/put-back"), post(run::put_back))
+        .route(&format!("{RUNS_PATH}/{{run}}/outcome"), post(run::outcome))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .route(&format!("{BLOBS_PATH}/{{digest}}"), get(blob::download))
+        .route(
+            &format!("{BLOBS_PATH}/{{digest}}"),
+            put(blob::upload).layer(DefaultBodyLimit::disable()),
+        )
+        .fallback(|| async {
+            Failure(Error::NotFound {
+                detail: "there is no such address on the back end".to_owned(),
+            })
+        })
+        .layer(middleware::from_fn_with_state(state.clone(), authorize))
+        .with_state(state)
+}
+
+/// The node behind a request that was authorized.
+#[derive(Debug, Clone, Copy)]
+struct Authenticated(NodeId);
+
+/// Admits a request only while the node and its certificate hold.
+async fn authorize(
+    State(state): State<BackEnd>,
+    From(peer): From,
+    mut request: Request<axum::body::Body>,
+    next: Next,
+) -> Response {
+    let node = match peer
+        .certificate
+        .as_ref()
+        .map(|facts| (facts.id.subject, facts.serial.to_string()))
+    {
+        Some((Subject::Node(node), serial)) => {
+            state.connections.register(node, peer.number, &peer.cut);
+            state.app.trusted_node(node, &serial).await.map(|_| node)
+        }
+        _ => Err(Error::Denied {
+            detail: "the back end is for nodes".to_owned(),
+        }),
+    };
+    match node {
+        Ok(node) => {
+            state.app.node_seen(node);
+            request.extensions_mut().insert(Authenticated(node));
+            next.run(request).await
+        }
+        Err(error) => {
+            if matches!(error, Error::Denied { .. }) {
+                state.metrics.node_requests_refused.inc();
+                // The answer still goes out; nothing else will come over this connection.
+                let cut = peer.cut.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    cut.cancel();
+                });
+            }
+            Failure(error).into_response()
+        }
+    }
+}
+
+/// The authenticated node, in handlers.
+struct FromNode(NodeId);
+
+impl FromRequestParts<BackEnd> for FromNode {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &BackEnd) -> Result<Self, Response> {
+        match parts.extensions.get::<Authenticated>() {
+            Some(Authenticated(node)) => Ok(Self(*node)),
+            None => {
+                Err(Failure(Error::bug("a handler of the back end without authorization")).into_response())
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The control connection: one long response of lines, and small requests beside it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use axum::{
+    Json,
+    body::{Body as AxumBody, Bytes},
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use muster_app::Error;
+use muster_ids::{NodeId, RunId};
+use muster_store::Topic;
+use muster_wire::node::v1::{
+    PROTOCOL,
+    control::{ControlMessage, Heartbeat, HeartbeatReply, OpenControl, ReceiptCertificate, ReceiptKey},
+    trust_state::TrustStateReply,
+};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{BackEnd, FromNode};
+use crate::http::{
+    Failure,
+    extract::{Body, From, Params},
+};
+
+/// Seconds between heartbeats (protocols.md 5).
+const HEARTBEAT_SECONDS: u64 = 10;
+/// Between beacons (protocols.md 3).
+const BEACON: Duration = Duration::from_secs(30);
+/// Lines that wait for a slow node before its connection is given up.
+const BACKLOG: usize = 64;
+/// The longest challenge or nonce.
+const MAX_NONCE: usize = 64;
+
+/// Opens the stream.
+pub(super) async fn open(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+    From(peer): From,
+    Body(open): Body<OpenControl>,
+) -> Result<Response, Failure> {
+    if !open.protocols.contains(&PROTOCOL) {
+        return Err(Failure(Error::conflict(
+            "protocol-version",
+            format!(
+                "this control plane speaks version {PROTOCOL} of the node protocol, and the node {:?}; update the older of the two",
+                open.protocols
+            ),
+        )));
+    }
+    check_nonce(&open.challenge)?;
+    state.connections.set_challenge(node, open.challenge);
+    let (lines, stream) = mpsc::channel(BACKLOG);
+    tokio::spawn(speak(state, node, peer.cut.clone(), lines));
+    let body = AxumBody::from_stream(ReceiverStream::new(stream).map(Ok::<_, std::convert::Infallible>));
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// Tells the node what it should know until one of both is gone.
+async fn speak(state: BackEnd, node: NodeId, cut: CancellationToken, lines: mpsc::Sender<Bytes>) {
+    state.metrics.nodes_connected.inc();
+    tracing::info!(node.id = %node, "node connected");
+    let ended = tokio::select! {
+        ended = conversation(&state, node, &lines) => ended,
+        () = cut.cancelled() => Ok(()),
+        () = lines.closed() => Ok(()),
+    };
+    if let Err(error) = ended {
+        tracing::warn!(node.id = %node, error = %error, "control connection given up");
+        cut.cancel();
+    }
+    state.metrics.nodes_connected.dec();
+    tracing::info!(node.id = %node, "node disconnected");
+}
+
+async fn conversation(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> Result<(), Error> {
+    let mut wake = state.app.store().wake_listener();
+    send(
+        lines,
+        &ControlMessage::Welcome {
+            protocol: PROTOCOL,
+            heartbeat_seconds: HEARTBEAT_SECONDS,
+        },
+    )
+    .await?;
+    let mut trust = None;
+    let mut tick = tokio::time::interval(BEACON);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first look at the queue needs no hint.
+    send(lines, &ControlMessage::RunAvailable).await?;
+    loop {
+        let topics = tokio::select! {
+            _ = tick.tick() => {
+                beacon(state, node, lines).await?;
+                BTreeSet::from([Topic::Trust, Topic::Runs])
+            }
+            topics = wake.next() => match topics {
+                Some(topics) => topics,
+                None => return Ok(()),
+            },
+        };
+        if topics.contains(&Topic::Trust) {
+            let number = state.app.trust_number().await?;
+            if trust.replace(number) != Some(number) {
+                send(lines, &ControlMessage::Trust { number }).await?;
+                beacon(state, node, lines).await?;
+            }
+        }
+        if topics.contains(&Topic::Runs) {
+            cancels(state, node, lines).await?;
+            send(lines, &ControlMessage::RunAvailable).await?;
+        }
+    }
+}
+
+async fn beacon(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> Result<(), Error> {
+    let Some(challenge) = state.connections.challenge(node) else {
+        return Ok(());
+    };
+    let envelope = state.app.beacon(node, &challenge).await?;
+    send(lines, &ControlMessage::Beacon { envelope }).await
+}
+
+async fn cancels(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> Result<(), Error> {
+    let wanted: Vec<RunId> = state.app.store().runs_cancel_requested(node).await?;
+    for run in wanted {
+        if let Some(row) = state.app.store().run(run).await? {
+            send(
+                lines,
+                &ControlMessage::Cancel {
+                    run,
+                    fence: row.run.fence,
+                },
+            )
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn send(lines: &mpsc::Sender<Bytes>, message: &ControlMessage) -> Result<(), Error> {
+    let mut line = serde_json::to_vec(message).map_err(Error::bug)?;
+    line.push(b'\n');
+    // A node that does not read for this long is not there.
+    match lines.send_timeout(line.into(), Duration::from_secs(30)).await {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Error::Unavailable {
+            detail: "the node does not read its control connection".to_owned(),
+            source: None,
+        }),
+    }
+}
+
+/// What the node is like, and what it works on.
+pub(super) async fn heartbeat(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+    Body(beat): Body<Heartbeat>,
+) -> Result<Json<HeartbeatReply>, Failure> {
+    check_nonce(&beat.challenge)?;
+    state.connections.set_challenge(node, beat.challenge.clone());
+    Ok(Json(state.app.heartbeat(node, beat).await?))
+}
+
+/// A certificate for the key that signs receipts.
+pub(super) async fn receipt_key(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+    Body(request): Body<ReceiptKey>,
+) -> Result<Json<ReceiptCertificate>, Failure> {
+    Ok(Json(state.app.certify_receipt_key(node, &request).await?))
+}
+
+/// The node leaves.
+pub(super) async fn leave(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+) -> Result<StatusCode, Failure> {
+    state.app.leave(node).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which part of the trust state.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Since {
+    since: Option<u64>,
+    incarnation: Option<String>,
+}
+
+/// The trust state, or what changed in it.
+pub(super) async fn trust_state(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+    Params(query): Params<Since>,
+) -> Result<Json<TrustStateReply>, Failure> {
+    let ours = state.app.incarnation().to_string();
+    let since = query
+        .since
+        .filter(|_| query.incarnation.is_none_or(|theirs| theirs == ours));
+    Ok(Json(state.app.trust_state_for_node(node, since).await?))
+}
+
+fn check_nonce(text: &str) -> Result<(), Failure> {
+    if text.is_empty() || text.len() > MAX_NONCE {
+        return Err(Failure(Error::invalid(
+            "the field challenge must hold 32 bytes in base64",
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The registration listener: join messages, nothing else.
+//!
+//! It has a state type of its own, so that no handler of another listener can be put here by mistake.
+//! Whatever is not a join message gets the same bare answer.
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use http::{HeaderMap, StatusCode, header};
+use muster_app::App;
+use muster_wire::node::v1::join::{HELLO_PATH, HelloReply, MAX_MESSAGE, POLL_PATH, REVEAL_PATH};
+
+use super::{error::Failure, extract::From};
+
+/// What join messages need, and no more than that.
+#[derive(Clone)]
+pub struct Registration(App);
+
+impl Registration {
+    /// Over these use cases.
+    pub fn new(app: App) -> Self {
+        Self(app)
+    }
+}
+
+/// The routes of the registration listener.
+pub fn router(state: Registration) -> Router {
+    Router::new()
+        .route(HELLO_PATH, post(hello))
+        .route(REVEAL_PATH, post(reveal))
+        .route(POLL_PATH, post(poll))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .method_not_allowed_fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(DefaultBodyLimit::max(MAX_MESSAGE))
+        .with_state(state)
+}
+
+async fn hello(
+    State(Registration(app)): State<Registration>,
+    From(peer): From,
+    message: Bytes,
+) -> Result<Json<HelloReply>, Failure> {
+    Ok(Json(app.join_hello(&message, peer.address.ip())?))
+}
+
+async fn reveal(
+    State(Registration(app)): State<Registration>,
+    From(peer): From,
+    headers: HeaderMap,
+    message: Bytes,
+) -> Result<Response, Failure> {
+    Ok(envelope(
+        app.join_reveal(&message, peer.address.ip(), &host(&headers))
+            .await?,
+    ))
+}
+
+async fn poll(
+    State(Registration(app)): State<Registration>,
+    headers: HeaderMap,
+    message: Bytes,
+) -> Result<Response, Failure> {
+    Ok(envelope(app.join_poll(&message, &host(&headers)).await?))
+}
+
+fn envelope(bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], bytes).into_response()
+}
+
+/// The host by which the node came, without the port. It only fills addresses that the node is told, so a
+/// node that lies about it harms itself.
+fn host(headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let authority = host.parse::<http::uri::Authority>();
+    authority
+        .map(|authority| authority.host().to_owned())
+        .unwrap_or_default()
+}

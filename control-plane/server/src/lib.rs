@@ -1,0 +1,14 @@
+//! The control plane: configuration, keys on disk, the four listeners.
+//!
+//! Invariant: `Config → assemble → run`; nothing listens before everything it needs is there.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod http;
+pub mod keys;
+pub mod listen;
+mod metrics;
+pub mod serve;

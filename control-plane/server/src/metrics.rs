@@ -1,0 +1,55 @@
+//! Every metric of the control plane; names follow `muster_<area>_<noun>_<unit>`.
+
+use muster_daemon::metrics;
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+
+/// The metrics.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Nodes with an open control connection.
+    pub(crate) nodes_connected: Gauge,
+    /// Runs declared lost.
+    pub(crate) runs_lost: Counter,
+    /// Back-end requests of nodes that may not speak.
+    pub(crate) node_requests_refused: Counter,
+    /// Number of the trust state.
+    pub(crate) trust_number: Gauge,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        let mut registry = metrics::registry("server", env!("CARGO_PKG_VERSION"));
+        let nodes_connected = Gauge::default();
+        registry.register(
+            "nodes_connected",
+            "Nodes with an open control connection",
+            nodes_connected.clone(),
+        );
+        let runs_lost = Counter::default();
+        registry.register("runs_lost", "Runs declared lost", runs_lost.clone());
+        let node_requests_refused = Counter::default();
+        registry.register(
+            "node_requests_refused",
+            "Back-end requests of nodes that may not speak",
+            node_requests_refused.clone(),
+        );
+        let trust_number = Gauge::default();
+        registry.register("trust_number", "Number of the trust state", trust_number.clone());
+        Self {
+            registry,
+            nodes_connected,
+            runs_lost,
+            node_requests_refused,
+            trust_number,
+        }
+    }
+
+    /// OpenMetrics text.
+    pub(crate) fn text(&self) -> String {
+        metrics::text(&self.registry)
+    }
+}

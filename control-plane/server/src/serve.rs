@@ -1,0 +1,411 @@
+//! `muster-server serve`: everything is put together, then the four listeners open.
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    process::ExitCode,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use muster_app::{
+    App, Options, Parts,
+    authority::{CONTROL_PLANE_LIFETIME, FRONT_END_LIFETIME},
+    init::load_join_key,
+};
+use muster_daemon::{
+    clock::Clock,
+    file::{self, Access},
+    lock::FolderLock,
+    log,
+    random::Random,
+    shutdown, systemd,
+    watch::{self, Timing},
+};
+use muster_pki::{
+    KeyUse, Profile, Serial, ServerName, Signer as _, SoftwareSigner, not_after_ms, pem,
+    tls::{Credential, IsRevoked, Now, back_end_server, front_end_server},
+};
+use muster_store::{BlobStore, Store, Topic};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    command::open_store,
+    config::Config,
+    http::{
+        admin, console,
+        node::{self, BackEnd, connections::Connections},
+        ops::{self, Operations},
+        registration::{self, Registration},
+    },
+    keys::Keys,
+    listen::{Listener, Transport},
+    metrics::Metrics,
+};
+
+/// Between two looks at leases and liveness.
+const RECONCILE: Duration = Duration::from_secs(5);
+/// Between two clean-ups.
+const TIDY: Duration = Duration::from_mins(10);
+/// Connections that each listener holds at once.
+const REGISTRATION_CONNECTIONS: usize = 1_024;
+const BACK_END_CONNECTIONS: usize = 16_384;
+const FRONT_END_CONNECTIONS: usize = 4_096;
+const OPERATIONS_CONNECTIONS: usize = 64;
+
+/// Serials of revoked certificates, asked in every handshake.
+type Revoked = Arc<RwLock<HashSet<String>>>;
+
+/// Runs until a signal.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let clock = Clock::system();
+    log::start(config.log_format, &config.log_levels, clock.clone())?;
+    let signals = shutdown::listen()?;
+    let _lock = FolderLock::acquire(&config.state_dir)?;
+    let store = open_store(&config, false).await?;
+    let app = app(&config, store).await?;
+    let metrics = Arc::new(Metrics::new());
+    let connections = Arc::new(Connections::default());
+    let revoked = Revoked::default();
+    refresh_revoked(&app, &revoked).await?;
+    let now: Now = Arc::new({
+        let clock = clock.clone();
+        move || clock.unix_ms()
+    });
+
+    let back_end_tls = Arc::new(ArcSwap::from_pointee(back_end_tls(&app, &revoked, &now).await?));
+    let front_end_tls = Arc::new(ArcSwap::from_pointee(front_end_server(
+        &front_end_credential(&config, &app).await?,
+        now.clone(),
+    )?));
+
+    let back_end = BackEnd {
+        app: app.clone(),
+        connections: connections.clone(),
+        metrics: metrics.clone(),
+    };
+    let forget = connections.clone();
+    let listeners = [
+        Listener {
+            name: "registration",
+            socket: bind("registration", config.registration).await?,
+            transport: Transport::Plain,
+            router: registration::router(Registration::new(app.clone())),
+            connections: REGISTRATION_CONNECTIONS,
+            ended: None,
+        },
+        Listener {
+            name: "back_end",
+            socket: bind("back_end", config.back_end).await?,
+            transport: Transport::MutualTls(back_end_tls.clone()),
+            router: node::router(back_end),
+            connections: BACK_END_CONNECTIONS,
+            ended: Some(Arc::new(move |peer| {
+                if let Some(muster_pki::Subject::Node(node)) =
+                    peer.certificate.as_ref().map(|facts| facts.id.subject)
+                {
+                    forget.forget(node, peer.number);
+                }
+            })),
+        },
+        Listener {
+            name: "front_end",
+            socket: bind("front_end", config.front_end).await?,
+            transport: Transport::Tls(front_end_tls.clone()),
+            router: admin::router(app.clone()).merge(console::router()),
+            connections: FRONT_END_CONNECTIONS,
+            ended: None,
+        },
+        Listener {
+            name: "operations",
+            socket: bind("operations", config.operations).await?,
+            transport: Transport::Plain,
+            router: ops::router(Operations {
+                app: app.clone(),
+                metrics: metrics.clone(),
+            }),
+            connections: OPERATIONS_CONNECTIONS,
+            ended: None,
+        },
+    ];
+    let stop = signals.stop.clone();
+    let tasks = TaskTracker::new();
+    for listener in listeners {
+        let address = listener.socket.local_addr()?;
+        tracing::info!(listener = listener.name, address = %address, "listening");
+        tasks.spawn(listener.run(stop.clone()));
+    }
+    tasks.spawn(follow_nodes(
+        app.clone(),
+        connections,
+        revoked.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(reconcile(app.clone(), metrics, stop.clone()));
+    tasks.spawn(renew_back_end(
+        app.clone(),
+        revoked,
+        now.clone(),
+        back_end_tls,
+        stop.clone(),
+    ));
+    tasks.spawn(reload_front_end(
+        config.clone(),
+        app.clone(),
+        now,
+        front_end_tls,
+        signals.reload,
+        stop.clone(),
+    ));
+    systemd::ready("serving");
+    tokio::spawn(systemd::feed_watchdog(stop.clone()));
+    stop.cancelled().await;
+    systemd::stopping();
+    tracing::info!("stopping");
+    tasks.close();
+    tasks.wait().await;
+    if let Err(error) = app.reconcile_liveness().await {
+        tracing::warn!(error = %error, "the last signs of life could not be written");
+    }
+    app.store().close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The use cases over the state of this configuration.
+pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
+    let schema = store.schema().await?;
+    if schema.current < schema.known {
+        anyhow::bail!(
+            "the database has schema {} and this program needs {}; run muster-server migrate",
+            schema.current,
+            schema.known
+        );
+    }
+    let keys = Keys::below(&config.state_dir);
+    let authority = keys.authority()?;
+    let join_key = Arc::new(load_join_key(&store, &*keys.master_key()?).await?);
+    let blobs = BlobStore::open(&config.state_dir.join("blobs"))
+        .await
+        .context("the folder of blobs cannot be opened")?;
+    let options = Options {
+        back_ends: config.back_ends(),
+        session_lifetime: config.session_lifetime,
+        offers_per_second: config.offers_per_second,
+        max_input: config.max_input,
+    };
+    let parts = Parts {
+        store,
+        blobs,
+        authority,
+        join_key,
+        clock: Clock::system(),
+        random: Random::system(),
+        options,
+    };
+    Ok(App::new(parts).await?)
+}
+
+async fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} ([{name}] listen); another program may have the port")
+    })
+}
+
+async fn back_end_tls(app: &App, revoked: &Revoked, now: &Now) -> anyhow::Result<rustls::ServerConfig> {
+    let credential = app.issue_control_plane_credential().await?;
+    let revoked = revoked.clone();
+    let is_revoked: IsRevoked = Arc::new(move |_, serial| {
+        let serials = revoked.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        serials.contains(&serial.to_string())
+    });
+    Ok(back_end_server(
+        &credential,
+        app.authority().roots.clone(),
+        is_revoked,
+        now.clone(),
+    )?)
+}
+
+/// The configured certificate of the front end, or one that the collective issues and keeps.
+async fn front_end_credential(config: &Config, app: &App) -> anyhow::Result<Credential> {
+    if let (Some(certificate), Some(key)) = (&config.front_end_certificate, &config.front_end_key) {
+        return read_credential(certificate, key);
+    }
+    let keys = Keys::below(&config.state_dir);
+    let (certificate, key) = keys.front_end();
+    let names = config
+        .front_end_names
+        .iter()
+        .map(|name| {
+            ServerName::try_from(name.clone()).with_context(|| {
+                format!("\"{name}\" in [front_end] names is neither a host name nor an address")
+            })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let wanted = config.front_end_names.join("\n");
+    let names_file = certificate.with_extension("names");
+    let kept =
+        file::read(&names_file, Access::Private, 64 * 1024).is_ok_and(|bytes| bytes == wanted.as_bytes());
+    if kept
+        && let Ok(credential) = read_credential(&certificate, &key)
+        && !ends_soon(&credential, app.clock().unix_ms())
+    {
+        return Ok(credential);
+    }
+    let signer = SoftwareSigner::generate(KeyUse::Tls)?;
+    let profile = Profile::FrontEnd {
+        collective: app.collective(),
+        names,
+    };
+    let serial = Serial::from_random(app.random().bytes());
+    let authority = app.authority();
+    let leaf = authority
+        .issue(
+            &profile,
+            signer.public_key(),
+            &serial,
+            app.clock().unix_ms(),
+            FRONT_END_LIFETIME,
+        )
+        .await?;
+    let mut chain = vec![leaf, authority.intermediate.clone()];
+    // The root goes along so that a client can be told to trust it by its fingerprint.
+    chain.extend(authority.roots.certificates().iter().cloned());
+    keys.write(
+        "front-end.key",
+        pem::write_private_key(&signer.to_pkcs8()?).as_bytes(),
+    )?;
+    keys.write("front-end.pem", pem::write_certificates(&chain).as_bytes())?;
+    keys.write("front-end.names", wanted.as_bytes())?;
+    Ok(Credential::new(chain, &signer)?)
+}
+
+fn read_credential(certificate: &Path, key: &Path) -> anyhow::Result<Credential> {
+    let chain = file::read(certificate, Access::Any, 1024 * 1024)?;
+    let chain =
+        pem::certificates(&chain).with_context(|| format!("{} cannot be used", certificate.display()))?;
+    let pem = file::read(key, Access::Private, 64 * 1024)?;
+    let key_der = pem::private_key(&pem).with_context(|| format!("{} cannot be used", key.display()))?;
+    Ok(Credential::from_files(chain, &key_der)?)
+}
+
+/// Whether less than a tenth of its life is left; unreadable counts as over.
+fn ends_soon(credential: &Credential, now: i64) -> bool {
+    let tenth = i64::try_from(FRONT_END_LIFETIME.as_millis() / 10).unwrap_or(i64::MAX);
+    credential
+        .chain()
+        .first()
+        .and_then(|leaf| not_after_ms(leaf))
+        .is_none_or(|end| end - now < tenth)
+}
+
+async fn refresh_revoked(app: &App, revoked: &Revoked) -> anyhow::Result<()> {
+    let serials = app.store().revoked_serials(app.clock().unix_ms()).await?;
+    let serials = serials.into_iter().map(|revoked| revoked.serial).collect();
+    *revoked.write().unwrap_or_else(std::sync::PoisonError::into_inner) = serials;
+    Ok(())
+}
+
+/// Follows changes of nodes: revoked ones are cut, here and at every other control plane.
+async fn follow_nodes(app: App, connections: Arc<Connections>, revoked: Revoked, stop: CancellationToken) {
+    let mut wake = app.store().wake_listener();
+    loop {
+        let topics = tokio::select! {
+            topics = wake.next() => topics,
+            () = stop.cancelled() => return,
+        };
+        match topics {
+            Some(topics) if topics.contains(&Topic::Nodes) => {
+                if let Err(error) = refresh_revoked(&app, &revoked).await {
+                    tracing::error!(error = %error, "the list of revoked certificates could not be read");
+                }
+                connections.cut_revoked(&app).await;
+            }
+            Some(_) => {}
+            None => return,
+        }
+    }
+}
+
+async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(RECONCILE);
+    let mut tidy = tokio::time::interval(TIDY);
+    loop {
+        let done = tokio::select! {
+            _ = tick.tick() => async {
+                metrics.runs_lost.inc_by(app.reconcile_leases().await? as u64);
+                metrics.trust_number.set(i64::try_from(app.trust_number().await?).unwrap_or(i64::MAX));
+                app.reconcile_liveness().await
+            }.await,
+            _ = tidy.tick() => app.reconcile_tidy().await,
+            () = stop.cancelled() => return,
+        };
+        if let Err(error) = done {
+            tracing::error!(error = %error, "a reconciler failed and will be tried again");
+        }
+    }
+}
+
+async fn renew_back_end(
+    app: App,
+    revoked: Revoked,
+    now: Now,
+    current: Arc<ArcSwap<rustls::ServerConfig>>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CONTROL_PLANE_LIFETIME / 2) => {}
+            () = stop.cancelled() => return,
+        }
+        match back_end_tls(&app, &revoked, &now).await {
+            Ok(config) => current.store(Arc::new(config)),
+            Err(error) => {
+                tracing::error!(error = %error, "the certificate of the back end could not be renewed");
+            }
+        }
+    }
+}
+
+/// Takes a changed certificate of the front end without a restart.
+async fn reload_front_end(
+    config: Config,
+    app: App,
+    now: Now,
+    current: Arc<ArcSwap<rustls::ServerConfig>>,
+    mut reload: tokio::sync::watch::Receiver<u64>,
+    stop: CancellationToken,
+) {
+    let folder = |path: &std::path::PathBuf| path.parent().map(Path::to_owned);
+    let mut folders: Vec<_> = [&config.front_end_certificate, &config.front_end_key]
+        .into_iter()
+        .flatten()
+        .filter_map(folder)
+        .collect();
+    folders.dedup();
+    let mut changed = watch::folders(folders, Timing::default());
+    loop {
+        tokio::select! {
+            event = changed.changed() => if event.is_err() { return },
+            event = reload.changed() => if event.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let reloaded = async {
+            let credential = front_end_credential(&config, &app).await?;
+            anyhow::Ok(front_end_server(&credential, now.clone())?)
+        };
+        match reloaded.await {
+            Ok(tls) => {
+                current.store(Arc::new(tls));
+                tracing::info!("the certificate of the front end was taken anew");
+            }
+            Err(error) => tracing::error!(
+                error = %format!("{error:#}"),
+                "the changed certificate of the front end cannot be used; the one before stays in use"
+            ),
+        }
+    }
+}
