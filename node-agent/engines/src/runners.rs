@@ -6,7 +6,10 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
+
+use crate::launcher::locked;
 
 /// A runner's text and name.
 pub(crate) struct Runner {
@@ -43,6 +46,8 @@ pub(crate) static PYTHON: Runner = Runner {
 impl Runner {
     /// The runner's file below `folder`, written again unless it is exactly what it should be.
     pub(crate) fn install(&self, folder: &Path) -> io::Result<PathBuf> {
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _alone = locked(&WRITING);
         let path = folder.join(self.name);
         let genuine = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file())
             && fs::read(&path).is_ok_and(|bytes| bytes == self.text.as_bytes());

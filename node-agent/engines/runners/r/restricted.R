@@ -26,15 +26,15 @@ refused_primitives <- c(
   ".C", ".Fortran", ".Call", ".External", ".External2", ".Call.graphics", ".External.graphics", ".Internal",
   ".Primitive")
 
-restrict <- function(leave, bundled) {
+# The table, made before the fork: a list of places and the stubs that go there.
+restrictions <- function(leave, bundled) {
   base <- baseenv()
+  places <- list()
   over <- function(name) leave("restricted_call", paste0("Native[", name, "]"))
   put <- function(name, stub, spaces) {
     for (space in spaces) {
       if (exists(name, envir = space, inherits = FALSE)) {
-        if (bindingIsLocked(name, space)) unlockBinding(name, space)
-        assign(name, stub, envir = space)
-        lockBinding(name, space)
+        places[[length(places) + 1L]] <<- list(name = name, stub = stub, space = space)
       }
     }
   }
@@ -93,7 +93,16 @@ restrict <- function(leave, bundled) {
     for (name in names) assign(name, get(name, envir = known), envir = globalenv())
     invisible(names)
   }, spaces_of("utils"))
-  stubs <- lapply(stats::setNames(nm = refused_primitives), always)
-  attach(stubs, name = "muster:restricted", warn.conflicts = FALSE)
+  list(places = places, masks = lapply(stats::setNames(nm = refused_primitives), always))
+}
+
+# Puts the table in its place, for good. Nothing of the runner is looked up afterwards but what it keeps itself.
+restrict <- function(restrictions) {
+  for (place in restrictions$places) {
+    if (bindingIsLocked(place$name, place$space)) unlockBinding(place$name, place$space)
+    assign(place$name, place$stub, envir = place$space)
+    lockBinding(place$name, place$space)
+  }
+  attach(restrictions$masks, name = "muster:restricted", warn.conflicts = FALSE)
   lockEnvironment(as.environment("muster:restricted"), bindings = TRUE)
 }

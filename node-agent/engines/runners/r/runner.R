@@ -59,6 +59,7 @@ main <- function(mode, packages) {
   bundled <- loadedNamespaces()
   library <- dyn.load("/muster/libmuster_lock.so")
   leave_symbol <<- getNativeSymbolInfo("muster_leave", library)
+  table <- if (mode == "restricted") restrictions(leave, bundled)
   rehearse()
   # Without a folder here, each child's tempdir() makes its own.
   unlink(tempdir(), recursive = TRUE)
@@ -81,7 +82,7 @@ main <- function(mode, packages) {
     run <- jsonlite::read_json(file.path(scratch, "run.json"), simplifyVector = FALSE)
     for (description in run$inputs) assign(description$name, read_input(description), envir = globalenv())
     expressions <- parse_script(run$script)
-    if (mode == "restricted") restrict(leave, bundled)
+    if (mode == "restricted") restrict(table)
     run_script(expressions)
     schema <- lapply(run$outputs, write_output)
     write_text(file.path(scratch, "outputs/schema.json"), jsonlite::toJSON(schema, auto_unbox = TRUE))

@@ -20,7 +20,26 @@ pub(super) use muster_engines::{EngineKind::*, Format::*, Mode::*, Shape::*};
 /// One runtime for all tests, because launchers belong to the runtime that started them.
 pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 /// The node that most tests share.
-pub(super) static NODE: LazyLock<Node> = LazyLock::new(|| Node::new(|_| {}));
+pub(super) static NODE: LazyLock<Node> = LazyLock::new(|| {
+    // A static is never dropped: what earlier processes left goes now.
+    for entry in fs::read_dir(PLACE)
+        .expect("the folder of tests")
+        .filter_map(Result::ok)
+    {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Node::in_folder(
+        tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempdir_in(PLACE)
+            .expect("a folder"),
+        |_| {},
+    )
+});
+const PLACE: &str = env!("CARGO_TARGET_TMPDIR");
+const PREFIX: &str = "engines-node-";
 
 /// A node's engines and folders.
 pub(super) struct Node {
@@ -30,7 +49,10 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new(change: impl FnOnce(&mut EnginesConfig)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::in_folder(tempfile::tempdir().expect("a folder"), change)
+    }
+
+    fn in_folder(folder: TempDir, change: impl FnOnce(&mut EnginesConfig)) -> Self {
         for name in ["shown", "shared", "runners"] {
             fs::create_dir(folder.path().join(name)).expect("a folder");
         }
