@@ -6,7 +6,7 @@
 //! D = the digest of the leaf C; C, I = base64 DER of the leaf and of its issuing intermediate
 //! ```
 //!
-//! Invariant: [`Verified`] and [`Countersigned`] payloads were signed, over exactly these bytes and this
+//! Invariant: [`Verified`] payloads were signed, over exactly these bytes and this
 //! type, by a key whose certificate leads to the roots in the role that the type demands. Nothing of an
 //! envelope is left unverified, so no byte of it can be changed.
 
@@ -50,17 +50,6 @@ pub struct Verified {
     pub payload: Vec<u8>,
     /// Whose key signed them.
     pub signer: Facts,
-}
-
-/// What a receipt said that a node signed and a control plane countersigned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Countersigned {
-    /// The signed bytes.
-    pub payload: Vec<u8>,
-    /// The node's receipt key.
-    pub signer: Facts,
-    /// The control plane's policy key.
-    pub countersigner: Facts,
 }
 
 /// Why an envelope is refused.
@@ -142,15 +131,6 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Adds a control plane's signature beside the node's, over the same bytes. Verify the node's first.
-    pub async fn countersign(
-        &mut self,
-        signer: &dyn Signer,
-        chain: &[CertificateDer<'_>],
-    ) -> Result<(), SignError> {
-        self.add_signature(Purpose::Countersignature, signer, chain).await
-    }
-
     async fn add_signature(
         &mut self,
         purpose: Purpose,
@@ -202,21 +182,6 @@ impl Envelope {
         Ok(Verified {
             payload: self.payload.0,
             signer,
-        })
-    }
-
-    /// Verifies a receipt that must have the signatures of a node and of a control plane, in this order.
-    pub fn verify_countersigned(self, roots: &Roots, at_ms: i64) -> Result<Countersigned, EnvelopeError> {
-        self.require(PayloadType::Receipt)?;
-        let [first, second] = self.signatures.as_slice() else {
-            return Err(self.wrong_count(2));
-        };
-        let signer = self.verify_signature(first, Role::Receipt, roots, at_ms)?;
-        let countersigner = self.verify_signature(second, Role::Policy, roots, at_ms)?;
-        Ok(Countersigned {
-            payload: self.payload.0,
-            signer,
-            countersigner,
         })
     }
 

@@ -28,7 +28,7 @@ mod verify;
 
 pub use authority::{AuthorityError, AuthorityFacts};
 pub use chain::{Roots, RootsError};
-pub use envelope::{Countersigned, Envelope, EnvelopeError, PayloadType, Verified};
+pub use envelope::{Envelope, EnvelopeError, PayloadType, Verified};
 pub use facts::{Facts, FactsError, not_after_ms};
 pub use identity::{IdentityError, Role, SpiffeId, Subject};
 pub use issue::{IssueError, create_root, issue};

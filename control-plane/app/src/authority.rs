@@ -56,14 +56,6 @@ impl Authority {
             .map_err(Error::bug)
     }
 
-    /// Adds this control plane's signature to a receipt that was verified.
-    pub async fn countersign(&self, receipt: &mut Envelope) -> Result<(), Error> {
-        receipt
-            .countersign(&*self.policy, &self.policy_chain)
-            .await
-            .map_err(Error::bug)
-    }
-
     /// A certificate under the intermediate, never longer than it.
     pub async fn issue(
         &self,

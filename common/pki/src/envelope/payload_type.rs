@@ -27,17 +27,21 @@ pub enum PayloadType {
     /// What a node did: an in-toto statement.
     #[serde(rename = "application/vnd.in-toto+json")]
     Receipt,
+    /// When a control plane took a receipt, and where its audit log says so.
+    #[serde(rename = "application/vnd.muster.countersignature+json")]
+    Countersignature,
 }
 
 impl PayloadType {
     /// Every type, for tests and listings.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::JoinAnswer,
         Self::TrustState,
         Self::Beacon,
         Self::RunGrant,
         Self::AuditHead,
         Self::Receipt,
+        Self::Countersignature,
     ];
 
     /// The media type.
@@ -49,6 +53,7 @@ impl PayloadType {
             Self::RunGrant => "application/vnd.muster.run-grant+json",
             Self::AuditHead => "application/vnd.muster.audit-head+json",
             Self::Receipt => "application/vnd.in-toto+json",
+            Self::Countersignature => "application/vnd.muster.countersignature+json",
         }
     }
 
@@ -56,9 +61,12 @@ impl PayloadType {
     pub fn role(self) -> Role {
         match self {
             Self::Receipt => Role::Receipt,
-            Self::JoinAnswer | Self::TrustState | Self::Beacon | Self::RunGrant | Self::AuditHead => {
-                Role::Policy
-            }
+            Self::JoinAnswer
+            | Self::TrustState
+            | Self::Beacon
+            | Self::RunGrant
+            | Self::AuditHead
+            | Self::Countersignature => Role::Policy,
         }
     }
 
@@ -71,6 +79,7 @@ impl PayloadType {
             Self::RunGrant => Purpose::RunGrant,
             Self::AuditHead => Purpose::AuditHead,
             Self::Receipt => Purpose::Receipt,
+            Self::Countersignature => Purpose::Countersignature,
         }
     }
 
@@ -79,7 +88,7 @@ impl PayloadType {
     pub(crate) fn max_bytes(self) -> usize {
         const KIB: usize = 1024;
         match self {
-            Self::Beacon | Self::AuditHead => 64 * KIB,
+            Self::Beacon | Self::AuditHead | Self::Countersignature => 64 * KIB,
             Self::JoinAnswer => 256 * KIB,
             Self::RunGrant | Self::Receipt => 1024 * KIB,
             Self::TrustState => 64 * 1024 * KIB,
@@ -96,6 +105,7 @@ impl fmt::Display for PayloadType {
             Self::RunGrant => "run grant",
             Self::AuditHead => "audit head",
             Self::Receipt => "receipt",
+            Self::Countersignature => "countersignature",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A node reports how a run ended, with its signed receipt; a person asks to end one.
 
-use muster_ids::{NodeId, RunId};
+use muster_ids::{Digest, NodeId, RunId};
 use muster_model::{
     audit::Event,
     permission::{Caller, Operation},
@@ -10,7 +10,7 @@ use muster_pki::{Envelope, PayloadType, Subject};
 use muster_store::{Draft, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
-    node::v1::outcome::{Outcome, PREDICATE_TYPE, STATEMENT_TYPE, Statement},
+    node::v1::outcome::{Countersignature, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE, Statement},
 };
 use serde_json::json;
 
@@ -23,7 +23,7 @@ impl App {
     pub async fn complete_run(&self, node: NodeId, id: RunId, outcome: Outcome) -> Result<(), Error> {
         let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
         let state = end_state(&outcome.state)?;
-        let (mut receipt, statement) = self.check_receipt(node, id, &outcome)?;
+        let (receipt, statement) = self.check_receipt(node, id, &outcome)?;
         for blob in outcome.outputs.values().chain(
             [&outcome.ending.stdout, &outcome.ending.stderr]
                 .into_iter()
@@ -75,7 +75,22 @@ impl App {
                 ),
             ));
         };
-        self.authority().countersign(&mut receipt).await?;
+        // The record of the end is the next one of the chain, whose head is locked from here on.
+        let head = tx.audit_head().await?;
+        let countersignature = Countersignature {
+            receipt,
+            time: now,
+            audit_writer: head.writer,
+            audit_sequence: head.sequence + 1,
+        };
+        let envelope = self
+            .authority()
+            .sign(PayloadType::Countersignature, &countersignature)
+            .await?;
+        let receipt = Receipt {
+            receipt: outcome.receipt.clone(),
+            countersignature: serde_json::to_value(envelope).map_err(Error::bug)?,
+        };
         let mode = outcome
             .ending
             .mode
@@ -149,7 +164,7 @@ impl App {
         node: NodeId,
         id: RunId,
         outcome: &Outcome,
-    ) -> Result<(Envelope, Statement), Error> {
+    ) -> Result<(Digest, Statement), Error> {
         let invalid = |what: &str| Error::Invalid {
             kind: "invalid-receipt",
             detail: format!("the receipt of run {id} is refused: {what}"),
@@ -158,7 +173,6 @@ impl App {
         let envelope =
             Envelope::from_json(&json, PayloadType::Receipt).map_err(|error| invalid(&error.to_string()))?;
         let verified = envelope
-            .clone()
             .verify(PayloadType::Receipt, &self.authority().roots, self.now())
             .map_err(|error| invalid(&error.to_string()))?;
         if verified.signer.id.subject != Subject::Receipt(node) {
@@ -182,7 +196,7 @@ impl App {
                     .is_some_and(|blob| subject.digest.get("sha256") == Some(&blob.digest.hex()))
             });
         if fits {
-            Ok((envelope, statement))
+            Ok((Digest::of(&verified.payload), statement))
         } else {
             Err(invalid("it speaks of another run, ending or outputs"))
         }

@@ -75,6 +75,31 @@ pub struct Captured {
     pub truncated: bool,
 }
 
+/// A receipt as the control plane keeps it: what the node signed, and the control plane's word about when it
+/// was taken and where the audit log says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// [`Statement`], signed by the node.
+    pub receipt: Envelope,
+    /// [`Countersignature`], signed by the control plane.
+    pub countersignature: Envelope,
+}
+
+/// The payload of a countersignature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Countersignature {
+    /// Digest of the payload that the node signed.
+    pub receipt: Digest,
+    /// When the control plane took it, milliseconds since 1970, UTC.
+    pub time: i64,
+    /// The chain of the audit log …
+    pub audit_writer: muster_ids::AuditWriter,
+    /// … and the place in it of the record about the run's end.
+    pub audit_sequence: u64,
+}
+
 /// The payload of a receipt: an in-toto statement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
