@@ -74,7 +74,9 @@ fn in_words(ready: FromLauncher) -> String {
                 ", one user for all runs.\n"
             });
             for one in degraded {
-                words.push_str(&format!("Limits are degraded: {one}.\n"));
+                words.push_str("Limits are degraded: ");
+                words.push_str(&one);
+                words.push_str(".\n");
             }
             words
         }

@@ -1,7 +1,7 @@
 //! Envelopes: what is signed is read again, and nothing else is.
 
 use muster_ids::NodeId;
-use muster_pki::{Envelope, EnvelopeError, PayloadType, Role, SignError, SpiffeId, Subject, VerifyError};
+use muster_pki::{Envelope, EnvelopeError, PayloadType, Role, SignError, Subject, VerifyError};
 use proptest::prelude::*;
 
 use crate::fixture::{Collective, Member, NOW_MS, ready};

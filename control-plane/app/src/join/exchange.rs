@@ -111,9 +111,20 @@ impl App {
                 return self.answer(&row.at(now), 0, host).await;
             }
             Some(row) => {
+                let asked = exchange.transcript;
                 let Ok(request) = row.clone().at(now).renew(exchange) else {
                     drop(tx);
-                    return self.answer(&row, 0, host).await;
+                    // The answer that stands, about the transcript that the node knows.
+                    return self
+                        .answer(
+                            &JoinRequest {
+                                transcript: asked,
+                                ..row
+                            },
+                            0,
+                            host,
+                        )
+                        .await;
                 };
                 request
             }

@@ -72,6 +72,21 @@ async fn database(config: &Config, findings: &mut Vec<String>) {
         },
         Err(error) => findings.push(format!("The database has no readable schema: {error}; run muster-server init.")),
     }
+    match store.durability().await {
+        Ok(durability) if durability.safe => {}
+        Ok(durability) => {
+            let settings: Vec<_> = durability
+                .settings
+                .iter()
+                .map(|(name, value)| format!("{name} = {value}"))
+                .collect();
+            findings.push(format!(
+                "The database may lose what it has confirmed ({}); switch syncing on in the database's configuration.",
+                settings.join(", ")
+            ));
+        }
+        Err(error) => findings.push(format!("The durability of the database cannot be read: {error}.")),
+    }
     store.close().await;
 }
 

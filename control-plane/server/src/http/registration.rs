@@ -3,10 +3,13 @@
 //! It has a state type of its own, so that no handler of another listener can be put here by mistake.
 //! Whatever is not a join message gets the same bare answer.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -15,6 +18,9 @@ use muster_app::App;
 use muster_wire::node::v1::join::{HELLO_PATH, HelloReply, MAX_MESSAGE, POLL_PATH, REVEAL_PATH};
 
 use super::{error::Failure, extract::From};
+
+/// A join message of at most 32 KiB comes within this time.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// What join messages need, and no more than that.
 #[derive(Clone)]
@@ -36,7 +42,16 @@ pub fn router(state: Registration) -> Router {
         .fallback(|| async { StatusCode::NOT_FOUND })
         .method_not_allowed_fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
+        .layer(middleware::from_fn(deadline))
         .with_state(state)
+}
+
+/// A message that is not whole by then is not waited for.
+async fn deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(DEADLINE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
 }
 
 async fn hello(

@@ -142,6 +142,8 @@ fn endless_loops_are_stopped() {
     ] {
         let ended = NODE.run(order(engine, Restricted, script).limits(|limits| limits.wall_ms = 700));
         assert_eq!(ended.ending.outcome, Outcome::TimedOut, "{script}");
+        // By the run's own supervisor, long before the agent itself loses patience.
+        assert!(ended.ending.wall_ms < 9000, "{} ms", ended.ending.wall_ms);
         assert!(ended.words().contains("time limit"), "{}", ended.words());
     }
 }

@@ -61,7 +61,8 @@ pub(crate) fn restrict_payload(walls: &Walls, own: &[&Path]) -> Result<(), Failu
     for path in ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"] {
         rules.push((Path::new(path), make_bitflags!(AccessFs::{ReadFile})));
     }
-    let mut ruleset = ruleset(walls.abi)?;
+    // Abstract sockets and signals across the run's border.
+    let mut ruleset = ruleset(walls.abi, Scope::from_all(abi))?;
     if restricted && walls.abi >= 4 {
         ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(refused)?;
     }
@@ -71,16 +72,19 @@ pub(crate) fn restrict_payload(walls: &Walls, own: &[&Path]) -> Result<(), Failu
 /// Locks a run's process 1: it reads the outputs and nothing else.
 pub(crate) fn restrict_supervisor(version: i32, outputs: &Path) -> Result<(), Failure> {
     let rules = [(outputs, make_bitflags!(AccessFs::{ReadFile | ReadDir}))];
-    restrict(ruleset(version)?, ABI::from(version), &rules)
+    // Signals are what it ends a run with; the payload is not in this domain.
+    let scopes = make_bitflags!(Scope::{AbstractUnixSocket});
+    restrict(ruleset(version, scopes)?, ABI::from(version), &rules)
 }
 
-fn ruleset(version: i32) -> Result<Ruleset, Failure> {
-    let abi = ABI::from(version);
+/// Scopes exist from version 6 on.
+fn ruleset(version: i32, scopes: BitFlags<Scope>) -> Result<Ruleset, Failure> {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let ruleset = ruleset.handle_access(AccessFs::from_all(abi)).map_err(refused)?;
-    // Abstract sockets and signals across the run's border; version 6 on.
+    let ruleset = ruleset
+        .handle_access(AccessFs::from_all(ABI::from(version)))
+        .map_err(refused)?;
     if version >= 6 {
-        ruleset.scope(Scope::from_all(abi)).map_err(refused)
+        ruleset.scope(scopes).map_err(refused)
     } else {
         Ok(ruleset)
     }
