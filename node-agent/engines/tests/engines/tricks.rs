@@ -84,15 +84,39 @@ fn what_only_the_kernel_refuses_is_named_by_its_error() {
 }
 
 #[test]
-fn a_restricted_run_sees_no_other_process_and_no_network() {
-    let script = "import os\ny = [e for e in os.scandir('/scratch/tmp')]\nprint(os.getpid() < 10)";
-    assert_eq!(
-        NODE.run(order(Python, Restricted, script)).succeeded().stdout(),
-        "True\n"
-    );
-    let script = "y <- eval(quote(.Internal(list.files('/proc', '^[0-9]+$', FALSE, FALSE, FALSE, FALSE, FALSE))), baseenv())";
-    let ended = NODE.run(order(Terr, Restricted, script).output("y", Column, Csv));
-    if ended.ending.outcome == Outcome::Succeeded {
-        assert!(ended.outputs["y"].lines().count() <= 4, "{}", ended.outputs["y"]);
+fn a_run_sees_no_process_but_its_own() {
+    for mode in [Restricted, Unrestricted] {
+        let script = "y <- eval(quote(.Internal(list.files('/proc', '^[0-9]+$', FALSE, FALSE, FALSE, FALSE, FALSE, FALSE))), baseenv())";
+        let ended = NODE
+            .run(order(R, mode, script).output("y", Column, Csv))
+            .succeeded();
+        let seen: Vec<_> = ended.outputs["y"].lines().skip(1).collect();
+        assert!(
+            seen.iter().all(|pid| matches!(*pid, "" | "1" | "2")),
+            "{mode:?}: {seen:?}"
+        );
     }
+}
+
+#[test]
+fn a_run_learns_nothing_of_the_agent_and_the_engine() {
+    let script = "import glob, os\n\
+        y = []\n\
+        for path in glob.glob('/proc/*/environ') + glob.glob('/proc/*/cmdline'):\n    \
+            try:\n        \
+                y.append(open(path).read())\n    \
+            except OSError: pass\n\
+        y = [text for text in y if 'muster-jail' in text or 'CARGO' in text]\n\
+        y.append(str(sorted(os.listdir('/')))); y.append(str(os.getuid()))";
+    let ended = NODE
+        .run(order(Python, Unrestricted, script).output("y", Column, Json))
+        .succeeded();
+    let listed = &ended.outputs["y"];
+    for hidden in ["'root'", "'home'", "'var'", "'work'"] {
+        assert!(!listed.contains(hidden), "{listed}");
+    }
+    assert!(
+        !listed.contains("CARGO") && !listed.contains("muster-jail"),
+        "{listed}"
+    );
 }
