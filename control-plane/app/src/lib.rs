@@ -12,6 +12,7 @@ mod authorize;
 mod error;
 pub mod function;
 pub mod group;
+pub mod idempotency;
 pub mod init;
 pub mod join;
 pub mod node;

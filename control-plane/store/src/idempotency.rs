@@ -9,7 +9,7 @@ use crate::{error::StoreError, store::Store, tx::Tx, value::args};
 pub struct Answer {
     /// Of the request; another request under the same key is a mistake of the client.
     pub request_digest: Digest,
-    /// HTTP status.
+    /// HTTP status; 0 while the request is being carried out, or when a crash left its outcome unknown.
     pub status: u16,
     /// The body.
     pub body: String,
@@ -37,6 +37,57 @@ impl Store {
             })
         })
         .transpose()
+    }
+
+    /// Takes the key for a request that is about to be carried out: `None` when it was free, else what stands
+    /// under it, with the status 0 while nobody knows the answer. Not audited.
+    pub async fn idempotency_begin(
+        &self,
+        user: UserId,
+        key: &str,
+        request_digest: Digest,
+        now: i64,
+    ) -> Result<Option<Answer>, StoreError> {
+        let taken = self
+            .write(
+                "INSERT INTO idempotency (user_id, request_key, request_digest, status, body, created_at) \
+                 VALUES ($1, $2, $3, 0, '', $4) ON CONFLICT (user_id, request_key) DO NOTHING",
+                args![user, key, request_digest, now],
+            )
+            .await?;
+        if taken == 1 {
+            return Ok(None);
+        }
+        self.idempotency_lookup(user, key)
+            .await?
+            .map(Some)
+            .ok_or_else(|| StoreError::changed("this Idempotency-Key"))
+    }
+
+    /// Keeps the answer of a request that was begun. Not audited: the change itself was.
+    pub async fn idempotency_finish(
+        &self,
+        user: UserId,
+        key: &str,
+        status: u16,
+        body: &str,
+    ) -> Result<(), StoreError> {
+        self.write(
+            "UPDATE idempotency SET status = $3, body = $4 WHERE user_id = $1 AND request_key = $2 AND status = 0",
+            args![user, key, i64::from(status), body],
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Gives the key of a begun request back: nothing was changed, and it may be tried again.
+    pub async fn idempotency_abandon(&self, user: UserId, key: &str) -> Result<(), StoreError> {
+        self.write(
+            "DELETE FROM idempotency WHERE user_id = $1 AND request_key = $2 AND status = 0",
+            args![user, key],
+        )
+        .await
+        .map(drop)
     }
 
     /// Forgets answers given before `at`; how many. Not audited.

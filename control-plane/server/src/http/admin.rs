@@ -5,6 +5,7 @@
 mod audit;
 mod function;
 mod group;
+mod idempotency;
 mod join;
 mod node;
 mod place;
@@ -15,7 +16,7 @@ mod status;
 mod trust;
 mod user;
 
-use axum::{Router, extract::DefaultBodyLimit, routing::get};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use http::header;
 use muster_app::{App, Error};
 use utoipa::OpenApi;
@@ -118,6 +119,7 @@ pub fn router(app: App) -> Router {
                     .to_owned(),
             })
         })
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
 }

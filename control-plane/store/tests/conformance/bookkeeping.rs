@@ -10,6 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 on_both! {
     an_answer_is_kept_once_for_each_user_and_key
+    a_key_is_taken_before_the_work_and_given_back_when_nothing_was_done
     a_lease_has_one_holder_until_it_ends
     a_control_plane_is_known_by_its_last_start
     a_commit_wakes_those_who_wait_for_what_it_touched
@@ -26,6 +27,28 @@ mod cases {
 
     use super::{PATIENCE, wait_until_told};
     use crate::world::{Kind, NOW, World, commit, draft, open, random};
+
+    pub(super) async fn a_key_is_taken_before_the_work_and_given_back_when_nothing_was_done(world: World) {
+        let (ann, digest) = (UserId::new(NOW, random()), Digest::of(b"body"));
+        let begin = || world.store.idempotency_begin(ann, "k", digest, NOW);
+        assert_eq!(begin().await.expect("taken"), None);
+        let standing = begin().await.expect("looked").expect("taken already");
+        assert_eq!((standing.status, standing.request_digest), (0, digest));
+        world
+            .store
+            .idempotency_abandon(ann, "k")
+            .await
+            .expect("given back");
+        assert_eq!(begin().await.expect("taken again"), None);
+        world
+            .store
+            .idempotency_finish(ann, "k", 200, "{}")
+            .await
+            .expect("finished");
+        world.store.idempotency_abandon(ann, "k").await.expect("too late");
+        let answer = begin().await.expect("looked").expect("answered");
+        assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
+    }
 
     pub(super) async fn an_answer_is_kept_once_for_each_user_and_key(world: World) {
         let (ann, bob) = (UserId::new(NOW, random()), UserId::new(NOW, random()));
