@@ -1,0 +1,106 @@
+use super::*;
+
+fn read(text: &str) -> Result<Config, ConfigErrors> {
+    Config::read(Reader::of_text(Path::new("/etc/muster/node.toml"), text, []))
+}
+
+#[test]
+fn an_empty_file_has_the_documented_defaults() {
+    let config = read("").expect("valid");
+    assert_eq!(config.trust.max_staleness, Duration::from_mins(15));
+    assert_eq!(
+        (config.limits.memory_mib, config.limits.wall_seconds),
+        (1024, 600)
+    );
+    assert_eq!(config.slots_per_engine, 1);
+    assert!(!config.join.accept_unverified_ca && !config.trust.force_restricted);
+    assert!(config.operations.is_none() && config.addresses.is_empty() && !config.unrestricted.network_host);
+    assert_eq!(config.state_dir, Path::new("/var/lib/muster/node"));
+}
+
+#[test]
+fn what_join_writes_reads_as_what_was_given() {
+    let pin = Digest::of(b"root");
+    let given = Given {
+        registration: vec!["http://control:9080".to_owned(), "http://[::1]".to_owned()],
+        name: Some("terr's #01 ä".parse().expect("name")),
+        capabilities: vec![Capability::Terr, Capability::R],
+        pool: None,
+        site: Some("north".parse().expect("name")),
+        ca_fingerprint: vec![pin],
+        token_file: Some("/etc/muster/token".into()),
+        state_dir: Some("/srv/node".into()),
+    };
+    let config = read(&sample(&given)).expect("valid");
+    assert_eq!(config.name, given.name);
+    assert_eq!(config.capabilities, given.capabilities);
+    assert_eq!((config.pool, config.site), (None, given.site));
+    assert_eq!(config.registration, ["control:9080", "[::1]:9080"]);
+    assert_eq!(config.join.ca_fingerprint, [pin]);
+    assert_eq!(
+        config.join.token_file.expect("given").path(),
+        Path::new("/etc/muster/token")
+    );
+    assert_eq!(config.state_dir, Path::new("/srv/node"));
+    assert!(read(&sample(&Given::default())).is_ok());
+}
+
+#[test]
+fn all_errors_are_reported_at_once_with_their_places() {
+    let error = read(
+        "[node]\nname = \" x\"\ncapabilities = [\"JULIA\"]\n[control_plane]\nregistration = [\"https://c:9080\"]\n\
+         [trust]\nmax_staleness = \"1h\"\n[operations]\nlisten = \"0.0.0.0:9091\"\n[nodes]\nx = 1\n",
+    )
+    .expect_err("wrong")
+    .to_string();
+    for part in [
+        "6 errors",
+        "node.name",
+        "TERR, R or PYTHON",
+        "http://HOST:9080",
+        "trust.max_staleness",
+        "loopback",
+        "did you mean node",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
+
+#[test]
+fn staleness_can_only_be_tightened() {
+    assert_eq!(
+        read("[trust]\nmax_staleness = \"5m\"")
+            .expect("valid")
+            .trust
+            .max_staleness,
+        Duration::from_mins(5)
+    );
+    assert!(read("[trust]\nmax_staleness = \"15m1s\"").is_err());
+}
+
+#[test]
+fn addresses_are_hosts_with_ports_and_nothing_else() {
+    for (url, address) in [
+        ("http://control", "control:9080"),
+        ("http://control:1234/", "control:1234"),
+        ("http://10.0.0.5", "10.0.0.5:9080"),
+        ("http://[fd00::1]:9080", "[fd00::1]:9080"),
+    ] {
+        assert_eq!(registration_address(url).as_deref(), Ok(address));
+    }
+    for url in [
+        "control:9080",
+        "https://control",
+        "http://",
+        "http://control/join",
+        "http://user@control",
+        "http://control:0",
+        "http://control:99999",
+        "http://[fd00::1",
+        "http://a b",
+    ] {
+        assert!(registration_address(url).is_err(), "{url}");
+    }
+    assert!(back_end_address("control").is_err());
+    assert_eq!(back_end_address("control:9443").as_deref(), Ok("control:9443"));
+}

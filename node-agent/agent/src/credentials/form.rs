@@ -1,0 +1,118 @@
+//! The bytes of the identity file: JSON with a digest over its content, so that every damage is noticed.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use muster_ids::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::Stage;
+
+/// The format that this version writes.
+const FORMAT: u32 = 1;
+
+/// Why bytes are not an identity.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FormError {
+    #[error("it is cut off or not JSON")]
+    Json,
+    #[error("its content is not what its digest says")]
+    Digest,
+    #[error("it has the format {0}")]
+    Version(u32),
+    #[error("its content cannot be read: {0}")]
+    Content(serde_json::Error),
+    #[error("its key is not base64")]
+    Key,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outer<'a> {
+    format: u32,
+    digest: Digest,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content<'a, S> {
+    /// PKCS#8 DER, base64; borrowed, so that no copy is made that nobody wipes.
+    key: &'a str,
+    stage: S,
+}
+
+/// The file's bytes.
+pub(super) fn write(key: &[u8], stage: &Stage) -> Zeroizing<Vec<u8>> {
+    let key = Zeroizing::new(STANDARD.encode(key));
+    let content = Zeroizing::new(
+        serde_json::to_string(&Content { key: &key, stage }).expect("every map of a stage has text for keys"),
+    );
+    let digest = Digest::of(content.as_bytes());
+    // Put together by hand, so that no other copy of the key is made on the way.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(content.len() + 256));
+    bytes.extend_from_slice(format!("{{\"format\":{FORMAT},\"digest\":\"{digest}\",\"content\":").as_bytes());
+    bytes.extend_from_slice(content.as_bytes());
+    bytes.extend_from_slice(b"}\n");
+    bytes
+}
+
+/// Key and stage of a file's bytes.
+pub(super) fn read(bytes: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Stage), FormError> {
+    let outer: Outer<'_> = serde_json::from_slice(bytes).map_err(|_| FormError::Json)?;
+    if Digest::of(outer.content.get().as_bytes()) != outer.digest {
+        return Err(FormError::Digest);
+    }
+    if outer.format != FORMAT {
+        return Err(FormError::Version(outer.format));
+    }
+    let content: Content<'_, Stage> =
+        serde_json::from_str(outer.content.get()).map_err(FormError::Content)?;
+    let key = STANDARD
+        .decode(content.key.as_bytes())
+        .map_err(|_| FormError::Key)?;
+    Ok((Zeroizing::new(key), content.stage))
+}
+
+/// Bytes as base64.
+pub(super) mod standard {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(in super::super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map_err(D::Error::custom)
+    }
+}
+
+/// Certificates as a list of base64.
+pub(super) mod der_list {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use muster_pki::CertificateDer;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        list: &[CertificateDer<'static>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(|der| STANDARD.encode(der)))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<CertificateDer<'static>>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts
+            .iter()
+            .map(|text| STANDARD.decode(text).map(CertificateDer::from))
+            .collect::<Result<_, _>>()
+            .map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,217 @@
+//! Looks for what would keep this node from working, and says the cure.
+
+use std::time::Duration;
+
+use muster_client::{Endpoint, Limits, Transport};
+use muster_daemon::{Clock, config::format_duration};
+use muster_engines::Mode;
+
+use crate::{
+    config::Config,
+    credentials::{Credentials, Stage},
+    engines::{EnginePools, engines_config},
+    home::{Home, HomeError},
+    membership::Membership,
+    sentence,
+    status::Live,
+};
+
+/// A certificate with less time left than this is worth a word.
+const SOON_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// Whether all is well.
+    pub ok: bool,
+    /// One sentence, with the cure where one is needed.
+    pub sentence: String,
+}
+
+fn well(sentence: impl Into<String>) -> Finding {
+    Finding {
+        ok: true,
+        sentence: sentence.into(),
+    }
+}
+
+fn ill(sentence: impl Into<String>) -> Finding {
+    Finding {
+        ok: false,
+        sentence: sentence.into(),
+    }
+}
+
+/// Examines everything, and changes nothing.
+pub async fn examine(config: &Config, home: Result<&Home, &HomeError>, clock: &Clock) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match home {
+        Err(error) => findings.push(ill(sentence(error))),
+        Ok(home) => {
+            findings.push(well(format!(
+                "The state folder {} is private.",
+                home.root().display()
+            )));
+            findings.extend(identity(config, home, clock).await);
+            findings.extend(running(home));
+            findings.extend(engines(config, home).await);
+        }
+    }
+    findings
+}
+
+async fn identity(config: &Config, home: &Home, clock: &Clock) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = home
+        .quarantined()
+        .iter()
+        .map(|path| {
+            ill(format!(
+                "A damaged identity lies in {}; remove it when it is no longer needed.",
+                path.display()
+            ))
+        })
+        .collect();
+    let credentials = match Credentials::peek(home) {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            findings.push(ill(sentence(&error)));
+            return findings;
+        }
+    };
+    match credentials.as_ref().map(Credentials::stage) {
+        None => {
+            findings.push(ill(
+                "This node has not joined; run muster-node join http://HOST:9080.",
+            ));
+            findings.extend(plain(&config.registration).await);
+        }
+        Some(Stage::Joining(joining)) => {
+            findings.push(ill(
+                "The join of this node waits for approval; muster-node status shows the code.",
+            ));
+            findings.extend(plain(&joining.registration).await);
+        }
+        Some(Stage::Unconfirmed(_)) => {
+            findings.push(ill(
+                "This node is approved but not confirmed; run muster-node confirm.",
+            ));
+        }
+        Some(Stage::Rejected(_)) => {
+            findings.push(ill(
+                "The join of this node was rejected; ask the administrator, then run muster-node join again.",
+            ));
+        }
+        Some(Stage::Trusted(_)) => {}
+    }
+    if let Some(credentials) = &credentials
+        && let Some(membership) = Membership::of(credentials, config, clock)
+    {
+        match membership {
+            Ok(membership) => findings.extend(member(&membership, clock).await),
+            Err(error) => findings.push(ill(sentence(&error))),
+        }
+    }
+    findings
+}
+
+async fn plain(addresses: &[String]) -> Vec<Finding> {
+    let transport = Transport::plain(Limits::default());
+    let mut findings = Vec::new();
+    for address in addresses {
+        findings.push(match format!("http://{address}").parse::<Endpoint>() {
+            Ok(endpoint) => reach(&transport, &endpoint).await,
+            Err(error) => ill(error.to_string()),
+        });
+    }
+    if findings.is_empty() {
+        findings.push(ill(
+            "No control plane is named; set control_plane.registration in node.toml.",
+        ));
+    }
+    findings
+}
+
+async fn reach(transport: &Transport, endpoint: &Endpoint) -> Finding {
+    match transport.connect(endpoint).await {
+        Ok(_) => well(format!("The control plane at {endpoint} can be reached.")),
+        Err(error) => ill(format!("{}.", sentence(&error))),
+    }
+}
+
+async fn member(membership: &Membership, clock: &Clock) -> Vec<Finding> {
+    let left = membership.facts.validity.not_after_ms() - clock.unix_ms();
+    let span = format_duration(Duration::from_secs(u64::try_from(left / 1000).unwrap_or(0)));
+    let mut findings = vec![if left <= 0 {
+        ill(
+            "The certificate of this node is over; the agent joins again by itself, and an administrator approves it.",
+        )
+    } else if left < SOON_MS {
+        ill(format!(
+            "The certificate of this node is over in {span}; the agent will then join again."
+        ))
+    } else {
+        well(format!("The certificate of this node is valid for {span}."))
+    }];
+    for endpoint in &membership.back_ends {
+        findings.push(reach(&membership.transport, endpoint).await);
+    }
+    findings
+}
+
+fn running(home: &Home) -> Vec<Finding> {
+    let Some(live) = Live::read(&home.status()) else {
+        return vec![ill(
+            "The agent does not run; start it with systemctl start muster-node, or muster-node run.",
+        )];
+    };
+    let mut findings = vec![if live.link == "connected" {
+        well(format!("The agent runs and is {}.", live.link))
+    } else {
+        let detail = live.detail.unwrap_or_default();
+        ill(format!(
+            "The agent runs, but its connection is {}: {detail}",
+            live.link
+        ))
+    }];
+    findings.extend(live.conditions.into_iter().map(ill));
+    findings
+}
+
+async fn engines(config: &Config, home: &Home) -> Vec<Finding> {
+    let probe = muster_engines::probe(&engines_config(config, home, muster_engines::Network::None)).await;
+    let wanted = |kind: muster_engines::EngineKind| {
+        config.capabilities.is_empty()
+            || config
+                .capabilities
+                .iter()
+                .any(|capability| capability.engine() == kind.name())
+    };
+    let mut findings = Vec::new();
+    for missing in probe.missing.iter().filter(|missing| wanted(missing.kind)) {
+        findings.push(ill(format!(
+            "The engine {} is missing: {}.",
+            missing.kind, missing.why
+        )));
+    }
+    let pools = EnginePools::new(config, home);
+    for engine in probe.engines.iter().filter(|engine| wanted(engine.kind)) {
+        match pools.warm(engine.kind, Mode::Restricted).await {
+            Err(error) => findings.push(ill(format!("{error}."))),
+            Ok(standing) => {
+                findings.push(well(format!(
+                    "The jail stands and {} starts in it (Landlock version {}).",
+                    engine.description, standing.landlock_abi
+                )));
+                if !standing.own_ids {
+                    findings.push(ill(
+                        "Runs share the agent's user id; set jail.id_first and jail.id_count, and let the jail's unit use them.",
+                    ));
+                }
+                for limit in standing.degraded {
+                    findings.push(ill(format!("Limits are degraded: {limit}.")));
+                }
+            }
+        }
+    }
+    findings
+}

@@ -1,0 +1,483 @@
+//! The join: asks a control plane to let this node in, until there is an answer.
+//!
+//! ```text
+//!   hello ──► offer ──► (stored) ──► reveal ──► poll ─┬─► issued ──► member
+//!     ▲                                 ▲         │   ├─► rejected, superseded, expired
+//!     └─── the code is an hour old ─────┼─────────┘   │
+//!                                       └── pending ──┘
+//! ```
+//!
+//! Invariant: the nonce and the offer are on disk before the nonce is revealed, and the nonce is revealed with this
+//! offer only; so a man in the middle gets one guess at the code for one exchange. Poll counters are on disk before
+//! they are used. Only answers signed under the roots of the offer are believed.
+
+mod answer;
+mod exchange;
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use muster_client::{ClientError, Connection, Endpoint, Limits, Request, Transport};
+use muster_daemon::{Backoff, Clock, Random, file::crash_point};
+use muster_ids::Digest;
+use muster_pki::{Purpose, SignError, Signer as _, join::VerificationCode};
+use muster_wire::node::v1::join::{
+    Answer, HELLO_PATH, Hello, HelloReply, MAX_MESSAGE, POLL_PATH, Poll, REVEAL_PATH, Reveal,
+};
+
+use crate::credentials::{Credentials, CredentialsError, Exchange, Joining, Rejected, Stage};
+
+pub use answer::AnswerError;
+pub use exchange::OfferError;
+
+/// The wait after a failure (protocols.md 2): from 5 s to 5 min, with full jitter.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+/// How long a code is shown before a new exchange makes another (protocols.md 2).
+const CODE_LIFETIME_MS: i64 = 60 * 60 * 1000;
+/// A difference of the clocks that people should hear of.
+const CLOCK_DIFFERENCE_MS: i64 = 5 * 60 * 1000;
+/// The longest wait between two polls that an answer can impose.
+const LONGEST_POLL: u64 = 300;
+
+/// Why a join ended without a membership.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// An administrator said no.
+    #[error("the join of this node was rejected{}; ask the administrator, then run muster-node join again", .0.as_ref().map(|reason| format!(" (\"{}\")", reason.escape_debug())).unwrap_or_default())]
+    Rejected(Option<String>),
+    /// Nobody answered in time.
+    #[error(
+        "the join request expired before anybody approved it; run muster-node join again and have its code approved within a day"
+    )]
+    Expired,
+    /// Another key took its place.
+    #[error("another request took the place of this one{}; if that was not you, tell the administrator, else run muster-node join again", .0.as_ref().map(|reason| format!(" (\"{}\")", reason.escape_debug())).unwrap_or_default())]
+    Superseded(Option<String>),
+    /// Not the collective that is pinned.
+    #[error("the join was stopped")]
+    Offer(#[from] OfferError),
+    /// The state could not be stored.
+    #[error("the join was stopped")]
+    Credentials(#[from] CredentialsError),
+    /// The key does not work.
+    #[error("the join was stopped: this node's key cannot sign")]
+    Sign(#[from] SignError),
+    /// The request could not be made.
+    #[error("the join was stopped: no certificate request could be made")]
+    Csr(#[from] muster_pki::csr::RequestError),
+    /// No address to ask.
+    #[error(
+        "no control plane is named; run muster-node join http://HOST:9080, or set control_plane.registration in node.toml"
+    )]
+    NoAddress,
+    /// There is nothing to join.
+    #[error("this node is not joining; run muster-node status")]
+    NotJoining,
+}
+
+/// What a person may want to hear while a join goes on.
+#[derive(Debug)]
+pub enum News {
+    /// A code to be approved.
+    Code {
+        /// The code.
+        code: VerificationCode,
+        /// The digest of the node's key.
+        fingerprint: Digest,
+        /// Fingerprints of the roots that the control plane showed.
+        roots: Vec<Digest>,
+        /// Whether one of them is pinned here.
+        pinned: bool,
+    },
+    /// An administrator approved; the certificate is on its way.
+    Approved,
+    /// The clocks differ: the control plane's minus this one, in milliseconds.
+    Clock(i64),
+    /// Something did not work and is tried again.
+    Again {
+        /// What.
+        why: String,
+        /// After this time.
+        wait: Duration,
+    },
+}
+
+/// How a join ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// The control plane was proved by a pin.
+    Trusted,
+    /// A person must compare fingerprints: `muster-node confirm`.
+    Unconfirmed,
+}
+
+/// Runs a join on the state of one node.
+pub struct Joiner {
+    credentials: Credentials,
+    transport: Transport,
+    clock: Clock,
+    random: Random,
+}
+
+/// What a step leads to.
+enum Next {
+    At(Duration),
+    Now,
+    Done(Joined),
+}
+
+enum Stop {
+    /// May work later.
+    Again(String, Option<Duration>),
+    Final(JoinError),
+}
+
+impl<E: Into<JoinError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+impl Joiner {
+    /// Continues, or begins, the join that `credentials` are at.
+    pub fn new(credentials: Credentials, clock: Clock, random: Random) -> Self {
+        let limits = Limits {
+            // An answer carries a chain and a list of back ends beside its signature.
+            answer: 1024 * 1024,
+            ..Limits::default()
+        };
+        Self {
+            credentials,
+            transport: Transport::plain(limits),
+            clock,
+            random,
+        }
+    }
+
+    /// The credentials as they are now.
+    pub fn into_credentials(self) -> Credentials {
+        self.credentials
+    }
+
+    /// Works until the join has ended. May be dropped at any moment: what is on disk can be continued.
+    pub async fn run(&mut self, mut tell: impl FnMut(News)) -> Result<Joined, JoinError> {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        self.tell_code(&mut tell);
+        loop {
+            let wait = match self.step(&mut tell).await {
+                Ok(Next::Done(joined)) => return Ok(joined),
+                Ok(Next::Now) => {
+                    backoff.reset();
+                    continue;
+                }
+                Ok(Next::At(wait)) => {
+                    backoff.reset();
+                    wait
+                }
+                Err(Stop::Final(error)) => return Err(error),
+                Err(Stop::Again(why, told)) => {
+                    let wait = backoff.next(self.random.fraction(), told);
+                    tell(News::Again { why, wait });
+                    wait
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn step(&mut self, tell: &mut impl FnMut(News)) -> Result<Next, Stop> {
+        let joining = self.joining()?;
+        let Some(exchange) = joining.exchange.clone() else {
+            self.begin(tell).await?;
+            return Ok(Next::Now);
+        };
+        if !exchange.revealed {
+            return self.reveal(exchange, tell).await;
+        }
+        let next = self.poll(exchange.clone(), tell).await?;
+        // Asked once more before: it may have been approved in the last minute.
+        let old = self.clock.unix_ms() - exchange.begun >= CODE_LIFETIME_MS;
+        if old && matches!(next, Next::At(_)) && self.joining().is_ok() {
+            self.begin(tell).await?;
+            return Ok(Next::Now);
+        }
+        Ok(next)
+    }
+
+    /// Step 1 and 2: a new nonce, a hello, and its offer on disk.
+    async fn begin(&mut self, tell: &mut impl FnMut(News)) -> Result<(), Stop> {
+        let joining = self.joining()?.clone();
+        let connection = self.connect(&joining).await?;
+        let now = self.clock.unix_ms();
+        let r_n = zeroize::Zeroizing::new(self.random.bytes::<32>());
+        let csr = muster_pki::csr::request(self.credentials.key()).await?;
+        let hello: Hello = exchange::hello(&joining, self.credentials.key().public_key(), &csr, &r_n, now);
+        let hello = serde_json::to_vec(&hello).expect("a hello has no maps");
+        let reply: HelloReply = self.ask(&connection, HELLO_PATH, hello.clone()).await?;
+        let offer = exchange::accept(&hello, &reply, &joining.pins)?;
+        let difference = reply.server_time - self.clock.unix_ms();
+        if difference.abs() > CLOCK_DIFFERENCE_MS {
+            tell(News::Clock(difference));
+        }
+        let previous = joining.exchange.clone().filter(|exchange| exchange.revealed);
+        let exchange = Exchange::new(&r_n, hello, offer.bytes, reply.mac, &offer.roots, now);
+        let joining = Joining {
+            exchange: Some(exchange),
+            previous: previous.or(joining.previous),
+            ..joining
+        };
+        self.credentials.advance(Stage::Joining(joining), "join.offer")?;
+        self.tell_code(tell);
+        Ok(())
+    }
+
+    /// Step 3, also repeated after a crash, with the same bytes.
+    async fn reveal(&mut self, exchange: Exchange, tell: &mut impl FnMut(News)) -> Result<Next, Stop> {
+        let joining = self.joining()?.clone();
+        let connection = self.connect(&joining).await?;
+        let transcript = exchange.transcript();
+        let input = transcript.reveal_input();
+        let signature = self.credentials.key().sign(Purpose::JoinReveal, &input).await?;
+        let message = Reveal {
+            kind: "reveal".to_owned(),
+            hello: STANDARD.encode(&exchange.hello),
+            offer: STANDARD.encode(&exchange.offer),
+            mac: exchange.mac.clone(),
+            r_n: STANDARD.encode(exchange.nonce()),
+            token_proof: None,
+            signature: STANDARD.encode(signature),
+        };
+        let message = serde_json::to_vec(&message).expect("a reveal has no maps");
+        let answer = self.send(&connection, REVEAL_PATH, message).await;
+        crash_point("join.revealed");
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(ClientError::Refused { problem, .. })
+                if is_no(problem.status) && joining.previous.is_some() =>
+            {
+                // The exchange before was approved meanwhile: its answer is the one to wait for.
+                let joining = Joining {
+                    exchange: joining.previous.clone(),
+                    previous: None,
+                    ..joining
+                };
+                self.credentials
+                    .advance(Stage::Joining(joining), "join.restored")?;
+                self.tell_code(tell);
+                return Ok(Next::Now);
+            }
+            Err(ClientError::Refused {
+                problem, retry_after, ..
+            }) if is_no(problem.status) => {
+                // This exchange will never be accepted; the next one may.
+                self.forget_exchange("join.forgotten")?;
+                return Err(Stop::Again(problem.detail, retry_after));
+            }
+            Err(error) => return Err(again(&error)),
+        };
+        let mut revealed = exchange;
+        revealed.revealed = true;
+        let joining = Joining {
+            exchange: Some(revealed.clone()),
+            previous: None,
+            ..joining
+        };
+        let answer = self.open(&answer, &revealed, 0)?;
+        self.credentials.advance(Stage::Joining(joining), "join.reveal")?;
+        self.obey(answer, &revealed, tell)
+    }
+
+    /// Step 4.
+    async fn poll(&mut self, mut exchange: Exchange, tell: &mut impl FnMut(News)) -> Result<Next, Stop> {
+        let joining = self.joining()?.clone();
+        let connection = self.connect(&joining).await?;
+        exchange.counter += 1;
+        let counter = exchange.counter;
+        let joining = Joining {
+            exchange: Some(exchange.clone()),
+            ..joining
+        };
+        self.credentials
+            .advance(Stage::Joining(joining), "join.counter")?;
+        let transcript = exchange.transcript();
+        let input = transcript.poll_input(counter);
+        let signature = self.credentials.key().sign(Purpose::JoinPoll, &input).await?;
+        let message = Poll {
+            kind: "poll".to_owned(),
+            id: transcript.join_id(),
+            counter,
+            signature: STANDARD.encode(signature),
+        };
+        let message = serde_json::to_vec(&message).expect("a poll has no maps");
+        match self.send(&connection, POLL_PATH, message).await {
+            Ok(answer) => {
+                let answer = self.open(&answer, &exchange, counter)?;
+                self.obey(answer, &exchange, tell)
+            }
+            // A restore forgets requests; so does another collective at the same address.
+            Err(ClientError::Refused {
+                problem, retry_after, ..
+            }) if matches!(problem.status, 404 | 410) => {
+                self.forget_exchange("join.forgotten")?;
+                Err(Stop::Again(problem.detail, retry_after))
+            }
+            Err(error) => Err(again(&error)),
+        }
+    }
+
+    /// The signed answer in a reply, if it is about this exchange.
+    fn open(&self, reply: &[u8], exchange: &Exchange, counter: u64) -> Result<Answer, Stop> {
+        // Whoever answers wrongly may be replaced by one who answers rightly: try again.
+        answer::open(reply, exchange, counter, self.clock.unix_ms())
+            .map_err(|error| Stop::Again(crate::sentence(&error), None))
+    }
+
+    fn obey(
+        &mut self,
+        answer: Answer,
+        exchange: &Exchange,
+        tell: &mut impl FnMut(News),
+    ) -> Result<Next, Stop> {
+        let jitter = Duration::from_secs_f64(self.random.fraction());
+        let wait = Duration::from_secs(answer.retry_after.clamp(1, LONGEST_POLL)) + jitter;
+        match answer.state.as_str() {
+            "pending" => Ok(Next::At(wait)),
+            "approved" => {
+                tell(News::Approved);
+                Ok(Next::At(wait))
+            }
+            "issued" => self.accept(answer, exchange),
+            "rejected" => {
+                let at = self.clock.unix_ms();
+                let reason = answer.reason;
+                let stage = Stage::Rejected(Rejected {
+                    reason: reason.clone(),
+                    at,
+                });
+                self.credentials.advance(stage, "join.rejected")?;
+                Err(JoinError::Rejected(reason).into())
+            }
+            "expired" if self.clock.unix_ms() - exchange.begun >= CODE_LIFETIME_MS => {
+                // This node was away for long: a new code is all that is needed.
+                self.forget_exchange("join.forgotten")?;
+                Ok(Next::Now)
+            }
+            "expired" => {
+                self.forget_exchange("join.forgotten")?;
+                Err(JoinError::Expired.into())
+            }
+            "superseded" => {
+                self.forget_exchange("join.forgotten")?;
+                Err(JoinError::Superseded(answer.reason).into())
+            }
+            other => Err(Stop::Again(
+                format!(
+                    "the control plane answered with the state \"{}\", which this version does not know; update muster-node",
+                    other.escape_default()
+                ),
+                None,
+            )),
+        }
+    }
+
+    /// Step 5.
+    fn accept(&mut self, answer: Answer, exchange: &Exchange) -> Result<Next, Stop> {
+        let joining = self.joining()?;
+        let key = self.credentials.key().public_key();
+        let member = answer::member(answer, exchange, key, &joining.registration, self.clock.unix_ms())
+            .map_err(|error| Stop::Again(crate::sentence(&error), None))?;
+        let (stage, joined) = if joining.pins.is_empty() {
+            (Stage::Unconfirmed(member), Joined::Unconfirmed)
+        } else {
+            (Stage::Trusted(member), Joined::Trusted)
+        };
+        self.credentials.advance(stage, "join.issued")?;
+        Ok(Next::Done(joined))
+    }
+
+    fn joining(&self) -> Result<&Joining, JoinError> {
+        match self.credentials.stage() {
+            Stage::Joining(joining) => Ok(joining),
+            _ => Err(JoinError::NotJoining),
+        }
+    }
+
+    fn forget_exchange(&mut self, name: &str) -> Result<(), JoinError> {
+        let joining = Joining {
+            exchange: None,
+            previous: None,
+            ..self.joining()?.clone()
+        };
+        Ok(self.credentials.advance(Stage::Joining(joining), name)?)
+    }
+
+    fn tell_code(&self, tell: &mut impl FnMut(News)) {
+        if let Ok(joining) = self.joining()
+            && let Some(exchange) = &joining.exchange
+        {
+            tell(News::Code {
+                code: exchange.transcript().code(),
+                fingerprint: self.credentials.fingerprint(),
+                roots: exchange.roots.iter().map(|root| Digest::of(root)).collect(),
+                pinned: !joining.pins.is_empty(),
+            });
+        }
+    }
+
+    async fn connect(&self, joining: &Joining) -> Result<Connection, Stop> {
+        let endpoints: Vec<Endpoint> = joining
+            .registration
+            .iter()
+            .filter_map(|address| format!("http://{address}").parse().ok())
+            .collect();
+        if endpoints.is_empty() {
+            return Err(JoinError::NoAddress.into());
+        }
+        let start = self.random.below(endpoints.len());
+        self.transport
+            .connect_any(&endpoints, start)
+            .await
+            .map_err(|error| again(&error))
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        connection: &Connection,
+        path: &str,
+        message: Vec<u8>,
+    ) -> Result<T, Stop> {
+        let bytes = self
+            .send(connection, path, message)
+            .await
+            .map_err(|error| again(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Stop::Again(
+                format!(
+                    "{} did not answer as a control plane does ({error}); check the address",
+                    connection.endpoint()
+                ),
+                None,
+            )
+        })
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        path: &str,
+        message: Vec<u8>,
+    ) -> Result<Vec<u8>, ClientError> {
+        debug_assert!(message.len() <= MAX_MESSAGE);
+        let request = Request::post(path).bytes("application/json", message);
+        connection.send(request).await.map(|answer| answer.body.to_vec())
+    }
+}
+
+/// A clear no to this very message, as opposed to "not now".
+fn is_no(status: u16) -> bool {
+    matches!(status, 400 | 403 | 404 | 409 | 410 | 422)
+}
+
+fn again(error: &ClientError) -> Stop {
+    Stop::Again(crate::sentence(error), error.retry_after())
+}

@@ -1,0 +1,112 @@
+//! The first two messages: what a hello says, and which offers are accepted.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use muster_ids::Digest;
+use muster_pki::{
+    CertificateDer, PublicKey, Roots, RootsError,
+    join::{self, Nonce, SUITE},
+};
+use muster_wire::node::v1::join::{Hello, HelloReply, Offer};
+
+use crate::credentials::Joining;
+
+/// How long a hello may be used; the protocol's upper bound.
+const HELLO_LIFETIME_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Why an offer is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// Not what an offer is.
+    #[error(
+        "the control plane's offer cannot be understood ({0}); are this program and the control plane of like versions?"
+    )]
+    Format(String),
+    /// It answers another hello.
+    #[error("the control plane's offer answers another hello; somebody may be tampering with the connection")]
+    OtherHello,
+    /// Its roots are none.
+    #[error("the control plane's offer holds root certificates that are not accepted")]
+    Roots(#[from] RootsError),
+    /// None of its roots is the pinned one.
+    #[error("the control plane showed the CA fingerprint {}, but {} is pinned here; check join.ca_fingerprint against the output of muster-server init, and the address", list(.offered), list(.pinned))]
+    Pin {
+        /// What it showed.
+        offered: Vec<Digest>,
+        /// What is pinned.
+        pinned: Vec<Digest>,
+    },
+}
+
+/// An offer that may be answered.
+pub(super) struct Accepted {
+    pub(super) bytes: Vec<u8>,
+    /// The pinned roots only, where there are pins.
+    pub(super) roots: Roots,
+}
+
+/// The hello for this join.
+pub(super) fn hello(joining: &Joining, key: &PublicKey, csr: &[u8], r_n: &Nonce, now_ms: i64) -> Hello {
+    Hello {
+        kind: "hello".to_owned(),
+        suite: SUITE.to_owned(),
+        csr: STANDARD.encode(csr),
+        name: joining.name.clone(),
+        capabilities: joining.capabilities.iter().map(ToString::to_string).collect(),
+        pool: joining.pool.clone(),
+        site: joining.site.clone(),
+        addresses: joining.addresses.clone(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        created: now_ms,
+        expires: now_ms.saturating_add(HELLO_LIFETIME_MS),
+        token_id: None,
+        commit: join::commit(key, r_n),
+    }
+}
+
+/// The offer in `reply`, if it answers `hello` and shows a root that `pins` name.
+pub(super) fn accept(hello: &[u8], reply: &HelloReply, pins: &[Digest]) -> Result<Accepted, OfferError> {
+    let bytes = decode(&reply.offer)?;
+    let offer: Offer =
+        serde_json::from_slice(&bytes).map_err(|error| OfferError::Format(error.to_string()))?;
+    if offer.kind != "offer" || offer.suite != SUITE {
+        return Err(OfferError::Format(format!(
+            "type \"{}\", suite \"{}\"",
+            offer.kind.escape_default(),
+            offer.suite.escape_default()
+        )));
+    }
+    if offer.hello != Digest::of(hello) {
+        return Err(OfferError::OtherHello);
+    }
+    if decode(&offer.r_s)?.len() != 32 {
+        return Err(OfferError::Format("r_s does not have 32 bytes".to_owned()));
+    }
+    let mut certificates = Vec::new();
+    for root in &offer.roots {
+        certificates.push(CertificateDer::from(decode(root)?));
+    }
+    let roots = Roots::new(certificates)?;
+    if pins.is_empty() {
+        return Ok(Accepted { bytes, roots });
+    }
+    let offered = roots.fingerprints();
+    let roots = roots.pinned(pins).ok_or_else(|| OfferError::Pin {
+        offered,
+        pinned: pins.to_vec(),
+    })?;
+    Ok(Accepted { bytes, roots })
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, OfferError> {
+    STANDARD
+        .decode(text)
+        .map_err(|error| OfferError::Format(error.to_string()))
+}
+
+fn list(digests: &[Digest]) -> String {
+    digests
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" or ")
+}

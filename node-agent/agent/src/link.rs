@@ -1,0 +1,162 @@
+//! The control connection: dials the control plane, listens to it, and tells it how this node is.
+//!
+//! ```text
+//!   Connecting ──► Connected ──► Lost ──(full jitter)──► Connecting
+//!        │              │
+//!        └──────────────┴──► Revoked ──(5 min)──► Connecting
+//! ```
+//!
+//! Invariant: whatever ends a session ends all of its parts; what must outlive it (runs, results, trust) does not
+//! belong to it. A revoked node works on nothing.
+
+mod session;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use muster_client::{ClientError, Connection};
+use muster_daemon::Backoff;
+use muster_wire::problem::KIND_PREFIX;
+
+use crate::{agent::Agent, receipt::ReceiptError, run::Why, sentence};
+
+/// Waits between two tries to connect: at first below a second, at the most below a minute.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// How long a revoked node waits before it asks again whether it still is.
+const REVOKED: Duration = Duration::from_mins(5);
+/// A session that lasted this long was a success: the next failure begins the waits anew.
+const LASTING: Duration = Duration::from_secs(30);
+
+/// How the connection is.
+#[derive(Clone)]
+pub enum LinkState {
+    /// For the first time, or after it was lost.
+    Connecting,
+    /// It works.
+    Connected(Connection),
+    /// It does not; for people.
+    Lost(String),
+    /// The control plane no longer knows this node.
+    Revoked(String),
+}
+
+impl LinkState {
+    /// Whether the control plane no longer knows this node.
+    pub fn is_revoked(&self) -> bool {
+        matches!(self, Self::Revoked(_))
+    }
+}
+
+impl fmt::Debug for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("Connecting"),
+            Self::Connected(connection) => write!(f, "Connected({})", connection.endpoint()),
+            Self::Lost(why) => write!(f, "Lost({why})"),
+            Self::Revoked(why) => write!(f, "Revoked({why})"),
+        }
+    }
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The connection failed, or a request on it was refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The receipt key was not certified.
+    #[error("the control plane does not certify the receipt key of this node")]
+    Receipt(#[source] ReceiptError),
+    /// The other side said something that it must not say.
+    #[error(
+        "the control plane does not speak the protocol of this version: {0}; update the older of the two"
+    )]
+    Protocol(String),
+    /// The other side ended it, as when it stops.
+    #[error("the control plane ended the connection")]
+    Ended,
+    /// The identity of this node was replaced.
+    #[error("the certificate of this node was replaced")]
+    Replaced,
+}
+
+impl From<ReceiptError> for LinkError {
+    fn from(error: ReceiptError) -> Self {
+        match error {
+            ReceiptError::Client(error) => Self::Client(error),
+            other => Self::Receipt(other),
+        }
+    }
+}
+
+/// Keeps a session, until the certificate is over.
+pub async fn run(agent: Arc<Agent>) {
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    loop {
+        let member = agent.member();
+        if member.has_expired(agent.clock.unix_ms()) {
+            let why = "the certificate of this node is over; it joins again";
+            tracing::warn!(why);
+            agent.link.send_replace(LinkState::Lost(why.to_owned()));
+            return;
+        }
+        let mut replaced = agent.membership.subscribe();
+        let begun = agent.clock.boot();
+        let error = session::run(&agent, &member).await;
+        if agent.clock.boot().saturating_sub(begun) >= LASTING {
+            backoff.reset();
+        }
+        let wait = match error {
+            LinkError::Replaced => {
+                tracing::info!("the certificate of this node was replaced; connecting anew");
+                continue;
+            }
+            LinkError::Client(error) if is_revocation(&error) => {
+                revoked(&agent, &error);
+                REVOKED.mul_f64(0.75 + agent.random.fraction() / 2.0)
+            }
+            error => {
+                let told = match &error {
+                    LinkError::Client(error) => error.retry_after(),
+                    _ => None,
+                };
+                let wait = backoff.next(agent.random.fraction(), told);
+                let error = sentence(&error);
+                tracing::warn!(error, ?wait, "not connected to the control plane");
+                agent.conditions.set("link", format!("degraded: {error}"));
+                agent.link.send_replace(LinkState::Lost(error));
+                wait
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = replaced.changed() => {}
+        }
+    }
+}
+
+fn revoked(agent: &Agent, error: &ClientError) {
+    let error = error.to_string();
+    tracing::error!(
+        error,
+        "this node was revoked: it ends all work; ask the administrator, or run muster-node leave and join again"
+    );
+    agent.running.stop_all(Why::Revoked);
+    agent.conditions.set("link", format!("revoked: {error}"));
+    agent.link.send_replace(LinkState::Revoked(error));
+    muster_daemon::systemd::status("revoked by the control plane");
+}
+
+/// Whether the control plane says that it no longer knows this node: as a problem, or already in the TLS handshake,
+/// where the alert's name is all that is known.
+pub fn is_revocation(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { problem, .. } => {
+            problem.kind.strip_prefix(KIND_PREFIX) == Some("node-revoked")
+        }
+        ClientError::AllUnreachable(errors) => errors.iter().any(is_revocation),
+        ClientError::Unreachable { fault, .. } | ClientError::Broken { fault, .. } => {
+            fault.to_string().contains("CertificateRevoked")
+        }
+        _ => false,
+    }
+}

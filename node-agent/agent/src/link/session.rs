@@ -1,0 +1,266 @@
+//! One session on a control connection, from the welcome to whatever ends it.
+
+use std::{sync::Arc, time::Duration};
+
+use muster_client::{ClientError, Connection, Lines, Request};
+use muster_daemon::Backoff;
+use muster_pki::PayloadType;
+use muster_wire::node::v1::{
+    PROTOCOL,
+    control::{CONTROL_PATH, ControlMessage, HEARTBEAT_PATH, Heartbeat, HeartbeatReply, OpenControl},
+    trust_state::{TRUST_STATE_PATH, TrustStateReply},
+};
+
+use super::{LinkError, LinkState};
+use crate::{
+    agent::{Agent, Placement, lock},
+    membership::Membership,
+    run::{Why, claim, report},
+    sentence,
+    trust::{Heard, wire_version},
+};
+
+/// How long the first line of the control stream may take.
+const WELCOME: Duration = Duration::from_secs(15);
+/// Heartbeats are never further apart than this, whatever the control plane says.
+const SLOWEST_HEARTBEAT: u64 = 60;
+/// Between two tries to fetch a trust state that was refused.
+const REFETCH: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+/// A difference of the clocks that people should hear of.
+const CLOCK_DIFFERENCE_MS: i64 = 5 * 60 * 1000;
+
+/// Runs one session; it always ends with a reason.
+pub(super) async fn run(agent: &Arc<Agent>, member: &Arc<Membership>) -> LinkError {
+    match begin(agent, member).await {
+        Ok((connection, lines, heartbeat)) => {
+            let error = parts(agent, member, &connection, lines, heartbeat).await;
+            connection.close();
+            error
+        }
+        Err(error) => error,
+    }
+}
+
+async fn begin(agent: &Arc<Agent>, member: &Membership) -> Result<(Connection, Lines, Duration), LinkError> {
+    let start = agent.random.below(member.back_ends.len());
+    let connection = member.transport.connect_any(&member.back_ends, start).await?;
+    let open = OpenControl {
+        protocols: vec![PROTOCOL],
+        boot_nonce: agent.boot_nonce.clone(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        trust: agent.trust.held().map(|held| wire_version(&held.version)),
+        challenge: challenge(agent),
+    };
+    let mut lines = connection.lines(Request::post(CONTROL_PATH).json(&open)).await?;
+    let welcome = tokio::time::timeout(WELCOME, lines.next_json::<ControlMessage>())
+        .await
+        .map_err(|_| LinkError::Protocol("it did not welcome this node in time".to_owned()))??;
+    let Some(ControlMessage::Welcome {
+        protocol,
+        heartbeat_seconds,
+    }) = welcome
+    else {
+        return Err(LinkError::Protocol("its first line is no welcome".to_owned()));
+    };
+    if protocol != PROTOCOL {
+        return Err(LinkError::Protocol(format!("it speaks version {protocol}")));
+    }
+    agent
+        .receipts
+        .ensure(&connection, &member.roots, member.node(), agent.clock.unix_ms())
+        .await?;
+    let heartbeat = Duration::from_secs(heartbeat_seconds.clamp(1, SLOWEST_HEARTBEAT));
+    Ok((connection, lines, heartbeat))
+}
+
+async fn parts(
+    agent: &Arc<Agent>,
+    member: &Arc<Membership>,
+    connection: &Connection,
+    lines: Lines,
+    heartbeat: Duration,
+) -> LinkError {
+    tracing::info!(control_plane = %connection.endpoint(), "connected");
+    muster_daemon::systemd::status(&format!("connected to {}", connection.endpoint()));
+    agent.conditions.clear("link");
+    agent.link.send_replace(LinkState::Connected(connection.clone()));
+    let mut replaced = agent.membership.subscribe();
+    if agent.trust.held().is_none() {
+        agent.trust_wanted.notify_one();
+    }
+    let never = tokio::select! {
+        end = listen(agent, member, lines) => end,
+        end = heartbeats(agent, connection, heartbeat) => end.map_err(LinkError::Client),
+        end = trust(agent, member, connection) => end.map_err(LinkError::Client),
+        end = claim::run(agent, connection) => end.map_err(LinkError::Client),
+        end = report::run(agent, connection) => end.map_err(LinkError::Client),
+        end = receipts(agent, member, connection) => end,
+        _ = replaced.changed() => Err(LinkError::Replaced),
+        () = connection.closed() => Err(LinkError::Ended),
+    };
+    never.err().unwrap_or(LinkError::Ended)
+}
+
+async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Result<(), LinkError> {
+    while let Some(message) = lines.next_json::<ControlMessage>().await? {
+        match message {
+            ControlMessage::Welcome { .. } => {
+                return Err(LinkError::Protocol("it welcomed this node twice".to_owned()));
+            }
+            ControlMessage::Beacon { envelope } => beacon(agent, member, &envelope),
+            ControlMessage::Trust { number } => {
+                if agent.trust.held().is_none_or(|held| held.version.number < number) {
+                    agent.trust_wanted.notify_one();
+                }
+            }
+            ControlMessage::RunAvailable => agent.available.notify_one(),
+            ControlMessage::Cancel { run, fence } => {
+                tracing::info!(%run, fence, "a run is cancelled");
+                agent.running.stop(run, Some(fence), Why::Cancelled);
+            }
+            ControlMessage::Placement { pool, site } => {
+                *lock(&agent.placement) = Placement {
+                    pool: pool.parse().ok(),
+                    site: site.parse().ok(),
+                };
+            }
+        }
+    }
+    Err(LinkError::Ended)
+}
+
+fn beacon(agent: &Agent, member: &Membership, wire: &muster_wire::node::v1::Envelope) {
+    let now = agent.clock.unix_ms();
+    let heard = crate::envelope::read(wire, PayloadType::Beacon)
+        .map_err(Into::into)
+        .and_then(|envelope| agent.trust.hear(envelope, &member.roots, now));
+    match heard {
+        Ok((heard, beacon)) => {
+            agent.conditions.clear("beacon");
+            agent.note_freshness();
+            note_clock(agent, beacon.issued.saturating_sub(now));
+            if heard == Heard::Behind {
+                agent.trust_wanted.notify_one();
+            }
+        }
+        // One that answers an old question is no harm: the next one will answer a new question.
+        Err(error @ crate::trust::TrustError::Challenge(_)) => {
+            tracing::debug!(error = %sentence(&error), "a beacon does not count");
+        }
+        Err(error) => {
+            tracing::error!(error = %sentence(&error), "a beacon is refused");
+            agent
+                .conditions
+                .set("beacon", format!("degraded: {}", sentence(&error)));
+        }
+    }
+}
+
+fn note_clock(agent: &Agent, difference_ms: i64) {
+    if difference_ms.abs() > CLOCK_DIFFERENCE_MS {
+        agent.conditions.set(
+            "clock",
+            format!(
+                "degraded: the clock of this node differs from the control plane's by {} s; set up a time service",
+                difference_ms / 1000
+            ),
+        );
+    } else {
+        agent.conditions.clear("clock");
+    }
+}
+
+async fn heartbeats(
+    agent: &Arc<Agent>,
+    connection: &Connection,
+    period: Duration,
+) -> Result<(), ClientError> {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        agent.note_freshness();
+        let number = agent.trust.held().map(|held| held.version.number);
+        let inventory = lock(&agent.machine).inventory(
+            agent.home.root(),
+            &agent.probe(),
+            agent.conditions.list(),
+            number,
+        );
+        let heartbeat = Heartbeat {
+            boot_nonce: agent.boot_nonce.clone(),
+            challenge: challenge(agent),
+            inventory,
+            running: agent.spool.claims(),
+        };
+        let reply: HeartbeatReply = connection
+            .send(Request::post(HEARTBEAT_PATH).json(&heartbeat))
+            .await?
+            .json()?;
+        for run in reply.stop {
+            agent.running.stop(run, None, Why::Cancelled);
+        }
+    }
+}
+
+async fn trust(agent: &Agent, member: &Membership, connection: &Connection) -> Result<(), ClientError> {
+    loop {
+        agent.trust_wanted.notified().await;
+        let mut backoff = Backoff::new(REFETCH.0, REFETCH.1);
+        let mut whole = false;
+        while let Err(error) = fetch(agent, member, connection, whole).await? {
+            // Changes that do not fit may be replaced by the whole.
+            if !std::mem::replace(&mut whole, true) {
+                continue;
+            }
+            tracing::error!(error, "the trust state is refused");
+            agent.conditions.set("trust state", format!("degraded: {error}"));
+            tokio::time::sleep(backoff.next(agent.random.fraction(), None)).await;
+        }
+        agent.conditions.clear("trust state");
+        agent.note_freshness();
+    }
+}
+
+/// Fetches and installs; the inner error is one that another answer may mend.
+async fn fetch(
+    agent: &Agent,
+    member: &Membership,
+    connection: &Connection,
+    whole: bool,
+) -> Result<Result<(), String>, ClientError> {
+    let mut request = Request::get(TRUST_STATE_PATH);
+    if let Some(held) = agent.trust.held().filter(|_| !whole) {
+        request = request
+            .query("since", &held.version.number.to_string())
+            .query("incarnation", &held.version.incarnation.to_string());
+    }
+    let reply: TrustStateReply = match connection.send(request).await {
+        Ok(answer) => answer.json()?,
+        Err(error @ ClientError::Refused { .. }) if !super::is_revocation(&error) => {
+            return Ok(Err(error.to_string()));
+        }
+        Err(error) => return Err(error),
+    };
+    let installed = agent.trust.install(&reply, &member.roots, agent.clock.unix_ms());
+    if installed.is_ok() {
+        let number = agent.trust.held().map(|held| held.version.number);
+        tracing::info!(number, "took a trust state");
+    }
+    Ok(installed.map_err(|error| sentence(&error)))
+}
+
+/// Has the receipt key certified anew before its certificate is over.
+async fn receipts(agent: &Agent, member: &Membership, connection: &Connection) -> Result<(), LinkError> {
+    loop {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        agent
+            .receipts
+            .ensure(connection, &member.roots, member.node(), agent.clock.unix_ms())
+            .await?;
+    }
+}
+
+fn challenge(agent: &Agent) -> String {
+    agent.trust.challenge(agent.random.bytes(), agent.clock.boot())
+}

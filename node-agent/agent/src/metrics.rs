@@ -1,0 +1,53 @@
+//! The metrics of a node; all of their names are here.
+
+use muster_daemon::metrics;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::{agent::Agent, link::LinkState};
+
+/// The present values.
+pub fn text(agent: &Agent) -> String {
+    let mut registry = metrics::registry("muster-node", env!("CARGO_PKG_VERSION"));
+    let mut gauge = |name: &str, help: &str, value: i64| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    };
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let connected = matches!(&*agent.link.borrow(), LinkState::Connected(_));
+    gauge(
+        "node_connected",
+        "1 while the control connection works",
+        i64::from(connected),
+    );
+    let fresh = agent.trust.is_fresh(agent.clock.boot());
+    gauge(
+        "node_trust_fresh",
+        "1 while the trust state is current",
+        i64::from(fresh),
+    );
+    let number = agent.trust.held().map_or(0, |held| held.version.number);
+    gauge(
+        "node_trust_number",
+        "Number of the trust state that is held, 0 for none",
+        i64::try_from(number).unwrap_or(i64::MAX),
+    );
+    gauge("node_runs", "Runs at work", count(agent.running.len()));
+    gauge(
+        "node_unacknowledged_runs",
+        "Claimed runs whose outcome is not acknowledged",
+        count(agent.spool.claims().len()),
+    );
+    gauge(
+        "node_conditions",
+        "Things that are not as they should be",
+        count(agent.conditions.list().len()),
+    );
+    let member = agent.member();
+    gauge(
+        "node_certificate_expiry_seconds",
+        "When the certificate is over, seconds since 1970",
+        member.facts.validity.not_after_ms() / 1000,
+    );
+    metrics::text(&registry)
+}

@@ -1,0 +1,389 @@
+use muster_code_trust::{Entry, Scope, Setting, Stamp, StateVersion, TrustState};
+use muster_ids::{Incarnation, StampId};
+use muster_wire::{
+    function::{BlobRef, Limits, Parameter},
+    node::v1::run::{GrantLimits, WantedOutput},
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{fixture::Collective, trust::wire_version};
+
+const NOW: i64 = 1_767_225_600_000;
+const NONCE: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
+
+fn parameter(name: &str) -> Parameter {
+    Parameter {
+        name: name.to_owned(),
+        kind: "table".to_owned(),
+        types: Vec::new(),
+        optional: false,
+    }
+}
+
+fn definition() -> FunctionDefinition {
+    FunctionDefinition {
+        name: "Forecast".parse().expect("name"),
+        language: "terr".to_owned(),
+        script: "y <- x\n".to_owned(),
+        inputs: vec![parameter("x")],
+        outputs: vec![parameter("y")],
+        packages: Vec::new(),
+        description: String::new(),
+        limits: Limits::default(),
+    }
+}
+
+fn version() -> StateVersion {
+    StateVersion {
+        incarnation: Incarnation::new(1, [1; 10]),
+        epoch: 1,
+        number: 7,
+        digest: TrustState::default().digest(),
+        previous: TrustState::default().digest(),
+    }
+}
+
+fn stamp() -> StampId {
+    StampId::new(1, [3; 10])
+}
+
+fn grant(collective: &Collective) -> RunGrant {
+    RunGrant {
+        run: RunId::new(NOW, [7; 10]),
+        fence: 3,
+        user: "ann@SPOTFIRE".parse().expect("name"),
+        facts: json!({
+            "user": "ann@SPOTFIRE", "groups": {"Everyone": null}, "features": {}, "readable_stamps": [stamp()],
+        }),
+        client: "web".to_owned(),
+        function: muster_ids::FunctionId::new(1, [1; 10]),
+        item: function::digest(&definition()).expect("valid"),
+        engine: "terr".to_owned(),
+        inputs: [("x".to_owned(), blob())].into(),
+        outputs: vec![WantedOutput {
+            parameter: parameter("y"),
+            format: "csv".to_owned(),
+        }],
+        packages: Digest::of(b"packages"),
+        mode: "unrestricted".to_owned(),
+        rule: "stamped".to_owned(),
+        limits: GrantLimits {
+            wall_seconds: 60,
+            memory_mib: 0,
+        },
+        network: "none".to_owned(),
+        node: collective.node,
+        boot_nonce: NONCE.to_owned(),
+        trust: wire_version(&version()),
+        issued: NOW,
+        expires: NOW + 60_000,
+    }
+}
+
+fn blob() -> BlobRef {
+    BlobRef {
+        digest: Digest::of(b"x"),
+        size: 1,
+        format: "csv".to_owned(),
+    }
+}
+
+fn granted(collective: &Collective, grant: &RunGrant) -> Granted {
+    Granted {
+        grant: collective.signed(PayloadType::RunGrant, grant),
+        definition: definition(),
+    }
+}
+
+fn admit(
+    collective: &Collective,
+    granted: Granted,
+    used: &mut Used,
+    now_ms: i64,
+) -> Result<Admitted, NotAdmitted> {
+    let roots = collective.roots();
+    let ground = Ground {
+        node: collective.node,
+        boot_nonce: NONCE,
+        roots: &roots,
+        now_ms,
+    };
+    check(granted, &ground, used).map_err(|refused| refused.why)
+}
+
+#[test]
+fn a_grant_for_this_node_is_admitted_once() {
+    let collective = Collective::new(1, NOW);
+    let grant = grant(&collective);
+    let mut used = Used::default();
+    let admitted = admit(&collective, granted(&collective, &grant), &mut used, NOW).expect("admitted");
+    assert_eq!(
+        (admitted.mode, admitted.language),
+        (Mode::Unrestricted, Language::Terr)
+    );
+    let again = admit(&collective, granted(&collective, &grant), &mut used, NOW);
+    assert!(matches!(again, Err(NotAdmitted::Used)));
+    let older = RunGrant {
+        fence: 2,
+        ..grant.clone()
+    };
+    assert!(matches!(
+        admit(&collective, granted(&collective, &older), &mut used, NOW),
+        Err(NotAdmitted::Used)
+    ));
+    let next = RunGrant { fence: 4, ..grant };
+    admit(&collective, granted(&collective, &next), &mut used, NOW).expect("a new claim");
+}
+
+#[test]
+fn a_grant_for_others_for_another_life_or_another_time_is_not_used() {
+    let collective = Collective::new(1, NOW);
+    let good = grant(&collective);
+    let try_with = |grant: &RunGrant, now| {
+        admit(
+            &collective,
+            granted(&collective, grant),
+            &mut Used::default(),
+            now,
+        )
+    };
+    let other = RunGrant {
+        node: NodeId::new(1, [9; 10]),
+        ..good.clone()
+    };
+    let refused = try_with(&other, NOW).expect_err("another node");
+    assert!(matches!(refused, NotAdmitted::OtherNode(_)) && refused.answer() == Answer::Ignore);
+    let life = RunGrant {
+        boot_nonce: "BBBB".to_owned(),
+        ..good.clone()
+    };
+    let refused = try_with(&life, NOW).expect_err("another life");
+    assert!(matches!(refused, NotAdmitted::OtherLife) && refused.answer() == Answer::PutBack);
+    for (now, admitted) in [
+        (NOW - TOLERANCE_MS, true),
+        (NOW - TOLERANCE_MS - 1, false),
+        (good.expires + TOLERANCE_MS, true),
+        (good.expires + TOLERANCE_MS + 1, false),
+    ] {
+        assert_eq!(try_with(&good, now).is_ok(), admitted, "{now}");
+    }
+}
+
+#[test]
+fn a_grant_of_another_collective_or_another_kind_of_message_is_not_used() {
+    let (collective, stranger) = (Collective::new(1, NOW), Collective::new(2, NOW));
+    let grant = grant(&collective);
+    let mut foreign = granted(&collective, &grant);
+    foreign.grant = stranger.signed(PayloadType::RunGrant, &grant);
+    let mut other = granted(&collective, &grant);
+    other.grant = collective.signed(PayloadType::Beacon, &grant);
+    for refused in [foreign, other] {
+        let error = admit(&collective, refused, &mut Used::default(), NOW).expect_err("not signed for this");
+        assert!(matches!(error, NotAdmitted::Envelope(_)) && error.answer() == Answer::Ignore);
+    }
+}
+
+#[test]
+fn a_function_that_was_changed_after_the_grant_is_not_run() {
+    let collective = Collective::new(1, NOW);
+    let edits: [fn(&mut FunctionDefinition); 6] = [
+        |definition| definition.script.push(' '),
+        |definition| definition.language = "r".to_owned(),
+        |definition| definition.inputs.clear(),
+        |definition| definition.outputs[0].kind = "value".to_owned(),
+        |definition| definition.packages.push("numpy".to_owned()),
+        |definition| definition.inputs[0].optional = true,
+    ];
+    for edit in edits {
+        let mut changed = granted(&collective, &grant(&collective));
+        edit(&mut changed.definition);
+        let error = admit(&collective, changed, &mut Used::default(), NOW).expect_err("changed");
+        assert!(matches!(error, NotAdmitted::OtherFunction { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_grant_that_contradicts_itself_is_not_used() {
+    let collective = Collective::new(1, NOW);
+    let edits: [fn(&mut RunGrant); 9] = [
+        |grant| grant.user = "eve@SPOTFIRE".parse().expect("name"),
+        |grant| grant.engine = "r".to_owned(),
+        |grant| grant.mode = "free".to_owned(),
+        |grant| grant.client = "friend".to_owned(),
+        |grant| grant.network = "internet".to_owned(),
+        |grant| grant.inputs.clear(),
+        |grant| {
+            grant.inputs.insert("z".to_owned(), blob());
+        },
+        |grant| grant.outputs[0].parameter.name = "z".to_owned(),
+        |grant| grant.outputs[0].format = "exe".to_owned(),
+    ];
+    for (index, edit) in edits.into_iter().enumerate() {
+        let mut wrong = grant(&collective);
+        edit(&mut wrong);
+        let error = admit(
+            &collective,
+            granted(&collective, &wrong),
+            &mut Used::default(),
+            NOW,
+        )
+        .expect_err("wrong");
+        assert!(matches!(error, NotAdmitted::Inconsistent(_)), "{index}: {error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever single thing is changed after signing, anywhere in the envelope, nothing is admitted, and the real
+    /// grant is still good afterwards.
+    #[test]
+    fn a_grant_that_was_touched_is_not_used(at in any::<prop::sample::Index>(), flip in 1_u8..128) {
+        let collective = Collective::new(1, NOW);
+        let grant = grant(&collective);
+        let good = granted(&collective, &grant);
+        let mut text = good.grant.to_string().into_bytes();
+        let at = at.index(text.len());
+        text[at] ^= flip;
+        let mut used = Used::default();
+        if let Ok(changed) = serde_json::from_slice::<Value>(&text)
+            && changed != good.grant
+        {
+            let forged = Granted { grant: changed, definition: definition() };
+            prop_assert!(admit(&collective, forged, &mut used, NOW).is_err());
+        }
+        prop_assert!(admit(&collective, good, &mut used, NOW).is_ok());
+    }
+}
+
+#[test]
+fn every_field_of_the_payload_is_under_the_signature() {
+    let collective = Collective::new(1, NOW);
+    let good = granted(&collective, &grant(&collective));
+    let payload: Value = serde_json::to_value(grant(&collective)).expect("JSON");
+    for field in payload.as_object().expect("object").keys() {
+        let mut changed = payload.clone();
+        changed[field] = json!("changed");
+        let mut forged = good.clone();
+        forged.grant["payload"] = {
+            use base64::{Engine as _, engine::general_purpose::STANDARD};
+            STANDARD.encode(changed.to_string()).into()
+        };
+        let error = admit(&collective, forged, &mut Used::default(), NOW).expect_err(field);
+        assert!(matches!(error, NotAdmitted::Envelope(_)), "{field}: {error}");
+    }
+}
+
+fn held(entries: impl IntoIterator<Item = Entry>) -> Held {
+    Held {
+        version: version(),
+        state: TrustState::from_entries(entries),
+    }
+}
+
+fn stamped() -> Entry {
+    Entry::Stamp(Stamp {
+        id: stamp(),
+        kind: muster_code_trust::CodeType::DataFunction,
+        hash: function::digest(&definition()).expect("valid").into(),
+        library_item: "F".parse().expect("label"),
+        author: "bob@SPOTFIRE".parse().expect("name"),
+        at: Moment::from_unix_ms(NOW),
+    })
+}
+
+fn restricted_mode_off() -> Entry {
+    Entry::Setting(Scope::All, Setting::TerrRestrictedExecutionMode(false))
+}
+
+fn local(fresh: bool) -> Local {
+    Local {
+        place: Place::default(),
+        fresh,
+        force_restricted: false,
+        now_ms: NOW,
+    }
+}
+
+fn decided(mode: &str, held: &Held, local: &Local) -> Decision {
+    let collective = Collective::new(1, NOW);
+    let grant = RunGrant {
+        mode: mode.to_owned(),
+        ..grant(&collective)
+    };
+    let admitted = admit(
+        &collective,
+        granted(&collective, &grant),
+        &mut Used::default(),
+        NOW,
+    )
+    .expect("admitted");
+    decide(&admitted, held, local)
+}
+
+fn mode_of(decision: &Decision) -> Option<Mode> {
+    match decision {
+        Decision::Run { mode, .. } => Some(*mode),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_trusted_function_runs_unrestricted_only_while_the_node_is_fresh() {
+    let held = held([stamped(), restricted_mode_off()]);
+    let decision = decided("unrestricted", &held, &local(true));
+    assert_eq!(mode_of(&decision), Some(Mode::Unrestricted));
+    assert!(matches!(
+        decided("unrestricted", &held, &local(false)),
+        Decision::PutBack { .. }
+    ));
+    assert_eq!(
+        mode_of(&decided("restricted", &held, &local(false))),
+        Some(Mode::Restricted)
+    );
+}
+
+#[test]
+fn the_stricter_of_grant_and_own_state_wins() {
+    let trusting = held([stamped(), restricted_mode_off()]);
+    let Decision::Run { mode, rule, .. } = decided("restricted", &trusting, &local(true)) else {
+        panic!("it runs")
+    };
+    assert_eq!((mode, rule.as_str()), (Mode::Restricted, "stamped"));
+    let without_stamp = held([restricted_mode_off()]);
+    assert_eq!(
+        mode_of(&decided("unrestricted", &without_stamp, &local(true))),
+        Some(Mode::Restricted)
+    );
+}
+
+#[test]
+fn a_function_that_is_blocked_here_is_refused_whatever_was_granted() {
+    let blocked = Entry::Block(muster_code_trust::Block::Item(muster_code_trust::ItemRef {
+        r#type: muster_code_trust::ItemType::DataFunction,
+        hash: function::digest(&definition()).expect("valid").into(),
+    }));
+    let held = held([stamped(), restricted_mode_off(), blocked]);
+    for mode in ["restricted", "unrestricted"] {
+        let Decision::Refuse { problem, rule, .. } = decided(mode, &held, &local(true)) else {
+            panic!("it is refused")
+        };
+        assert_eq!(
+            (problem.as_str(), rule.as_str()),
+            ("blocked-item", "item-blocked")
+        );
+    }
+}
+
+#[test]
+fn the_administrator_of_the_node_may_tighten() {
+    let held = held([stamped(), restricted_mode_off()]);
+    let tight = Local {
+        force_restricted: true,
+        ..local(true)
+    };
+    let decision = decided("unrestricted", &held, &tight);
+    assert_eq!(mode_of(&decision), Some(Mode::Restricted));
+}

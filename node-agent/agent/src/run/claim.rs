@@ -1,0 +1,134 @@
+//! Asks for runs while slots are free.
+//!
+//! Invariant: a claimed run is on disk and among the running ones before anything of it starts, and before the next
+//! one is asked for.
+
+use std::{sync::Arc, time::Duration};
+
+use muster_client::{ClientError, Connection, Request};
+use muster_engines::EngineKind;
+use muster_ids::RunId;
+use muster_wire::node::v1::run::{CLAIM_PATH, Claim as Ask, Granted};
+
+use super::{
+    Work,
+    admit::{Admitted, Answer, Ground, check},
+    execute, report,
+};
+use crate::{
+    agent::{Agent, lock},
+    sentence,
+    spool::Claim,
+};
+
+/// How often to ask without being told that there is something.
+const SLOW: Duration = Duration::from_secs(30);
+
+/// Claims runs until the connection fails.
+pub async fn run(agent: &Arc<Agent>, connection: &Connection) -> Result<(), ClientError> {
+    loop {
+        while !agent.stop.is_cancelled() {
+            let engines = free_engines(agent);
+            if engines.is_empty() {
+                break;
+            }
+            let ask = Ask {
+                boot_nonce: agent.boot_nonce.clone(),
+                engines: engines.iter().map(|engine| engine.name().to_owned()).collect(),
+            };
+            let answer = connection.send(Request::post(CLAIM_PATH).json(&ask)).await?;
+            if answer.status.as_u16() == 204 || answer.body.is_empty() {
+                break;
+            }
+            take(agent, answer.json()?);
+        }
+        tokio::select! {
+            () = agent.available.notified() => {}
+            () = tokio::time::sleep(SLOW) => {}
+        }
+    }
+}
+
+/// Engines that are there, were granted to this node and have a free slot.
+fn free_engines(agent: &Agent) -> Vec<EngineKind> {
+    let member = agent.member();
+    let slots = usize::try_from(agent.config().slots_per_engine).unwrap_or(usize::MAX);
+    agent
+        .probe()
+        .engines
+        .iter()
+        .map(|engine| engine.kind)
+        .filter(|kind| {
+            member
+                .member
+                .capabilities
+                .iter()
+                .any(|capability| capability.engine() == kind.name())
+        })
+        .filter(|kind| agent.running.count(*kind) < slots)
+        .collect()
+}
+
+fn take(agent: &Arc<Agent>, granted: Granted) {
+    let member = agent.member();
+    let ground = Ground {
+        node: member.node(),
+        boot_nonce: &agent.boot_nonce,
+        roots: &member.roots,
+        now_ms: agent.clock.unix_ms(),
+    };
+    let checked = check(granted, &ground, &mut lock(&agent.used));
+    let admitted = match checked {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            let why = sentence(&refused.why);
+            tracing::error!(why, "a run grant is not used");
+            if let (Answer::PutBack, Some((run, fence))) = (refused.why.answer(), refused.claim) {
+                put_back(agent, run, fence, why);
+            }
+            return;
+        }
+    };
+    let engine = engine_of(&admitted);
+    let (run, fence) = (admitted.grant.run, admitted.grant.fence);
+    let work = Work::new(fence, engine);
+    agent.running.begin(run, work.clone());
+    let claim = Claim {
+        grant: admitted.grant.clone(),
+        digest: admitted.digest,
+        claimed_at: agent.clock.unix_ms(),
+    };
+    if let Err(error) = agent.spool.claim(&claim) {
+        tracing::error!(%run, error = %sentence(&error), "a claimed run cannot be kept and goes back to the queue");
+        agent
+            .conditions
+            .set("spool", format!("degraded: {}", sentence(&error)));
+        put_back(agent, run, fence, "the node cannot store the claim".to_owned());
+        agent.running.end(run, fence);
+        return;
+    }
+    agent.conditions.clear("spool");
+    tracing::info!(%run, fence, engine = %engine, user = %admitted.grant.user, "claimed a run");
+    let worker = Arc::clone(agent);
+    agent.tasks.spawn(async move {
+        execute::run(&worker, admitted, work).await;
+        worker.running.end(run, fence);
+        worker.available.notify_one();
+    });
+}
+
+fn put_back(agent: &Arc<Agent>, run: RunId, fence: i64, why: String) {
+    let worker = Arc::clone(agent);
+    agent
+        .tasks
+        .spawn(async move { report::put_back(&worker, run, fence, why).await });
+}
+
+/// The words of languages and engines are the same three.
+fn engine_of(admitted: &Admitted) -> EngineKind {
+    match admitted.language {
+        muster_code_trust::Language::R => EngineKind::R,
+        muster_code_trust::Language::Python => EngineKind::Python,
+        muster_code_trust::Language::Terr => EngineKind::Terr,
+    }
+}

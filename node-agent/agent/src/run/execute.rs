@@ -1,0 +1,205 @@
+//! Takes one admitted run through the engine.
+//!
+//! Invariant: the node's own decision, on its newest trust state, is the last step before the payload is handed over;
+//! however this ends, an outcome is on disk or the run was handed back.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use muster_code_trust::Mode;
+use muster_daemon::file::crash_point;
+use muster_engines::RunEnding;
+use muster_wire::node::v1::outcome::Outcome;
+
+use super::{
+    Why, Work,
+    admit::{Admitted, Decision, Local, decide},
+    outcome::{self, Ended, Grounds},
+    report, stage,
+};
+use crate::{agent::Agent, sentence, spool::SpoolError};
+
+/// How long a run waits for the trust state that its grant names.
+const BEHIND: Duration = Duration::from_mins(1);
+
+/// Runs it and keeps its outcome.
+pub async fn run(agent: &Arc<Agent>, admitted: Admitted, work: Work) {
+    let (run, fence) = (admitted.grant.run, admitted.grant.fence);
+    match attempt(agent, &admitted, &work).await {
+        Ok(Ending::Outcome(outcome)) => {
+            tracing::info!(%run, state = %outcome.state, "a run has ended");
+            agent.spooled.notify_one();
+        }
+        Ok(Ending::PutBack(why)) => {
+            tracing::warn!(%run, why, "a run goes back to the queue");
+            report::put_back(agent, run, fence, why).await;
+        }
+        // The claim stays on disk: the run is reported as failed after the next start at the latest.
+        Err(error) => {
+            tracing::error!(%run, error, "the outcome of a run cannot be kept");
+            agent.conditions.set("spool", format!("degraded: {error}"));
+        }
+    }
+}
+
+enum Ending {
+    Outcome(Box<Outcome>),
+    PutBack(String),
+}
+
+async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result<Ending, String> {
+    let started = agent.clock.unix_ms();
+    let mut grounds = Grounds::of_grant(admitted, started, 0);
+    let reached = tokio::select! {
+        reached = tokio::time::timeout(BEHIND, agent.trust.reach(&admitted.grant.trust)) => reached,
+        () = work.cancel.cancelled() => return end(agent, admitted, &grounds, ended_early(work)).await,
+    };
+    match reached {
+        Ok(Ok(held)) => grounds.trust_number = held.version.number,
+        Ok(Err(error)) => return Ok(Ending::PutBack(sentence(&error))),
+        Err(_) => {
+            return Ok(Ending::PutBack(
+                "the trust state of this node is behind".to_owned(),
+            ));
+        }
+    }
+    let folder = match agent.spool.work(admitted.grant.run, admitted.grant.fence) {
+        Ok(folder) => folder,
+        Err(error) => {
+            return end(
+                agent,
+                admitted,
+                &grounds,
+                Ended::failed("no-room", sentence(&error)),
+            )
+            .await;
+        }
+    };
+    let fetched = tokio::select! {
+        fetched = stage::fetch(agent, admitted, &folder) => fetched,
+        () = work.cancel.cancelled() => return end(agent, admitted, &grounds, ended_early(work)).await,
+    };
+    let files = match fetched {
+        Ok(files) => files,
+        Err(error) => {
+            return end(
+                agent,
+                admitted,
+                &grounds,
+                Ended::failed("inputs-missing", sentence(&error)),
+            )
+            .await;
+        }
+    };
+    let staged_ms = elapsed(agent, started);
+    let Some(held) = agent.trust.held() else {
+        return Ok(Ending::PutBack("this node holds no trust state".to_owned()));
+    };
+    let local = Local {
+        place: agent.place(),
+        fresh: agent.trust.is_fresh(agent.clock.boot()),
+        force_restricted: agent.config().trust.force_restricted,
+        now_ms: agent.clock.unix_ms(),
+    };
+    grounds.trust_number = held.version.number;
+    let mode = match decide(admitted, &held, &local) {
+        Decision::Run { mode, rule, entry } => {
+            (grounds.rule, grounds.entry) = (rule, entry);
+            mode
+        }
+        Decision::PutBack { why } => return Ok(Ending::PutBack(why)),
+        Decision::Refuse {
+            problem,
+            message,
+            rule,
+            entry,
+        } => {
+            (grounds.rule, grounds.entry) = (rule, entry);
+            return end(agent, admitted, &grounds, Ended::refused(&problem, message)).await;
+        }
+    };
+    let ending = hand_over(agent, admitted, work, mode, &files, folder).await;
+    crash_point("run.executed");
+    let mut ended = outcome::of_engine(&ending, admitted.definition.name.as_str(), work.why());
+    ended.timings.insert("staging_ms".to_owned(), staged_ms);
+    end_with_files(agent, admitted, &grounds, ended, Some(ending)).await
+}
+
+async fn hand_over(
+    agent: &Agent,
+    admitted: &Admitted,
+    work: &Work,
+    mode: Mode,
+    files: &std::collections::BTreeMap<String, PathBuf>,
+    folder: PathBuf,
+) -> RunEnding {
+    let mode = match mode {
+        Mode::Restricted => muster_engines::Mode::Restricted,
+        Mode::Unrestricted => muster_engines::Mode::Unrestricted,
+    };
+    let order = stage::order(agent, admitted, work.engine, mode, files, folder);
+    let host_network = admitted.grant.network == "host";
+    agent.engines().run(&order, host_network, &work.cancel).await
+}
+
+fn ended_early(work: &Work) -> Ended {
+    Ended::stopped(work.why().unwrap_or(Why::Cancelled))
+}
+
+async fn end(
+    agent: &Arc<Agent>,
+    admitted: &Admitted,
+    grounds: &Grounds,
+    ended: Ended,
+) -> Result<Ending, String> {
+    end_with_files(agent, admitted, grounds, ended, None).await
+}
+
+/// Puts the outcome on disk, with everything that belongs to it.
+async fn end_with_files(
+    agent: &Arc<Agent>,
+    admitted: &Admitted,
+    grounds: &Grounds,
+    mut ended: Ended,
+    ending: Option<RunEnding>,
+) -> Result<Ending, String> {
+    let (run, fence) = (admitted.grant.run, admitted.grant.fence);
+    if let Some(ending) = ending {
+        let (worker, wanted) = (Arc::clone(agent), admitted.grant.outputs.clone());
+        let kept = tokio::task::spawn_blocking(move || {
+            outcome::keep_files(&worker.spool, run, fence, &ending, &wanted)
+        })
+        .await
+        .map_err(|error| error.to_string())?;
+        match kept {
+            Ok(files) => ended.files = files,
+            Err(error) => ended = Ended::failed("no-room", no_room(&error)),
+        }
+    }
+    let engine = crate::inventory::description(&agent.probe(), engine_kind(admitted));
+    let finished = agent.clock.unix_ms();
+    let node = agent.member().node();
+    let outcome = outcome::build(grounds, ended, engine, node, finished, &agent.receipts)
+        .await
+        .map_err(|error| sentence(&error))?;
+    agent.spool.end(run, &outcome).map_err(|error| sentence(&error))?;
+    Ok(Ending::Outcome(Box::new(outcome)))
+}
+
+fn no_room(error: &SpoolError) -> String {
+    format!(
+        "The run ended, but its results could not be kept: {}",
+        sentence(error)
+    )
+}
+
+fn engine_kind(admitted: &Admitted) -> muster_engines::EngineKind {
+    match admitted.language {
+        muster_code_trust::Language::R => muster_engines::EngineKind::R,
+        muster_code_trust::Language::Python => muster_engines::EngineKind::Python,
+        muster_code_trust::Language::Terr => muster_engines::EngineKind::Terr,
+    }
+}
+
+fn elapsed(agent: &Agent, since: i64) -> u64 {
+    u64::try_from(agent.clock.unix_ms() - since).unwrap_or(0)
+}

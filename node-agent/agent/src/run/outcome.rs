@@ -1,0 +1,336 @@
+//! The outcome of a run with its signed receipt.
+//!
+//! Invariant: outcome and receipt say the same; what they name lies in the spool before they do.
+
+use std::collections::BTreeMap;
+
+use muster_engines::{Outcome as EngineOutcome, Printed, RunEnding};
+use muster_ids::{Digest, NodeId, RunId, UserName};
+use muster_wire::{
+    function::{BlobRef, Blobs},
+    node::v1::{
+        outcome::{Captured, Ending, Outcome, PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Statement, Subject},
+        run::WantedOutput,
+    },
+};
+
+use super::{Why, admit::Admitted};
+use crate::{
+    receipt::{ReceiptError, Receipts},
+    spool::{Claim, Spool, SpoolError},
+};
+
+/// What a run stands on: who asked for what, and what decided.
+#[derive(Debug, Clone)]
+pub struct Grounds {
+    /// The run.
+    pub run: RunId,
+    /// The claim.
+    pub fence: i64,
+    /// The user.
+    pub user: UserName,
+    /// Digest of the grant's signed bytes.
+    pub grant: Digest,
+    /// Digest of the function.
+    pub item: Digest,
+    /// Digests of the inputs.
+    pub inputs: BTreeMap<String, Digest>,
+    /// The rule that decided.
+    pub rule: String,
+    /// The entry or setting that decided.
+    pub entry: Option<String>,
+    /// The trust state that decided.
+    pub trust_number: u64,
+    /// When the node began, milliseconds since 1970, UTC.
+    pub started: i64,
+}
+
+impl Grounds {
+    /// Those of an admitted grant; until the node has decided, the control plane's rule stands.
+    pub fn of_grant(admitted: &Admitted, started: i64, trust_number: u64) -> Self {
+        Self::new(&admitted.grant, admitted.digest, started, trust_number)
+    }
+
+    /// Those of a claim that was found after a restart.
+    pub fn of_claim(claim: &Claim) -> Self {
+        Self::new(
+            &claim.grant,
+            claim.digest,
+            claim.claimed_at,
+            claim.grant.trust.number,
+        )
+    }
+
+    fn new(
+        grant: &muster_wire::node::v1::run::RunGrant,
+        digest: Digest,
+        started: i64,
+        trust_number: u64,
+    ) -> Self {
+        Self {
+            run: grant.run,
+            fence: grant.fence,
+            user: grant.user.clone(),
+            grant: digest,
+            item: grant.item,
+            inputs: grant
+                .inputs
+                .iter()
+                .map(|(name, blob)| (name.clone(), blob.digest))
+                .collect(),
+            rule: grant.rule.clone(),
+            entry: None,
+            trust_number,
+            started,
+        }
+    }
+}
+
+/// What happened, before it is signed.
+#[derive(Debug, Clone, Default)]
+pub struct Ended {
+    state: &'static str,
+    problem: Option<String>,
+    message: String,
+    mode: Option<&'static str>,
+    /// Milliseconds by name.
+    pub timings: BTreeMap<String, u64>,
+    peak_bytes: u64,
+    limits_degraded: Vec<String>,
+    limits_met: Vec<String>,
+    /// What lies in the spool.
+    pub files: Files,
+}
+
+/// Blobs of an outcome.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    outputs: Blobs,
+    stdout: Option<Captured>,
+    stderr: Option<Captured>,
+}
+
+impl Ended {
+    /// Something on this node went wrong before the run could start.
+    pub fn failed(problem: &str, message: String) -> Self {
+        Self {
+            state: "failed",
+            problem: Some(problem.to_owned()),
+            message,
+            ..Self::default()
+        }
+    }
+
+    /// This node's decision said no.
+    pub fn refused(problem: &str, message: String) -> Self {
+        Self {
+            state: "refused",
+            ..Self::failed(problem, message)
+        }
+    }
+
+    /// It was ended from outside before it started.
+    pub fn stopped(why: Why) -> Self {
+        let mut ended = Self::failed("", String::new());
+        ended.blame(why);
+        ended
+    }
+
+    /// The agent ended while it ran.
+    pub fn interrupted() -> Self {
+        Self::failed(
+            "agent-restarted",
+            "The agent restarted while it ran. Start the function again.".to_owned(),
+        )
+    }
+
+    fn blame(&mut self, why: Why) {
+        let (state, problem, message) = match why {
+            Why::Cancelled => ("cancelled", "cancelled", "The run was cancelled."),
+            Why::Stopping => (
+                "failed",
+                "agent-stopped",
+                "The agent was stopped while it ran. Start the function again.",
+            ),
+            Why::Revoked => (
+                "failed",
+                "node-revoked",
+                "The node was revoked while it ran. Start the function again.",
+            ),
+        };
+        self.state = state;
+        self.problem = Some(problem.to_owned());
+        message.clone_into(&mut self.message);
+    }
+}
+
+/// What an engine's ending means.
+pub fn of_engine(ending: &RunEnding, function: &str, why: Option<Why>) -> Ended {
+    let (state, problem) = match &ending.outcome {
+        EngineOutcome::Succeeded => ("succeeded", None),
+        EngineOutcome::TimedOut => ("timed_out", Some("time-limit")),
+        EngineOutcome::Cancelled => ("cancelled", Some("cancelled")),
+        EngineOutcome::OutOfMemory => ("failed", Some("memory-limit")),
+        EngineOutcome::JailRefused { .. } => ("failed", Some("jail-refused")),
+        EngineOutcome::Signalled { .. } => ("failed", Some("script-killed")),
+        EngineOutcome::Exited { .. } => ("failed", Some("script-exited")),
+        EngineOutcome::ScriptError { .. } | EngineOutcome::RestrictedCall { .. } => {
+            ("failed", Some("script-failed"))
+        }
+    };
+    let problem = if ending.overstep().is_some() {
+        Some("restricted-call")
+    } else {
+        problem
+    };
+    let started = !matches!(&ending.outcome, EngineOutcome::JailRefused { .. });
+    let met = match &ending.outcome {
+        EngineOutcome::TimedOut => vec!["wall time".to_owned()],
+        EngineOutcome::OutOfMemory => vec!["memory".to_owned()],
+        _ => Vec::new(),
+    };
+    let mode = match ending.mode {
+        muster_engines::Mode::Restricted => "restricted",
+        muster_engines::Mode::Unrestricted => "unrestricted",
+    };
+    let mut ended = Ended {
+        state,
+        problem: problem.map(str::to_owned),
+        message: ending.in_words(Some(function)),
+        mode: started.then_some(mode),
+        timings: BTreeMap::from([
+            ("running_ms".to_owned(), ending.wall_ms),
+            ("cpu_ms".to_owned(), ending.cpu_ms),
+        ]),
+        peak_bytes: ending.peak_bytes,
+        limits_degraded: ending.limits_degraded.clone(),
+        limits_met: met,
+        files: Files::default(),
+    };
+    if let (EngineOutcome::Cancelled, Some(why)) = (&ending.outcome, why) {
+        ended.blame(why);
+    }
+    ended
+}
+
+/// Moves what a run left into the spool. Blocks while it reads.
+pub fn keep_files(
+    spool: &Spool,
+    run: RunId,
+    fence: i64,
+    ending: &RunEnding,
+    wanted: &[WantedOutput],
+) -> Result<Files, SpoolError> {
+    let mut files = Files {
+        outputs: Blobs::new(),
+        stdout: captured(spool, run, fence, &ending.stdout)?,
+        stderr: captured(spool, run, fence, &ending.stderr)?,
+    };
+    for output in &ending.outputs {
+        let (digest, size) = spool.adopt(run, fence, &output.path)?;
+        let format = wanted
+            .iter()
+            .find(|wanted| wanted.parameter.name == output.name)
+            .map_or_else(|| "json".to_owned(), |wanted| wanted.format.clone());
+        let blob = BlobRef { digest, size, format };
+        files.outputs.insert(output.name.clone(), blob);
+    }
+    Ok(files)
+}
+
+fn captured(
+    spool: &Spool,
+    run: RunId,
+    fence: i64,
+    printed: &Printed,
+) -> Result<Option<Captured>, SpoolError> {
+    if printed.bytes.is_empty() {
+        return Ok(None);
+    }
+    let digest = spool.put(run, fence, &printed.bytes)?;
+    Ok(Some(Captured {
+        blob: BlobRef {
+            digest,
+            size: printed.bytes.len() as u64,
+            format: "text".to_owned(),
+        },
+        truncated: printed.truncated,
+    }))
+}
+
+/// The outcome with its receipt.
+pub async fn build(
+    grounds: &Grounds,
+    ended: Ended,
+    engine: String,
+    node: NodeId,
+    finished: i64,
+    receipts: &Receipts,
+) -> Result<Outcome, ReceiptError> {
+    let mut limits = ended.limits_met.clone();
+    limits.extend(
+        ended
+            .limits_degraded
+            .iter()
+            .map(|limit| format!("degraded: {limit}")),
+    );
+    let statement = Statement {
+        kind: STATEMENT_TYPE.to_owned(),
+        subject: ended
+            .files
+            .outputs
+            .iter()
+            .map(|(name, blob)| Subject {
+                name: name.clone(),
+                digest: BTreeMap::from([("sha256".to_owned(), blob.digest.hex())]),
+            })
+            .collect(),
+        predicate_type: PREDICATE_TYPE.to_owned(),
+        predicate: Predicate {
+            grant: grounds.grant,
+            run: grounds.run,
+            fence: grounds.fence,
+            user: grounds.user.clone(),
+            item: grounds.item,
+            mode: ended.mode.map(str::to_owned),
+            rule: grounds.rule.clone(),
+            entry: grounds.entry.clone(),
+            node,
+            trust_number: grounds.trust_number,
+            inputs: grounds.inputs.clone(),
+            state: ended.state.to_owned(),
+            started: grounds.started,
+            finished,
+            limits,
+        },
+    };
+    let receipt = crate::envelope::wire(&receipts.sign(&statement).await?);
+    Ok(Outcome {
+        fence: grounds.fence,
+        state: ended.state.to_owned(),
+        ending: Ending {
+            problem: ended.problem,
+            message: ended.message,
+            mode: ended.mode.map(str::to_owned),
+            rule: grounds.rule.clone(),
+            entry: grounds.entry.clone(),
+            engine,
+            stdout: ended.files.stdout,
+            stderr: ended.files.stderr,
+            timings: ended.timings,
+            peak_bytes: ended.peak_bytes,
+            limits_degraded: ended.limits_degraded,
+        },
+        outputs: ended.files.outputs,
+        receipt,
+    })
+}
+
+/// The blobs that an outcome names.
+pub fn blobs(outcome: &Outcome) -> impl Iterator<Item = &BlobRef> {
+    let printed = [&outcome.ending.stdout, &outcome.ending.stderr];
+    outcome
+        .outputs
+        .values()
+        .chain(printed.into_iter().flatten().map(|captured| &captured.blob))
+}

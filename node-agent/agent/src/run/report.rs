@@ -1,0 +1,208 @@
+//! Sends outcomes until the control plane has acknowledged them.
+//!
+//! Invariant: blobs travel on a connection of their own, so that a large result never delays a cancel or a revocation;
+//! an outcome leaves the spool only when it was acknowledged, or when the control plane said that it does not count.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use muster_client::{ClientError, Connection, Request};
+use muster_daemon::{Backoff, file::crash_point};
+use muster_ids::RunId;
+use muster_wire::{
+    node::v1::{
+        outcome::Outcome,
+        run::{BLOBS_PATH, PutBack, RUNS_PATH},
+    },
+    problem::KIND_PREFIX,
+};
+
+use super::outcome::{self, Ended, Grounds};
+use crate::{
+    agent::Agent,
+    link::LinkState,
+    sentence,
+    spool::{Claim, Entry, Progress},
+};
+
+/// How often to look without being told that there is something.
+const SLOW: Duration = Duration::from_mins(5);
+/// How long to wait after an outcome could not be delivered.
+const AGAIN: Duration = Duration::from_secs(15);
+/// The kind of the answer to an outcome that came too late.
+const DOES_NOT_COUNT: &str = "outcome-does-not-count";
+
+/// Reports until the control connection fails.
+pub async fn run(agent: &Arc<Agent>, control: &Connection) -> Result<(), ClientError> {
+    loop {
+        let mut later = false;
+        match agent.spool.entries() {
+            Ok(entries) => {
+                for entry in entries {
+                    later |= settle(agent, control, entry).await? == Settled::Later;
+                }
+                agent.conditions.clear("spool list");
+            }
+            Err(error) => {
+                tracing::error!(error = %sentence(&error), "the spool cannot be read");
+                agent
+                    .conditions
+                    .set("spool list", format!("degraded: {}", sentence(&error)));
+            }
+        }
+        if !later {
+            agent.conditions.clear("results");
+        }
+        tokio::select! {
+            () = agent.spooled.notified() => {}
+            () = tokio::time::sleep(if later { AGAIN } else { SLOW }) => {}
+        }
+    }
+}
+
+/// What became of one run of the spool.
+#[derive(PartialEq, Eq)]
+enum Settled {
+    Done,
+    Later,
+}
+
+/// Brings one run to its end, if the control plane takes its outcome now.
+async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Result<Settled, ClientError> {
+    let (run, fence) = (entry.run, entry.fence);
+    let outcome = match entry.progress {
+        Progress::Ended(outcome) => outcome,
+        Progress::InFlight(_) if agent.running.holds(run, fence) => return Ok(Settled::Done),
+        Progress::InFlight(claim) => match interrupted(agent, &claim).await {
+            Ok(outcome) => Box::new(outcome),
+            Err(error) => {
+                tracing::error!(%run, error, "an interrupted run cannot be reported yet");
+                return Ok(Settled::Later);
+            }
+        },
+    };
+    let sent = match upload(agent, run, &outcome).await {
+        Ok(()) => {
+            let path = format!("{RUNS_PATH}/{run}/outcome");
+            match control.send(Request::post(path).json(&*outcome)).await {
+                Err(error) if !matches!(error, ClientError::Refused { .. }) => return Err(error),
+                sent => sent.map(|_| ()),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    match sent {
+        Ok(()) => {
+            crash_point("run.reported");
+            tracing::info!(%run, fence, state = %outcome.state, "the outcome of a run was acknowledged");
+        }
+        Err(error) if crate::link::is_revocation(&error) => return Err(error),
+        Err(ClientError::Refused { problem, .. }) if is_kind(&problem.kind, DOES_NOT_COUNT) => {
+            tracing::warn!(%run, fence, why = %problem.detail, "the outcome of a run does not count any more");
+        }
+        Err(error) => {
+            let error = sentence(&error);
+            tracing::error!(%run, fence, error, "the outcome of a run cannot be delivered; it is kept and sent again");
+            agent.conditions.set(
+                "results",
+                format!("degraded: the outcome of the run {run} cannot be delivered: {error}"),
+            );
+            return Ok(Settled::Later);
+        }
+    }
+    if let Err(error) = agent.spool.remove(run, fence) {
+        tracing::error!(%run, error = %sentence(&error), "an acknowledged outcome cannot be removed; it will be sent again");
+    }
+    Ok(Settled::Done)
+}
+
+/// The outcome of a run that an earlier life of the agent left behind.
+async fn interrupted(agent: &Agent, claim: &Claim) -> Result<Outcome, String> {
+    let engine = claim.grant.engine.parse().map_or_else(
+        |_| claim.grant.engine.clone(),
+        |kind| crate::inventory::description(&agent.probe(), kind),
+    );
+    let outcome = outcome::build(
+        &Grounds::of_claim(claim),
+        Ended::interrupted(),
+        engine,
+        agent.member().node(),
+        agent.clock.unix_ms(),
+        &agent.receipts,
+    )
+    .await
+    .map_err(|error| sentence(&error))?;
+    agent
+        .spool
+        .end(claim.grant.run, &outcome)
+        .map_err(|error| sentence(&error))?;
+    Ok(outcome)
+}
+
+/// Sends the blobs of an outcome, each once.
+async fn upload(agent: &Agent, run: RunId, outcome: &Outcome) -> Result<(), ClientError> {
+    let mut sent = BTreeSet::new();
+    let mut connection = None;
+    for blob in outcome::blobs(outcome) {
+        if !sent.insert(blob.digest) {
+            continue;
+        }
+        let connection = match &mut connection {
+            Some(connection) => connection,
+            None => connection.insert(connect(agent).await?),
+        };
+        let path = agent.spool.blob(run, outcome.fence, &blob.digest);
+        let request = format!("PUT {BLOBS_PATH}/{}", blob.digest);
+        let file = tokio::fs::File::open(&path)
+            .await
+            .map_err(|source| ClientError::Store { request, source })?;
+        let request = Request::put(format!("{BLOBS_PATH}/{}", blob.digest))
+            .query("run", &run.to_string())
+            .query("fence", &outcome.fence.to_string())
+            .file("application/octet-stream", file, blob.size);
+        connection.send(request).await?;
+    }
+    Ok(())
+}
+
+async fn connect(agent: &Agent) -> Result<Connection, ClientError> {
+    let member = agent.member();
+    let start = agent.random.below(member.back_ends.len());
+    member.transport.connect_any(&member.back_ends, start).await
+}
+
+/// Hands a claimed run back, on whichever control connection there is, until the control plane has answered.
+pub async fn put_back(agent: &Arc<Agent>, run: RunId, fence: i64, why: String) {
+    let body = PutBack { fence, why };
+    let path = format!("{RUNS_PATH}/{run}/put-back");
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
+    let mut link = agent.link.subscribe();
+    loop {
+        let connection = {
+            let state = link
+                .wait_for(|state| matches!(state, LinkState::Connected(_)))
+                .await;
+            match state.as_deref() {
+                Ok(LinkState::Connected(connection)) => connection.clone(),
+                _ => return,
+            }
+        };
+        match connection.send(Request::post(path.as_str()).json(&body)).await {
+            Ok(_) => break,
+            Err(ClientError::Refused { problem, .. }) => {
+                tracing::warn!(%run, fence, why = %problem.detail, "a run could not be handed back");
+                break;
+            }
+            Err(error) => {
+                tracing::debug!(%run, %error, "handing a run back again");
+                tokio::time::sleep(backoff.next(agent.random.fraction(), None)).await;
+            }
+        }
+    }
+    if let Err(error) = agent.spool.remove(run, fence) {
+        tracing::error!(%run, error = %sentence(&error), "a run that was handed back cannot be removed from the spool");
+    }
+}
+
+fn is_kind(kind: &str, wanted: &str) -> bool {
+    kind.strip_prefix(KIND_PREFIX) == Some(wanted)
+}

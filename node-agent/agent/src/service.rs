@@ -1,0 +1,419 @@
+//! `muster-node run`: whatever stage the node is in, takes it from there until it is told to stop.
+//!
+//! ```text
+//!   no identity ──(pin, or accept_unverified_ca)──► joining ──► unconfirmed ──(confirm)──► trusted: works
+//!        └── else: refused                            ▲                                        │
+//!                                                     └────────── certificate over ────────────┘
+//! ```
+//!
+//! Invariant: this process holds the lock of the state folder, except while it waits for `muster-node confirm`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use muster_daemon::{Clock, FolderLock, Random, config::ConfigErrors, shutdown::Signals, systemd, watch};
+use muster_engines::Network;
+use tokio::sync::watch::Receiver;
+
+use crate::{
+    agent::{Agent, Start, WorkEnd},
+    config::Config,
+    credentials::{Credentials, CredentialsError, Joining, Stage},
+    engines::engines_config,
+    home::{Home, HomeError},
+    inventory,
+    join::{JoinError, Joiner, News},
+    membership::{Membership, MembershipError},
+    operations, sentence,
+    spool::SpoolError,
+    status,
+};
+
+/// Why the service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The state folder.
+    #[error("cannot run")]
+    Home(#[from] HomeError),
+    /// The identity.
+    #[error("cannot run")]
+    Credentials(#[from] CredentialsError),
+    /// The join.
+    #[error("cannot run")]
+    Join(#[from] JoinError),
+    /// The membership.
+    #[error("cannot run")]
+    Membership(#[from] MembershipError),
+    /// The spool.
+    #[error("cannot run")]
+    Spool(#[from] SpoolError),
+    /// Nothing may begin by itself.
+    #[error("{0}")]
+    Unattended(&'static str),
+    /// What would be asked for is not complete.
+    #[error(transparent)]
+    Applicant(#[from] ApplicantError),
+    /// It was rejected before.
+    #[error("an administrator rejected the join of this node{0}; ask, then run muster-node join again")]
+    Rejected(String),
+    /// The operations listener.
+    #[error("cannot listen on {address}; another program may use it: see operations.listen in node.toml")]
+    Operations {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Why a join cannot be asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplicantError {
+    /// Nobody to ask.
+    #[error(
+        "no control plane is named; run muster-node join http://HOST:9080, or set control_plane.registration in node.toml"
+    )]
+    NoAddress,
+    /// The host's name is none.
+    #[error(
+        "the name of this host cannot be the name of a node ({0}); set node.name in node.toml, or use --name"
+    )]
+    Name(String),
+    /// Nothing to offer.
+    #[error(
+        "no engine is installed here ({0}); install one, or name what this node will offer with --capability"
+    )]
+    NoEngine(String),
+    /// Not there yet.
+    #[error(
+        "join tokens are not supported by this version yet; join without --token-file and join.token_file, and have the code approved"
+    )]
+    Token,
+}
+
+/// What the service needs from its surroundings.
+pub struct Service {
+    /// Settings.
+    pub config: Config,
+    /// Reads them again.
+    pub reload: Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>,
+    /// The folder with node.toml.
+    pub config_folder: Option<PathBuf>,
+    /// Paths.
+    pub home: Home,
+    /// Time.
+    pub clock: Clock,
+    /// Random numbers.
+    pub random: Random,
+    /// Stop and reload.
+    pub signals: Signals,
+}
+
+/// What a node with these settings asks for.
+pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, ApplicantError> {
+    if config.join.token_file.is_some() {
+        return Err(ApplicantError::Token);
+    }
+    if config.registration.is_empty() {
+        return Err(ApplicantError::NoAddress);
+    }
+    let name = if let Some(name) = &config.name {
+        name.clone()
+    } else {
+        let host = inventory::host_name().unwrap_or_default();
+        host.parse()
+            .map_err(|error| ApplicantError::Name(format!("\"{}\": {error}", host.escape_default())))?
+    };
+    let capabilities = if config.capabilities.is_empty() {
+        let probe = muster_engines::probe(&engines_config(config, home, Network::None)).await;
+        let found: Vec<_> = probe
+            .engines
+            .iter()
+            .filter_map(|engine| crate::capability::Capability::of_engine(engine.kind.name()))
+            .collect();
+        if found.is_empty() {
+            let why: Vec<&str> = probe.missing.iter().map(|missing| missing.why.as_str()).collect();
+            return Err(ApplicantError::NoEngine(why.join("; ")));
+        }
+        found
+    } else {
+        config.capabilities.clone()
+    };
+    Ok(Joining {
+        registration: config.registration.clone(),
+        pins: config.join.ca_fingerprint.clone(),
+        name,
+        capabilities,
+        pool: config.pool.clone(),
+        site: config.site.clone(),
+        addresses: config.addresses.iter().map(ToString::to_string).collect(),
+        exchange: None,
+        previous: None,
+        renewal: None,
+    })
+}
+
+impl Service {
+    /// Runs until told to stop.
+    pub async fn run(mut self) -> Result<(), ServiceError> {
+        let mut changes = watch::folders(
+            std::iter::once(self.home.root().to_owned())
+                .chain(self.config_folder.clone())
+                .collect(),
+            watch::Timing::default(),
+        );
+        let mut lock = Some(self.home.lock()?);
+        systemd::ready("starting");
+        tokio::spawn(systemd::feed_watchdog(self.signals.stop.clone()));
+        while !self.signals.stop.is_cancelled() {
+            if lock.is_none() {
+                lock = self.lock_again(&mut changes).await?;
+                continue;
+            }
+            let credentials = match Credentials::load(&self.home, self.clock.unix_ms())? {
+                Some(credentials) => credentials,
+                None => self.begin().await?,
+            };
+            match credentials.stage() {
+                Stage::Joining(_) => self.join(credentials).await?,
+                Stage::Rejected(rejected) => {
+                    let reason = rejected.reason.as_ref();
+                    let reason = reason.map(|reason| format!(" (\"{}\")", reason.escape_debug()));
+                    return Err(ServiceError::Rejected(reason.unwrap_or_default()));
+                }
+                Stage::Unconfirmed(member) => {
+                    let shown: Vec<String> =
+                        member.ca_fingerprints().iter().map(ToString::to_string).collect();
+                    tracing::warn!(
+                        ca_fingerprint = shown.join(" or "),
+                        "approved, but the control plane is not proved: compare its CA fingerprint, then run muster-node confirm"
+                    );
+                    systemd::status("waits for muster-node confirm");
+                    lock = None;
+                }
+                Stage::Trusted(_) => self.work(credentials, &mut changes).await?,
+            }
+        }
+        systemd::stopping();
+        Ok(())
+    }
+
+    /// A new identity, where something will prove the control plane or an administrator does without.
+    async fn begin(&self) -> Result<Credentials, ServiceError> {
+        if !self.home.quarantined().is_empty() {
+            return Err(ServiceError::Unattended(
+                "the identity of this node was damaged and lies aside in the state folder; put a backup of it back in place, or run muster-node join to join anew",
+            ));
+        }
+        let config = &self.config;
+        if config.join.ca_fingerprint.is_empty()
+            && config.join.token_file.is_none()
+            && !config.join.accept_unverified_ca
+        {
+            return Err(ServiceError::Unattended(
+                "this node has not joined, and nothing here would prove the control plane; run muster-node join http://HOST:9080, or set join.ca_fingerprint in node.toml",
+            ));
+        }
+        let joining = applicant(config, &self.home).await?;
+        Ok(Credentials::create(&self.home, joining)?)
+    }
+
+    async fn join(&self, credentials: Credentials) -> Result<(), ServiceError> {
+        systemd::status("joining");
+        let mut joiner = Joiner::new(credentials, self.clock.clone(), self.random.clone());
+        let joined = self.signals.stop.run_until_cancelled(joiner.run(log_news)).await;
+        match joined {
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(_)) => {
+                tracing::info!("the join was approved");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for somebody to change the identity, then takes the lock.
+    async fn lock_again(&self, changes: &mut Receiver<u64>) -> Result<Option<FolderLock>, ServiceError> {
+        tokio::select! {
+            () = self.signals.stop.cancelled() => return Ok(None),
+            _ = changes.changed() => {}
+        }
+        let unconfirmed = Credentials::peek(&self.home)
+            .ok()
+            .flatten()
+            .is_some_and(|credentials| matches!(credentials.stage(), Stage::Unconfirmed(_)));
+        if unconfirmed {
+            return Ok(None);
+        }
+        match self.home.lock() {
+            Ok(lock) => Ok(Some(lock)),
+            // Another command has it for a moment more.
+            Err(HomeError::Lock(muster_daemon::lock::LockError::Held { .. })) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn work(
+        &mut self,
+        credentials: Credentials,
+        changes: &mut Receiver<u64>,
+    ) -> Result<(), ServiceError> {
+        let Some(membership) = Membership::of(&credentials, &self.config, &self.clock) else {
+            return Ok(());
+        };
+        let membership = membership?;
+        if membership.has_expired(self.clock.unix_ms()) {
+            return self.rejoin(credentials);
+        }
+        let probe = muster_engines::probe(&engines_config(&self.config, &self.home, Network::None)).await;
+        for engine in &probe.engines {
+            tracing::info!(engine = engine.description, "found an engine");
+        }
+        let agent = Agent::open(Start {
+            config: self.config.clone(),
+            home: self.home.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            membership,
+            probe,
+            stop: self.signals.stop.clone(),
+        })?;
+        let mut helpers = tokio::task::JoinSet::new();
+        helpers.spawn(status::keep(Arc::clone(&agent)));
+        if let Some(address) = self.config.operations {
+            let listener = operations::listen(address)
+                .await
+                .map_err(|source| ServiceError::Operations { address, source })?;
+            helpers.spawn(operations::serve(Arc::clone(&agent), listener));
+        }
+        let end = {
+            let mut work = std::pin::pin!(agent.work());
+            loop {
+                tokio::select! {
+                    end = &mut work => break end,
+                    _ = changes.changed() => {}
+                    _ = self.signals.reload.changed() => {}
+                }
+                look_again(&mut self.config, &self.reload, &agent).await;
+            }
+        };
+        helpers.shutdown().await;
+        if end == WorkEnd::Expired {
+            return self.rejoin(credentials);
+        }
+        Ok(())
+    }
+
+    /// The certificate is over: the same key asks again, and only the collective that it belongs to.
+    fn rejoin(&self, mut credentials: Credentials) -> Result<(), ServiceError> {
+        let Some(member) = credentials.trusted().cloned() else {
+            return Ok(());
+        };
+        let registration = if self.config.registration.is_empty() {
+            member.registration.clone()
+        } else {
+            self.config.registration.clone()
+        };
+        tracing::warn!("the certificate of this node is over; it asks to be let in again with the same key");
+        let joining = Joining {
+            registration,
+            pins: member.ca_fingerprints(),
+            name: member.name.clone(),
+            capabilities: member.capabilities.clone(),
+            pool: Some(member.pool.clone()),
+            site: Some(member.site.clone()),
+            addresses: self.config.addresses.iter().map(ToString::to_string).collect(),
+            exchange: None,
+            previous: None,
+            renewal: Some("its certificate is over".to_owned()),
+        };
+        Ok(credentials.advance(Stage::Joining(joining), "join.renewal")?)
+    }
+}
+
+/// Takes over what has changed in node.toml and in the identity, if it is good.
+async fn look_again(
+    config: &mut Config,
+    reload: &(dyn Fn() -> Result<Config, ConfigErrors> + Send),
+    agent: &Arc<Agent>,
+) {
+    match reload() {
+        Ok(new) => {
+            agent.conditions.clear("configuration");
+            if new != *config {
+                if new.state_dir != config.state_dir
+                    || new.operations != config.operations
+                    || (&new.log_level, new.log_format) != (&config.log_level, config.log_format)
+                {
+                    tracing::warn!(
+                        "a changed state folder, log or operations listener needs a restart of muster-node"
+                    );
+                }
+                let probe = muster_engines::probe(&engines_config(&new, &agent.home, Network::None)).await;
+                agent.configure(new.clone(), probe);
+                *config = new;
+                tracing::info!("took the changed settings");
+            }
+        }
+        Err(errors) => {
+            tracing::error!(%errors, "node.toml has errors; the settings stay as they were");
+            agent.conditions.set(
+                "configuration",
+                format!("degraded: node.toml has errors: {errors}"),
+            );
+        }
+    }
+    match Credentials::peek(&agent.home) {
+        Ok(Some(credentials)) => match Membership::of(&credentials, config, &agent.clock) {
+            Some(Ok(membership)) => {
+                let current = agent.member();
+                if membership.member != current.member || membership.back_ends != current.back_ends {
+                    agent.membership.send_replace(Arc::new(membership));
+                }
+                agent.conditions.clear("identity");
+            }
+            Some(Err(error)) => {
+                agent
+                    .conditions
+                    .set("identity", format!("degraded: {}", sentence(&error)));
+            }
+            None => {}
+        },
+        Ok(None) => {
+            agent.conditions.set(
+                "identity",
+                "degraded: the identity file of this node is gone; put it back from a backup",
+            );
+        }
+        Err(error) => agent
+            .conditions
+            .set("identity", format!("degraded: {}", sentence(&error))),
+    }
+}
+
+/// What a person would be told stands in the log.
+fn log_news(news: News) {
+    match news {
+        News::Code {
+            code,
+            fingerprint,
+            roots,
+            pinned,
+        } => {
+            let roots: Vec<String> = roots.iter().map(ToString::to_string).collect();
+            let roots = roots.join(" or ");
+            tracing::info!(
+                %code,
+                key_fingerprint = %fingerprint,
+                ca_fingerprint = roots,
+                pinned,
+                "waits for approval: an administrator runs muster join approve --code {code}"
+            );
+        }
+        News::Approved => tracing::info!("approved; the certificate is on its way"),
+        News::Clock(difference_ms) => tracing::warn!(
+            seconds = difference_ms / 1000,
+            "the clock of this node differs from the control plane's; set up a time service"
+        ),
+        News::Again { why, wait } => tracing::warn!(?wait, "{why}"),
+    }
+}

@@ -1,0 +1,296 @@
+//! Runs that the control plane does not know to have ended, on disk.
+//!
+//! ```text
+//!   claimed ──► spool/<run>-<fence>/claim.json ──► blobs/<digest> … ──► outcome.json ──► acknowledged: removed
+//!                    │
+//!                    └─ the agent ended here ──► reported as failed after its next start
+//! ```
+//!
+//! Invariant: from the claim to the acknowledgement there is always either a claim or an outcome on disk, so each
+//! claimed run is reported with exactly one outcome, however often it is sent.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use muster_daemon::file::{self, Access, FileError, crash_point};
+use muster_ids::{Digest, RunId};
+use muster_wire::node::v1::{control::Claimed, outcome::Outcome, run::RunGrant};
+use serde::{Deserialize, Serialize};
+
+/// The longest claim or outcome, in bytes; a grant has at most 1 MiB.
+const MAX_FILE: u64 = 8 * 1024 * 1024;
+
+/// How the names of folders begin that are no longer needed.
+const DONE: &str = "done-";
+
+/// Why the spool does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// A file could not be read or written.
+    #[error("cannot keep the results of a run")]
+    File(#[from] FileError),
+    /// A folder could not be read, made or removed.
+    #[error("cannot {attempt} {} in the spool of this node", path.display())]
+    Folder {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is there is not what was written.
+    #[error("{} is damaged; move it away, and tell the administrator that the run {run} has no result", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The run.
+        run: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// A claimed run as the agent needs it after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// What was granted; it was verified when it came.
+    pub grant: RunGrant,
+    /// Digest of the grant's signed bytes.
+    pub digest: Digest,
+    /// When it was claimed, milliseconds since 1970, UTC.
+    pub claimed_at: i64,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// Claimed, without an outcome.
+    InFlight(Box<Claim>),
+    /// Ended, to be reported.
+    Ended(Box<Outcome>),
+}
+
+/// One run of the spool.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The run.
+    pub run: RunId,
+    /// The claim's fence.
+    pub fence: i64,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// The spool of one node.
+#[derive(Debug, Clone)]
+pub struct Spool(PathBuf);
+
+impl Spool {
+    /// The spool in `folder`, which is made where it is missing; removes what was acknowledged already.
+    pub fn open(folder: &Path) -> Result<Self, SpoolError> {
+        file::create_folder(folder)?;
+        let spool = Self(folder.to_owned());
+        for (path, name) in spool.folders()? {
+            if name.starts_with(DONE) {
+                remove_tree(&path)?;
+            } else {
+                file::sweep(&path)?;
+            }
+        }
+        Ok(spool)
+    }
+
+    /// Stores that a run was claimed; nothing of it may be started before.
+    pub fn claim(&self, claim: &Claim) -> Result<(), SpoolError> {
+        let folder = self.folder(claim.grant.run, claim.grant.fence);
+        file::create_folder(&folder.join("blobs"))?;
+        let bytes = serde_json::to_vec(claim).expect("every map of a claim has text for keys");
+        file::write(&folder.join("claim.json"), &bytes, 0o600, "run.claim")?;
+        crash_point("run.claimed");
+        Ok(())
+    }
+
+    /// Where the blobs of a claimed run are put, each under its [`Digest::hex`].
+    pub fn blobs(&self, run: RunId, fence: i64) -> PathBuf {
+        self.folder(run, fence).join("blobs")
+    }
+
+    /// The file of one blob.
+    pub fn blob(&self, run: RunId, fence: i64, digest: &Digest) -> PathBuf {
+        self.blobs(run, fence).join(digest.hex())
+    }
+
+    /// Stores bytes as a blob, durably.
+    pub fn put(&self, run: RunId, fence: i64, bytes: &[u8]) -> Result<Digest, SpoolError> {
+        let digest = Digest::of(bytes);
+        file::write(&self.blob(run, fence, &digest), bytes, 0o600, "run.blob")?;
+        Ok(digest)
+    }
+
+    /// Takes over a finished file as a blob, durably, without holding it in memory. Blocks while it reads.
+    pub fn adopt(&self, run: RunId, fence: i64, path: &Path) -> Result<(Digest, u64), SpoolError> {
+        let failed = |source| SpoolError::Folder {
+            attempt: "take over",
+            path: path.to_owned(),
+            source,
+        };
+        let (digest, size) = digest_of_file(path).map_err(failed)?;
+        let blob = self.blob(run, fence, &digest);
+        fs::rename(path, &blob).map_err(failed)?;
+        File::open(self.blobs(run, fence))
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)?;
+        Ok((digest, size))
+    }
+
+    /// Where the inputs of a run lie and its engine works.
+    pub fn work(&self, run: RunId, fence: i64) -> Result<PathBuf, SpoolError> {
+        let folder = self.folder(run, fence).join("work");
+        file::create_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// Stores how a run ended, after its blobs.
+    pub fn end(&self, run: RunId, outcome: &Outcome) -> Result<(), SpoolError> {
+        let bytes = serde_json::to_vec(outcome).expect("every map of an outcome has text for keys");
+        let path = self.folder(run, outcome.fence).join("outcome.json");
+        file::write(&path, &bytes, 0o600, "run.outcome")?;
+        crash_point("run.spooled");
+        Ok(())
+    }
+
+    /// Forgets a run: it was acknowledged, or handed back unstarted.
+    pub fn remove(&self, run: RunId, fence: i64) -> Result<(), SpoolError> {
+        let folder = self.folder(run, fence);
+        let done = self.0.join(format!("{DONE}{run}-{fence}"));
+        // In one step: half a removal must not look like a run in flight.
+        match fs::rename(&folder, &done) {
+            Ok(()) => remove_tree(&done),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(SpoolError::Folder {
+                attempt: "remove",
+                path: folder,
+                source,
+            }),
+        }
+    }
+
+    /// All runs, the oldest first.
+    pub fn entries(&self) -> Result<Vec<Entry>, SpoolError> {
+        let mut entries = Vec::new();
+        for (path, name) in self.folders()? {
+            let Some((run, fence)) = parse(&name) else {
+                continue;
+            };
+            if let Some(progress) = progress(&path, &name)? {
+                entries.push(Entry { run, fence, progress });
+            }
+        }
+        entries.sort_by_key(|entry| (entry.run, entry.fence));
+        Ok(entries)
+    }
+
+    /// The claims that the control plane should keep for this node.
+    pub fn claims(&self) -> Vec<Claimed> {
+        let folders = self.folders().unwrap_or_default();
+        folders
+            .iter()
+            .filter_map(|(_, name)| parse(name))
+            .map(|(run, fence)| Claimed { run, fence })
+            .collect()
+    }
+
+    /// Whether nothing is left to report.
+    pub fn is_empty(&self) -> bool {
+        self.claims().is_empty()
+    }
+
+    fn folder(&self, run: RunId, fence: i64) -> PathBuf {
+        self.0.join(format!("{run}-{fence}"))
+    }
+
+    fn folders(&self) -> Result<Vec<(PathBuf, String)>, SpoolError> {
+        let failed = |source| SpoolError::Folder {
+            attempt: "list",
+            path: self.0.clone(),
+            source,
+        };
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if let Ok(name) = entry.file_name().into_string() {
+                folders.push((entry.path(), name));
+            }
+        }
+        Ok(folders)
+    }
+}
+
+/// What the folder of a run holds; `None` where the claim itself was not finished: then nothing was started.
+fn progress(folder: &Path, name: &str) -> Result<Option<Progress>, SpoolError> {
+    if let Some(outcome) = read(&folder.join("outcome.json"), name)? {
+        return Ok(Some(Progress::Ended(Box::new(outcome))));
+    }
+    let claim: Option<Claim> = read(&folder.join("claim.json"), name)?;
+    Ok(claim.map(|claim| Progress::InFlight(Box::new(claim))))
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path, run: &str) -> Result<Option<T>, SpoolError> {
+    let bytes = match file::read(path, Access::Private, MAX_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|source| SpoolError::Damaged {
+            path: path.to_owned(),
+            run: run.to_owned(),
+            source,
+        })
+}
+
+fn parse(name: &str) -> Option<(RunId, i64)> {
+    let (run, fence) = name.rsplit_once('-')?;
+    Some((run.parse().ok()?, fence.parse().ok()?))
+}
+
+fn digest_of_file(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut file = File::open(path)?;
+    let mut context = Context::new(&SHA256);
+    let mut chunk = vec![0; 64 * 1024];
+    let mut size = 0;
+    loop {
+        let count = file.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        size += count as u64;
+        context.update(&chunk[..count]);
+    }
+    file.sync_all()?;
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok((Digest::from_bytes(digest), size))
+}
+
+fn remove_tree(path: &Path) -> Result<(), SpoolError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(SpoolError::Folder {
+            attempt: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
