@@ -176,14 +176,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 /// The use cases over the state of this configuration.
 pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
-    let schema = store.schema().await?;
-    if schema.current < schema.known {
-        anyhow::bail!(
-            "the database has schema {} and this program needs {}; run muster-server migrate",
-            schema.current,
-            schema.known
-        );
-    }
+    store.schema().await?.check()?;
     let keys = Keys::below(&config.state_dir);
     let authority = keys.authority()?;
     let join_key = Arc::new(load_join_key(&store, &*keys.master_key()?).await?);

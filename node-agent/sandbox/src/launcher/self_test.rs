@@ -53,9 +53,10 @@ pub(super) fn attack(serving: &mut Serving, outside: &OwnedFd) -> Result<(), Fai
             said.push(report);
         }
     }
-    // The stand-in has done its duty; process 1 of its run ends with it.
+    // The stand-in has done its duty; process 1 of its run ends with it, and both are ours to reap.
     let _ = rustix::process::kill_process(engine.pid, rustix::process::Signal::KILL);
-    let _ = rustix::process::waitpid(Some(engine.pid), rustix::process::WaitOptions::empty());
+    while rustix::io::retry_on_intr(|| rustix::process::wait(rustix::process::WaitOptions::empty())).is_ok() {
+    }
     match said.as_slice() {
         [Report::Locked, Report::Finished { ending, .. }] if ending == "succeeded" => Ok(()),
         [.., Report::Finished { message, .. }] => Err(Failure::rule(format!(

@@ -1,0 +1,65 @@
+//! What every command needs: the global options, the session, clock and random numbers.
+
+use std::{collections::BTreeMap, io::IsTerminal as _};
+
+use muster_daemon::{Clock, Random};
+use serde::Serialize;
+
+use crate::{
+    cli::Options,
+    failure::Failure,
+    output::{self, Format},
+    profile::Store,
+};
+
+/// The surroundings of a command.
+pub(crate) struct Context {
+    /// Global options.
+    pub(crate) options: Options,
+    /// Where the session is kept.
+    pub(crate) store: Store,
+    /// The machine's clock.
+    pub(crate) clock: Clock,
+    /// The machine's random numbers.
+    pub(crate) random: Random,
+    /// The environment.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Whether tables may be coloured.
+    pub(crate) colour: bool,
+}
+
+impl Context {
+    /// The surroundings that `options` and the environment describe.
+    pub(crate) fn new(options: Options) -> Result<Self, Failure> {
+        let environment: BTreeMap<_, _> = muster_daemon::environment().collect();
+        let plain = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Ok(Self {
+            store: Store::new(options.profile_dir.as_deref(), &environment)?,
+            clock: Clock::system(),
+            random: Random::system(),
+            colour: !plain && std::io::stdout().is_terminal(),
+            environment,
+            options,
+        })
+    }
+
+    /// Shows a result: `value` for programs, or what `text` makes of it, escaped, for people.
+    pub(crate) fn show<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        match self.options.output {
+            Format::Json => output::json(value),
+            Format::Table => output::line(&text()),
+        }
+    }
+
+    /// Says that something was done whose answer is empty; programs see that from the exit code.
+    pub(crate) fn done(&self, sentence: &str) -> Result<(), Failure> {
+        match self.options.output {
+            Format::Json => Ok(()),
+            Format::Table => output::line(sentence),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `muster function register`: from a file or from options to a definition.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use muster_client::Request;
+use muster_daemon::file::{self, Access};
+use muster_ids::Name;
+use muster_wire::{
+    admin::v1::function::Function,
+    function::{FunctionDefinition, Parameter},
+};
+use serde_json::{Map, Value, json};
+
+use super::PATH;
+use crate::{
+    context::Context,
+    failure::{Failure, chain},
+};
+
+/// Scripts are texts that people read.
+const LONGEST: u64 = 16 * 1024 * 1024;
+
+/// Put a function, or a new version of it, into the library
+#[derive(Args)]
+#[command(after_help = "Examples:\n  muster function register forecast.toml\n  \
+                  muster function register --name mean --language r --script mean.R --input x:column:Real --result y:value:Real\n\n\
+                  A file holds name, language, script (or script_file, relative to the file), inputs, outputs, packages,\n\
+                  description and limits; options replace what it says.")]
+pub(crate) struct Register {
+    /// The definition, .toml or .json
+    #[arg(required_unless_present_all = ["name", "language", "script"])]
+    file: Option<PathBuf>,
+    /// Its name in the library
+    #[arg(long)]
+    name: Option<Name>,
+    /// The language of the script
+    #[arg(long, value_parser = ["r", "python", "terr"])]
+    language: Option<String>,
+    /// File with the script
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// What a caller gives: the variable, value, column or table, and the allowed types; repeat for more.
+    /// A question mark after the name makes it optional
+    #[arg(long = "input", value_name = "NAME[?]:KIND[:TYPE,…]", value_parser = parameter)]
+    inputs: Vec<Parameter>,
+    /// What a caller gets; repeat for more
+    #[arg(long = "result", value_name = "NAME:KIND[:TYPE,…]", value_parser = parameter)]
+    results: Vec<Parameter>,
+    /// A package that must be there; repeat for more
+    #[arg(long = "package", value_name = "PACKAGE")]
+    packages: Vec<String>,
+    /// For people
+    #[arg(long)]
+    description: Option<String>,
+}
+
+/// Registers a function.
+pub(super) async fn run(context: &Context, arguments: Register) -> Result<(), Failure> {
+    let definition = definition(arguments)?;
+    let function: Function = context.rest()?.call(Request::post(PATH).json(&definition)).await?;
+    context.show(&function, || {
+        let trust = if function.trusted {
+            "This version is trusted."
+        } else {
+            "This version is not trusted; a Script Author trusts it with muster function trust."
+        };
+        format!("Registered \"{}\" as {}. {trust}", function.definition.name, function.digest)
+    })
+}
+
+fn definition(arguments: Register) -> Result<FunctionDefinition, Failure> {
+    let mut definition = match &arguments.file {
+        Some(path) => from_file(path)?,
+        None => Map::new(),
+    };
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            definition.insert(name.to_owned(), value);
+        }
+    };
+    let script = arguments.script.as_deref().map(text).transpose()?;
+    set("name", arguments.name.map(|name| json!(name)));
+    set("language", arguments.language.map(Value::String));
+    set("script", script.map(Value::String));
+    set("description", arguments.description.map(Value::String));
+    set("inputs", (!arguments.inputs.is_empty()).then(|| json!(arguments.inputs)));
+    set("outputs", (!arguments.results.is_empty()).then(|| json!(arguments.results)));
+    set("packages", (!arguments.packages.is_empty()).then(|| json!(arguments.packages)));
+    serde_json::from_value(Value::Object(definition)).map_err(|error| {
+        let place = arguments
+            .file
+            .map_or_else(|| "the options".to_owned(), |path| path.display().to_string());
+        Failure::usage(format!("{place}: this is no definition of a function: {error}"))
+    })
+}
+
+/// The definition in a file, with the script read in.
+fn from_file(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let content = text(path)?;
+    let wrong = |error: String| Failure::usage(format!("{} cannot be read: {error}", path.display()));
+    let mut definition: Map<String, Value> = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => toml::from_str(&content).map_err(|error| wrong(error.to_string()))?,
+        Some("json") => serde_json::from_str(&content).map_err(|error| wrong(error.to_string()))?,
+        _ => return Err(wrong("the name of a definition ends in .toml or .json".to_owned())),
+    };
+    if let Some(file) = definition.remove("script_file") {
+        let Value::String(file) = file else {
+            return Err(wrong("script_file is not a text".to_owned()));
+        };
+        if definition.contains_key("script") {
+            return Err(wrong("it has both script and script_file; leave one".to_owned()));
+        }
+        let script = text(&path.with_file_name("").join(file))?;
+        definition.insert("script".to_owned(), Value::String(script));
+    }
+    Ok(definition)
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    let bytes = file::read(path, Access::Any, LONGEST).map_err(|error| Failure::usage(chain(&error)))?;
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not UTF-8 text", path.display())))
+}
+
+/// `x:column:Integer,Real`
+fn parameter(text: &str) -> Result<Parameter, String> {
+    let mut parts = text.splitn(3, ':');
+    let (name, kind, types) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+    let (name, optional) = match name.strip_suffix('?') {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
+    let kind = kind.filter(|kind| ["value", "column", "table"].contains(kind));
+    let (Some(kind), false) = (kind, name.is_empty()) else {
+        return Err("write NAME:value, NAME:column or NAME:table, and types if only some are allowed, for example x:column:Integer,Real".to_owned());
+    };
+    Ok(Parameter {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        types: types.map(|types| types.split(',').map(|kind| kind.trim().to_owned()).collect()).unwrap_or_default(),
+        optional,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(file: Option<PathBuf>) -> Register {
+        Register {
+            file,
+            name: None,
+            language: None,
+            script: None,
+            inputs: Vec::new(),
+            results: Vec::new(),
+            packages: Vec::new(),
+            description: None,
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_name_kind_and_types() {
+        let read = parameter("x:column:Integer, Real").expect("a parameter");
+        assert_eq!((read.name.as_str(), read.kind.as_str(), read.optional), ("x", "column", false));
+        assert_eq!(read.types, ["Integer", "Real"]);
+        let read = parameter("n?:value").expect("a parameter");
+        assert!(read.optional && read.types.is_empty() && read.name == "n");
+        for wrong in ["", "x", ":value", "?:value", "x:list", "x:"] {
+            assert!(parameter(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn options_replace_what_the_file_says_and_the_script_may_lie_beside_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("f.toml");
+        std::fs::write(folder.path().join("f.R"), "y <- x\n").expect("written");
+        std::fs::write(
+            &path,
+            "name = \"f\"\nlanguage = \"r\"\nscript_file = \"f.R\"\n[[inputs]]\nname = \"x\"\nkind = \"value\"\n[limits]\nwall_seconds = 5\n",
+        )
+        .expect("written");
+        let read = definition(Register {
+            language: Some("terr".to_owned()),
+            ..arguments(Some(path))
+        })
+        .expect("a definition");
+        assert_eq!((read.name.as_str(), read.language.as_str()), ("f", "terr"));
+        assert_eq!((read.script.as_str(), read.inputs.len()), ("y <- x\n", 1));
+        assert_eq!(read.limits.wall_seconds, Some(5));
+    }
+
+    #[test]
+    fn a_wrong_file_is_named_with_its_mistake() {
+        let folder = tempfile::tempdir().expect("folder");
+        for (name, content, expected) in [
+            ("f.toml", "name = ", "f.toml cannot be read"),
+            ("f.json", "{\"name\": \"f\", \"language\": \"r\", \"script\": \"\", \"colour\": 1}", "unknown field `colour`"),
+            ("f.json", "{\"name\": \"f\", \"language\": \"r\"}", "missing field `script`"),
+            ("f.json", "{\"name\": \"a/b\", \"language\": \"r\", \"script\": \"\"}", "U+002F"),
+            ("f.yaml", "name: f", ".toml or .json"),
+            ("f.json", "{\"script\": \"\", \"script_file\": \"x\"}", "leave one"),
+            ("f.json", "{\"script_file\": \"missing.R\"}", "missing.R"),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).expect("written");
+            let failure = definition(arguments(Some(path))).expect_err("wrong").sentence();
+            assert!(failure.contains(expected), "{failure}");
+        }
+    }
+}

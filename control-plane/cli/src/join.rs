@@ -1,0 +1,189 @@
+//! `muster join`: nodes that ask to be let in.
+//!
+//! Invariant: an approval carries what a person read on the node, the code or the full fingerprint.
+
+use clap::{Args, Subcommand};
+use muster_client::{Request, Rest};
+use muster_ids::{Digest, JoinId};
+use muster_pki::join::VerificationCode;
+use muster_wire::admin::v1::join::{ApproveJoin, Join, MatchJoin, RejectJoin};
+
+use crate::{
+    context::Context,
+    escape::escaped,
+    failure::Failure,
+    list::{self, Extent},
+    output, table, terminal,
+};
+
+const PATH: &str = "/api/v1/joins";
+
+/// Nodes that ask to join
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List join requests
+    #[command(after_help = "Example:\n  muster join list --state pending")]
+    List {
+        /// Only requests in this state
+        #[arg(long, value_parser = ["pending", "approved", "issued", "rejected", "expired", "superseded"])]
+        state: Option<String>,
+        /// How many.
+        #[command(flatten)]
+        extent: Extent,
+    },
+    /// Show one join request
+    Show {
+        /// Its identifier
+        id: JoinId,
+    },
+    /// Let a node in, by the code or the full fingerprint that you read on the node
+    Approve(Approve),
+    /// Refuse a join request; the node is told
+    Reject {
+        /// Its identifier
+        id: JoinId,
+        /// Shown on the node
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// Let a node in, by the code or the full fingerprint that you read on the node
+#[derive(Args)]
+#[command(after_help = "Examples:\n  muster join approve --code 4821-0937-5512\n  \
+                  muster join approve ID --fingerprint sha256:…\n\n\
+                  Both are shown by muster-node join and muster-node status, on the node only.")]
+pub(crate) struct Approve {
+    /// The 12 digits that the node shows
+    #[arg(long, required_unless_present = "id", conflicts_with_all = ["id", "fingerprint"])]
+    code: Option<VerificationCode>,
+    /// The identifier of the request
+    #[arg(requires = "fingerprint")]
+    id: Option<JoinId>,
+    /// The full fingerprint of the node's key, as the node shows it (sha256:…)
+    #[arg(long, requires = "id", value_name = "DIGEST")]
+    fingerprint: Option<Digest>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Does `command`.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    let rest = context.rest()?;
+    match command {
+        Command::List { state, extent } => {
+            let request = || match &state {
+                Some(state) => Request::get(PATH).query("state", state),
+                None => Request::get(PATH),
+            };
+            let joins: Vec<Join> = list::all(&rest, request, &extent).await?;
+            context.show(&joins, || rows(&joins, context.colour))
+        }
+        Command::Show { id } => {
+            let join: Join = rest.call(at(Request::get(PATH), id)).await?;
+            context.show(&join, || fields(&join, context.colour))
+        }
+        Command::Approve(arguments) => approve(context, &rest, arguments).await,
+        Command::Reject { id, reason } => {
+            let request = at(Request::post(PATH), id).segment("reject").json(&RejectJoin { reason });
+            let join: Join = rest.call(request).await?;
+            context.show(&join, || format!("Rejected \"{}\".", escaped(join.name.as_str())))
+        }
+    }
+}
+
+async fn approve(context: &Context, rest: &Rest, arguments: Approve) -> Result<(), Failure> {
+    let (join, proof) = match (arguments.code, arguments.id) {
+        (Some(code), _) => {
+            let code = code.to_string();
+            let request = Request::post(PATH).segment("match").json(&MatchJoin { code: code.clone() });
+            let join: Join = rest.call(request).await?;
+            (join, ApproveJoin { code: Some(code), fingerprint: None })
+        }
+        (None, Some(id)) => {
+            let fingerprint = arguments.fingerprint.map(|digest| digest.to_string());
+            let join: Join = rest.call(at(Request::get(PATH), id)).await?;
+            (join, ApproveJoin { code: None, fingerprint })
+        }
+        (None, None) => return Err(Failure::usage("give --code, or an identifier with --fingerprint")),
+    };
+    if !arguments.yes && terminal::can_ask() {
+        output::complain(&fields(&join, context.colour));
+    }
+    terminal::confirm(arguments.yes, &question(&join), "give --yes")?;
+    let approved: Join = rest.call(at(Request::post(PATH), join.id).segment("approve").json(&proof)).await?;
+    context.show(&approved, || {
+        format!(
+            "Approved \"{}\". The node fetches its certificate by itself; see muster node list.",
+            escaped(approved.name.as_str())
+        )
+    })
+}
+
+/// In one line what is let in.
+fn question(join: &Join) -> String {
+    format!(
+        "Approve \"{}\" ({}; {}; waiting {})?",
+        escaped(join.name.as_str()),
+        escaped(&join.source),
+        escaped(&capabilities(join)),
+        table::span(join.waiting_seconds)
+    )
+}
+
+fn at(request: Request, id: JoinId) -> Request {
+    request.segment(&id.to_string())
+}
+
+fn capabilities(join: &Join) -> String {
+    if join.capabilities.is_empty() {
+        "no capabilities".to_owned()
+    } else {
+        join.capabilities.join(", ")
+    }
+}
+
+fn rows(joins: &[Join], colour: bool) -> String {
+    table::rows(
+        ["id", "name", "state", "from", "capabilities", "pool", "site", "waiting"],
+        joins.iter().map(|join| {
+            [
+                join.id.to_string(),
+                join.name.to_string(),
+                join.state.clone(),
+                join.source.clone(),
+                table::list(&join.capabilities),
+                table::or_dash(join.pool.as_ref()),
+                table::or_dash(join.site.as_ref()),
+                table::span(join.waiting_seconds),
+            ]
+        }),
+        "No join requests.",
+        colour,
+    )
+}
+
+fn fields(join: &Join, colour: bool) -> String {
+    let optional = |text: Option<String>| text.unwrap_or_default();
+    table::fields(
+        [
+            ("Request", join.id.to_string()),
+            ("State", join.state.clone()),
+            ("Name", join.name.to_string()),
+            ("Capabilities", capabilities(join)),
+            ("Pool", table::or_dash(join.pool.as_ref())),
+            ("Site", table::or_dash(join.site.as_ref())),
+            ("From", join.source.clone()),
+            ("Addresses", table::list(&join.addresses)),
+            ("Agent", join.agent_version.clone()),
+            ("Key", format!("sha256:{}… (the whole is shown on the node)", join.key_prefix)),
+            ("Asked", table::time(&join.created)),
+            ("Expires", table::time(&join.expires)),
+            ("Renewal", optional(join.renewal_of.map(|node| format!("renewal of known node {node}")))),
+            ("Reason", optional(join.reason.clone())),
+            ("Node", optional(join.node.map(|node| node.to_string()))),
+        ],
+        colour,
+    )
+}

@@ -1,0 +1,146 @@
+//! The session file: which control plane, whom to trust there, who is logged in.
+//!
+//! Invariant: the token is sent only to the server that gave it, and the file is readable by its owner only.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use muster_daemon::file::{self, Access};
+use muster_ids::{Digest, UserName};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// A session file is far smaller; authorities in PEM are its largest part.
+const LONGEST: u64 = 1024 * 1024;
+
+/// What is remembered between commands.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profile {
+    /// `https://host:port`.
+    pub(crate) server: String,
+    /// Who may speak for it.
+    pub(crate) trust: Trust,
+    /// Who is logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<UserName>,
+    /// Proves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+}
+
+/// By what a control plane is recognized.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Trust {
+    /// SHA-256 of its own certificate or of an authority that it sends along.
+    Fingerprints(Vec<Digest>),
+    /// Authorities in PEM.
+    Authorities(String),
+}
+
+/// Where the session file lies.
+pub(crate) struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// In `folder`, else where the XDG base directories say.
+    pub(crate) fn new(folder: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, Failure> {
+        let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let folder = folder
+            .map(Path::to_owned)
+            .or_else(|| absolute("XDG_CONFIG_HOME").map(|config| config.join("muster")))
+            .or_else(|| absolute("HOME").map(|home| home.join(".config/muster")))
+            .ok_or_else(|| {
+                Failure::usage("neither XDG_CONFIG_HOME nor HOME is set; name the folder of the session with --profile-dir")
+            })?;
+        Ok(Self { folder })
+    }
+
+    /// The session file.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join("session.json")
+    }
+
+    /// What is remembered, if anything.
+    pub(crate) fn load(&self) -> Result<Option<Profile>, Failure> {
+        let path = self.path();
+        let bytes = match file::read(&path, Access::Private, LONGEST) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            Failure::failed(
+                "session",
+                format!("cannot read the session file {} ({error}); log in again with muster login", path.display()),
+            )
+        })
+    }
+
+    /// Remembers `profile`.
+    pub(crate) fn save(&self, profile: &Profile) -> Result<(), Failure> {
+        file::create_folder(&self.folder)?;
+        let bytes = serde_json::to_vec_pretty(profile)
+            .map_err(|error| Failure::failed("session", format!("cannot write the session ({error})")))?;
+        Ok(file::write(&self.path(), &bytes, 0o600, "cli.session")?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn profile() -> Profile {
+        Profile {
+            server: "https://host:8443".to_owned(),
+            trust: Trust::Fingerprints(vec![Digest::of(b"root")]),
+            user: Some("ann@SPOTFIRE".parse().expect("user")),
+            token: Some("t".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_session_is_kept_for_its_owner_only() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::new(Some(&folder.path().join("a/b")), &BTreeMap::new()).expect("store");
+        assert!(store.load().expect("nothing yet").is_none());
+        store.save(&profile()).expect("saved");
+        let mode = std::fs::metadata(store.path()).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let loaded = store.load().expect("readable").expect("there");
+        assert_eq!(loaded.token.as_deref(), Some("t"));
+        assert_eq!(loaded.trust, profile().trust);
+    }
+
+    #[test]
+    fn a_session_that_others_could_read_or_that_is_damaged_is_refused_with_the_cure() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::new(Some(folder.path()), &BTreeMap::new()).expect("store");
+        store.save(&profile()).expect("saved");
+        std::fs::set_permissions(store.path(), std::fs::Permissions::from_mode(0o644)).expect("mode");
+        let sentence = |store: &Store| store.load().err().map(|failure| failure.sentence()).unwrap_or_default();
+        assert!(sentence(&store).contains("chmod 0600"), "{}", sentence(&store));
+        file::write(&store.path(), b"{", 0o600, "test").expect("written");
+        assert!(sentence(&store).contains("log in again"), "{}", sentence(&store));
+    }
+
+    #[test]
+    fn the_folder_follows_the_environment() {
+        let environment = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let of = |pairs: &[(&str, &str)]| Store::new(None, &environment(pairs)).map(|store| store.path());
+        let both = [("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(of(&both).ok(), Some(PathBuf::from("/x/muster/session.json")));
+        let relative = [("XDG_CONFIG_HOME", "x"), ("HOME", "/h")];
+        assert_eq!(of(&relative).ok(), Some(PathBuf::from("/h/.config/muster/session.json")));
+        assert!(of(&[]).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! `muster run`: runs of data functions.
+
+pub(crate) mod result;
+pub(crate) mod wait;
+
+use std::io::IsTerminal as _;
+
+use clap::{Args, Subcommand};
+use muster_client::{Request, Rest};
+use muster_ids::RunId;
+use muster_wire::admin::v1::run::Run;
+use serde_json::Value;
+
+use crate::{
+    context::Context,
+    escape::escaped_lines,
+    failure::Failure,
+    function::Save,
+    list::{self, Extent},
+    output::{self, Format},
+    table,
+};
+
+const PATH: &str = "/api/v1/runs";
+/// The states of a run.
+const STATES: [&str; 8] =
+    ["queued", "running", "succeeded", "failed", "refused", "cancelled", "timed_out", "lost"];
+
+/// Runs of data functions
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List your runs, newest first; administrators see all
+    List {
+        /// Only runs in this state
+        #[arg(long, value_parser = STATES)]
+        state: Option<String>,
+        /// How many.
+        #[command(flatten)]
+        extent: Extent,
+    },
+    /// Show one run: where, in which mode and why it ran, how it ended
+    #[command(after_help = "Example:\n  muster run show ID --save y=out.csv")]
+    Show {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// Save an output to a file, in the format that it has; repeat for more
+        #[arg(long = "save", value_name = "NAME=FILE", value_parser = crate::function::save)]
+        saves: Vec<Save>,
+    },
+    /// Print what a run wrote to standard output and standard error
+    Logs(Which),
+    /// End a run with everything that it started
+    Cancel(Which),
+    /// Print the signed receipt of a run, as JSON
+    Receipt(Which),
+}
+
+/// A run.
+#[derive(Args)]
+pub(crate) struct Which {
+    /// Identifier of the run
+    run: RunId,
+}
+
+/// Does `command`.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    let rest = context.rest()?;
+    match command {
+        Command::List { state, extent } => {
+            let request = || match &state {
+                Some(state) => Request::get(PATH).query("state", state),
+                None => Request::get(PATH),
+            };
+            let runs: Vec<Run> = list::all(&rest, request, &extent).await?;
+            context.show(&runs, || rows(&runs, context.colour))
+        }
+        Command::Show { which, saves } => {
+            saves.iter().try_for_each(result::check_target)?;
+            let run: Run = rest.call(at(Request::get(PATH), which.run)).await?;
+            let saved = result::save(&rest, &run, &saves).await?;
+            context.show(&run, || {
+                let fields = fields(&run, context.colour);
+                std::iter::once(fields).chain(saved).collect::<Vec<_>>().join("\n")
+            })
+        }
+        Command::Logs(which) => logs(context, &rest, which.run).await,
+        Command::Cancel(which) => {
+            let request = at(Request::post(PATH), which.run).segment("cancel");
+            let run: Run = rest.call(request).await?;
+            context.show(&run, || {
+                if wait::is_final(&run) {
+                    crate::escape::escaped(&format!("The run {} is {}.", run.id, run.state))
+                } else {
+                    format!("The run {} is being ended; see muster run show.", run.id)
+                }
+            })
+        }
+        Command::Receipt(which) => {
+            let receipt: Value = rest.call(at(Request::get(PATH), which.run).segment("receipt")).await?;
+            output::json(&receipt)
+        }
+    }
+}
+
+fn at(request: Request, run: RunId) -> Request {
+    request.segment(&run.to_string())
+}
+
+async fn logs(context: &Context, rest: &Rest, run: RunId) -> Result<(), Failure> {
+    let (stdout, stderr) = (stream(rest, run, "stdout").await?, stream(rest, run, "stderr").await?);
+    if context.options.output == Format::Json {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        return output::json(&serde_json::json!({ "stdout": text(&stdout), "stderr": text(&stderr) }));
+    }
+    print_streams(&stdout, &stderr)
+}
+
+/// What a run wrote, `stdout` or `stderr`.
+async fn stream(rest: &Rest, run: RunId, name: &str) -> Result<Vec<u8>, Failure> {
+    let answer = rest.send(at(Request::get(PATH), run).segment(name)).await?;
+    Ok(answer.body.to_vec())
+}
+
+/// Passes on what a run wrote: byte by byte to a file or program, escaped to a terminal.
+fn print_streams(stdout: &[u8], stderr: &[u8]) -> Result<(), Failure> {
+    let harmless = |bytes: &[u8], terminal: bool| {
+        if terminal {
+            escaped_lines(&String::from_utf8_lossy(bytes)).into_bytes()
+        } else {
+            bytes.to_vec()
+        }
+    };
+    output::bytes(&harmless(stdout, std::io::stdout().is_terminal()))?;
+    output::complain_bytes(&harmless(stderr, std::io::stderr().is_terminal()));
+    Ok(())
+}
+
+fn rows(runs: &[Run], colour: bool) -> String {
+    table::rows(
+        ["id", "function", "state", "mode", "user", "language", "queued", "finished"],
+        runs.iter().map(|run| {
+            [
+                run.id.to_string(),
+                run.function_name.to_string(),
+                run.state.clone(),
+                table::or_dash(run.mode.as_ref()),
+                run.user.to_string(),
+                run.language.clone(),
+                table::time(&run.created),
+                table::time_or_dash(run.finished.as_ref()),
+            ]
+        }),
+        "No runs.",
+        colour,
+    )
+}
+
+fn fields(run: &Run, colour: bool) -> String {
+    let optional = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let why = run.why.as_ref();
+    let ending = run.ending.as_ref();
+    let outputs: Vec<_> = run
+        .outputs
+        .iter()
+        .map(|(name, blob)| format!("{name}: {}, {}", blob.format, table::size(blob.size)))
+        .collect();
+    let timings: Vec<_> = ending
+        .into_iter()
+        .flat_map(|ending| &ending.timings)
+        .map(|(name, ms)| format!("{name} {ms} ms"))
+        .collect();
+    table::fields(
+        [
+            ("Run", run.id.to_string()),
+            ("State", run.state.clone()),
+            ("Ending", ending.map(|ending| ending.message.clone()).unwrap_or_default()),
+            ("Function", format!("{} ({})", run.function_name, run.function)),
+            ("Digest", run.digest.to_string()),
+            ("User", run.user.to_string()),
+            ("Mode", optional(run.mode.as_ref())),
+            ("Rule", why.map(|why| why.rule.clone()).unwrap_or_default()),
+            ("Entry", why.and_then(|why| why.entry.clone()).unwrap_or_default()),
+            ("Groups", why.map(|why| why.group_path.join(" -> ")).unwrap_or_default()),
+            ("Reasons", why.map(|why| why.reasons.join("\n")).unwrap_or_default()),
+            ("Engine", run.engine.clone().unwrap_or_else(|| run.language.clone())),
+            ("Node", run.node.map(|node| node.to_string()).unwrap_or_default()),
+            ("Place", format!("pool {}, site {}", run.pool, run.site)),
+            ("Queued", table::time(&run.created)),
+            ("Started", table::time_or_dash(run.started.as_ref())),
+            ("Finished", table::time_or_dash(run.finished.as_ref())),
+            ("Attempts", run.attempts.to_string()),
+            ("Timings", timings.join(", ")),
+            ("Peak memory", ending.map(|ending| table::size(ending.peak_bytes)).unwrap_or_default()),
+            (
+                "Limits degraded",
+                ending.map(|ending| ending.limits_degraded.join("\n")).unwrap_or_default(),
+            ),
+            ("Outputs", outputs.join("\n")),
+        ],
+        colour,
+    )
+}

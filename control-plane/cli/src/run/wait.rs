@@ -1,0 +1,81 @@
+//! Waiting for a run to end.
+//!
+//! Invariant: a run is queued once. When the connection breaks while it is waited for, only the question is
+//! asked again.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use muster_client::{ClientError, Request, Rest};
+use muster_wire::admin::v1::run::Run;
+
+use super::{PATH, at};
+use crate::{escape::escaped, failure::Failure};
+
+/// How long the control plane is asked to wait before it answers.
+pub(crate) const SPAN: &str = "30s";
+/// How long that answer may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// How often the question is asked again when no control plane can be reached.
+const ATTEMPTS: u32 = 10;
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether a run does not go on from this state.
+pub(crate) fn is_final(run: &Run) -> bool {
+    !matches!(run.state.as_str(), "queued" | "running")
+}
+
+/// Waits until `run` has ended; with `progress` a terminal shows that.
+pub(crate) async fn until_final(rest: &Rest, run: Run, progress: bool) -> Result<Run, Failure> {
+    let spinner = if progress { spinner() } else { ProgressBar::hidden() };
+    let ended = ask(rest, run, &spinner).await;
+    spinner.finish_and_clear();
+    ended
+}
+
+async fn ask(rest: &Rest, mut run: Run, spinner: &ProgressBar) -> Result<Run, Failure> {
+    let mut failed = 0;
+    while !is_final(&run) {
+        spinner.set_message(format!("run {} is {}", run.id, escaped(&run.state)));
+        tokio::time::sleep(PAUSE * (failed * failed + 1)).await;
+        let request = at(Request::get(PATH), run.id).query("wait", SPAN).deadline(DEADLINE);
+        match rest.call(request).await {
+            Ok(newer) => (run, failed) = (newer, 0),
+            Err(error) if is_passing(&error) && failed < ATTEMPTS => failed += 1,
+            Err(error) => {
+                return Err(Failure::failed(
+                    "run-not-awaited",
+                    format!(
+                        "{}; the run {id} goes on, see muster run show {id}",
+                        Failure::from(error).sentence(),
+                        id = run.id
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(run)
+}
+
+/// Whether the same question may be answered later.
+fn is_passing(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. }
+        | ClientError::AllUnreachable(_)
+        | ClientError::Broken { .. }
+        | ClientError::Late { .. } => true,
+        ClientError::Refused { problem, .. } => matches!(problem.status, 429 | 502..=504),
+        _ => false,
+    }
+}
+
+/// Draws on standard error, and only where that is a terminal.
+fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}
