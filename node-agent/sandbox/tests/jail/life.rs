@@ -1,0 +1,158 @@
+//! Ends: whoever dies, nothing is left.
+
+use std::{io::Read as _, process::Command};
+
+use muster_lock::protocol::{Exit, Mode};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{
+    begin, eventually, family, gone, groups, jail, limits, lines, program, root, start, until_closed,
+};
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.try_into().expect("pid")).expect("pid");
+    kill_process(pid, Signal::KILL).expect("kill");
+}
+
+#[test]
+fn hanging_up_on_a_run_ends_it_and_the_next_one_works() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let before = family(launcher.id());
+    let run = begin(&launcher, 1, limits(), "linger\nlinger\npause");
+    eventually("payload, supervisor and two children", || {
+        family(launcher.id()).len() >= before.len() + 4
+    });
+    let during: Vec<u32> = family(launcher.id())
+        .into_iter()
+        .filter(|pid| !before.contains(pid))
+        .collect();
+    run.supervisor
+        .shutdown(std::net::Shutdown::Both)
+        .expect("hang up");
+    until_closed(run);
+    eventually("the run is gone", || during.iter().all(|pid| gone(*pid)));
+    let next = begin(&launcher, 2, limits(), "print alive")
+        .finish()
+        .expect("finished");
+    assert_eq!(lines(&next), [Ok("alive".to_owned())]);
+}
+
+#[test]
+fn closing_the_connection_leaves_nothing() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let id = launcher.id();
+    let run = begin(&launcher, 1, limits(), "linger\npause");
+    eventually("all are there", || family(id).len() >= 6);
+    let all = family(id);
+    assert_eq!(groups(id).is_empty(), !root());
+    assert_eq!(launcher.close().expect("closed").code(), Some(0));
+    // The launcher waits for its jail, so no patience is needed.
+    assert!(all.iter().all(|pid| gone(*pid)), "{all:?}");
+    assert_eq!(groups(id), Vec::<std::path::PathBuf>::new());
+    until_closed(run);
+}
+
+#[test]
+fn a_killed_launcher_leaves_nothing() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let id = launcher.id();
+    let run = begin(&launcher, 1, limits(), "linger\npause");
+    eventually("all are there", || family(id).len() >= 6);
+    let all = family(id);
+    kill(id);
+    until_closed(run);
+    eventually("all processes are gone", || all.iter().all(|pid| gone(*pid)));
+    eventually("the control groups are gone", || groups(id).is_empty());
+}
+
+#[test]
+fn a_killed_agent_leaves_nothing() {
+    let mut agent = Command::new(program())
+        .args(["--bench-spawn", "1000000"])
+        .spawn()
+        .expect("agent");
+    eventually("a jail is at work", || family(agent.id()).len() >= 5);
+    let all = family(agent.id());
+    let launcher = all[1];
+    kill(agent.id());
+    agent.wait().expect("reaped");
+    eventually("all processes are gone", || all[1..].iter().all(|pid| gone(*pid)));
+    eventually("the control groups are gone", || groups(launcher).is_empty());
+}
+
+#[test]
+fn the_end_of_the_payload_ends_what_it_started() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let before = family(launcher.id());
+    let outcome = begin(&launcher, 1, limits(), "linger\nlinger")
+        .finish()
+        .expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::Code(0)));
+    eventually("only the jail is left", || {
+        family(launcher.id()).len() <= before.len()
+    });
+}
+
+#[test]
+fn runs_follow_each_other_and_stand_beside_each_other() {
+    let launcher = jail(start(Mode::Restricted));
+    let waiting = begin(&launcher, 0, limits(), "pause");
+    for number in 1..30 {
+        let outcome = begin(&launcher, number, limits(), "print done")
+            .finish()
+            .expect("finished");
+        assert_eq!(outcome.exit, Some(Exit::Code(0)), "run {number}");
+    }
+    drop(waiting);
+}
+
+#[test]
+fn when_all_ids_are_taken_the_next_run_is_not_forked() {
+    if !root() {
+        return;
+    }
+    let launcher = jail(start(Mode::Restricted));
+    let waiting: Vec<_> = (0..8)
+        .map(|number| begin(&launcher, number, limits(), "pause"))
+        .collect();
+    let why = launcher.run(9, limits()).expect_err("no id").to_string();
+    assert!(why.contains("all 8 ids"), "{why}");
+    for run in waiting {
+        until_closed(run);
+    }
+}
+
+#[test]
+fn an_engine_that_a_run_could_share_something_with_is_not_forked() {
+    for (argument, reason) in [
+        ("thread", "2 threads"),
+        ("descriptor", "holds descriptor"),
+        ("folder", "holds descriptor"),
+        ("shared", "shares writable memory"),
+    ] {
+        let mut start = start(Mode::Restricted);
+        start.command.push(argument.to_owned());
+        let launcher = jail(start);
+        let run = launcher.ask(1, limits()).expect("asked");
+        let answer = format!("{:?}", launcher.receive().expect("answer"));
+        assert!(
+            answer.contains("NotForked") && answer.contains(reason),
+            "{argument}: {answer}"
+        );
+        assert_eq!(launcher.receive().expect("end"), None, "the launcher ends");
+        let mut nothing = Vec::new();
+        (&run.supervisor).read_to_end(&mut nothing).expect("closed");
+        assert_eq!(nothing, b"");
+    }
+}
+
+#[test]
+fn an_engine_may_hold_files_that_it_only_reads() {
+    let mut start = start(Mode::Restricted);
+    start.command.push("file".to_owned());
+    let launcher = jail(start);
+    let outcome = begin(&launcher, 1, limits(), "print fine")
+        .finish()
+        .expect("finished");
+    assert_eq!(lines(&outcome), [Ok("fine".to_owned())]);
+}

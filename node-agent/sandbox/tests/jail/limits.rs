@@ -1,0 +1,97 @@
+//! What a run may use, and how it is told apart.
+
+use muster_lock::protocol::{Exit, Limits, Mode};
+
+use crate::harness::{begin, jail, limits, lines, root, start};
+
+#[test]
+fn a_run_that_eats_memory_is_stopped_and_the_engine_survives() {
+    let launcher = jail(start(Mode::Restricted));
+    let outcome = begin(&launcher, 1, limits(), "eat 2000000000\nprint after")
+        .finish()
+        .expect("finished");
+    if root() {
+        assert_eq!(outcome.exit, Some(Exit::OutOfMemory));
+    } else {
+        assert_eq!(lines(&outcome)[0], Err(libc::ENOMEM));
+    }
+    let next = begin(&launcher, 2, limits(), "print alive")
+        .finish()
+        .expect("finished");
+    assert_eq!(lines(&next), [Ok("alive".to_owned())]);
+}
+
+#[test]
+fn a_run_with_less_memory_than_the_jail_is_held_to_it() {
+    let launcher = jail(start(Mode::Restricted));
+    let less = Limits {
+        memory_bytes: 128 << 20,
+        ..limits()
+    };
+    let outcome = begin(&launcher, 1, less, "eat 200000000\nprint after")
+        .finish()
+        .expect("finished");
+    assert_eq!(lines(&outcome), [Err(libc::ENOMEM), Ok("after".to_owned())]);
+}
+
+#[test]
+fn a_run_that_computes_for_ever_is_timed_out() {
+    let launcher = jail(start(Mode::Restricted));
+    let short = Limits {
+        cpu_seconds: 1,
+        ..limits()
+    };
+    let outcome = begin(&launcher, 1, short, "spin").finish().expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::TimedOut));
+    assert!((500..5000).contains(&outcome.cpu_ms), "{}", outcome.cpu_ms);
+}
+
+#[test]
+fn a_run_that_waits_for_ever_is_timed_out() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let short = Limits {
+        wall_ms: 200,
+        ..limits()
+    };
+    let outcome = begin(&launcher, 1, short, "linger\npause")
+        .finish()
+        .expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::TimedOut));
+    assert!(outcome.complete);
+}
+
+#[test]
+fn processes_are_counted() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let few = Limits {
+        processes: 8,
+        ..limits()
+    };
+    let outcome = begin(&launcher, 1, few, "bomb 100").finish().expect("finished");
+    assert_eq!(lines(&outcome), [Ok("7".to_owned())], "itself and seven more");
+}
+
+#[test]
+fn the_scratch_folder_has_a_size() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let small = Limits {
+        scratch_bytes: 65536,
+        ..limits()
+    };
+    let steps = "fill a 40000\nfill /tmp/b 40000\nfill /dev/shm/c 40000";
+    let outcome = begin(&launcher, 1, small, steps).finish().expect("finished");
+    let results = lines(&outcome);
+    assert!(results[0].is_ok(), "{results:?}");
+    assert_eq!(results[1..], [Err(libc::ENOSPC), Err(libc::ENOSPC)]);
+}
+
+#[test]
+fn nobody_asks_for_more_than_the_jail_has() {
+    let launcher = jail(start(Mode::Restricted));
+    let more = Limits {
+        memory_bytes: limits().memory_bytes + 1,
+        ..limits()
+    };
+    let why = launcher.run(1, more).expect_err("too much").to_string();
+    assert!(why.contains("memory_bytes"), "{why}");
+}

@@ -1,0 +1,134 @@
+//! Which jails are built and which are refused.
+
+use std::process::Command;
+
+use muster_lock::{
+    client::Launcher,
+    protocol::{FromLauncher, IdRange, Mode, Network, Start},
+};
+
+use crate::harness::{as_nobody, begin, limits, lines, mount, program, program_as_nobody, root, start};
+
+fn refused(start: Start) -> String {
+    let launcher = Launcher::start(&program(), start).expect("start");
+    match launcher.receive().expect("answer") {
+        Some(FromLauncher::Refused { why }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_no_jail_is_refused() {
+    let network = Start {
+        network: Network::Host,
+        ..start(Mode::Restricted)
+    };
+    assert!(refused(network).contains("no network"));
+    let mut writable = start(Mode::Restricted);
+    writable.mounts.push(mount(&program(), "/opt/program", true));
+    assert!(refused(writable).contains("cannot be writable"));
+    let mut over = start(Mode::Unrestricted);
+    over.mounts.push(mount(&program(), "/proc/x", false));
+    assert!(refused(over).contains("nothing can be mounted"));
+    let mut missing = start(Mode::Restricted);
+    missing
+        .mounts
+        .push(mount("/does/not/exist".as_ref(), "/opt/x", false));
+    assert!(refused(missing).contains("/does/not/exist does not exist"));
+    let relative = Start {
+        command: vec!["probe".to_owned()],
+        ..start(Mode::Restricted)
+    };
+    assert!(refused(relative).contains("absolute"));
+    let ids = Start {
+        ids: Some(IdRange { first: 0, count: 9 }),
+        ..start(Mode::Restricted)
+    };
+    assert!(refused(ids).contains("no range"));
+    if root() {
+        let as_root = Start {
+            ids: None,
+            ..start(Mode::Restricted)
+        };
+        assert!(refused(as_root).contains("runs would be root"));
+    }
+}
+
+#[test]
+fn an_engine_that_does_not_start_is_quoted() {
+    let mut dies = start(Mode::Restricted);
+    dies.command.push("die".to_owned());
+    let why = refused(dies);
+    assert!(
+        why.contains("left with code 3") && why.contains("no package called sorry"),
+        "{why}"
+    );
+    let absent = Start {
+        command: vec!["/opt/absent".to_owned()],
+        ..start(Mode::Restricted)
+    };
+    assert!(refused(absent).contains("cannot execute /opt/absent"));
+}
+
+#[test]
+fn an_ordinary_user_gets_a_jail_and_hears_what_it_lacks() {
+    let folder = tempfile::tempdir().expect("folder");
+    for mode in [Mode::Restricted, Mode::Unrestricted] {
+        let launcher = as_nobody(start(mode), folder.path());
+        match launcher.until_ready().expect("ready") {
+            FromLauncher::Ready {
+                landlock_abi,
+                degraded,
+                own_ids,
+            } => {
+                assert!(landlock_abi >= 2 && !own_ids);
+                assert!(
+                    degraded.iter().any(|one| one.contains("address space")),
+                    "{degraded:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        let outcome = begin(
+            &launcher,
+            1,
+            limits(),
+            "uid\nlist /tmp\neat 2000000000\nread /proc/1/environ",
+        )
+        .finish()
+        .expect("finished");
+        let results = lines(&outcome);
+        assert_eq!(
+            results[..3],
+            [Ok("1000".to_owned()), Ok(String::new()), Err(libc::ENOMEM)]
+        );
+        assert!(results[3].is_err());
+        launcher.close().expect("closed");
+    }
+}
+
+#[test]
+fn the_self_test_on_request_says_what_holds() {
+    let folder = tempfile::tempdir().expect("folder");
+    for mut command in [Command::new(program()), program_as_nobody(folder.path())] {
+        let output = command.arg("--self-test").output().expect("run");
+        let words = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && words.starts_with("The jail stands"),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn standard_input_that_is_no_socket_is_refused() {
+    let output = Command::new(program())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("run");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("started by the agent"),
+        "{output:?}"
+    );
+}
