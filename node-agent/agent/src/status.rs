@@ -108,7 +108,7 @@ pub async fn keep(agent: Arc<Agent>) {
 /// The whole, as people and programs get it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// `not_joined`, `joining`, `unconfirmed`, `trusted` or `rejected`.
+    /// `not_joined`, `joining`, `unconfirmed`, `trusted`, `revoked` or `rejected`.
     pub state: &'static str,
     /// What this means and what to do.
     pub summary: String,
@@ -203,6 +203,12 @@ impl Status {
                     .ok()
                     .map(|facts| format_rfc3339(facts.validity.not_after_ms()));
                 status.control_planes.clone_from(&member.back_ends);
+                if status.agent.as_ref().is_some_and(|live| live.link == "revoked") {
+                    status.state = "revoked";
+                    "The collective does not trust this node any more: ask an administrator, or run muster-node leave \
+                     and join again."
+                        .clone_into(&mut status.summary);
+                }
             }
             Some(Stage::Rejected(rejected)) => {
                 status.state = "rejected";

@@ -24,8 +24,7 @@ pub(super) async fn join(
     let given = merge(&mut context, arguments, state_dir);
     let home = Home::create(&context.state_dir).map_err(|error| Failure::of("state-folder", &error))?;
     let _lock = home.lock().map_err(|error| Failure::of("in-use", &error))?;
-    let credentials = begin(&context, &home).await?;
-    write_config(&context, &given)?;
+    let credentials = begin(&context, &home, &given).await?;
     let mut joiner = Joiner::new(credentials, context.clock.clone(), context.random.clone());
     let signals = shutdown::listen().map_err(|error| Failure::of("system", &error))?;
     let ended = signals.stop.run_until_cancelled(joiner.run(tell)).await;
@@ -92,14 +91,19 @@ fn merge(context: &mut Context, arguments: JoinArguments, state_dir: Option<Path
 }
 
 /// The join to continue, or a new one.
-async fn begin(context: &Context, home: &Home) -> Result<Credentials, Failure> {
+async fn begin(context: &Context, home: &Home, given: &Given) -> Result<Credentials, Failure> {
     let failed = |error: muster_agent::credentials::CredentialsError| Failure::of("identity", &error);
     let loaded = Credentials::load(home, context.clock.unix_ms()).map_err(failed)?;
     let wanted = applicant(&context.config, home)
         .await
         .map_err(|error| Failure::of("join", &error));
     match loaded {
-        None => Credentials::create(home, wanted?).map_err(failed),
+        None => {
+            let wanted = wanted?;
+            // First, so that whatever is interrupted later is found with the same settings.
+            write_config(context, given)?;
+            Credentials::create(home, wanted).map_err(failed)
+        }
         // A rejected key stays rejected: another one asks anew.
         Some(credentials) if matches!(credentials.stage(), Stage::Rejected(_)) => {
             let wanted = wanted?;

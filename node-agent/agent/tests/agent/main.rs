@@ -1,0 +1,7 @@
+//! The real binary against a control plane that plays by the protocol, or breaks it on purpose.
+
+mod crash;
+mod fixture;
+mod joining;
+mod node;
+mod registration;

@@ -1,0 +1,103 @@
+//! A node on disk, and the real `muster-node` on it.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// No test waits longer for anything; a slow machine is no failure.
+pub(crate) const GENEROUS: Duration = Duration::from_mins(2);
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// A folder with configuration and state.
+pub(crate) struct Node(tempfile::TempDir);
+
+impl Node {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("folder"))
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.0.path().join("node.toml")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.0.path().join("state")
+    }
+
+    /// `muster-node` with these arguments; `crash_at` names the point at which it kills itself.
+    pub(crate) fn command(&self, arguments: &[&str], crash_at: Option<&str>) -> Command {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a test starts the program that it tests"
+        )]
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster-node"));
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config())
+            .arg("--state-dir")
+            .arg(self.state())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if let Some(point) = crash_at {
+            command.env("MUSTER_CRASH_AT", point);
+        }
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(&self, arguments: &[&str], crash_at: Option<&str>) -> Ended {
+        let output = timeout(GENEROUS, self.command(arguments, crash_at).output())
+            .await
+            .unwrap_or_else(|_| panic!("{arguments:?} does not end"))
+            .expect("started");
+        Ended {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
+    /// Starts it and waits until it has written a line with `wanted` to standard error.
+    pub(crate) async fn until(&self, arguments: &[&str], wanted: &str) -> (Child, String) {
+        let mut child = self.command(arguments, None).spawn().expect("started");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let found = timeout(GENEROUS, async {
+            let mut all = String::new();
+            while let Some(line) = lines.next_line().await.expect("text") {
+                if line.contains(wanted) {
+                    return line;
+                }
+                all.push_str(&line);
+                all.push('\n');
+            }
+            panic!("it ended without saying \"{wanted}\": {all}");
+        })
+        .await
+        .unwrap_or_else(|_| panic!("it does not say \"{wanted}\""));
+        // Goes on reading, so that the program never waits for its reader.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        (child, found)
+    }
+
+    /// `muster-node status --output json`.
+    pub(crate) async fn status(&self) -> serde_json::Value {
+        let ended = self.run(&["status", "--output", "json"], None).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        serde_json::from_str(&ended.out).expect("JSON")
+    }
+}
