@@ -201,9 +201,7 @@ mod tests {
 
     #[test]
     fn a_part_of_the_path_stays_one_part() {
-        let request = Request::patch("/api/v1/users")
-            .segment("a/b?c#é@D")
-            .segment("..");
+        let request = Request::patch("/api/v1/users").segment("a/b?c#é@D").segment("..");
         assert_eq!(request.path, "/api/v1/users/a%2Fb%3Fc%23%C3%A9%40D/%2E%2E");
     }
 

@@ -36,7 +36,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                             row.actor.clone(),
                             row.event.clone(),
                             row.subject.clone(),
-                            if row.detail.is_null() { table::dash() } else { row.detail.to_string() },
+                            if row.detail.is_null() {
+                                table::dash()
+                            } else {
+                                row.detail.to_string()
+                            },
                         ]
                     }),
                     "The audit log is empty.",
@@ -50,7 +54,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 None => format!("All {} rows hold.", verification.rows),
                 Some(broken) => format!("The audit log does not hold: {}", escaped(broken)),
             })?;
-            if verification.broken.is_none() { Ok(()) } else { Err(Failure::Said) }
+            if verification.broken.is_none() {
+                Ok(())
+            } else {
+                Err(Failure::Said)
+            }
         }
     }
 }

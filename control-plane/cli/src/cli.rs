@@ -7,8 +7,8 @@ use muster_client::Endpoint;
 use muster_ids::Digest;
 
 use crate::{
-    audit, authority, certificate, compat, context::Context, failure::Failure, function, generate, group, join,
-    license, node, output::Format, place, policy, run, session, setting, status, trust, user,
+    audit, authority, certificate, compat, context::Context, failure::Failure, function, generate, group,
+    join, license, node, output::Format, place, policy, run, session, setting, status, trust, user,
 };
 
 /// Administers a Muster collective, runs its data functions, and asks what is trusted.
@@ -16,7 +16,6 @@ use crate::{
 #[command(
     name = "muster",
     version,
-    max_term_width = 110,
     after_help = "Begin with:\n  muster login https://HOST:8443\n  muster status\n\n\
                   Exit codes: 0 done; 1 refused or failed (also a run that did not succeed); 2 wrong usage.\n\
                   Environment: MUSTER_TOKEN_FILE names a file of mode 0600 with a token, for automation; NO_COLOR turns colour off."
@@ -37,7 +36,7 @@ pub(crate) struct Options {
     /// The control plane [default: the one of the last login]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) server: Option<Endpoint>,
-    /// How results are written: a table for people, or JSON for programs
+    /// How results are written: a table for people, or JSON (a list is one array) for programs
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     pub(crate) output: Format,
     /// Trust the control plane by the CA certificates in this PEM file
@@ -157,7 +156,11 @@ mod tests {
         command.clone().debug_assert();
         let mut open = vec![command];
         while let Some(command) = open.pop() {
-            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
             for argument in command.get_arguments() {
                 assert!(
                     argument.get_help().is_some(),
@@ -166,7 +169,12 @@ mod tests {
                     command.get_name()
                 );
             }
-            open.extend(command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned());
+            open.extend(
+                command
+                    .get_subcommands()
+                    .filter(|sub| sub.get_name() != "help")
+                    .cloned(),
+            );
         }
     }
 }

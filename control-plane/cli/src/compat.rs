@@ -83,7 +83,9 @@ fn list(context: &Context) -> Result<(), Failure> {
         table::rows(
             ["command", "state", "instead"],
             lines.iter().map(|line| {
-                let instead = line.instead.map_or_else(table::dash, |instead| format!("muster {instead}"));
+                let instead = line
+                    .instead
+                    .map_or_else(table::dash, |instead| format!("muster {instead}"));
                 [line.command.to_owned(), line.state.to_owned(), instead]
             }),
             "",

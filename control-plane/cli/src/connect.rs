@@ -48,11 +48,12 @@ impl Context {
         let trust = match trust {
             Trust::Fingerprints(pins) => FrontEndTrust::Fingerprints(pins.clone()),
             Trust::Authorities(text) => FrontEndTrust::Authorities(
-                pem::certificates(text.as_bytes()).map_err(|error| Failure::failed("trust", chain(&error)))?,
+                pem::certificates(text.as_bytes())
+                    .map_err(|error| Failure::failed("trust", chain(&error)))?,
             ),
         };
-        let config =
-            tls::front_end_client(trust, self.now()).map_err(|error| Failure::failed("trust", chain(&error)))?;
+        let config = tls::front_end_client(trust, self.now())
+            .map_err(|error| Failure::failed("trust", chain(&error)))?;
         Ok(Rest::new(
             Transport::tls(Arc::new(config), Limits::default()),
             vec![server],
@@ -104,11 +105,14 @@ impl Context {
         if let Some(path) = self.environment.get(TOKEN_FILE).filter(|path| !path.is_empty()) {
             return Ok(SecretFile::at(path).read_text()?);
         }
-        profile.and_then(|profile| profile.token).map(SecretString::from).ok_or_else(|| {
-            Failure::failed(
-                "not-logged-in",
-                format!("not logged in at {server}; run muster login {server}, or set {TOKEN_FILE}"),
-            )
-        })
+        profile
+            .and_then(|profile| profile.token)
+            .map(SecretString::from)
+            .ok_or_else(|| {
+                Failure::failed(
+                    "not-logged-in",
+                    format!("not logged in at {server}; run muster login {server}, or set {TOKEN_FILE}"),
+                )
+            })
     }
 }

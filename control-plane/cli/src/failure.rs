@@ -83,9 +83,7 @@ impl Failure {
 
     /// What a program reads. Problems that arose here have no HTTP status (RFC 9457 3.1.2).
     fn problem(&self) -> Value {
-        let local = |kind: &str, title: &str| {
-            json!({ "type": format!("{KIND_PREFIX}{kind}"), "title": title, "detail": self.sentence() })
-        };
+        let local = |kind: &str, title: &str| json!({ "type": format!("{KIND_PREFIX}{kind}"), "title": title, "detail": self.sentence() });
         match self {
             Self::Usage(_) => local("usage", "The command is wrong"),
             Self::Failed { kind, .. } => local(kind, "The operation did not succeed"),

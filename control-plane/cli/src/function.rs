@@ -2,8 +2,8 @@
 
 mod arguments;
 mod register;
-mod start;
 mod stamp;
+mod start;
 
 pub(crate) use arguments::{Save, save};
 
@@ -105,13 +105,10 @@ fn fields(function: &Function, colour: bool) -> String {
     let definition = &function.definition;
     let limits = &definition.limits;
     let limit = |value: Option<u64>, unit: &str| value.map(|value| format!("{value} {unit}"));
-    let limits: Vec<_> = [
-        limit(limits.wall_seconds, "s"),
-        limit(limits.memory_mib, "MiB"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let limits: Vec<_> = [limit(limits.wall_seconds, "s"), limit(limits.memory_mib, "MiB")]
+        .into_iter()
+        .flatten()
+        .collect();
     table::fields(
         [
             ("Function", function.id.to_string()),
@@ -124,7 +121,10 @@ fn fields(function: &Function, colour: bool) -> String {
             ("Limits", limits.join(", ")),
             ("Digest", function.digest.to_string()),
             ("Trusted", table::yes_no(function.trusted)),
-            ("Updated", format!("{} by {}", table::time(&function.updated), function.updated_by)),
+            (
+                "Updated",
+                format!("{} by {}", table::time(&function.updated), function.updated_by),
+            ),
         ],
         colour,
     )
@@ -138,7 +138,10 @@ fn parameters(parameters: &[Parameter]) -> String {
             format!(" of {}", parameter.types.join(", "))
         };
         let optional = if parameter.optional { ", optional" } else { "" };
-        escaped(&format!("{}: {}{types}{optional}", parameter.name, parameter.kind))
+        escaped(&format!(
+            "{}: {}{types}{optional}",
+            parameter.name, parameter.kind
+        ))
     };
     parameters.iter().map(one).collect::<Vec<_>>().join("\n")
 }

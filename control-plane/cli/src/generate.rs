@@ -19,7 +19,9 @@ pub(crate) enum Shell {
 
 /// Print a completion script for a shell
 #[derive(Args)]
-#[command(after_help = "Example:\n  muster completions bash > ~/.local/share/bash-completion/completions/muster")]
+#[command(
+    after_help = "Example:\n  muster completions bash > ~/.local/share/bash-completion/completions/muster"
+)]
 pub(crate) struct Completions {
     /// For which shell
     shell: Shell,
@@ -55,5 +57,8 @@ pub(crate) fn manual(context: &Context, arguments: &Man) -> Result<(), Failure> 
             ),
         )
     })?;
-    context.done(&format!("Wrote the manual pages to {}.", arguments.folder.display()))
+    context.done(&format!(
+        "Wrote the manual pages to {}.",
+        arguments.folder.display()
+    ))
 }

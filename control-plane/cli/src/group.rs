@@ -11,8 +11,10 @@ const PATH: &str = "/api/v1/groups";
 
 /// Groups, their members and what they inherit
 #[derive(Subcommand)]
-#[command(after_help = "Examples:\n  muster group create Analysts\n  muster group add-member \"Script Author\" ann@SPOTFIRE\n  \
-                  muster group add-parent Analysts Staff")]
+#[command(
+    after_help = "Examples:\n  muster group create Analysts\n  muster group add-member \"Script Author\" ann@SPOTFIRE\n  \
+                  muster group add-parent Analysts Staff"
+)]
 pub(crate) enum Command {
     /// List groups
     List,
@@ -75,24 +77,34 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             return context.show(&group, || fields(&group, context.colour));
         }
         Command::Create { group } => {
-            let group: Group = rest.call(Request::post(PATH).json(&CreateGroup { name: group })).await?;
+            let group: Group = rest
+                .call(Request::post(PATH).json(&CreateGroup { name: group }))
+                .await?;
             return context.show(&group, || format!("Created \"{}\".", group.name));
         }
         Command::Delete { group } => (at(Request::delete(PATH), &group), format!("Deleted \"{group}\".")),
         Command::AddMember { group, user } => (
-            at(Request::put(PATH), &group).segment("members").segment(user.as_str()),
+            at(Request::put(PATH), &group)
+                .segment("members")
+                .segment(user.as_str()),
             format!("{user} is in \"{group}\" now."),
         ),
         Command::RemoveMember { group, user } => (
-            at(Request::delete(PATH), &group).segment("members").segment(user.as_str()),
+            at(Request::delete(PATH), &group)
+                .segment("members")
+                .segment(user.as_str()),
             format!("{user} is not in \"{group}\" any more."),
         ),
         Command::AddParent { group, parent } => (
-            at(Request::put(PATH), &group).segment("parents").segment(parent.as_str()),
+            at(Request::put(PATH), &group)
+                .segment("parents")
+                .segment(parent.as_str()),
             format!("\"{group}\" is in \"{parent}\" now."),
         ),
         Command::RemoveParent { group, parent } => (
-            at(Request::delete(PATH), &group).segment("parents").segment(parent.as_str()),
+            at(Request::delete(PATH), &group)
+                .segment("parents")
+                .segment(parent.as_str()),
             format!("\"{group}\" is not in \"{parent}\" any more."),
         ),
     };

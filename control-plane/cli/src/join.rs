@@ -86,7 +86,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
         Command::Approve(arguments) => approve(context, &rest, arguments).await,
         Command::Reject { id, reason } => {
-            let request = at(Request::post(PATH), id).segment("reject").json(&RejectJoin { reason });
+            let request = at(Request::post(PATH), id)
+                .segment("reject")
+                .json(&RejectJoin { reason });
             let join: Join = rest.call(request).await?;
             context.show(&join, || format!("Rejected \"{}\".", escaped(join.name.as_str())))
         }
@@ -97,14 +99,28 @@ async fn approve(context: &Context, rest: &Rest, arguments: Approve) -> Result<(
     let (join, proof) = match (arguments.code, arguments.id) {
         (Some(code), _) => {
             let code = code.to_string();
-            let request = Request::post(PATH).segment("match").json(&MatchJoin { code: code.clone() });
+            let request = Request::post(PATH)
+                .segment("match")
+                .json(&MatchJoin { code: code.clone() });
             let join: Join = rest.call(request).await?;
-            (join, ApproveJoin { code: Some(code), fingerprint: None })
+            (
+                join,
+                ApproveJoin {
+                    code: Some(code),
+                    fingerprint: None,
+                },
+            )
         }
         (None, Some(id)) => {
             let fingerprint = arguments.fingerprint.map(|digest| digest.to_string());
             let join: Join = rest.call(at(Request::get(PATH), id)).await?;
-            (join, ApproveJoin { code: None, fingerprint })
+            (
+                join,
+                ApproveJoin {
+                    code: None,
+                    fingerprint,
+                },
+            )
         }
         (None, None) => return Err(Failure::usage("give --code, or an identifier with --fingerprint")),
     };
@@ -112,7 +128,9 @@ async fn approve(context: &Context, rest: &Rest, arguments: Approve) -> Result<(
         output::complain(&fields(&join, context.colour));
     }
     terminal::confirm(arguments.yes, &question(&join), "give --yes")?;
-    let approved: Join = rest.call(at(Request::post(PATH), join.id).segment("approve").json(&proof)).await?;
+    let approved: Join = rest
+        .call(at(Request::post(PATH), join.id).segment("approve").json(&proof))
+        .await?;
     context.show(&approved, || {
         format!(
             "Approved \"{}\". The node fetches its certificate by itself; see muster node list.",
@@ -146,7 +164,16 @@ fn capabilities(join: &Join) -> String {
 
 fn rows(joins: &[Join], colour: bool) -> String {
     table::rows(
-        ["id", "name", "state", "from", "capabilities", "pool", "site", "waiting"],
+        [
+            "id",
+            "name",
+            "state",
+            "from",
+            "capabilities",
+            "pool",
+            "site",
+            "waiting",
+        ],
         joins.iter().map(|join| {
             [
                 join.id.to_string(),
@@ -177,10 +204,19 @@ fn fields(join: &Join, colour: bool) -> String {
             ("From", join.source.clone()),
             ("Addresses", table::list(&join.addresses)),
             ("Agent", join.agent_version.clone()),
-            ("Key", format!("sha256:{}… (the whole is shown on the node)", join.key_prefix)),
+            (
+                "Key",
+                format!("sha256:{}… (the whole is shown on the node)", join.key_prefix),
+            ),
             ("Asked", table::time(&join.created)),
             ("Expires", table::time(&join.expires)),
-            ("Renewal", optional(join.renewal_of.map(|node| format!("renewal of known node {node}")))),
+            (
+                "Renewal",
+                optional(
+                    join.renewal_of
+                        .map(|node| format!("renewal of known node {node}")),
+                ),
+            ),
             ("Reason", optional(join.reason.clone())),
             ("Node", optional(join.node.map(|node| node.to_string()))),
         ],

@@ -32,7 +32,10 @@ pub(crate) struct Which {
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let rest = context.rest()?;
     let at = |request: Request, which: &Which| {
-        request.segment(which.group.as_str()).segment("licenses").segment(which.feature.as_str())
+        request
+            .segment(which.group.as_str())
+            .segment("licenses")
+            .segment(which.feature.as_str())
     };
     let path = "/api/v1/groups";
     match command {
@@ -41,7 +44,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             context.show(&licenses, || {
                 table::rows(
                     ["feature", "groups"],
-                    licenses.iter().map(|license| [license.feature.clone(), table::list(&license.groups)]),
+                    licenses
+                        .iter()
+                        .map(|license| [license.feature.clone(), table::list(&license.groups)]),
                     "No license features.",
                     context.colour,
                 )
@@ -53,7 +58,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
         Command::Revoke(which) => {
             rest.call::<()>(at(Request::delete(path), &which)).await?;
-            context.done(&format!("\"{}\" does not give \"{}\" any more.", which.group, which.feature))
+            context.done(&format!(
+                "\"{}\" does not give \"{}\" any more.",
+                which.group, which.feature
+            ))
         }
     }
 }

@@ -24,7 +24,9 @@ pub(crate) async fn all<T: DeserializeOwned>(
     request: impl Fn() -> Request,
     extent: &Extent,
 ) -> Result<Vec<T>, Failure> {
-    let wanted = extent.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let wanted = extent
+        .limit
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut items: Vec<T> = Vec::new();
     let mut next: Option<String> = None;
     loop {

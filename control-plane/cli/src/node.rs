@@ -119,10 +119,17 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 which.node
             );
             terminal::confirm(yes, &question, "give --yes")?;
-            let request = which.at(Request::post(PATH)).segment("untrust").json(&UntrustNode { reason });
+            let request = which
+                .at(Request::post(PATH))
+                .segment("untrust")
+                .json(&UntrustNode { reason });
             let node: Node = rest.call(request).await?;
             context.show(&node, || {
-                format!("\"{}\" is {} now.", escaped(node.name.as_str()), escaped(&node.trust))
+                format!(
+                    "\"{}\" is {} now.",
+                    escaped(node.name.as_str()),
+                    escaped(&node.trust)
+                )
             })
         }
         Command::Delete { which, yes } => {
@@ -154,7 +161,17 @@ async fn patch(context: &Context, rest: &Rest, which: &Which, change: &PatchNode
 
 fn rows(nodes: &[Node], colour: bool) -> String {
     table::rows(
-        ["name", "trust", "scheduling", "health", "capabilities", "pool", "site", "seen", "certificate ends"],
+        [
+            "name",
+            "trust",
+            "scheduling",
+            "health",
+            "capabilities",
+            "pool",
+            "site",
+            "seen",
+            "certificate ends",
+        ],
         nodes.iter().map(|node| {
             [
                 node.name.to_string(),
@@ -187,7 +204,10 @@ fn fields(node: &Node, colour: bool) -> String {
         ("Key", format!("sha256:{}…", node.key_prefix)),
         ("Approved", table::time(&node.created)),
         ("Seen", table::time_or_dash(node.seen.as_ref())),
-        ("Certificate ends", table::time_or_dash(node.certificate_expires.as_ref())),
+        (
+            "Certificate ends",
+            table::time_or_dash(node.certificate_expires.as_ref()),
+        ),
     ];
     if let Some(inventory) = &node.inventory {
         fields.extend(inventory_fields(inventory));
@@ -205,7 +225,10 @@ fn inventory_fields(inventory: &Inventory) -> [(&'static str, String); 8] {
     [
         ("Agent", inventory.agent_version.clone()),
         ("System", inventory.os.clone()),
-        ("Processors", format!("{}, load {:.2}", inventory.cpus, inventory.load)),
+        (
+            "Processors",
+            format!("{}, load {:.2}", inventory.cpus, inventory.load),
+        ),
         ("Memory", of(inventory.memory_available, inventory.memory_total)),
         ("Disk", of(inventory.disk_available, inventory.disk_total)),
         ("Engines", engines.join("\n")),

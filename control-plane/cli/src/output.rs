@@ -15,10 +15,11 @@ use crate::failure::Failure;
 /// How results are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    // Comments and not documentation: clap would make a list of values of them in every help text.
+    // For people.
     #[default]
     Table,
-    /// For programs: what the control plane said; a list is one array.
+    // For programs: what the control plane said; a list is one array.
     Json,
 }
 
@@ -26,7 +27,9 @@ impl Format {
     /// What a command line asks for that cannot be understood as a whole.
     pub(crate) fn wanted(arguments: &[OsString]) -> Self {
         let json = arguments.iter().any(|argument| argument == "--output=json")
-            || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+            || arguments
+                .windows(2)
+                .any(|pair| pair[0] == "--output" && pair[1] == "json");
         if json { Self::Json } else { Self::Table }
     }
 }

@@ -47,7 +47,11 @@ pub(crate) async fn run(context: &Context, kind: Kind, command: Command) -> Resu
                 table::rows(
                     ["name", "nodes", "created"],
                     places.iter().map(|place| {
-                        [place.name.to_string(), place.nodes.to_string(), table::time(&place.created)]
+                        [
+                            place.name.to_string(),
+                            place.nodes.to_string(),
+                            table::time(&place.created),
+                        ]
                     }),
                     &format!("No {word}s."),
                     context.colour,
@@ -59,7 +63,8 @@ pub(crate) async fn run(context: &Context, kind: Kind, command: Command) -> Resu
             context.show(&place, || format!("Created the {word} \"{}\".", place.name))
         }
         Command::Delete { name } => {
-            rest.call::<()>(Request::delete(path).segment(name.as_str())).await?;
+            rest.call::<()>(Request::delete(path).segment(name.as_str()))
+                .await?;
             context.done(&format!("Deleted the {word} \"{name}\"."))
         }
     }

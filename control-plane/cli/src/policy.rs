@@ -32,11 +32,21 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::usage(format!("{} is not UTF-8 text; write it as JSON", file.display())))?;
     let report = muster_code_trust::run_policy_test(&text).map_err(|error| Failure::usage(chain(&error)))?;
-    let value = serde_json::json!({ "passed": report.passed, "failed": report.failed, "lines": report.lines });
+    let value =
+        serde_json::json!({ "passed": report.passed, "failed": report.failed, "lines": report.lines });
     context.show(&value, || {
         let summary = format!("{} passed, {} failed", report.passed, report.failed);
-        let lines: Vec<_> = report.lines.iter().map(|line| escaped(line)).chain([summary]).collect();
+        let lines: Vec<_> = report
+            .lines
+            .iter()
+            .map(|line| escaped(line))
+            .chain([summary])
+            .collect();
         lines.join("\n")
     })?;
-    if report.failed == 0 { Ok(()) } else { Err(Failure::Said) }
+    if report.failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Said)
+    }
 }

@@ -49,8 +49,16 @@ pub(crate) struct Store {
 
 impl Store {
     /// In `folder`, else where the XDG base directories say.
-    pub(crate) fn new(folder: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, Failure> {
-        let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    pub(crate) fn new(
+        folder: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, Failure> {
+        let absolute = |name: &str| {
+            environment
+                .get(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         let folder = folder
             .map(Path::to_owned)
             .or_else(|| absolute("XDG_CONFIG_HOME").map(|config| config.join("muster")))
@@ -77,7 +85,10 @@ impl Store {
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             Failure::failed(
                 "session",
-                format!("cannot read the session file {} ({error}); log in again with muster login", path.display()),
+                format!(
+                    "cannot read the session file {} ({error}); log in again with muster login",
+                    path.display()
+                ),
             )
         })
     }
@@ -112,7 +123,10 @@ mod tests {
         let store = Store::new(Some(&folder.path().join("a/b")), &BTreeMap::new()).expect("store");
         assert!(store.load().expect("nothing yet").is_none());
         store.save(&profile()).expect("saved");
-        let mode = std::fs::metadata(store.path()).expect("there").permissions().mode();
+        let mode = std::fs::metadata(store.path())
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let loaded = store.load().expect("readable").expect("there");
         assert_eq!(loaded.token.as_deref(), Some("t"));
@@ -125,7 +139,13 @@ mod tests {
         let store = Store::new(Some(folder.path()), &BTreeMap::new()).expect("store");
         store.save(&profile()).expect("saved");
         std::fs::set_permissions(store.path(), std::fs::Permissions::from_mode(0o644)).expect("mode");
-        let sentence = |store: &Store| store.load().err().map(|failure| failure.sentence()).unwrap_or_default();
+        let sentence = |store: &Store| {
+            store
+                .load()
+                .err()
+                .map(|failure| failure.sentence())
+                .unwrap_or_default()
+        };
         assert!(sentence(&store).contains("chmod 0600"), "{}", sentence(&store));
         file::write(&store.path(), b"{", 0o600, "test").expect("written");
         assert!(sentence(&store).contains("log in again"), "{}", sentence(&store));
@@ -134,13 +154,19 @@ mod tests {
     #[test]
     fn the_folder_follows_the_environment() {
         let environment = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
         };
         let of = |pairs: &[(&str, &str)]| Store::new(None, &environment(pairs)).map(|store| store.path());
         let both = [("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")];
         assert_eq!(of(&both).ok(), Some(PathBuf::from("/x/muster/session.json")));
         let relative = [("XDG_CONFIG_HOME", "x"), ("HOME", "/h")];
-        assert_eq!(of(&relative).ok(), Some(PathBuf::from("/h/.config/muster/session.json")));
+        assert_eq!(
+            of(&relative).ok(),
+            Some(PathBuf::from("/h/.config/muster/session.json"))
+        );
         assert!(of(&[]).is_err());
     }
 }

@@ -23,8 +23,16 @@ use crate::{
 
 const PATH: &str = "/api/v1/runs";
 /// The states of a run.
-const STATES: [&str; 8] =
-    ["queued", "running", "succeeded", "failed", "refused", "cancelled", "timed_out", "lost"];
+const STATES: [&str; 8] = [
+    "queued",
+    "running",
+    "succeeded",
+    "failed",
+    "refused",
+    "cancelled",
+    "timed_out",
+    "lost",
+];
 
 /// Runs of data functions
 #[derive(Subcommand)]
@@ -81,7 +89,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let saved = result::save(&rest, &run, &saves).await?;
             context.show(&run, || {
                 let fields = fields(&run, context.colour);
-                std::iter::once(fields).chain(saved).collect::<Vec<_>>().join("\n")
+                std::iter::once(fields)
+                    .chain(saved)
+                    .collect::<Vec<_>>()
+                    .join("\n")
             })
         }
         Command::Logs(which) => logs(context, &rest, which.run).await,
@@ -97,7 +108,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             })
         }
         Command::Receipt(which) => {
-            let receipt: Value = rest.call(at(Request::get(PATH), which.run).segment("receipt")).await?;
+            let receipt: Value = rest
+                .call(at(Request::get(PATH), which.run).segment("receipt"))
+                .await?;
             output::json(&receipt)
         }
     }
@@ -108,7 +121,10 @@ fn at(request: Request, run: RunId) -> Request {
 }
 
 async fn logs(context: &Context, rest: &Rest, run: RunId) -> Result<(), Failure> {
-    let (stdout, stderr) = (stream(rest, run, "stdout").await?, stream(rest, run, "stderr").await?);
+    let (stdout, stderr) = (
+        stream(rest, run, "stdout").await?,
+        stream(rest, run, "stderr").await?,
+    );
     if context.options.output == Format::Json {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         return output::json(&serde_json::json!({ "stdout": text(&stdout), "stderr": text(&stderr) }));
@@ -138,7 +154,9 @@ fn print_streams(stdout: &[u8], stderr: &[u8]) -> Result<(), Failure> {
 
 fn rows(runs: &[Run], colour: bool) -> String {
     table::rows(
-        ["id", "function", "state", "mode", "user", "language", "queued", "finished"],
+        [
+            "id", "function", "state", "mode", "user", "language", "queued", "finished",
+        ],
         runs.iter().map(|run| {
             [
                 run.id.to_string(),
@@ -174,16 +192,28 @@ fn fields(run: &Run, colour: bool) -> String {
         [
             ("Run", run.id.to_string()),
             ("State", run.state.clone()),
-            ("Ending", ending.map(|ending| ending.message.clone()).unwrap_or_default()),
+            (
+                "Ending",
+                ending.map(|ending| ending.message.clone()).unwrap_or_default(),
+            ),
             ("Function", format!("{} ({})", run.function_name, run.function)),
             ("Digest", run.digest.to_string()),
             ("User", run.user.to_string()),
             ("Mode", optional(run.mode.as_ref())),
             ("Rule", why.map(|why| why.rule.clone()).unwrap_or_default()),
             ("Entry", why.and_then(|why| why.entry.clone()).unwrap_or_default()),
-            ("Groups", why.map(|why| why.group_path.join(" -> ")).unwrap_or_default()),
-            ("Reasons", why.map(|why| why.reasons.join("\n")).unwrap_or_default()),
-            ("Engine", run.engine.clone().unwrap_or_else(|| run.language.clone())),
+            (
+                "Groups",
+                why.map(|why| why.group_path.join(" -> ")).unwrap_or_default(),
+            ),
+            (
+                "Reasons",
+                why.map(|why| why.reasons.join("\n")).unwrap_or_default(),
+            ),
+            (
+                "Engine",
+                run.engine.clone().unwrap_or_else(|| run.language.clone()),
+            ),
             ("Node", run.node.map(|node| node.to_string()).unwrap_or_default()),
             ("Place", format!("pool {}, site {}", run.pool, run.site)),
             ("Queued", table::time(&run.created)),
@@ -191,10 +221,17 @@ fn fields(run: &Run, colour: bool) -> String {
             ("Finished", table::time_or_dash(run.finished.as_ref())),
             ("Attempts", run.attempts.to_string()),
             ("Timings", timings.join(", ")),
-            ("Peak memory", ending.map(|ending| table::size(ending.peak_bytes)).unwrap_or_default()),
+            (
+                "Peak memory",
+                ending
+                    .map(|ending| table::size(ending.peak_bytes))
+                    .unwrap_or_default(),
+            ),
             (
                 "Limits degraded",
-                ending.map(|ending| ending.limits_degraded.join("\n")).unwrap_or_default(),
+                ending
+                    .map(|ending| ending.limits_degraded.join("\n"))
+                    .unwrap_or_default(),
             ),
             ("Outputs", outputs.join("\n")),
         ],

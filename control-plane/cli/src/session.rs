@@ -26,7 +26,7 @@ use crate::{
 #[command(after_help = "Examples:\n  muster login https://muster.example.com:8443\n  \
                   muster login https://muster.example.com:8443 --user ann@SPOTFIRE --password-file ~/.muster-password \\\n    \
                   --ca-fingerprint sha256:…\n\n\
-                  Without --ca-file or --ca-fingerprint the fingerprint of the control plane is shown and you are asked once;\n\
+                  Without --ca-file or --ca-fingerprint the fingerprint of the control plane is shown and you are asked once; \
                   compare it with the one that muster-server init printed.")]
 pub(crate) struct Login {
     /// The control plane, https://HOST:8443 [default: the one of the last login]
@@ -77,9 +77,14 @@ pub(crate) async fn login(context: &Context, arguments: Login) -> Result<(), Fai
         user: Some(session.user.clone()),
         token: Some(session.token.clone()),
     })?;
-    let shown = serde_json::json!({ "server": server.to_string(), "user": session.user, "expires": session.expires });
+    let shown =
+        serde_json::json!({ "server": server.to_string(), "user": session.user, "expires": session.expires });
     context.show(&shown, || {
-        format!("Logged in at {server} as {} until {}.", session.user, table::time(&session.expires))
+        format!(
+            "Logged in at {server} as {} until {}.",
+            session.user,
+            table::time(&session.expires)
+        )
     })
 }
 
@@ -92,7 +97,10 @@ pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
         return context.done("Nobody is logged in.");
     }
     let ended = match context.rest() {
-        Ok(rest) => rest.call::<()>(Request::delete("/api/v1/sessions/current")).await.map_err(Failure::from),
+        Ok(rest) => rest
+            .call::<()>(Request::delete("/api/v1/sessions/current"))
+            .await
+            .map_err(Failure::from),
         Err(failure) => Err(failure),
     };
     context.store.save(&Profile {
@@ -118,7 +126,10 @@ pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
 
 /// Shows who is logged in.
 pub(crate) async fn whoami(context: &Context) -> Result<(), Failure> {
-    let me: WhoAmI = context.rest()?.call(Request::get("/api/v1/sessions/current")).await?;
+    let me: WhoAmI = context
+        .rest()?
+        .call(Request::get("/api/v1/sessions/current"))
+        .await?;
     context.show(&me, || {
         table::fields(
             [
@@ -143,7 +154,9 @@ async fn open(
         user,
         password: password.expose_secret().to_owned(),
     };
-    Ok(rest.call(Request::post("/api/v1/sessions").json(&credentials)).await?)
+    Ok(rest
+        .call(Request::post("/api/v1/sessions").json(&credentials))
+        .await?)
 }
 
 fn ask_who() -> Result<UserName, Failure> {
@@ -160,12 +173,17 @@ fn ask_who() -> Result<UserName, Failure> {
 async fn ask_whether_trusted(context: &Context, server: &Endpoint) -> Result<Trust, Failure> {
     let (config, recorder) =
         tls::front_end_probe(context.now()).map_err(|error| Failure::failed("trust", chain(&error)))?;
-    let attempt = Transport::tls(Arc::new(config), Limits::default()).connect(server).await;
+    let attempt = Transport::tls(Arc::new(config), Limits::default())
+        .connect(server)
+        .await;
     let chain = recorder.chain();
     let Some((digest, whose)) = identity(&chain) else {
         return Err(match attempt {
             Err(error) => error.into(),
-            Ok(_) => Failure::failed("trust", format!("{server} showed no certificate; check the address")),
+            Ok(_) => Failure::failed(
+                "trust",
+                format!("{server} showed no certificate; check the address"),
+            ),
         });
     };
     let seen = format!("The {whose} of {server} has the fingerprint\n  {digest}");
@@ -178,11 +196,16 @@ async fn ask_whether_trusted(context: &Context, server: &Endpoint) -> Result<Tru
             ),
         ));
     }
-    output::complain(&format!("{seen}\nCompare it with the one that muster-server init printed."));
+    output::complain(&format!(
+        "{seen}\nCompare it with the one that muster-server init printed."
+    ));
     if terminal::ask("Trust this control plane?")? {
         Ok(Trust::Fingerprints(vec![digest]))
     } else {
-        Err(Failure::failed("not-confirmed", "Not logged in: the control plane is not trusted."))
+        Err(Failure::failed(
+            "not-confirmed",
+            "Not logged in: the control plane is not trusted.",
+        ))
     }
 }
 

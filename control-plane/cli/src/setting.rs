@@ -61,12 +61,18 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
         Command::Get { name } => {
             let settings = all(&rest).await?;
-            let found = settings.into_iter().find(|setting| setting.name == name).ok_or_else(|| {
-                Failure::failed(
-                    "not-found",
-                    format!("there is no setting \"{}\"; muster setting list shows all", escaped(&name)),
-                )
-            })?;
+            let found = settings
+                .into_iter()
+                .find(|setting| setting.name == name)
+                .ok_or_else(|| {
+                    Failure::failed(
+                        "not-found",
+                        format!(
+                            "there is no setting \"{}\"; muster setting list shows all",
+                            escaped(&name)
+                        ),
+                    )
+                })?;
             context.show(&found, || fields(&found, context.colour))
         }
         Command::Set { name, value, place } => {
@@ -76,12 +82,19 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 value,
             };
             let set: Setting = rest.call(Request::put(PATH).json(&wanted)).await?;
-            context.show(&set, || escaped(&format!("{} is {} at {} now.", set.name, set.value, set.scope)))
+            context.show(&set, || {
+                escaped(&format!("{} is {} at {} now.", set.name, set.value, set.scope))
+            })
         }
         Command::Unset { name, place } => {
-            let request = Request::delete(PATH).query("name", &name).query("scope", &place.scope);
+            let request = Request::delete(PATH)
+                .query("name", &name)
+                .query("scope", &place.scope);
             rest.call::<()>(request).await?;
-            context.done(&escaped(&format!("{name} is not set at {} any more.", place.scope)))
+            context.done(&escaped(&format!(
+                "{name} is not set at {} any more.",
+                place.scope
+            )))
         }
     }
 }
@@ -91,9 +104,10 @@ async fn all(rest: &Rest) -> Result<Vec<SettingInfo>, Failure> {
 }
 
 fn scope(text: &str) -> Result<String, String> {
-    let named = ["site:", "pool:", "node:"]
-        .iter()
-        .any(|kind| text.strip_prefix(kind).is_some_and(|name| name.parse::<muster_ids::Name>().is_ok()));
+    let named = ["site:", "pool:", "node:"].iter().any(|kind| {
+        text.strip_prefix(kind)
+            .is_some_and(|name| name.parse::<muster_ids::Name>().is_ok())
+    });
     if text == "all" || named {
         Ok(text.to_owned())
     } else {
@@ -105,9 +119,19 @@ fn rows(settings: &[SettingInfo], colour: bool) -> String {
     table::rows(
         ["name", "scope", "value", "meaning"],
         settings.iter().flat_map(|setting| {
-            let unset = [setting.name.clone(), "default".to_owned(), setting.default.clone(), setting.meaning.clone()];
+            let unset = [
+                setting.name.clone(),
+                "default".to_owned(),
+                setting.default.clone(),
+                setting.meaning.clone(),
+            ];
             let set = setting.values.iter().map(|value| {
-                [value.name.clone(), value.scope.clone(), value.value.clone(), String::new()]
+                [
+                    value.name.clone(),
+                    value.scope.clone(),
+                    value.value.clone(),
+                    String::new(),
+                ]
             });
             std::iter::once(unset).chain(set)
         }),
@@ -127,7 +151,14 @@ fn fields(setting: &SettingInfo, colour: bool) -> String {
             ("Name", setting.name.clone()),
             ("Meaning", setting.meaning.clone()),
             ("Default", setting.default.clone()),
-            ("Set", if set.is_empty() { "nowhere".to_owned() } else { set.join("\n") }),
+            (
+                "Set",
+                if set.is_empty() {
+                    "nowhere".to_owned()
+                } else {
+                    set.join("\n")
+                },
+            ),
         ],
         colour,
     )

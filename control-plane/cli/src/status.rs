@@ -13,19 +13,39 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
 
 fn text(status: &Status, colour: bool) -> String {
     let nodes = status.nodes.as_ref().map(|nodes| {
-        format!("{} online, {} suspect, {} offline", nodes.online, nodes.suspect, nodes.offline)
+        format!(
+            "{} online, {} suspect, {} offline",
+            nodes.online, nodes.suspect, nodes.offline
+        )
     });
     let problems = if status.problems.is_empty() {
         "none".to_owned()
     } else {
-        status.problems.iter().map(|problem| problem.replace('\n', " ")).collect::<Vec<_>>().join("\n")
+        status
+            .problems
+            .iter()
+            .map(|problem| problem.replace('\n', " "))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     table::fields(
         [
-            ("Server", format!("muster-server {}, {}", status.version, table::time(&status.time))),
-            ("Joins", status.joins_waiting.map(|waiting| format!("{waiting} waiting")).unwrap_or_default()),
+            (
+                "Server",
+                format!("muster-server {}, {}", status.version, table::time(&status.time)),
+            ),
+            (
+                "Joins",
+                status
+                    .joins_waiting
+                    .map(|waiting| format!("{waiting} waiting"))
+                    .unwrap_or_default(),
+            ),
             ("Nodes", nodes.unwrap_or_default()),
-            ("Runs", format!("{} queued, {} running", status.runs_queued, status.runs_running)),
+            (
+                "Runs",
+                format!("{} queued, {} running", status.runs_queued, status.runs_running),
+            ),
             ("Trust", format!("state number {}", status.trust_number)),
             ("Problems", problems),
         ],

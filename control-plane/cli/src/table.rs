@@ -28,10 +28,7 @@ pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>, co
     let mut table = bare();
     for (label, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
         for (at, line) in value.lines().enumerate() {
-            table.add_row([
-                Cell::new(if at == 0 { label } else { "" }),
-                cell(line, colour),
-            ]);
+            table.add_row([Cell::new(if at == 0 { label } else { "" }), cell(line, colour)]);
         }
     }
     finished(table)
@@ -99,7 +96,11 @@ pub(crate) fn list<T: ToString>(things: &[T]) -> String {
     if things.is_empty() {
         return dash();
     }
-    things.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    things
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A span of seconds in its largest unit: `40 s`, `3 min`, `5 h`, `2 d`.
@@ -148,10 +149,7 @@ mod tests {
             "none",
             false,
         );
-        assert_eq!(
-            text,
-            "NAME        STATE\nterr01      online\nx\\u{1b}[2J  a\\nb"
-        );
+        assert_eq!(text, "NAME        STATE\nterr01      online\nx\\u{1b}[2J  a\\nb");
         assert_eq!(rows(["name"], [], "No nodes.", false), "No nodes.");
     }
 

@@ -40,9 +40,13 @@ pub(crate) fn confirm(agreed: bool, question: &str, cure: &str) -> Result<(), Fa
 
 /// One line, asked for by `prompt`.
 pub(crate) fn line(prompt: &str) -> Result<String, Failure> {
-    let failed = |error: io::Error| Failure::failed("terminal", format!("cannot ask on the terminal ({error})"));
+    let failed =
+        |error: io::Error| Failure::failed("terminal", format!("cannot ask on the terminal ({error})"));
     let mut stderr = io::stderr().lock();
-    stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush()).map_err(failed)?;
+    stderr
+        .write_all(prompt.as_bytes())
+        .and_then(|()| stderr.flush())
+        .map_err(failed)?;
     let mut answer = String::new();
     if io::stdin().read_line(&mut answer).map_err(failed)? == 0 {
         // The end of the input is an answer too; the next text begins on its own line.
@@ -58,8 +62,12 @@ pub(crate) fn password(prompt: &str, cure: &str) -> Result<SecretString, Failure
             "a password is needed and there is no terminal to ask on; {cure}"
         )));
     }
-    let typed = rpassword::prompt_password(prompt)
-        .map_err(|error| Failure::failed("terminal", format!("cannot ask for the password ({error}); {cure}")))?;
+    let typed = rpassword::prompt_password(prompt).map_err(|error| {
+        Failure::failed(
+            "terminal",
+            format!("cannot ask for the password ({error}); {cure}"),
+        )
+    })?;
     Ok(SecretString::from(typed))
 }
 

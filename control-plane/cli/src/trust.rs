@@ -66,7 +66,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
 
 fn text(explanation: &Explanation, colour: bool) -> String {
     let why = &explanation.why;
-    let reasons: Vec<_> = why.reasons.iter().map(|reason| reason.replace('\n', " ")).collect();
+    let reasons: Vec<_> = why
+        .reasons
+        .iter()
+        .map(|reason| reason.replace('\n', " "))
+        .collect();
     table::fields(
         [
             ("Function", explanation.function.to_string()),
@@ -74,7 +78,13 @@ fn text(explanation: &Explanation, colour: bool) -> String {
             ("User", explanation.user.to_string()),
             ("Node", explanation.node.clone()),
             ("Outcome", explanation.outcome.clone()),
-            ("Mode", explanation.mode.clone().unwrap_or_else(|| "it would not run".to_owned())),
+            (
+                "Mode",
+                explanation
+                    .mode
+                    .clone()
+                    .unwrap_or_else(|| "it would not run".to_owned()),
+            ),
             ("Rule", why.rule.clone()),
             ("Entry", why.entry.clone().unwrap_or_default()),
             ("Groups", why.group_path.join(" -> ")),

@@ -107,7 +107,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 password: password.expose_secret().to_owned(),
                 current: current.map(|current| current.expose_secret().to_owned()),
             };
-            rest.call::<()>(who.at(Request::put(PATH)).segment("password").json(&body)).await?;
+            rest.call::<()>(who.at(Request::put(PATH)).segment("password").json(&body))
+                .await?;
             context.done(&format!("{} has a new password.", who.user))
         }
         Command::Disable(who) => patch(context, &rest, &who, "disabled").await,
@@ -126,7 +127,9 @@ async fn patch(context: &Context, rest: &Rest, who: &Who, state: &str) -> Result
         state: state.to_owned(),
     };
     let user: User = rest.call(who.at(Request::patch(PATH)).json(&change)).await?;
-    context.show(&user, || format!("{} is {} now.", user.name, crate::escape::escaped(&user.state)))
+    context.show(&user, || {
+        format!("{} is {} now.", user.name, crate::escape::escaped(&user.state))
+    })
 }
 
 fn new_password(user: &UserName, file: Option<&Path>) -> Result<SecretString, Failure> {
@@ -137,7 +140,11 @@ fn new_password(user: &UserName, file: Option<&Path>) -> Result<SecretString, Fa
 }
 
 /// The present password, where it is given or the user's own is to be changed.
-fn current_password(context: &Context, user: &UserName, file: Option<&Path>) -> Result<Option<SecretString>, Failure> {
+fn current_password(
+    context: &Context,
+    user: &UserName,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, Failure> {
     if let Some(path) = file {
         return Ok(Some(SecretFile::at(path).read_text()?));
     }
@@ -146,8 +153,13 @@ fn current_password(context: &Context, user: &UserName, file: Option<&Path>) -> 
         .load()?
         .and_then(|profile| profile.user)
         .is_some_and(|me| me.key() == user.key());
-    own.then(|| terminal::password(&format!("Present password of {user}: "), "give --current-password-file FILE"))
-        .transpose()
+    own.then(|| {
+        terminal::password(
+            &format!("Present password of {user}: "),
+            "give --current-password-file FILE",
+        )
+    })
+    .transpose()
 }
 
 fn rows(users: &[User], colour: bool) -> String {

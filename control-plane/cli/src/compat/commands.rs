@@ -202,7 +202,9 @@ mod tests {
                     break;
                 }
                 let found = command.find_subcommand(word);
-                command = found.unwrap_or_else(|| panic!("muster {instead}: there is no {word}")).clone();
+                command = found
+                    .unwrap_or_else(|| panic!("muster {instead}: there is no {word}"))
+                    .clone();
             }
         }
     }

@@ -95,8 +95,14 @@ fn literal(text: &str) -> Value {
 
 fn named(path: &str) -> Result<Named, String> {
     let path = Path::new(path);
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    match FORMATS.iter().find(|format| format.eq_ignore_ascii_case(extension)) {
+    let extension = path
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default();
+    match FORMATS
+        .iter()
+        .find(|format| format.eq_ignore_ascii_case(extension))
+    {
         Some(format) => Ok(Named {
             path: path.to_owned(),
             format,
@@ -146,9 +152,17 @@ mod tests {
 
     #[test]
     fn a_file_has_a_format_that_is_there_already() {
-        let file = |path: &str, format| Given::File(Named { path: path.into(), format });
+        let file = |path: &str, format| {
+            Given::File(Named {
+                path: path.into(),
+                format,
+            })
+        };
         assert_eq!(input("x=@a.csv").expect("an input").given, file("a.csv", "csv"));
-        assert_eq!(input("x=@dir/a.JSON").expect("an input").given, file("dir/a.JSON", "json"));
+        assert_eq!(
+            input("x=@dir/a.JSON").expect("an input").given,
+            file("dir/a.JSON", "json")
+        );
         assert_eq!(
             input("x=@a.sbdf"),
             Err("the format .sbdf is not supported by this version; use .csv or .json".to_owned())

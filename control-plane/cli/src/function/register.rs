@@ -25,7 +25,7 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  muster function register forecast.toml\n  \
                   muster function register --name mean --language r --script mean.R --input x:column:Real --result y:value:Real\n\n\
-                  A file holds name, language, script (or script_file, relative to the file), inputs, outputs, packages,\n\
+                  A file holds name, language, script (or script_file, relative to the file), inputs, outputs, packages, \
                   description and limits; options replace what it says.")]
 pub(crate) struct Register {
     /// The definition, .toml or .json
@@ -58,14 +58,20 @@ pub(crate) struct Register {
 /// Registers a function.
 pub(super) async fn run(context: &Context, arguments: Register) -> Result<(), Failure> {
     let definition = definition(arguments)?;
-    let function: Function = context.rest()?.call(Request::post(PATH).json(&definition)).await?;
+    let function: Function = context
+        .rest()?
+        .call(Request::post(PATH).json(&definition))
+        .await?;
     context.show(&function, || {
         let trust = if function.trusted {
             "This version is trusted."
         } else {
             "This version is not trusted; a Script Author trusts it with muster function trust."
         };
-        format!("Registered \"{}\" as {}. {trust}", function.definition.name, function.digest)
+        format!(
+            "Registered \"{}\" as {}. {trust}",
+            function.definition.name, function.digest
+        )
     })
 }
 
@@ -84,9 +90,18 @@ fn definition(arguments: Register) -> Result<FunctionDefinition, Failure> {
     set("language", arguments.language.map(Value::String));
     set("script", script.map(Value::String));
     set("description", arguments.description.map(Value::String));
-    set("inputs", (!arguments.inputs.is_empty()).then(|| json!(arguments.inputs)));
-    set("outputs", (!arguments.results.is_empty()).then(|| json!(arguments.results)));
-    set("packages", (!arguments.packages.is_empty()).then(|| json!(arguments.packages)));
+    set(
+        "inputs",
+        (!arguments.inputs.is_empty()).then(|| json!(arguments.inputs)),
+    );
+    set(
+        "outputs",
+        (!arguments.results.is_empty()).then(|| json!(arguments.results)),
+    );
+    set(
+        "packages",
+        (!arguments.packages.is_empty()).then(|| json!(arguments.packages)),
+    );
     serde_json::from_value(Value::Object(definition)).map_err(|error| {
         let place = arguments
             .file
@@ -102,7 +117,11 @@ fn from_file(path: &Path) -> Result<Map<String, Value>, Failure> {
     let mut definition: Map<String, Value> = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => toml::from_str(&content).map_err(|error| wrong(error.to_string()))?,
         Some("json") => serde_json::from_str(&content).map_err(|error| wrong(error.to_string()))?,
-        _ => return Err(wrong("the name of a definition ends in .toml or .json".to_owned())),
+        _ => {
+            return Err(wrong(
+                "the name of a definition ends in .toml or .json".to_owned(),
+            ));
+        }
     };
     if let Some(file) = definition.remove("script_file") {
         let Value::String(file) = file else {
@@ -137,7 +156,9 @@ fn parameter(text: &str) -> Result<Parameter, String> {
     Ok(Parameter {
         name: name.to_owned(),
         kind: kind.to_owned(),
-        types: types.map(|types| types.split(',').map(|kind| kind.trim().to_owned()).collect()).unwrap_or_default(),
+        types: types
+            .map(|types| types.split(',').map(|kind| kind.trim().to_owned()).collect())
+            .unwrap_or_default(),
         optional,
     })
 }
@@ -162,7 +183,10 @@ mod tests {
     #[test]
     fn a_parameter_is_name_kind_and_types() {
         let read = parameter("x:column:Integer, Real").expect("a parameter");
-        assert_eq!((read.name.as_str(), read.kind.as_str(), read.optional), ("x", "column", false));
+        assert_eq!(
+            (read.name.as_str(), read.kind.as_str(), read.optional),
+            ("x", "column", false)
+        );
         assert_eq!(read.types, ["Integer", "Real"]);
         let read = parameter("n?:value").expect("a parameter");
         assert!(read.optional && read.types.is_empty() && read.name == "n");
@@ -196,11 +220,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         for (name, content, expected) in [
             ("f.toml", "name = ", "f.toml cannot be read"),
-            ("f.json", "{\"name\": \"f\", \"language\": \"r\", \"script\": \"\", \"colour\": 1}", "unknown field `colour`"),
-            ("f.json", "{\"name\": \"f\", \"language\": \"r\"}", "missing field `script`"),
-            ("f.json", "{\"name\": \"a/b\", \"language\": \"r\", \"script\": \"\"}", "U+002F"),
+            (
+                "f.json",
+                "{\"name\": \"f\", \"language\": \"r\", \"script\": \"\", \"colour\": 1}",
+                "unknown field `colour`",
+            ),
+            (
+                "f.json",
+                "{\"name\": \"f\", \"language\": \"r\"}",
+                "missing field `script`",
+            ),
+            (
+                "f.json",
+                "{\"name\": \"a/b\", \"language\": \"r\", \"script\": \"\"}",
+                "U+002F",
+            ),
             ("f.yaml", "name: f", ".toml or .json"),
-            ("f.json", "{\"script\": \"\", \"script_file\": \"x\"}", "leave one"),
+            (
+                "f.json",
+                "{\"script\": \"\", \"script_file\": \"x\"}",
+                "leave one",
+            ),
             ("f.json", "{\"script_file\": \"missing.R\"}", "missing.R"),
         ] {
             let path = folder.path().join(name);

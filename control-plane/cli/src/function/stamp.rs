@@ -13,20 +13,17 @@ use muster_wire::admin::v1::{
 use serde::{Deserialize, Serialize};
 
 use super::{PATH, Which, fields};
-use crate::{
-    context::Context,
-    escape::escaped_lines,
-    failure::Failure,
-    output, terminal,
-};
+use crate::{context::Context, escape::escaped_lines, failure::Failure, output, terminal};
 
 /// How much of a script is shown before it is trusted.
 const SHOWN_LINES: usize = 30;
 
 /// Trust exactly this version of a function, which you have read
 #[derive(Args)]
-#[command(after_help = "Examples:\n  muster function show forecast\n  muster function trust forecast\n  \
-                  muster function trust forecast --digest sha256:…")]
+#[command(
+    after_help = "Examples:\n  muster function show forecast\n  muster function trust forecast\n  \
+                  muster function trust forecast --digest sha256:…"
+)]
 pub(crate) struct Trust {
     /// Which.
     #[command(flatten)]
@@ -46,34 +43,47 @@ struct Removed {
 pub(super) async fn trust(context: &Context, arguments: Trust) -> Result<(), Failure> {
     let rest = context.rest()?;
     let which = arguments.which;
-    let digest = match arguments.digest {
-        Some(digest) => digest,
-        None => {
-            let function = which.fetch(&rest).await?;
-            if terminal::can_ask() {
-                output::complain(&shown(&function, context.colour));
-            }
-            let question = format!(
-                "Trust exactly this version of \"{}\", so that it runs unrestricted?",
-                function.definition.name
-            );
-            terminal::confirm(false, &question, &format!("give --digest {}", function.digest))?;
-            function.digest
+    let digest = if let Some(digest) = arguments.digest {
+        digest
+    } else {
+        let function = which.fetch(&rest).await?;
+        if terminal::can_ask() {
+            output::complain(&shown(&function, context.colour));
         }
+        let question = format!(
+            "Trust exactly this version of \"{}\", so that it runs unrestricted?",
+            function.definition.name
+        );
+        terminal::confirm(false, &question, &format!("give --digest {}", function.digest))?;
+        function.digest
     };
-    let request = which.at(Request::post(PATH)).segment("trust").json(&TrustFunction { digest });
+    let request = which
+        .at(Request::post(PATH))
+        .segment("trust")
+        .json(&TrustFunction { digest });
     let stamp: Stamp = rest.call(request).await?;
-    context.show(&stamp, || format!("\"{}\" is trusted as {}.", which.function, stamp.digest))
+    context.show(&stamp, || {
+        format!("\"{}\" is trusted as {}.", which.function, stamp.digest)
+    })
 }
 
 /// Removes all trust.
 pub(super) async fn untrust(context: &Context, which: &Which) -> Result<(), Failure> {
-    let request = which.at(Request::post(PATH)).segment("untrust").json(&serde_json::json!({}));
+    let request = which
+        .at(Request::post(PATH))
+        .segment("untrust")
+        .json(&serde_json::json!({}));
     let removed: Removed = context.rest()?.call(request).await?;
     context.show(&removed, || match removed.removed {
         0 => format!("\"{}\" was not trusted.", which.function),
-        1 => format!("\"{}\" is not trusted any more; 1 stamp was removed.", which.function),
-        count => format!("\"{}\" is not trusted any more; {count} stamps were removed.", which.function),
+        1 => format!(
+            "\"{}\" is not trusted any more; 1 stamp was removed.",
+            which.function
+        ),
+        count => format!(
+            "\"{}\" is not trusted any more; {count} stamps were removed.",
+            which.function
+        ),
     })
 }
 
@@ -81,9 +91,16 @@ pub(super) async fn untrust(context: &Context, which: &Which) -> Result<(), Fail
 fn shown(function: &Function, colour: bool) -> String {
     let script = escaped_lines(&function.definition.script);
     let count = script.lines().count();
-    let lines: Vec<_> = script.lines().take(SHOWN_LINES).map(|line| format!("  | {line}")).collect();
+    let lines: Vec<_> = script
+        .lines()
+        .take(SHOWN_LINES)
+        .map(|line| format!("  | {line}"))
+        .collect();
     let rest = if count > SHOWN_LINES {
-        format!("\n  … {} more lines; read them with muster function show", count - SHOWN_LINES)
+        format!(
+            "\n  … {} more lines; read them with muster function show",
+            count - SHOWN_LINES
+        )
     } else {
         String::new()
     };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use muster_client::{Multipart, Request, Rest};
+use muster_client::{Multipart, Request};
 use muster_ids::Name;
 use muster_wire::{
     admin::v1::run::{Run, SubmitRun},
@@ -26,13 +26,16 @@ use crate::{
 
 /// Run a function and wait for its outputs
 #[derive(Args)]
-#[command(after_help = "Examples:\n  muster function run forecast --input x=@sales.csv --input n=3 --save y=forecast.csv\n  \
+#[command(
+    after_help = "Examples:\n  muster function run forecast --input x=@sales.csv --input n=3 --save y=forecast.csv\n  \
                   muster function run forecast --input x=@sales.csv --no-wait\n\n\
-                  Outputs that are values are printed; tables and columns are saved where --save says. What the script printed\n\
-                  comes on standard output and standard error. A run that did not succeed ends with exit code 1 and a first line\n\
-                  on standard error such as \"failed: restricted call to Native[file]\". With --output json the run itself is\n\
-                  printed; one that did not succeed also has the members of a problem document (type, title, detail).\n\
-                  Ctrl-C leaves the run going; end it with muster run cancel.")]
+                  Outputs that are values are printed; tables and columns are saved where --save says. What the script printed \
+                  comes on standard output and standard error.\n\n\
+                  A run that did not succeed ends with exit code 1 and a first line on standard error such as \
+                  \"failed: restricted call to Native[file]\". With --output json the run itself is printed; one that did not \
+                  succeed also has the members of a problem document (type, title, detail).\n\n\
+                  Ctrl-C leaves the run going; end it with muster run cancel."
+)]
 pub(crate) struct Start {
     /// Which.
     #[command(flatten)]
@@ -67,25 +70,23 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<(), Failure> 
     start.saves.iter().try_for_each(result::check_target)?;
     let form = form(context, &start).await?;
     let rest = context.rest()?;
-    let run = submit(&rest, &start, form).await?;
+    // Without waiting: whatever happens to the connection later, the identifier of the run is known.
+    let request = start
+        .which
+        .at(Request::post(PATH))
+        .segment("runs")
+        .multipart(form);
+    let run: Run = rest.call(request).await?;
     if start.no_wait {
-        return context.show(&run, || format!("Queued as run {}; see muster run show {}.", run.id, run.id));
+        return context.show(&run, || {
+            format!("Queued as run {}; see muster run show {}.", run.id, run.id)
+        });
     }
     let run = wait::until_final(&rest, run, context.options.output == Format::Table).await?;
     if let Some(problem) = result::problem(&run) {
         return result::tell_failure(context, &rest, &run, &problem).await;
     }
     result::tell_success(context, &rest, &run, &start.saves).await
-}
-
-async fn submit(rest: &Rest, start: &Start, form: Multipart) -> Result<Run, Failure> {
-    let request = start.which.at(Request::post(PATH)).segment("runs").multipart(form);
-    let request = if start.no_wait {
-        request
-    } else {
-        request.query("wait", wait::SPAN)
-    };
-    Ok(rest.call(request.deadline(wait::DEADLINE)).await?)
 }
 
 /// The request and the files, which are read while they are sent.
@@ -98,7 +99,11 @@ async fn form(context: &Context, start: &Start) -> Result<Multipart, Failure> {
     }
     let request = SubmitRun {
         inputs: values,
-        outputs: start.saves.iter().map(|save| (save.name.clone(), save.file.format.to_owned())).collect(),
+        outputs: start
+            .saves
+            .iter()
+            .map(|save| (save.name.clone(), save.file.format.to_owned()))
+            .collect(),
         pool: start.pool.clone(),
         site: start.site.clone(),
         limits: Limits {
@@ -112,7 +117,11 @@ async fn form(context: &Context, start: &Start) -> Result<Multipart, Failure> {
     for input in &start.inputs {
         let Given::File(file) = &input.given else { continue };
         let (content, length) = open(&file.path).await?;
-        let content_type = if file.format == "json" { "application/json" } else { "text/csv" };
+        let content_type = if file.format == "json" {
+            "application/json"
+        } else {
+            "text/csv"
+        };
         form = form.file(
             &format!("input:{}", input.name),
             &format!("{}.{}", input.name, file.format),
@@ -125,11 +134,15 @@ async fn form(context: &Context, start: &Start) -> Result<Multipart, Failure> {
 }
 
 async fn open(path: &Path) -> Result<(tokio::fs::File, u64), Failure> {
-    let wrong = |error: std::io::Error| Failure::usage(format!("cannot read the input {} ({error})", path.display()));
+    let wrong =
+        |error: std::io::Error| Failure::usage(format!("cannot read the input {} ({error})", path.display()));
     // The kind first: opening a pipe would wait for its writer.
     let metadata = tokio::fs::metadata(path).await.map_err(wrong)?;
     if !metadata.is_file() {
-        return Err(Failure::usage(format!("the input {} is not a regular file", path.display())));
+        return Err(Failure::usage(format!(
+            "the input {} is not a regular file",
+            path.display()
+        )));
     }
     let file = tokio::fs::File::open(path).await.map_err(wrong)?;
     let length = file.metadata().await.map_err(wrong)?.len();

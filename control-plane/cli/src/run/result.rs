@@ -32,11 +32,22 @@ pub(crate) fn problem(run: &Run) -> Option<Problem> {
         return None;
     }
     let ending = run.ending.as_ref();
-    let message = ending.map(|ending| ending.message.trim()).filter(|message| !message.is_empty());
-    let reasons = run.why.as_ref().map(|why| why.reasons.join(" ")).filter(|reasons| !reasons.is_empty());
-    let message = message.map(str::to_owned).or(reasons).unwrap_or_else(|| usual(&run.state).to_owned());
+    let message = ending
+        .map(|ending| ending.message.trim())
+        .filter(|message| !message.is_empty());
+    let reasons = run
+        .why
+        .as_ref()
+        .map(|why| why.reasons.join(" "))
+        .filter(|reasons| !reasons.is_empty());
+    let message = message
+        .map(str::to_owned)
+        .or(reasons)
+        .unwrap_or_else(|| usual(&run.state).to_owned());
     Some(Problem {
-        kind: ending.and_then(|ending| ending.problem.clone()).unwrap_or_else(|| format!("run-{}", run.state)),
+        kind: ending
+            .and_then(|ending| ending.problem.clone())
+            .unwrap_or_else(|| format!("run-{}", run.state)),
         sentence: format!("{}: {message}", run.state),
     })
 }
@@ -46,7 +57,9 @@ fn usual(state: &str) -> &'static str {
     match state {
         "cancelled" => "a person asked to end it",
         "timed_out" => "its time was over; give more with --timeout, or have the function's limit raised",
-        "lost" => "the node that had it was not heard of again; nothing is repeated by itself, run the function again",
+        "lost" => {
+            "the node that had it was not heard of again; nothing is repeated by itself, run the function again"
+        }
         _ => "no reason is known; see muster run show",
     }
 }
@@ -92,7 +105,11 @@ pub(crate) async fn tell_success(
         return output::json(run);
     }
     print_logs(rest, run).await?;
-    for (name, blob) in run.outputs.iter().filter(|(name, _)| saves.iter().all(|save| save.name != **name)) {
+    for (name, blob) in run
+        .outputs
+        .iter()
+        .filter(|(name, _)| saves.iter().all(|save| save.name != **name))
+    {
         output::line(&shown(rest, run, name, blob).await?)?;
     }
     saved.iter().try_for_each(|line| output::line(line))
@@ -102,7 +119,10 @@ pub(crate) async fn tell_success(
 pub(crate) async fn save(rest: &Rest, run: &Run, saves: &[Save]) -> Result<Vec<String>, Failure> {
     let mut saved = Vec::with_capacity(saves.len());
     for save in saves {
-        let blob = run.outputs.get(&save.name).ok_or_else(|| missing(run, &save.name))?;
+        let blob = run
+            .outputs
+            .get(&save.name)
+            .ok_or_else(|| missing(run, &save.name))?;
         if blob.format != save.file.format {
             return Err(Failure::failed(
                 "wrong-format",
@@ -131,7 +151,10 @@ pub(crate) fn check_target(save: &Save) -> Result<(), Failure> {
         _ => Path::new("."),
     };
     if path.is_dir() {
-        return Err(Failure::usage(format!("cannot save to {}: it is a folder", path.display())));
+        return Err(Failure::usage(format!(
+            "cannot save to {}: it is a folder",
+            path.display()
+        )));
     }
     if !folder.is_dir() {
         return Err(Failure::usage(format!(
@@ -146,15 +169,19 @@ pub(crate) fn check_target(save: &Save) -> Result<(), Failure> {
 async fn print_logs(rest: &Rest, run: &Run) -> Result<(), Failure> {
     let Some(ending) = &run.ending else { return Ok(()) };
     let mut streams = [Vec::new(), Vec::new()];
-    for (text, (captured, name)) in
-        streams.iter_mut().zip([(&ending.stdout, "stdout"), (&ending.stderr, "stderr")])
+    for (text, (captured, name)) in streams
+        .iter_mut()
+        .zip([(&ending.stdout, "stdout"), (&ending.stderr, "stderr")])
     {
         if captured.as_ref().is_some_and(|captured| captured.blob.size > 0) {
             *text = stream(rest, run.id, name).await?;
         }
     }
     print_streams(&streams[0], &streams[1])?;
-    for (captured, name) in [(&ending.stdout, "standard output"), (&ending.stderr, "standard error")] {
+    for (captured, name) in [
+        (&ending.stdout, "standard output"),
+        (&ending.stderr, "standard error"),
+    ] {
         if captured.as_ref().is_some_and(|captured| captured.truncated) {
             output::complain(&format!("(the end of its {name} was not kept)"));
         }
@@ -166,6 +193,8 @@ async fn print_logs(rest: &Rest, run: &Run) -> Result<(), Failure> {
 async fn shown(rest: &Rest, run: &Run, name: &str, blob: &BlobRef) -> Result<String, Failure> {
     if blob.format == "json" && blob.size <= LARGEST_VALUE {
         let value: Value = rest.call(output_request(run, name)).await?;
+        // Engines write a value as {"type": …, "value": …}.
+        let value = value.get("value").unwrap_or(&value);
         if !value.is_array() && !value.is_object() {
             return Ok(escaped(&format!("{name} = {value}")));
         }
@@ -186,7 +215,10 @@ fn output_request(run: &Run, name: &str) -> Request {
 /// Writes an output beside `path` and puts it there when it is whole.
 async fn download(rest: &Rest, run: &Run, name: &str, blob: &BlobRef, path: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
-        Failure::failed("file", format!("cannot save the output {name} to {} ({error})", path.display()))
+        Failure::failed(
+            "file",
+            format!("cannot save the output {name} to {} ({error})", path.display()),
+        )
     };
     let mut unfinished = OsString::from(".");
     unfinished.push(path.file_name().unwrap_or_default());
@@ -195,7 +227,10 @@ async fn download(rest: &Rest, run: &Run, name: &str, blob: &BlobRef, path: &Pat
     let mut file = tokio::fs::File::create(&unfinished).await.map_err(failed)?;
     let request = rest.authorized(output_request(run, name));
     let connection = rest.connection().await?;
-    let whole = match connection.download(request, &mut file, blob.digest, blob.size).await {
+    let whole = match connection
+        .download(request, &mut file, blob.digest, blob.size)
+        .await
+    {
         Ok(_) => tokio::fs::rename(&unfinished, path).await.map_err(failed),
         Err(error) => Err(error.into()),
     };
@@ -214,7 +249,11 @@ fn missing(run: &Run, name: &str) -> Failure {
             "the run {} ({}) has no output {name}; it has {}",
             run.id,
             run.state,
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
         ),
     )
 }

@@ -13,12 +13,12 @@ use super::{PATH, at};
 use crate::{escape::escaped, failure::Failure};
 
 /// How long the control plane is asked to wait before it answers.
-pub(crate) const SPAN: &str = "30s";
+const SPAN: &str = "30s";
 /// How long that answer may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How often the question is asked again when no control plane can be reached.
 const ATTEMPTS: u32 = 10;
-/// Between two questions.
+/// Between two questions: longer after failures, and never none, should the control plane answer without waiting.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether a run does not go on from this state.
@@ -28,18 +28,24 @@ pub(crate) fn is_final(run: &Run) -> bool {
 
 /// Waits until `run` has ended; with `progress` a terminal shows that.
 pub(crate) async fn until_final(rest: &Rest, run: Run, progress: bool) -> Result<Run, Failure> {
-    let spinner = if progress { spinner() } else { ProgressBar::hidden() };
+    let spinner = if progress {
+        spinner()
+    } else {
+        ProgressBar::hidden()
+    };
     let ended = ask(rest, run, &spinner).await;
     spinner.finish_and_clear();
     ended
 }
 
 async fn ask(rest: &Rest, mut run: Run, spinner: &ProgressBar) -> Result<Run, Failure> {
-    let mut failed = 0;
+    let (mut failed, mut pause) = (0, Duration::ZERO);
     while !is_final(&run) {
         spinner.set_message(format!("run {} is {}", run.id, escaped(&run.state)));
-        tokio::time::sleep(PAUSE * (failed * failed + 1)).await;
-        let request = at(Request::get(PATH), run.id).query("wait", SPAN).deadline(DEADLINE);
+        tokio::time::sleep(pause).await;
+        let request = at(Request::get(PATH), run.id)
+            .query("wait", SPAN)
+            .deadline(DEADLINE);
         match rest.call(request).await {
             Ok(newer) => (run, failed) = (newer, 0),
             Err(error) if is_passing(&error) && failed < ATTEMPTS => failed += 1,
@@ -47,13 +53,14 @@ async fn ask(rest: &Rest, mut run: Run, spinner: &ProgressBar) -> Result<Run, Fa
                 return Err(Failure::failed(
                     "run-not-awaited",
                     format!(
-                        "{}; the run {id} goes on, see muster run show {id}",
-                        Failure::from(error).sentence(),
+                        "{} The run {id} goes on; see muster run show {id}.",
+                        as_sentence(&Failure::from(error).sentence()),
                         id = run.id
                     ),
                 ));
             }
         }
+        pause = PAUSE * (failed * failed + 1);
     }
     Ok(run)
 }
@@ -78,4 +85,9 @@ fn spinner() -> ProgressBar {
     }
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner
+}
+
+/// `text` with a full stop, so that another sentence may follow.
+fn as_sentence(text: &str) -> String {
+    format!("{}.", text.trim_end_matches('.'))
 }

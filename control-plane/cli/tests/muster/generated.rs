@@ -1,0 +1,78 @@
+use crate::program::Home;
+
+#[test]
+fn completions_know_the_commands_in_three_shells() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = home.muster(&["completions", shell]).printed();
+        for word in ["set-password", "explain", "uncordon", "ca-fingerprint"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    let script = home.muster(&["completions", "bash"]).printed();
+    let path = home.write("muster.bash", &script);
+    let output = home
+        .command("bash")
+        .args(["-n", &path])
+        .output()
+        .expect("bash starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_command() {
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("man")).expect("a folder");
+    home.muster(&["man", "man"]).printed();
+    for page in ["muster.1", "muster-join-approve.1", "muster-function-run.1"] {
+        let text = home.read(&format!("man/{page}"));
+        assert!(
+            text.contains(".SH NAME") && (page == "muster.1" || text.contains("Examples")),
+            "{page}"
+        );
+    }
+    let complaint = home.muster(&["man", "missing"]).complaint(1);
+    assert!(complaint.contains("name an existing folder"), "{complaint}");
+}
+
+#[test]
+fn the_documented_commands_are_listed_with_their_state() {
+    let home = Home::new();
+    let listed = home.muster(&["compat", "--list"]).printed();
+    for name in [
+        "list-nodes",
+        "add-code-trust",
+        "create-user",
+        "config-ldap-group-sync",
+        "graceful-shutdown",
+    ] {
+        let line = listed
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))
+            .expect(name);
+        assert!(line.contains("  not yet  "), "{line}");
+    }
+    let json = home.muster(&["compat", "--list", "--output", "json"]).json();
+    assert_eq!(json.as_array().map(Vec::len), Some(listed.lines().count() - 1));
+    let complaint = home.muster(&["compat", "untrust-node", "-i", "ID"]).complaint(1);
+    assert_eq!(
+        complaint,
+        "untrust-node does not work under its documented name yet; use muster node untrust\n"
+    );
+    let complaint = home
+        .muster(&["compat", "add-code-trust", "-g", "Everyone"])
+        .complaint(1);
+    assert_eq!(
+        complaint,
+        "add-code-trust does not work yet: this version has nothing that does the same\n"
+    );
+    let complaint = home.muster(&["compat", "frobnicate"]).complaint(2);
+    assert_eq!(
+        complaint,
+        "\"frobnicate\" is not a documented command; muster compat --list shows all\n"
+    );
+}

@@ -1,0 +1,11 @@
+//! The program as people and scripts use it: the built binary, real sockets, real TLS, real terminals.
+
+mod functions;
+mod generated;
+mod joins;
+mod program;
+mod server;
+mod sessions;
+mod tables;
+mod terminal;
+mod usage;
