@@ -1,0 +1,1 @@
+hottest = air.nlargest(5, "Temp")[["Month", "Day", "Temp"]]
