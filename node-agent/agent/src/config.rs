@@ -5,7 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use muster_daemon::{
     log::LogFormat,
     secret::SecretFile,
 };
+use muster_engines::JAILS_OWN;
 use muster_ids::{Digest, Name};
 
 use crate::{capability::Capability, home};
@@ -121,12 +122,21 @@ pub struct Engines {
 /// What trusted code may use beyond the jail's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unrestricted {
-    /// Paths that it may read.
-    pub readable: Vec<PathBuf>,
-    /// Paths that it may write.
-    pub writable: Vec<PathBuf>,
+    /// What it may read.
+    pub readable: Vec<Shown>,
+    /// What it may write.
+    pub writable: Vec<Shown>,
     /// Whether it may use the host's network.
     pub network_host: bool,
+}
+
+/// A file or folder of the host, and where trusted code sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the jail.
+    pub target: PathBuf,
 }
 
 /// What a run may use at the most.
@@ -191,8 +201,8 @@ impl Config {
                 runners: r.optional_path("engines", "runners"),
             },
             unrestricted: Unrestricted {
-                readable: paths(r, "unrestricted", "readable"),
-                writable: paths(r, "unrestricted", "writable"),
+                readable: checked_list(r, "unrestricted", "readable", shown),
+                writable: checked_list(r, "unrestricted", "writable", shown),
                 network_host: r.choice(
                     "unrestricted",
                     "network",
@@ -282,15 +292,28 @@ fn checked_list<T>(
     values
 }
 
-fn paths(r: &mut Reader, section: &str, key: &str) -> Vec<PathBuf> {
-    checked_list(r, section, key, |text| {
-        let path = PathBuf::from(text);
-        if path.is_absolute() {
-            Ok(path)
-        } else {
-            Err("name an absolute path".to_owned())
-        }
-    })
+/// `/srv/data`, or `/srv/data:/data` to show it under another path.
+fn shown(text: &str) -> Result<Shown, String> {
+    let (source, target) = text.rsplit_once(':').unwrap_or((text, text));
+    let (source, target) = (PathBuf::from(source), PathBuf::from(target));
+    let plain = |path: &Path| {
+        path.is_absolute()
+            && path
+                .components()
+                .skip(1)
+                .all(|part| matches!(part, Component::Normal(_)))
+    };
+    if !plain(&source) || !plain(&target) {
+        return Err("name an absolute path, or two as in /srv/data:/data".to_owned());
+    }
+    if target == Path::new("/") || JAILS_OWN.iter().any(|own| target.starts_with(own)) {
+        return Err(format!(
+            "a jail has its own {}; name another path behind a colon, as in {}:/data",
+            target.display(),
+            source.display()
+        ));
+    }
+    Ok(Shown { source, target })
 }
 
 /// The `host:port` of a registration URL. The join proves itself; a path, a query or TLS has no place there.

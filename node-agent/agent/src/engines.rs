@@ -8,7 +8,10 @@ use muster_engines::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, home::Home};
+use crate::{
+    config::{Config, Shown},
+    home::Home,
+};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -58,9 +61,9 @@ impl std::fmt::Debug for EnginePools {
 /// The settings in the words of the engines.
 pub fn engines_config(config: &Config, home: &Home, network: Network) -> EnginesConfig {
     let mount = |writable: bool| {
-        move |path: &std::path::PathBuf| Mount {
-            source: path.clone(),
-            target: path.clone(),
+        move |shown: &Shown| Mount {
+            source: shown.source.clone(),
+            target: shown.target.clone(),
             writable,
         }
     };

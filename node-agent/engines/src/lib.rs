@@ -26,6 +26,6 @@ mod runners;
 pub use config::{EnginesConfig, Recycle, Unrestricted, default_limits};
 pub use ending::{Outcome, OutputFile, Printed, RunEnding};
 pub use engine::{Engine, EngineKind, Missing, Probe, UnknownEngine, probe};
-pub use muster_sandbox::protocol::{IdRange, Limits, Mode, Mount, Network};
+pub use muster_sandbox::protocol::{IdRange, JAILS_OWN, Limits, Mode, Mount, Network};
 pub use order::{Data, Format, Input, OutputSpec, RunOrder, Shape};
 pub use pool::{Engines, EnginesError, Standing};

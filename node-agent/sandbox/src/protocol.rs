@@ -22,6 +22,9 @@ pub const MAX_FRAME: u32 = 16 * 1024 * 1024;
 /// The descriptors that travel with [`ToLauncher::Run`], in this order.
 pub const RUN_DESCRIPTORS: [&str; 4] = ["control", "supervisor", "stdout", "stderr"];
 
+/// Folders that a jail makes itself; nothing of the host can be shown there or below.
+pub const JAILS_OWN: [&str; 6] = ["/proc", "/dev", "/scratch", "/tmp", "/sys", "/old"];
+
 /// How much a run may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

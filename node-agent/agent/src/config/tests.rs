@@ -104,3 +104,27 @@ fn addresses_are_hosts_with_ports_and_nothing_else() {
     assert!(back_end_address("control").is_err());
     assert_eq!(back_end_address("control:9443").as_deref(), Ok("control:9443"));
 }
+
+#[test]
+fn what_trusted_code_sees_may_have_another_path_in_the_jail_but_not_one_of_the_jails_own() {
+    let config = read("[unrestricted]\nreadable = [\"/srv/a\", \"/tmp/b c:/data\"]\n").expect("valid");
+    let expected = [("/srv/a", "/srv/a"), ("/tmp/b c", "/data")].map(|(source, target)| Shown {
+        source: source.into(),
+        target: target.into(),
+    });
+    assert_eq!(config.unrestricted.readable, expected);
+    for (wrong, cure) in [
+        ("/tmp/b", "/tmp/b:/data"),
+        ("/srv:/proc/1", "/srv:/data"),
+        ("/", "/:/data"),
+        ("srv", "absolute"),
+        ("/srv:", "absolute"),
+        ("/srv/../etc", "absolute"),
+        ("/srv/a:b", "absolute"),
+    ] {
+        let error = read(&format!("[unrestricted]\nwritable = [\"{wrong}\"]\n"))
+            .expect_err(wrong)
+            .to_string();
+        assert!(error.contains(cure), "{error}");
+    }
+}

@@ -4,11 +4,8 @@ use std::path::{Component, Path};
 
 use crate::{
     failure::Failure,
-    protocol::{Mode, Network, Start},
+    protocol::{JAILS_OWN, Mode, Network, Start},
 };
-
-/// Folders of the jail that are made here and nothing may be mounted over.
-const OURS: [&str; 6] = ["/proc", "/dev", "/scratch", "/tmp", "/sys", "/old"];
 
 /// Refuses what no jail can be built from, or what would be none.
 pub(super) fn check(start: &Start) -> Result<(), Failure> {
@@ -47,7 +44,7 @@ pub(super) fn check(start: &Start) -> Result<(), Failure> {
         if !plain(&mount.source) || !plain(&mount.target) {
             return refuse(format!("{} is not a plain absolute path", mount.source.display()));
         }
-        if mount.target == Path::new("/") || OURS.iter().any(|ours| mount.target.starts_with(ours)) {
+        if mount.target == Path::new("/") || JAILS_OWN.iter().any(|ours| mount.target.starts_with(ours)) {
             return refuse(format!(
                 "nothing can be mounted at {} in a jail",
                 mount.target.display()
