@@ -266,7 +266,7 @@ fn refusal(row: &RunRow, verdict: &Verdict) -> String {
     format!(
         "the function \"{}\" may not run: {}\nHave a Script Author trust it with muster function trust {:?}, or ask an administrator about muster setting restricted_engines.",
         row.function_name,
-        verdict.reasons.join("; "),
+        verdict.reasons.join(" "),
         row.function_name.as_str(),
     )
 }
