@@ -83,7 +83,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             };
             let set: Setting = rest.call(Request::put(PATH).json(&wanted)).await?;
             context.show(&set, || {
-                escaped(&format!("{} is {} at {} now.", set.name, set.value, set.scope))
+                escaped(&format!("{} is {} for {} now.", set.name, set.value, set.scope))
             })
         }
         Command::Unset { name, place } => {
@@ -92,7 +92,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 .query("scope", &place.scope);
             rest.call::<()>(request).await?;
             context.done(&escaped(&format!(
-                "{name} is not set at {} any more.",
+                "{name} is not set for {} any more.",
                 place.scope
             )))
         }
@@ -115,6 +115,15 @@ fn scope(text: &str) -> Result<String, String> {
     }
 }
 
+/// A list may be empty.
+fn value_or_dash(value: &str) -> String {
+    if value.is_empty() {
+        table::dash()
+    } else {
+        value.to_owned()
+    }
+}
+
 fn rows(settings: &[SettingInfo], colour: bool) -> String {
     table::rows(
         ["name", "scope", "value", "meaning"],
@@ -122,7 +131,7 @@ fn rows(settings: &[SettingInfo], colour: bool) -> String {
             let unset = [
                 setting.name.clone(),
                 "default".to_owned(),
-                setting.default.clone(),
+                value_or_dash(&setting.default),
                 setting.meaning.clone(),
             ];
             let set = setting.values.iter().map(|value| {
@@ -144,13 +153,13 @@ fn fields(setting: &SettingInfo, colour: bool) -> String {
     let set: Vec<_> = setting
         .values
         .iter()
-        .map(|value| format!("{} at {}", value.value, value.scope).replace('\n', " "))
+        .map(|value| format!("{} for {}", value.value, value.scope).replace('\n', " "))
         .collect();
     table::fields(
         [
             ("Name", setting.name.clone()),
             ("Meaning", setting.meaning.clone()),
-            ("Default", setting.default.clone()),
+            ("Default", value_or_dash(&setting.default)),
             (
                 "Set",
                 if set.is_empty() {

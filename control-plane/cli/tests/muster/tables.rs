@@ -313,7 +313,7 @@ fn settings_show_their_default_and_where_they_are_set() {
     assert_eq!(
         home.muster(&["setting", "get", "terr.restricted.execution.mode"])
             .printed(),
-        "Name     terr.restricted.execution.mode\nMeaning  Restricts TERR.\nDefault  true\nSet      false at node:terr01\n"
+        "Name     terr.restricted.execution.mode\nMeaning  Restricts TERR.\nDefault  true\nSet      false for node:terr01\n"
     );
     let complaint = home.muster(&["setting", "get", "nonsense"]).complaint(1);
     assert_eq!(
@@ -330,7 +330,7 @@ fn settings_show_their_default_and_where_they_are_set() {
     ];
     assert_eq!(
         home.muster(&arguments).printed(),
-        "terr.restricted.execution.mode is false at node:terr01 now.\n"
+        "terr.restricted.execution.mode is false for node:terr01 now.\n"
     );
     assert_eq!(server.asked("PUT")[0].json(), set);
 }
