@@ -7,7 +7,7 @@ use muster_sandbox::protocol::{IdRange, Limits, Mount, Network};
 /// Where engines and the jail are, and what runs may use. The caller has resolved every path.
 #[derive(Debug, Clone)]
 pub struct EnginesConfig {
-    /// The program `muster-jail`.
+    /// The program `muster-jail`, or the socket behind which it is started (packages: a unit of its own).
     pub jail: PathBuf,
     /// `libmuster_lock.so`, as the engines load it.
     pub lock_library: PathBuf,

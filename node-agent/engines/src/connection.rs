@@ -4,12 +4,13 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use muster_sandbox::protocol::{FromLauncher, ToLauncher};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, socketpair,
 };
 use tokio::{io::Interest, net::UnixDatagram};
 
@@ -31,6 +32,20 @@ impl Connection {
         )?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         Ok((Self(UnixDatagram::from_std(ours.into())?), theirs))
+    }
+
+    /// A connection to a launcher that another process starts for it, as systemd does behind a socket unit.
+    pub(crate) fn to(socket: &Path) -> io::Result<Self> {
+        let ours = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        // On this machine and without a handshake: there is nothing to wait for.
+        connect(&ours, &SocketAddrUnix::new(socket)?)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        Ok(Self(UnixDatagram::from_std(ours.into())?))
     }
 
     /// Sends a message and copies of descriptors.

@@ -10,7 +10,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    os::{fd::AsFd as _, unix::net::UnixStream as StdUnixStream},
+    os::{
+        fd::AsFd as _,
+        unix::{fs::FileTypeExt as _, net::UnixStream as StdUnixStream},
+    },
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -51,8 +54,8 @@ pub(crate) struct Launcher {
     /// Landlock ABI in force.
     pub(crate) landlock_abi: u32,
     reader: AbortHandle,
-    /// Killed when dropped.
-    _process: Child,
+    /// Killed when dropped; absent when another process started it, which ends it with the connection.
+    _process: Option<Child>,
 }
 
 /// Runs that wait for the launcher's answer.
@@ -77,12 +80,9 @@ pub(crate) struct RunSockets {
 impl Launcher {
     /// Builds the jail and preloads the engine. An error is one sentence.
     pub(crate) async fn start(jail: &Path, start: Start) -> Result<Self, String> {
-        let (connection, theirs) =
-            Connection::pair().map_err(|error| format!("no socket for the launcher: {error}"))?;
-        let mut process = program::spawn_jail(jail, theirs)
-            .map_err(|error| format!("the launcher {} cannot be executed: {error}", jail.display()))?;
+        let (connection, mut process) = reach(jail)?;
         let log = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(stderr) = process.stderr.take() {
+        if let Some(stderr) = process.as_mut().and_then(|process| process.stderr.take()) {
             tokio::spawn(keep_log(stderr, Arc::clone(&log)));
         }
         let hello = async {
@@ -118,7 +118,9 @@ impl Launcher {
             Err(_) => format!("the engine was not ready within {} s", START_DEADLINE.as_secs()),
         };
         // Whatever the launcher or the engine printed is the only trace of a start that failed.
-        let _ = timeout(Duration::from_secs(1), process.wait()).await;
+        if let Some(process) = &mut process {
+            let _ = timeout(Duration::from_secs(1), process.wait()).await;
+        }
         let said = locked(&log).iter().copied().collect::<Vec<u8>>();
         let said = String::from_utf8_lossy(&said);
         Err(if said.trim().is_empty() {
@@ -200,6 +202,25 @@ impl Drop for Launcher {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+/// A launcher of our own when `jail` is a program, or the one that is started behind it when it is a socket.
+fn reach(jail: &Path) -> Result<(Connection, Option<Child>), String> {
+    let is_socket = std::fs::metadata(jail).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket {
+        let connection = Connection::to(jail).map_err(|error| {
+            format!(
+                "the launcher's socket {} does not answer: {error}",
+                jail.display()
+            )
+        })?;
+        return Ok((connection, None));
+    }
+    let (connection, theirs) =
+        Connection::pair().map_err(|error| format!("no socket for the launcher: {error}"))?;
+    let process = program::spawn_jail(jail, theirs)
+        .map_err(|error| format!("the launcher {} cannot be executed: {error}", jail.display()))?;
+    Ok((connection, Some(process)))
 }
 
 /// Hands each answer to the run that waits for it.

@@ -50,6 +50,48 @@ fn a_launcher_that_cannot_start_refuses_the_run() {
 }
 
 #[test]
+fn a_launcher_behind_a_socket_serves_as_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("jail.sock");
+    let program = NODE.engines.config().jail.clone();
+    // What a socket unit with Accept=yes and StandardInput=socket does.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test starts what systemd starts in packages"
+    )]
+    let mut listener = std::process::Command::new("systemd-socket-activate")
+        .args(["--seqpacket", "--accept", "--inetd", "--listen"])
+        .args([&socket, &program])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("systemd-socket-activate of the Debian package systemd");
+    while !socket.exists() {
+        assert!(
+            listener.try_wait().expect("asked").is_none(),
+            "the listener ended"
+        );
+        std::thread::yield_now();
+    }
+    let node = Node::new(|config| config.jail = socket);
+    let ended = node.run(order(Terr, Restricted, "y <- 6 * 7").output("y", Value, Json));
+    assert_eq!(
+        ended.succeeded().outputs["y"].trim(),
+        r#"{"type":"Real","value":42}"#
+    );
+}
+
+/// A process that ends with its test, however the test ends.
+struct Ending(std::process::Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
 fn an_input_that_cannot_be_read_refuses_the_run() {
     let ended = NODE.run(order(Python, Restricted, "").file("x", "/nowhere/x.csv".as_ref()));
     let expected = "its inputs could not be handed in: No such file or directory";
