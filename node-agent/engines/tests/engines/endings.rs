@@ -63,12 +63,14 @@ fn a_launcher_behind_a_socket_serves_as_well() {
         .args(["--seqpacket", "--accept", "--inetd", "--listen"])
         .args([&socket, &program])
         .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
+        .map(Ending)
         .expect("systemd-socket-activate of the Debian package systemd");
     while !socket.exists() {
         assert!(
-            listener.try_wait().expect("asked").is_none(),
+            listener.0.try_wait().expect("asked").is_none(),
             "the listener ended"
         );
         std::thread::yield_now();
