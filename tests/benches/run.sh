@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The benchmarks beside their peers: installs what is missing, builds for release, measures, prints a table and
+# writes bench/summary.json into cargo's target folder.
+#     tests/benches/run.sh [--rounds N] [--only jail|collective]
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
+
+packaging/deps/install.sh build engines test
+step python-engine packaging/engines/make-venv.sh "$target/engines/python"
+step build cargo build --locked --release -p muster-server -p muster-agent -p muster-cli -p muster-sandbox
+cargo bench --locked -p muster-tests --bench peers -- "$@"
