@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags},
+    event::{PollFd, PollFlags, Timespec},
     process::{Pid, PidfdFlags, WaitOptions},
 };
 
@@ -24,6 +24,12 @@ use crate::{
 
 /// The only user that a run sees.
 const INSIDE: u32 = 1000;
+
+/// How long a run may take from its last word to the end of its last process.
+const LEAVING: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// What requests are answered with.
 pub(super) struct Serving {
@@ -175,20 +181,35 @@ impl Serving {
     }
 
     /// A slot whose run is gone with all its processes; `None` where runs have no ids of their own.
+    ///
+    /// A run says that it is done a moment before its process namespace is taken down, so a full house waits for
+    /// that moment before it sends anybody away.
     fn free_slot(&mut self) -> Result<Option<usize>, Failure> {
         if !self.own_ids {
             return Ok(None);
         }
-        let free = self.slots.iter().position(|slot| slot.as_ref().is_none_or(over));
+        if let Some(free) = self.slots.iter().position(|slot| slot.as_ref().is_none_or(over)) {
+            return Ok(Some(free));
+        }
+        let mut polled: Vec<_> = self
+            .slots
+            .iter()
+            .flatten()
+            .map(|process| PollFd::new(process, PollFlags::IN))
+            .collect();
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&LEAVING)))
+            .attempt("see which runs are over")?;
+        let free = polled.iter().position(|one| !one.revents().is_empty());
+        let taken = self.slots.len();
         free.map(Some)
-            .ok_or_else(|| Failure::rule(format!("all {} ids for runs are in use", self.slots.len())))
+            .ok_or_else(|| Failure::rule(format!("all {taken} ids for runs are in use")))
     }
 }
 
 /// Whether the process has ended; process 1 of a namespace ends after all others in it.
 fn over(process: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(process, PollFlags::IN)];
-    let now = rustix::event::Timespec {
+    let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };

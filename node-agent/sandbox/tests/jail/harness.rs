@@ -105,6 +105,30 @@ pub(crate) fn as_nobody(mut start: Start, folder: &Path) -> Launcher {
     Launcher::start_by(program_as_nobody(folder), start).expect("start")
 }
 
+/// A launcher as the package starts it: a service user with the two capabilities that id maps need, and no other.
+pub(crate) fn as_service(mut start: Start, folder: &Path) -> Launcher {
+    start.mounts = vec![mount(
+        &public(&built("probe_engine"), folder),
+        "/opt/probe",
+        false,
+    )];
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all,+setuid,+setgid",
+        ])
+        .args([
+            "--inh-caps=+setuid,+setgid",
+            "--ambient-caps=+setuid,+setgid",
+            "--no-new-privs",
+        ])
+        .arg(public(&program(), folder));
+    Launcher::start_by(command, start).expect("start")
+}
+
 /// The launcher, to be run by an ordinary user.
 pub(crate) fn program_as_nobody(folder: &Path) -> Command {
     let mut command = Command::new(public(&program(), folder));

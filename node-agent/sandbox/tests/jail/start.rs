@@ -7,7 +7,10 @@ use muster_lock::{
     protocol::{FromLauncher, IdRange, Mode, Network, Start},
 };
 
-use crate::harness::{as_nobody, begin, limits, lines, mount, program, program_as_nobody, root, start};
+use crate::harness::{
+    NOBODY, as_nobody, as_service, begin, eventually, family, field, limits, lines, mount, program,
+    program_as_nobody, root, start,
+};
 
 fn refused(start: Start) -> String {
     let launcher = Launcher::start(&program(), start).expect("start");
@@ -105,6 +108,44 @@ fn an_ordinary_user_gets_a_jail_and_hears_what_it_lacks() {
         assert!(results[3].is_err());
         launcher.close().expect("closed");
     }
+}
+
+#[test]
+fn a_service_user_with_two_capabilities_gives_each_run_its_id() {
+    if !root() {
+        // Only root can hand out capabilities.
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let plan = start(Mode::Restricted);
+    let first = plan.ids.expect("ids").first;
+    let launcher = as_service(plan, folder.path());
+    match launcher.until_ready().expect("ready") {
+        FromLauncher::Ready { own_ids, .. } => assert!(own_ids),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        field(launcher.id(), "CapEff").as_deref(),
+        Some("0000000000000000"),
+        "given up after the maps"
+    );
+    let run = begin(&launcher, 1, limits(), "pause");
+    let users = || -> Vec<u32> {
+        let lines = family(launcher.id())
+            .into_iter()
+            .filter_map(|pid| field(pid, "Uid"));
+        lines
+            .filter_map(|line| line.split_whitespace().next()?.parse().ok())
+            .collect()
+    };
+    eventually("the launcher, the engine and the run each have their id", || {
+        let users = users();
+        users.contains(&NOBODY)
+            && users.contains(&first)
+            && users.iter().any(|user| (first + 1..first + 9).contains(user))
+    });
+    drop(run);
+    launcher.close().expect("closed");
 }
 
 #[test]

@@ -160,7 +160,17 @@ fn a_payload_finds_nothing_of_those_who_made_it() {
         list /proc/1/root
         read /proc/1/cmdline
         ptrace";
-    let results = results(start, &format!("{steps}\nlist /proc"));
+    let mut results = results(
+        start,
+        &format!("{steps}\nlist /proc\nlist /proc/self/fd\nread /proc/self/environ"),
+    );
+    let environment = results.pop().expect("environment").expect("its own");
+    assert!(
+        environment.contains("of-the-engine"),
+        "a run inherits what its engine was started with"
+    );
+    // The standard streams, the control socket, and the listing itself.
+    assert_eq!(results.pop(), Some(Ok("0 1 2 250 3".to_owned())));
     for (step, result) in steps.lines().zip(&results) {
         assert!(result.is_err(), "{step}: {result:?}");
     }
@@ -196,15 +206,14 @@ fn two_runs_share_neither_user_nor_temporary_folder() {
     );
     if root() {
         let third = begin(&launcher, 3, limits(), "pause");
-        eventually_family(launcher.id(), 8);
-        let mut users: Vec<String> = family(launcher.id())
-            .into_iter()
-            .filter_map(|pid| field(pid, "Uid"))
-            .collect();
-        users.sort_unstable();
-        users.dedup();
-        // The launcher's own, the engine's, and one for each of the two runs.
-        assert_eq!(users.len(), 4, "{users:?}");
+        // The launcher's own, the engine's, and one for each of the two runs; the second run is about to be gone.
+        crate::harness::eventually("each has a user of its own", || {
+            let family = family(launcher.id());
+            let mut users: Vec<String> = family.into_iter().filter_map(|pid| field(pid, "Uid")).collect();
+            users.sort_unstable();
+            users.dedup();
+            users.len() == 4
+        });
         drop(third);
     }
     drop(first);
@@ -223,7 +232,10 @@ fn a_runner_cannot_choose_its_mode() {
         .environment
         .insert("MODE".to_owned(), "unrestricted".to_owned());
     let launcher = jail(start);
-    let outcome = begin(&launcher, 1, limits(), "print never")
+    // It leaves before it has read a stage, so none is sent.
+    let outcome = launcher
+        .run(1, limits())
+        .expect("forked")
         .finish()
         .expect("finished");
     assert_eq!(outcome.stdout, "");
