@@ -8,7 +8,7 @@ use muster_model::{
     audit::Event,
     permission::{ADMINISTRATOR, Authorized, Caller, EVERYONE, Operation},
 };
-use muster_store::{Draft, Group, Tx};
+use muster_store::{Draft, Group, Tx, UserState};
 use muster_wire::admin::v1::group::{Group as WireGroup, License};
 use serde_json::json;
 
@@ -135,7 +135,7 @@ impl App {
         let authorized = self.authorize(caller, Operation::ManageUsers).await?;
         let group = self.group_named(group).await?;
         let user = self.user_named(user).await?;
-        if group.name.as_str() == ADMINISTRATOR && self.store().group_members(group.id).await? == [user.id] {
+        if group.name.as_str() == ADMINISTRATOR && !self.another_is_active(group.id, user.id).await? {
             return Err(Error::conflict(
                 "last-administrator",
                 "this is the last administrator; put another user into the group Administrator first",
@@ -151,6 +151,17 @@ impl App {
         }
         self.changed(tx, &group, json!({ "member_removed": user.name.as_str() }))
             .await
+    }
+
+    /// Whether somebody else in the group can log in.
+    async fn another_is_active(&self, group: GroupId, user: UserId) -> Result<bool, Error> {
+        for member in self.store().group_members(group).await? {
+            let state = self.store().user(member).await?.map(|member| member.state);
+            if member != user && state == Some(UserState::Active) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts a group into another, from which it inherits.

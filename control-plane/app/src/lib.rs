@@ -39,6 +39,7 @@ use self::{
 pub use self::{
     error::Error,
     run::{Submission, blob_failure},
+    text::object,
 };
 
 /// What every use case works with. Cheap to clone.

@@ -5,14 +5,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use muster_ids::{Name, NodeId, RunId};
+use muster_ids::{Name, NodeId, PoolId, RunId, SiteId};
 use muster_model::{
     audit::Event,
     node::{Health, Node, NodeRefused, Trust},
     permission::{Caller, Operation},
 };
 use muster_pki::csr;
-use muster_store::{CertificateFilter, CertificateState, Draft, NodeFilter, Records};
+use muster_store::{CertificateFilter, CertificateState, Draft, NodeFilter, Records, Tx};
 use muster_wire::{
     admin::v1::{
         Page, PageQuery,
@@ -128,22 +128,10 @@ impl App {
         let id = self.node_named(reference).await?.id;
         let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;
-        let node = tx
-            .node_get(id)
-            .await?
-            .ok_or_else(|| no_such_node(reference))?
-            .untrust();
-        tx.node_put(&node).await?;
-        let revoked = tx
-            .certificates_revoke_for(id, now, reason.as_deref().unwrap_or("untrusted"))
+        let words = reason.as_deref().unwrap_or("untrusted");
+        let (node, revoked, records) = self
+            .revoke(&mut tx, id, (words, "its node was untrusted"), now)
             .await?;
-        let mut records = Vec::new();
-        for run in self.store().runs_of_node(id).await? {
-            records.extend(
-                self.lose_run(&mut tx, run.run.id, now, "its node was untrusted")
-                    .await?,
-            );
-        }
         let detail = json!({ "node": id.to_string(), "reason": reason, "certificates": revoked });
         let draft = Draft::new(Event::NodeUntrusted, node.name.to_string(), detail);
         tx.commit(Records::new(draft, records), now).await?;
@@ -218,16 +206,38 @@ impl App {
         let authorized = self.authorize(&Caller::Node(id), Operation::ActAsNode).await?;
         let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;
+        let (node, revoked, records) = self.revoke(&mut tx, id, ("left", "its node left"), now).await?;
+        let detail = json!({ "node": id.to_string(), "reason": "left", "certificates": revoked });
+        let draft = Draft::new(Event::NodeUntrusted, node.name.to_string(), detail);
+        tx.commit(Records::new(draft, records), now).await?;
+        self.liveness().forget(id);
+        tracing::info!(node.id = %id, node.name = %node.name, "node left");
+        Ok(())
+    }
+
+    /// Takes a node's right to speak: also returns how many certificates it had, and the ends of its runs.
+    async fn revoke(
+        &self,
+        tx: &mut Tx,
+        id: NodeId,
+        (reason, lost): (&str, &str),
+        now: i64,
+    ) -> Result<(Node, u64, Vec<Draft>), Error> {
         let node = tx.node_get(id).await?.ok_or_else(|| no_such_node(id))?.untrust();
         tx.node_put(&node).await?;
-        tx.certificates_revoke_for(id, now, "left").await?;
-        let detail = json!({ "node": id.to_string(), "reason": "left" });
-        tx.commit(
-            Draft::new(Event::NodeUntrusted, node.name.to_string(), detail),
-            now,
-        )
-        .await?;
-        Ok(())
+        let revoked = tx.certificates_revoke_for(id, now, reason).await?;
+        let mut records = Vec::new();
+        for run in self.store().runs_of_node(id).await? {
+            records.extend(self.lose_run(tx, run.run.id, now, lost).await?);
+        }
+        Ok((node, revoked, records))
+    }
+
+    /// Pool and site of a node: settings are set by their identity.
+    pub async fn placement(&self, id: NodeId) -> Result<(PoolId, SiteId), Error> {
+        self.authorize(&Caller::Node(id), Operation::ActAsNode).await?;
+        let node = self.store().node(id).await?.ok_or_else(|| no_such_node(id))?;
+        Ok((node.pool, node.site))
     }
 
     /// The node behind a certificate, as long as it may speak: asked for every request.
@@ -354,7 +364,8 @@ impl App {
             id: node.id,
             trust: node.trust.to_string(),
             scheduling: node.scheduling.to_string(),
-            health: Health::at(seen, self.now()).to_string(),
+            // Nobody hears a revoked node: its connections are cut and its new ones are refused.
+            health: Health::at(seen.filter(|_| node.trust == Trust::Trusted), self.now()).to_string(),
             capabilities: node.capabilities.iter().map(ToString::to_string).collect(),
             pool: named(node.pool.to_string())?,
             site: named(node.site.to_string())?,

@@ -27,3 +27,12 @@ pub(crate) fn decode_exact<const N: usize>(what: &str, text: &str) -> Result<[u8
 pub(crate) fn rfc3339(unix_ms: i64) -> String {
     muster_daemon::clock::format_rfc3339(unix_ms)
 }
+
+/// A JSON object of type `T`. Without this a list of the fields' values would do as well, and one message would have
+/// two spellings.
+pub fn object<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Err(serde::de::Error::custom("expected an object, found a list")),
+        _ => serde_json::from_slice(bytes),
+    }
+}

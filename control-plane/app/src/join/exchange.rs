@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     App, Error,
-    text::{decode, decode_exact, encode},
+    text::{decode, decode_exact, encode, object},
 };
 
 /// What a valid hello says.
@@ -278,7 +278,7 @@ fn applicant(hello: &Hello) -> Result<Applicant, Error> {
 }
 
 fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes)
+    object(bytes)
         .map_err(|error| Error::invalid(format!("the message is not a {what} of muster-join/1: {error}")))
 }
 

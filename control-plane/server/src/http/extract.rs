@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Query, Request, rejection::QueryRejection},
+    extract::{FromRequest, FromRequestParts, Multipart, Query, Request, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -18,6 +18,25 @@ use crate::listen::Peer;
 /// The longest value of an `Authorization` header that is looked at.
 const MAX_TOKEN: usize = 1024;
 
+/// A body as it is.
+pub(super) struct Raw(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        Bytes::from_request(request, state)
+            .await
+            .map(Self)
+            .map_err(|rejection| {
+                refused(format!(
+                    "the body of the request cannot be read: {}",
+                    rejection.body_text()
+                ))
+            })
+    }
+}
+
 /// A JSON body of type `T`, whole and without unknown fields.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -25,19 +44,50 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            Failure(Error::Invalid {
-                kind: "invalid-request",
-                detail: format!("the body of the request cannot be read: {rejection}"),
-            })
-            .into_response()
-        })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            Failure(Error::invalid(format!(
+        let Raw(bytes) = Raw::from_request(request, state).await?;
+        muster_app::object(&bytes).map(Self).map_err(|error| {
+            refused(format!(
                 "the body of the request is not what this address takes: {error}"
-            )))
-            .into_response()
+            ))
         })
+    }
+}
+
+/// A body of parts.
+pub(super) struct Form(pub(super) Multipart);
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        Multipart::from_request(request, state)
+            .await
+            .map(Self)
+            .map_err(|rejection| {
+                refused(format!(
+                    "the body of the request must be a form (multipart/form-data): {}",
+                    rejection.body_text()
+                ))
+            })
+    }
+}
+
+/// The variable parts of the path.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(path)| Self(path))
+            .map_err(|rejection| {
+                refused(format!(
+                    "the path of the request is not valid: {}",
+                    rejection.body_text()
+                ))
+            })
     }
 }
 
@@ -52,11 +102,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<
             .await
             .map(|Query(query)| Self(query))
             .map_err(|rejection: QueryRejection| {
-                Failure(Error::invalid(format!(
+                refused(format!(
                     "the query of the request is not valid: {}",
                     rejection.body_text()
-                )))
-                .into_response()
+                ))
             })
     }
 }
@@ -106,4 +155,8 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
             .map(Self)
             .ok_or_else(|| Failure(Error::bug("a request without a peer")).into_response())
     }
+}
+
+fn refused(detail: String) -> Response {
+    Failure(Error::invalid(detail)).into_response()
 }

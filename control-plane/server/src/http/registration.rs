@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::{
     Json, Router,
-    body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -17,7 +16,10 @@ use http::{HeaderMap, StatusCode, header};
 use muster_app::App;
 use muster_wire::node::v1::join::{HELLO_PATH, HelloReply, MAX_MESSAGE, POLL_PATH, REVEAL_PATH};
 
-use super::{error::Failure, extract::From};
+use super::{
+    error::Failure,
+    extract::{From, Raw},
+};
 
 /// A join message of at most 32 KiB comes within this time.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -57,7 +59,7 @@ async fn deadline(request: Request, next: Next) -> Response {
 async fn hello(
     State(Registration(app)): State<Registration>,
     From(peer): From,
-    message: Bytes,
+    Raw(message): Raw,
 ) -> Result<Json<HelloReply>, Failure> {
     Ok(Json(app.join_hello(&message, peer.address.ip())?))
 }
@@ -66,7 +68,7 @@ async fn reveal(
     State(Registration(app)): State<Registration>,
     From(peer): From,
     headers: HeaderMap,
-    message: Bytes,
+    Raw(message): Raw,
 ) -> Result<Response, Failure> {
     Ok(envelope(
         app.join_reveal(&message, peer.address.ip(), &host(&headers))
@@ -77,7 +79,7 @@ async fn reveal(
 async fn poll(
     State(Registration(app)): State<Registration>,
     headers: HeaderMap,
-    message: Bytes,
+    Raw(message): Raw,
 ) -> Result<Response, Failure> {
     Ok(envelope(app.join_poll(&message, &host(&headers)).await?))
 }

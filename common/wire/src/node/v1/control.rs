@@ -61,11 +61,11 @@ pub enum ControlMessage {
         /// The claim.
         fence: i64,
     },
-    /// The node's name, pool or site changed.
+    /// Where the node is, at the beginning and after each change: settings are set for a pool or a site.
     Placement {
-        /// Its pool.
+        /// Identifier of its pool.
         pool: String,
-        /// Its site.
+        /// Identifier of its site.
         site: String,
     },
 }

@@ -1,9 +1,6 @@
 //! Data functions, by name or identifier.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use muster_app::App;
 use muster_wire::{
     Problem,
@@ -17,7 +14,7 @@ use muster_wire::{
 
 use crate::http::{
     Failure,
-    extract::{Body, Params, User},
+    extract::{Body, Params, Path, User},
 };
 
 /// The library's functions, by name.

@@ -1,9 +1,6 @@
 //! Groups and licenses.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use muster_app::App;
 use muster_wire::{
@@ -14,7 +11,7 @@ use muster_wire::{
 use super::{place::parse, user};
 use crate::http::{
     Failure,
-    extract::{Body, User},
+    extract::{Body, Path, User},
 };
 
 /// All groups.

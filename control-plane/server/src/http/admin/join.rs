@@ -1,9 +1,6 @@
 //! Join requests.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use muster_app::{App, Error};
 use muster_ids::JoinId;
 use muster_wire::{
@@ -16,7 +13,7 @@ use muster_wire::{
 
 use crate::http::{
     Failure,
-    extract::{Body, Params, User},
+    extract::{Body, Params, Path, User},
 };
 
 /// The queue, oldest first.

@@ -1,9 +1,6 @@
 //! Nodes, by name or identifier.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use muster_app::App;
 use muster_wire::{
@@ -16,7 +13,7 @@ use muster_wire::{
 
 use crate::http::{
     Failure,
-    extract::{Body, Params, User},
+    extract::{Body, Params, Path, User},
 };
 
 /// All nodes, by name.

@@ -1,9 +1,6 @@
 //! Pools and sites.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use muster_app::{App, Error};
 use muster_ids::Name;
@@ -14,7 +11,7 @@ use muster_wire::{
 
 use crate::http::{
     Failure,
-    extract::{Body, User},
+    extract::{Body, Path, User},
 };
 
 /// All pools.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{DefaultBodyLimit, Multipart, Path, State},
+    extract::{DefaultBodyLimit, Multipart, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use crate::http::{
     Failure,
-    extract::{Params, User},
+    extract::{Form, Params, Path, User},
     node::stream,
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn submit(
     Path(function): Path<String>,
     Params(wait): Params<Wait>,
     headers: HeaderMap,
-    multipart: Multipart,
+    Form(multipart): Form,
 ) -> Result<Response, Failure> {
     let wait = patience(&wait)?;
     let mut submission = receive(&app, &caller, multipart).await?;
@@ -170,7 +170,7 @@ async fn receive(app: &App, caller: &Caller, mut multipart: Multipart) -> Result
                     )));
                 }
             }
-            submission.request = serde_json::from_slice(&json)
+            submission.request = muster_app::object(&json)
                 .map_err(|error| Error::invalid(format!("the part request is not valid: {error}")))?;
             continue;
         }

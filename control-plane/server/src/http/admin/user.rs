@@ -1,9 +1,6 @@
 //! Users.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use muster_app::{App, Error};
 use muster_ids::UserName;
@@ -17,7 +14,7 @@ use muster_wire::{
 
 use crate::http::{
     Failure,
-    extract::{Body, Params, User},
+    extract::{Body, Params, Path, User},
 };
 
 /// All users, by name.

@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body as AxumBody,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
@@ -14,7 +14,10 @@ use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
 use super::{BackEnd, FromNode};
-use crate::http::{Failure, extract::Params};
+use crate::http::{
+    Failure,
+    extract::{Params, Path},
+};
 
 /// Which run a blob belongs to.
 #[derive(Deserialize)]

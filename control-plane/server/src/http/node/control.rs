@@ -10,7 +10,7 @@ use axum::{
 };
 use http::{StatusCode, header};
 use muster_app::Error;
-use muster_ids::{NodeId, RunId};
+use muster_ids::{NodeId, PoolId, RunId, SiteId};
 use muster_store::Topic;
 use muster_wire::node::v1::{
     PROTOCOL,
@@ -88,7 +88,8 @@ async fn conversation(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>
         },
     )
     .await?;
-    let mut trust = None;
+    let (mut trust, mut place) = (None, None);
+    placement(state, node, lines, &mut place).await?;
     let mut tick = tokio::time::interval(BEACON);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first look at the queue needs no hint.
@@ -97,13 +98,16 @@ async fn conversation(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>
         let topics = tokio::select! {
             _ = tick.tick() => {
                 beacon(state, node, lines).await?;
-                BTreeSet::from([Topic::Trust, Topic::Runs])
+                BTreeSet::from([Topic::Trust, Topic::Nodes, Topic::Runs])
             }
             topics = wake.next() => match topics {
                 Some(topics) => topics,
                 None => return Ok(()),
             },
         };
+        if topics.contains(&Topic::Nodes) {
+            placement(state, node, lines, &mut place).await?;
+        }
         if topics.contains(&Topic::Trust) {
             let number = state.app.trust_number().await?;
             if trust.replace(number) != Some(number) {
@@ -116,6 +120,21 @@ async fn conversation(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>
             send(lines, &ControlMessage::RunAvailable).await?;
         }
     }
+}
+
+/// Tells the node where it is, unless it knows.
+async fn placement(
+    state: &BackEnd,
+    node: NodeId,
+    lines: &mpsc::Sender<Bytes>,
+    known: &mut Option<(PoolId, SiteId)>,
+) -> Result<(), Error> {
+    let (pool, site) = state.app.placement(node).await?;
+    if known.replace((pool, site)) == Some((pool, site)) {
+        return Ok(());
+    }
+    let (pool, site) = (pool.to_string(), site.to_string());
+    send(lines, &ControlMessage::Placement { pool, site }).await
 }
 
 async fn beacon(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -14,7 +14,10 @@ use muster_wire::node::v1::{
 };
 
 use super::{BackEnd, FromNode};
-use crate::http::{Failure, extract::Body};
+use crate::http::{
+    Failure,
+    extract::{Body, Path},
+};
 
 /// The oldest run that fits, or 204.
 pub(super) async fn claim(
