@@ -1,16 +1,43 @@
-//! What the tests of the whole share.
+//! What the tests of the whole share: golden files, and a harness that starts the real programs and speaks their
+//! real protocols.
 
 #![forbid(unsafe_code)]
 
+mod database;
 mod golden;
+pub mod member;
+mod node;
+mod person;
+mod process;
+mod server;
 
-pub use golden::golden;
+pub use self::{
+    database::Sqlite,
+    golden::golden,
+    member::{Claimed, Member, ReceiptSigner, challenge},
+    node::{Applicant, Offered, answer_of},
+    person::{Person, problem, refusal},
+    process::{Process, program, until, within},
+    server::{Server, Settings},
+};
 
 use std::path::Path;
+
+use muster_daemon::{Clock, Random};
 
 /// The workspace's folder.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the folder tests is in the workspace")
+}
+
+/// Milliseconds since 1970, UTC.
+pub fn now() -> i64 {
+    Clock::system().unix_ms()
+}
+
+/// `word` and a number that no other test has.
+pub fn unique(word: &str) -> String {
+    format!("{word}-{:08x}", u32::from_be_bytes(Random::system().bytes()))
 }

@@ -1,0 +1,352 @@
+//! A real control plane: `muster-server init` and `serve` in a folder of its own, on ports of its own.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use muster_client::{Connection, Endpoint, Limits, Transport};
+use muster_daemon::Clock;
+use muster_ids::Digest;
+use muster_pki::{CertificateDer, KeyUse, Roots, SoftwareSigner, pem};
+
+use crate::{
+    Person, Sqlite,
+    process::{self, Process, program},
+};
+
+/// How long a control plane may take until it is ready.
+const READY: Duration = Duration::from_mins(1);
+/// The password of everybody that the harness makes.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// What a test wants otherwise than the shared control plane has it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// In place of SQLite in the state folder.
+    pub database_url: Option<String>,
+    /// Join offers a second; the shared one has more than tests can use up.
+    pub offers_per_second: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            database_url: None,
+            offers_per_second: 100_000,
+        }
+    }
+}
+
+/// A control plane that runs.
+pub struct Server {
+    folder: PathBuf,
+    ports: [u16; 4],
+    root: Digest,
+    process: Mutex<Process>,
+    /// The session of the first administrator.
+    session: tokio::sync::OnceCell<String>,
+}
+
+impl Server {
+    /// The control plane that most tests share. Tests keep to nodes, pools, users and functions of their own there.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&Settings::default()))
+    }
+
+    /// A control plane for one test.
+    pub fn private() -> Self {
+        Self::start(&Settings::default())
+    }
+
+    /// A control plane for one test.
+    pub fn start(settings: &Settings) -> Self {
+        let folder = process::folder("server");
+        let ports = [(); 4].map(|()| free_port());
+        fs::write(
+            folder.join("server.toml"),
+            configuration(&folder, ports, settings),
+        )
+        .expect("write the configuration");
+        let output = process::run(&program("muster-server"), arguments(&folder, "init"));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "init failed: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let root = said
+            .lines()
+            .find_map(|line| line.strip_prefix("CA fingerprint: ")?.trim().parse().ok())
+            .expect("init says the CA fingerprint");
+        let process = Mutex::new(serve(&folder));
+        let server = Self {
+            folder,
+            ports,
+            root,
+            process,
+            session: tokio::sync::OnceCell::new(),
+        };
+        server.wait_ready();
+        server
+    }
+
+    /// `kill -9`.
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// Starts it again after [`Self::kill`] or an end, and waits until it is ready.
+    pub fn restart(&self) {
+        let mut process = self.process();
+        process.kill();
+        *process = serve(&self.folder);
+        drop(process);
+        self.wait_ready();
+    }
+
+    /// The running program.
+    pub fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The fingerprint that nodes pin.
+    pub fn root(&self) -> Digest {
+        self.root
+    }
+
+    /// The folder of keys, blobs and database.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Its SQLite database.
+    pub fn database(&self) -> Sqlite {
+        Sqlite::of(&self.state_dir())
+    }
+
+    /// What another command of `muster-server` says on this configuration, with its exit status.
+    pub fn command(&self, command: &str) -> (bool, String) {
+        let mut with = arguments(&self.folder, "");
+        with.pop();
+        with.extend(command.split(' ').map(str::to_owned));
+        let output = process::run(&program("muster-server"), with);
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+
+    /// `host:port` of the registration listener.
+    pub fn registration(&self) -> SocketAddr {
+        self.address(0)
+    }
+
+    /// `host:port` of the back end.
+    pub fn back_end(&self) -> SocketAddr {
+        self.address(1)
+    }
+
+    /// `host:port` of the front end.
+    pub fn front_end(&self) -> SocketAddr {
+        self.address(2)
+    }
+
+    /// `host:port` of the operations listener.
+    pub fn operations(&self) -> SocketAddr {
+        self.address(3)
+    }
+
+    /// A new connection to the registration or the operations listener.
+    pub async fn plain(&self, address: SocketAddr) -> Connection {
+        let endpoint: Endpoint = format!("http://{address}").parse().expect("an endpoint");
+        Transport::plain(Limits::default())
+            .connect(&endpoint)
+            .await
+            .expect("a plain listener takes connections")
+    }
+
+    /// The roots of the collective.
+    pub fn roots(&self) -> Roots {
+        Roots::new(self.certificates("root.pem")).expect("the roots of init")
+    }
+
+    /// The certificates of a file among the control plane's keys.
+    pub fn certificates(&self, name: &str) -> Vec<CertificateDer<'static>> {
+        pem::certificates(&self.key_file(name)).expect("certificates in PEM")
+    }
+
+    /// A key of the control plane: what a thief of its state folder has.
+    pub fn key(&self, name: &str, key_use: KeyUse) -> SoftwareSigner {
+        let key = pem::private_key(&self.key_file(name)).expect("a key in PEM");
+        SoftwareSigner::from_pkcs8(key.secret_der(), key_use).expect("a key on P-256")
+    }
+
+    fn key_file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.state_dir().join("keys").join(name)).expect("a file of the control plane")
+    }
+
+    /// The first administrator.
+    pub async fn admin(&self) -> Person {
+        let token = self
+            .session
+            .get_or_init(|| async {
+                let password =
+                    fs::read_to_string(self.state_dir().join("admin-password")).expect("init writes it");
+                Person::log_in(self, "admin@SPOTFIRE", password.trim())
+                    .await
+                    .token()
+                    .to_owned()
+            })
+            .await;
+        Person::with_token(self, "admin@SPOTFIRE", token)
+    }
+
+    /// Another administrator.
+    pub async fn administrator(&self) -> Person {
+        self.person(&["Administrator"]).await
+    }
+
+    /// A user who may not do more than everybody.
+    pub async fn analyst(&self) -> Person {
+        self.person(&[]).await
+    }
+
+    /// A Script Author, who may also register functions.
+    pub async fn author(&self) -> Person {
+        let registrars = self.registrars().await;
+        self.person(&["Script Author", &registrars]).await
+    }
+
+    /// A user who may register functions but not trust them.
+    pub async fn registrar(&self) -> Person {
+        let registrars = self.registrars().await;
+        self.person(&[&registrars]).await
+    }
+
+    /// A new user in these groups, logged in.
+    pub async fn person(&self, groups: &[&str]) -> Person {
+        let admin = self.admin().await;
+        let name = format!("{}@SPOTFIRE", crate::unique("user"));
+        admin.create_user(&name, PASSWORD).await;
+        for group in groups {
+            admin.add_member(group, &name).await;
+        }
+        Person::log_in(self, &name, PASSWORD).await
+    }
+
+    /// A new pool.
+    pub async fn pool(&self) -> String {
+        let name = crate::unique("pool");
+        self.admin().await.create("/api/v1/pools", &name).await;
+        name
+    }
+
+    /// A new site.
+    pub async fn site(&self) -> String {
+        let name = crate::unique("site");
+        self.admin().await.create("/api/v1/sites", &name).await;
+        name
+    }
+
+    /// A new group with the license feature Register Data Functions.
+    async fn registrars(&self) -> String {
+        let name = crate::unique("registrars");
+        let admin = self.admin().await;
+        admin.create("/api/v1/groups", &name).await;
+        admin
+            .put_empty(&["groups", &name, "licenses", "Register Data Functions"])
+            .await;
+        name
+    }
+
+    fn address(&self, listener: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports[listener]))
+    }
+
+    fn wait_ready(&self) {
+        let clock = Clock::system();
+        let begin = clock.boot();
+        while !is_ready(self.operations()) {
+            let ended = self.process().ended();
+            assert!(
+                ended.is_none() && clock.boot().saturating_sub(begin) < READY,
+                "the control plane did not become ready ({ended:?}):\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn serve(folder: &Path) -> Process {
+    Process::start(
+        &program("muster-server"),
+        arguments(folder, "serve"),
+        &[],
+        &folder.join("log"),
+    )
+}
+
+fn arguments(folder: &Path, command: &str) -> Vec<String> {
+    let file = folder.join("server.toml").to_string_lossy().into_owned();
+    vec!["--config".to_owned(), file, command.to_owned()]
+}
+
+fn configuration(folder: &Path, ports: [u16; 4], settings: &Settings) -> String {
+    let [registration, back_end, front_end, operations] = ports;
+    let state = folder.join("state");
+    let database = settings
+        .database_url
+        .as_ref()
+        .map(|url| format!("[database]\nurl = \"{url}\"\n"))
+        .unwrap_or_default();
+    format!(
+        "[server]\nstate_dir = \"{}\"\n{database}\
+         [registration]\nlisten = \"127.0.0.1:{registration}\"\n\
+         [back_end]\nlisten = \"127.0.0.1:{back_end}\"\n\
+         [front_end]\nlisten = \"127.0.0.1:{front_end}\"\n\
+         [operations]\nlisten = \"127.0.0.1:{operations}\"\n\
+         [join]\noffers_per_second = {}\n\
+         [runs]\nmax_input_mib = 1\n\
+         [log]\nformat = \"json\"\nlevels = \"info,muster_app=debug,muster_server=debug\"\n",
+        state.display(),
+        settings.offers_per_second
+    )
+}
+
+/// A port below those that the kernel gives to outgoing connections, so that none of these takes it meanwhile.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() % 1000).expect("below 1000") * 12;
+    loop {
+        let port = 12_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn is_ready(address: SocketAddr) -> bool {
+    let mut said = String::new();
+    let asked = TcpStream::connect(address).and_then(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.read_to_string(&mut said)
+    });
+    asked.is_ok() && said.starts_with("HTTP/1.1 200")
+}

@@ -1,0 +1,435 @@
+//! Who may run what in which mode: the grants that nodes get, and the explanations that people get.
+
+use muster_tests::{Applicant, Claimed, Member, Person, Server, problem, refusal, unique};
+use muster_wire::admin::v1::{function::Function, run::Run, trust::Explanation};
+use serde_json::json;
+
+/// A node alone in its pool and site, so that it gets the runs of its test and no others.
+struct Place {
+    server: &'static Server,
+    pool: String,
+    site: String,
+    member: Member,
+    connection: muster_client::Connection,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let server = Server::shared();
+        let (pool, site) = (server.pool().await, server.site().await);
+        let node = Applicant::new(&unique("terr")).await;
+        let member = node.in_pool(&pool).in_site(&site).join(server).await;
+        let connection = member.connect().await;
+        Self {
+            server,
+            pool,
+            site,
+            member,
+            connection,
+        }
+    }
+
+    async fn set(&self, name: &str, level: &str, value: &str) {
+        self.server
+            .admin()
+            .await
+            .set(name, &self.scope(level), value)
+            .await;
+    }
+
+    fn scope(&self, level: &str) -> String {
+        let name = match level {
+            "node" => self.member.name(),
+            "pool" => &self.pool,
+            "site" => &self.site,
+            other => panic!("no level {other}"),
+        };
+        format!("{level}:{name}")
+    }
+
+    /// Queues a run here and has the node claim it.
+    async fn claim(&self, person: &Person, function: &Function) -> (Run, Option<Claimed>) {
+        let request = json!({ "pool": self.pool, "site": self.site });
+        let run = person.run(function, &request).await;
+        let claimed = self.member.claim(&self.connection).await;
+        if let Some(claimed) = &claimed {
+            assert_eq!(claimed.grant.run, run.id);
+        }
+        (person.run_now(run.id).await, claimed)
+    }
+
+    /// What the node was granted, and what the explanation says: `mode rule`, or `refused rule`.
+    async fn verdict(&self, person: &Person, function: &Function) -> String {
+        let explanation: Explanation = {
+            let path = format!(
+                "/api/v1/trust/explain?function={}&node={}",
+                function.id,
+                self.member.name()
+            );
+            // Others than administrators may not look at nodes, so the administrator asks for them.
+            let path = format!("{path}&user={}", person.name());
+            self.server.admin().await.get(&path).await
+        };
+        let explained = explanation.mode.unwrap_or_else(|| "refused".to_owned());
+        let explained = format!("{explained} {}", explanation.why.rule);
+        let (run, claimed) = self.claim(person, function).await;
+        let granted = match claimed {
+            Some(claimed) => {
+                let grant = claimed.grant;
+                assert_eq!(run.mode.as_deref(), Some(grant.mode.as_str()));
+                assert_eq!(run.why.map(|why| why.rule), Some(grant.rule.clone()));
+                let network = if grant.mode == "unrestricted" {
+                    "host"
+                } else {
+                    "none"
+                };
+                assert_eq!(grant.network, network);
+                format!("{} {}", grant.mode, grant.rule)
+            }
+            None => format!("{} {}", run.state, run.why.expect("a reason").rule),
+        };
+        assert_eq!(explained, granted, "the explanation and the grant differ");
+        granted
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terr_runs_everything_restricted_until_an_administrator_says_otherwise() {
+    let place = Place::new().await;
+    let (author, analyst) = (place.server.author().await, place.server.analyst().await);
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    for person in [&analyst, &author] {
+        assert_eq!(
+            place.verdict(person, &function).await,
+            "restricted terr-restricted-mode"
+        );
+    }
+    author.trust(&function).await;
+    for person in [&analyst, &author] {
+        assert_eq!(
+            place.verdict(person, &function).await,
+            "restricted terr-restricted-mode",
+            "restricted mode means everything"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terr_with_restricted_mode_off_trusts_stamps_and_script_authors() {
+    let place = Place::new().await;
+    let (author, analyst) = (place.server.author().await, place.server.analyst().await);
+    let script = unique("#");
+    let function = author.register(&unique("f"), "terr", &script).await;
+    place.set("terr.restricted.execution.mode", "pool", "false").await;
+    assert_eq!(
+        place.verdict(&analyst, &function).await,
+        "restricted terr-untrusted"
+    );
+    assert_eq!(
+        place.verdict(&author, &function).await,
+        "unrestricted script-author"
+    );
+    author.trust(&function).await;
+    assert_eq!(place.verdict(&analyst, &function).await, "unrestricted stamped");
+
+    let name = function.definition.name.as_str();
+    let changed = author.register(name, "terr", &format!("{script} ")).await;
+    assert_eq!(changed.id, function.id);
+    assert_eq!(
+        place.verdict(&analyst, &changed).await,
+        "restricted terr-untrusted",
+        "one byte more"
+    );
+    let back = author.register(name, "terr", &script).await;
+    assert_eq!(
+        place.verdict(&analyst, &back).await,
+        "unrestricted stamped",
+        "the content is trusted, not the version"
+    );
+    author
+        .tell(&["functions", name, "untrust"], &json!(null))
+        .await
+        .expect("untrusted");
+    assert_eq!(place.verdict(&analyst, &back).await, "restricted terr-untrusted");
+    place.set("disable.spotfire.trust.checks", "node", "true").await;
+    assert_eq!(
+        place.verdict(&analyst, &back).await,
+        "unrestricted trust-checks-disabled"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r_and_python_refuse_what_nobody_trusts() {
+    let place = Place::new().await;
+    let (author, analyst) = (place.server.author().await, place.server.analyst().await);
+    for language in ["r", "python"] {
+        let function = author.register(&unique("f"), language, &unique("#")).await;
+        assert_eq!(
+            place.verdict(&analyst, &function).await,
+            "refused service-refuses-untrusted"
+        );
+        let (run, _) = place.claim(&analyst, &function).await;
+        let ending = run.ending.expect("an ending");
+        assert_eq!(ending.problem.as_deref(), Some("not-trusted"));
+        assert!(
+            ending.message.contains("muster function trust"),
+            "the cure: {}",
+            ending.message
+        );
+        assert_eq!(
+            place.verdict(&author, &function).await,
+            "unrestricted script-author"
+        );
+        author.trust(&function).await;
+        assert_eq!(place.verdict(&analyst, &function).await, "unrestricted stamped");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restricted_engines_run_untrusted_code_restricted() {
+    let place = Place::new().await;
+    let (author, analyst) = (place.server.author().await, place.server.analyst().await);
+    place.set("restricted_engines", "pool", "python_service").await;
+    let python = author.register(&unique("f"), "python", &unique("#")).await;
+    let r = author.register(&unique("f"), "r", &unique("#")).await;
+    assert_eq!(
+        place.verdict(&analyst, &python).await,
+        "restricted restricted-engine"
+    );
+    assert_eq!(
+        place.verdict(&analyst, &r).await,
+        "refused service-refuses-untrusted"
+    );
+    author.trust(&python).await;
+    assert_eq!(place.verdict(&analyst, &python).await, "unrestricted stamped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nearest_setting_counts() {
+    const NAME: &str = "terr.restricted.execution.mode";
+    let place = Place::new().await;
+    let (admin, author) = (place.server.admin().await, place.server.author().await);
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    let mut off = false;
+    // From the widest level to the nearest, each against the one before.
+    for level in ["site", "pool", "node"] {
+        off = !off;
+        place.set(NAME, level, &(!off).to_string()).await;
+        let expected = if off {
+            "unrestricted script-author"
+        } else {
+            "restricted terr-restricted-mode"
+        };
+        assert_eq!(
+            place.verdict(&author, &function).await,
+            expected,
+            "set at the {level}"
+        );
+    }
+    for level in ["node", "pool", "site"] {
+        admin.unset(NAME, &place.scope(level)).await;
+        off = !off && level != "site";
+        let expected = if off {
+            "unrestricted script-author"
+        } else {
+            "restricted terr-restricted-mode"
+        };
+        assert_eq!(
+            place.verdict(&author, &function).await,
+            expected,
+            "removed at the {level}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_for_all_is_the_widest() {
+    const NAME: &str = "terr.restricted.execution.mode";
+    let server = Server::private();
+    let (admin, author) = (server.admin().await, server.author().await);
+    let member = Applicant::new("terr01").await.join(&server).await;
+    let connection = member.connect().await;
+    let function = author.register("f", "terr", "1").await;
+    let steps = [
+        (None, "restricted"),
+        (Some(("all", "false")), "unrestricted"),
+        (Some(("site:default", "true")), "restricted"),
+        (Some(("pool:default", "false")), "unrestricted"),
+        (Some(("node:terr01", "true")), "restricted"),
+    ];
+    for (set, mode) in steps {
+        if let Some((scope, value)) = set {
+            admin.set(NAME, scope, value).await;
+        }
+        author.run(&function, &json!({})).await;
+        let claimed = member.claim(&connection).await.expect("a run");
+        assert_eq!(claimed.grant.mode, mode, "{set:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_moves_is_told_so_and_the_settings_of_its_new_pool_hold() {
+    let place = Place::new().await;
+    let admin = place.server.admin().await;
+    let author = place.server.author().await;
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    let mut lines = place
+        .member
+        .control(&place.connection, &muster_tests::challenge())
+        .await;
+    let first = told(&mut lines).await;
+    let free = place.server.pool().await;
+    admin
+        .set("terr.restricted.execution.mode", &format!("pool:{free}"), "false")
+        .await;
+    admin
+        .patch(&["nodes", place.member.name()], &json!({ "pool": free }))
+        .await
+        .expect("moved");
+    let second = told(&mut lines).await;
+    assert_ne!(first.0, second.0, "another pool");
+    assert_eq!(first.1, second.1, "the same site");
+    let request = json!({ "pool": free, "site": place.site });
+    author.run(&function, &request).await;
+    let claimed = place.member.claim(&place.connection).await.expect("a run");
+    assert_eq!(claimed.grant.mode, "unrestricted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_says_everything_that_the_node_needs_and_is_for_this_node_alone() {
+    let place = Place::new().await;
+    let analyst = place.server.analyst().await;
+    let author = place.server.author().await;
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    let (run, claimed) = place.claim(&analyst, &function).await;
+    let claimed = claimed.expect("a run");
+    let grant = &claimed.grant;
+    assert_eq!((grant.node, grant.fence), (place.member.id(), 1));
+    assert_eq!(grant.boot_nonce, place.member.boot_nonce);
+    assert_eq!((grant.item, grant.function), (function.digest, function.id));
+    assert_eq!(grant.user.as_str(), analyst.name());
+    assert_eq!(grant.client, "web");
+    assert!(grant.expires > grant.issued && grant.issued <= muster_tests::now());
+    let (head, _) = place.member.trust_state(&place.connection, None).await;
+    assert!(grant.trust.number <= head.version.number);
+    assert_eq!(claimed.definition, function.definition);
+    assert_eq!(
+        (run.state.as_str(), run.node),
+        ("running", Some(place.member.id()))
+    );
+    assert!(
+        place.member.claim(&place.connection).await.is_none(),
+        "a run is granted once"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_script_authors_trust() {
+    let server = Server::shared();
+    let (author, registrar) = (server.author().await, server.registrar().await);
+    let (admin, analyst) = (server.administrator().await, server.analyst().await);
+    let function = registrar.register(&unique("f"), "r", &unique("#")).await;
+    for person in [&registrar, &analyst, &admin] {
+        assert_eq!(
+            refusal(person.try_trust(&function).await),
+            (403, "denied".to_owned())
+        );
+    }
+    author.trust(&function).await;
+    author.trust(&function).await;
+    let shown: Function = author.show(&["functions", &function.id.to_string()]).await;
+    assert!(shown.trusted);
+    let untrust = ["functions", &function.id.to_string(), "untrust"];
+    for person in [&registrar, &analyst] {
+        let tried = person.tell(&untrust, &json!(null)).await;
+        assert_eq!(refusal(tried), (403, "denied".to_owned()));
+    }
+    admin
+        .tell(&untrust, &json!(null))
+        .await
+        .expect("an administrator may take trust away");
+    assert_eq!(
+        refusal(author.tell(&untrust, &json!(null)).await),
+        (409, "not-trusted".to_owned())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_is_what_is_trusted() {
+    let server = Server::shared();
+    let (author, registrar) = (server.author().await, server.registrar().await);
+    let read = registrar
+        .register(&unique("f"), "r", &unique("harmless # "))
+        .await;
+    registrar
+        .register(read.definition.name.as_str(), "r", &unique("harmful # "))
+        .await;
+    let problem = problem(author.try_trust(&read).await);
+    assert_eq!(problem.status, 409);
+    assert!(
+        problem.detail.contains("muster function show"),
+        "{}",
+        problem.detail
+    );
+    let shown: Function = author.show(&["functions", &read.id.to_string()]).await;
+    assert!(!shown.trusted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_author_in_a_subgroup_is_one_and_loses_it_at_once() {
+    let place = Place::new().await;
+    let admin = place.server.admin().await;
+    place.set("terr.restricted.execution.mode", "pool", "false").await;
+    let (inner, outer) = (unique("inner"), unique("outer"));
+    for group in [&inner, &outer] {
+        admin.create("/api/v1/groups", group).await;
+    }
+    admin
+        .put_empty(&["groups", &outer, "parents", "Script Author"])
+        .await;
+    admin.put_empty(&["groups", &inner, "parents", &outer]).await;
+    let author = place.server.author().await;
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    let nested = place.server.person(&[&inner]).await;
+    assert_eq!(
+        place.verdict(&nested, &function).await,
+        "unrestricted script-author"
+    );
+    admin
+        .delete(&["groups", &inner, "parents", &outer])
+        .await
+        .expect("taken out");
+    assert_eq!(
+        place.verdict(&nested, &function).await,
+        "restricted terr-untrusted"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_user_who_was_disabled_meanwhile_is_refused() {
+    let place = Place::new().await;
+    let (admin, author) = (place.server.admin().await, place.server.author().await);
+    let analyst = place.server.analyst().await;
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    let request = json!({ "pool": place.pool, "site": place.site });
+    let run = analyst.run(&function, &request).await;
+    admin
+        .patch(&["users", analyst.name()], &json!({ "state": "disabled" }))
+        .await
+        .expect("disabled");
+    assert!(place.member.claim(&place.connection).await.is_none());
+    let run = admin.run_now(run.id).await;
+    assert_eq!(run.state, "refused");
+    let ending = run.ending.expect("an ending");
+    assert_eq!(ending.problem.as_deref(), Some("user-disabled"));
+}
+
+/// The next word about where the node is.
+async fn told(lines: &mut muster_client::Lines) -> (String, String) {
+    loop {
+        let message = muster_tests::member::next(lines).await;
+        if let muster_wire::node::v1::control::ControlMessage::Placement { pool, site } = message {
+            return (pool, site);
+        }
+    }
+}

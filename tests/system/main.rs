@@ -1,0 +1,14 @@
+//! The whole product over real sockets: what works, and what must not.
+//!
+//! Every test starts from the real programs. Tests share one control plane, where each keeps to nodes, pools, users
+//! and functions of its own; a test that restarts its control plane, moves its time or sets something for all has a
+//! control plane of its own.
+
+mod attacker;
+mod grant;
+mod join;
+mod join_messages;
+mod revocation;
+mod run;
+mod tls;
+mod trust_state;

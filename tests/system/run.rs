@@ -1,0 +1,745 @@
+//! A run from the request to its end: claimed once, ended once, by whoever holds it.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use muster_client::{Connection, Multipart, Request};
+use muster_daemon::Random;
+use muster_ids::Digest;
+use muster_pki::{Envelope, PayloadType};
+use muster_tests::{
+    Applicant, Claimed, Member, Person, ReceiptSigner, Server,
+    member::{next, sign},
+    problem, refusal, unique, within,
+};
+use muster_wire::{
+    admin::v1::{function::Function, run::Run},
+    function::BlobRef,
+    node::v1::{
+        control::ControlMessage,
+        outcome::{Captured, Outcome, Subject},
+    },
+};
+use serde_json::{Value, json};
+
+/// A node alone in its pool, with a function and somebody who runs it.
+struct Work {
+    server: &'static Server,
+    pool: String,
+    member: Member,
+    connection: Connection,
+    signer: ReceiptSigner,
+    author: Person,
+    function: Function,
+}
+
+impl Work {
+    async fn new() -> Self {
+        let server = Server::shared();
+        let pool = server.pool().await;
+        let member = Applicant::new(&unique("terr"))
+            .await
+            .in_pool(&pool)
+            .join(server)
+            .await;
+        let connection = member.connect().await;
+        let signer = member.receipt_signer(&connection).await;
+        let author = server.author().await;
+        let definition = json!({
+            "name": unique("f"), "language": "terr", "script": "y <- x",
+            "inputs": [
+                { "name": "x", "kind": "value", "optional": true },
+                { "name": "t", "kind": "table", "optional": true },
+            ],
+            "outputs": [{ "name": "y", "kind": "value" }],
+        });
+        let function = author.register_definition(&definition).await;
+        Self {
+            server,
+            pool,
+            member,
+            connection,
+            signer,
+            author,
+            function,
+        }
+    }
+
+    async fn submit(&self) -> Run {
+        self.author
+            .run(&self.function, &json!({ "pool": self.pool }))
+            .await
+    }
+
+    async fn claimed(&self) -> Claimed {
+        self.submit().await;
+        self.member.claim(&self.connection).await.expect("a run")
+    }
+
+    async fn report(&self, claimed: &Claimed, outcome: &Outcome) -> Result<(), muster_client::ClientError> {
+        let sent = self.member.report(&self.connection, claimed.grant.run, outcome);
+        sent.await.map(drop)
+    }
+
+    async fn state(&self, claimed: &Claimed) -> String {
+        self.author.run_now(claimed.grant.run).await.state
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_with_outputs_and_a_countersigned_receipt() {
+    let work = Work::new().await;
+    let form = Multipart::new(Random::system().bytes())
+        .field(
+            "request",
+            json!({ "pool": work.pool, "inputs": { "x": 4.5 } }).to_string(),
+        )
+        .bytes("input:t", "t.csv", "text/csv", &b"a,b\n1,2\n"[..]);
+    let run = work
+        .author
+        .submit(&work.function, form, None)
+        .await
+        .expect("queued");
+    assert_eq!(run.state, "queued");
+    let claimed = work.member.claim(&work.connection).await.expect("a run");
+    let run = claimed.grant.run;
+    let inputs = &claimed.grant.inputs;
+    for (name, format, content) in [("x", "json", &b"4.5"[..]), ("t", "csv", b"a,b\n1,2\n")] {
+        let blob = &inputs[name];
+        assert_eq!((blob.format.as_str(), blob.digest), (format, Digest::of(content)));
+        let read = work.member.input(&work.connection, run, &blob.digest).await;
+        assert_eq!(read.expect("readable"), content);
+    }
+
+    let stored = |bytes: &[u8], format: &str| BlobRef {
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        format: format.to_owned(),
+    };
+    let (output, printed) = (&b"9"[..], &b"hello\n"[..]);
+    for bytes in [output, printed] {
+        work.member
+            .upload(&work.connection, run, 1, &Digest::of(bytes), bytes)
+            .await
+            .expect("stored");
+    }
+    let (mut statement, mut ending) = work.member.statement(&claimed, "succeeded", Some("restricted"));
+    statement.subject.push(Subject {
+        name: "y".to_owned(),
+        digest: [("sha256".to_owned(), Digest::of(output).hex())].into(),
+    });
+    ending.stdout = Some(Captured {
+        blob: stored(printed, "text"),
+        truncated: false,
+    });
+    let outcome = Outcome {
+        fence: 1,
+        state: "succeeded".to_owned(),
+        ending,
+        outputs: [("y".to_owned(), stored(output, "json"))].into(),
+        receipt: sign(&work.signer, &statement).await,
+    };
+    work.report(&claimed, &outcome).await.expect("counts");
+    work.report(&claimed, &outcome).await.expect("twice is once");
+
+    let ended = work.author.run_ended(run).await;
+    assert_eq!(
+        (ended.state.as_str(), ended.mode.as_deref()),
+        ("succeeded", Some("restricted"))
+    );
+    let path = |what: &str| format!("/api/v1/runs/{run}/{what}");
+    for (what, content) in [("outputs/y", output), ("stdout", printed), ("stderr", b"")] {
+        let answer = work.author.send(Request::get(path(what))).await.expect(what);
+        assert_eq!(answer.body, content, "{what}");
+    }
+    let missing = work.author.send(Request::get(path("outputs/z"))).await;
+    assert_eq!(refusal(missing).0, 404);
+    let receipt = work
+        .author
+        .send(Request::get(path("receipt")))
+        .await
+        .expect("a receipt");
+    let ended = work.server.admin().await.audited("run.ended").await;
+    let subject = run.to_string();
+    assert_eq!(
+        ended
+            .iter()
+            .filter(|row| row["subject"] == subject.as_str())
+            .count(),
+        1
+    );
+    assert!(!receipt.body.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_run_is_claimed_once_however_many_nodes_ask() {
+    let work = Work::new().await;
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let node = Applicant::new(&unique("terr")).await.in_pool(&work.pool);
+        let member = node.join(work.server).await;
+        let connection = member.connect().await;
+        nodes.push((member, connection));
+    }
+    let mut runs = std::collections::BTreeSet::new();
+    for _ in 0..12 {
+        runs.insert(work.submit().await.id);
+    }
+    let tasks: Vec<_> = nodes
+        .into_iter()
+        .map(|(member, connection)| {
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                while let Some(claimed) = member.claim(&connection).await {
+                    mine.push(claimed.grant.run);
+                }
+                mine
+            })
+        })
+        .collect();
+    let mut claimed = Vec::new();
+    for task in tasks {
+        claimed.extend(task.await.expect("claims"));
+    }
+    assert_eq!(claimed.len(), runs.len(), "a run was granted twice or not at all");
+    assert_eq!(
+        claimed.into_iter().collect::<std::collections::BTreeSet<_>>(),
+        runs
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_node_hands_a_run_back_and_after_ten_minutes_it_is_refused() {
+    let work = Work::new().await;
+    let claimed = work.claimed().await;
+    let run = claimed.grant.run;
+    work.member
+        .put_back(&work.connection, run, 1)
+        .await
+        .expect("handed back");
+    let shown = work.author.run_now(run).await;
+    assert_eq!(
+        (shown.state.as_str(), shown.mode, shown.node),
+        ("queued", None, None)
+    );
+    assert_eq!(
+        refusal(work.member.put_back(&work.connection, run, 1).await).0,
+        409,
+        "once"
+    );
+    let again = work.member.claim(&work.connection).await.expect("the same run");
+    assert_eq!((again.grant.run, again.grant.fence), (run, 2));
+    let old = work.member.put_back(&work.connection, run, 1).await;
+    assert_eq!(refusal(old).0, 409, "under the fence of the claim before");
+    work.server.database().change(&format!(
+        "UPDATE runs SET stale_since = stale_since - 600000 WHERE id = '{run}'"
+    ));
+    work.member
+        .put_back(&work.connection, run, 2)
+        .await
+        .expect("handed back");
+    let shown = work.author.run_now(run).await;
+    assert_eq!(shown.state, "refused");
+    assert_eq!(
+        shown.ending.and_then(|ending| ending.problem).as_deref(),
+        Some("trust-state-stale")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_counts_under_its_own_claim_only() {
+    let work = Work::new().await;
+    let first = work.claimed().await;
+    let run = first.grant.run;
+    let old = work.member.outcome(&first, &work.signer, "succeeded").await;
+    work.member
+        .put_back(&work.connection, run, 1)
+        .await
+        .expect("handed back");
+    assert_eq!(
+        refusal(work.report(&first, &old).await),
+        (409, "outcome-does-not-count".to_owned()),
+        "while nobody holds it"
+    );
+    let second = work.member.claim(&work.connection).await.expect("again");
+    assert_eq!(
+        refusal(work.report(&first, &old).await),
+        (409, "outcome-does-not-count".to_owned()),
+        "under the fence before"
+    );
+    let new = work.member.outcome(&second, &work.signer, "failed").await;
+    work.report(&second, &new).await.expect("counts");
+    let late = work.member.outcome(&second, &work.signer, "succeeded").await;
+    assert_eq!(
+        refusal(work.report(&second, &late).await).0,
+        409,
+        "after another outcome"
+    );
+    assert_eq!(work.state(&second).await, "failed");
+    let rejected = work.server.admin().await.audited("run.outcome_rejected").await;
+    let subject = run.to_string();
+    assert_eq!(
+        rejected
+            .iter()
+            .filter(|row| row["subject"] == subject.as_str())
+            .count(),
+        3
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_node_is_silent_for_its_lease_is_lost_for_good() {
+    let work = Work::new().await;
+    let (silent, alive) = (work.claimed().await, work.claimed().await);
+    let (silent_run, alive_run) = (silent.grant.run, alive.grant.run);
+    work.server.database().change(&format!(
+        "UPDATE runs SET lease_until = lease_until - 44000 WHERE id IN ('{silent_run}', '{alive_run}')"
+    ));
+    let reply = work
+        .member
+        .heartbeat(&work.connection, &[(alive_run, 1)])
+        .await
+        .expect("a heartbeat");
+    assert!(reply.stop.is_empty());
+    within(Duration::from_secs(20), "the silent run is lost", async || {
+        (work.state(&silent).await == "lost").then_some(())
+    })
+    .await;
+    assert_eq!(work.state(&alive).await, "running", "named by a heartbeat");
+    let reply = work
+        .member
+        .heartbeat(&work.connection, &[(silent_run, 1), (alive_run, 1)])
+        .await
+        .expect("a heartbeat");
+    assert_eq!(reply.stop, [silent_run], "the node is told to end it");
+    let late = work.member.outcome(&silent, &work.signer, "succeeded").await;
+    assert_eq!(
+        refusal(work.report(&silent, &late).await),
+        (409, "outcome-does-not-count".to_owned())
+    );
+    assert_eq!(work.state(&silent).await, "lost");
+    assert!(
+        work.member.claim(&work.connection).await.is_none(),
+        "nothing is repeated by itself"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_must_be_this_nodes_and_speak_of_this_run() {
+    let work = Work::new().await;
+    let claimed = work.claimed().await;
+    let other = Applicant::new(&unique("terr")).await.join(work.server).await;
+    let others = other.receipt_signer(&other.connect().await).await;
+    let (statement, ending) = work.member.statement(&claimed, "succeeded", Some("restricted"));
+    let outcome = |receipt: Value| Outcome {
+        fence: 1,
+        state: "succeeded".to_owned(),
+        ending: ending.clone(),
+        outputs: std::collections::BTreeMap::new(),
+        receipt,
+    };
+    let by_tls_key = {
+        // The key of the node itself, with its certificate for TLS.
+        let key = muster_pki::SoftwareSigner::from_pkcs8(
+            &work.member.key().to_pkcs8().expect("a key"),
+            muster_pki::KeyUse::Receipt,
+        );
+        let signer = ReceiptSigner {
+            key: key.expect("a key"),
+            chain: work.member.chain(),
+        };
+        sign(&signer, &statement).await
+    };
+    let mut changed = Vec::new();
+    for change in 0..6 {
+        let mut statement = statement.clone();
+        match change {
+            0 => statement.predicate.run = muster_ids::RunId::new(1, [1; 10]),
+            1 => statement.predicate.fence = 2,
+            2 => statement.predicate.node = other.id(),
+            3 => "failed".clone_into(&mut statement.predicate.state),
+            4 => "https://example.com/another".clone_into(&mut statement.predicate_type),
+            _ => statement.predicate.mode = None,
+        }
+        changed.push(sign(&work.signer, &statement).await);
+    }
+    let good = sign(&work.signer, &statement).await;
+    let mut tampered = good.clone();
+    tampered["payload"] = changed[3]["payload"].clone();
+    let cases = [
+        ("signed by another node", sign(&others, &statement).await),
+        ("signed by the key for TLS", by_tls_key),
+        ("changed after it was signed", tampered),
+        ("nothing", json!(null)),
+        ("an empty object", json!({})),
+    ];
+    let changed = changed.into_iter().map(|receipt| ("of something else", receipt));
+    for (what, receipt) in cases.into_iter().chain(changed) {
+        let refused = refusal(work.report(&claimed, &outcome(receipt)).await);
+        assert_eq!(refused, (422, "invalid-receipt".to_owned()), "{what}");
+    }
+    assert_eq!(work.state(&claimed).await, "running");
+    work.report(&claimed, &outcome(good))
+        .await
+        .expect("its own counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_ran_wider_than_granted_is_not_believed() {
+    let work = Work::new().await;
+    let claimed = work.claimed().await;
+    assert_eq!(claimed.grant.mode, "restricted");
+    let wider = work
+        .member
+        .outcome_as(&claimed, &work.signer, "succeeded", Some("unrestricted"))
+        .await;
+    let problem = problem(work.report(&claimed, &wider).await);
+    assert_eq!(problem.status, 409);
+    assert!(
+        problem.detail.contains("wider than granted"),
+        "{}",
+        problem.detail
+    );
+    let narrower = work
+        .member
+        .outcome_as(&claimed, &work.signer, "refused", None)
+        .await;
+    work.report(&claimed, &narrower).await.expect("stricter is fine");
+    assert_eq!(work.state(&claimed).await, "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_needs_its_outputs_stored() {
+    let work = Work::new().await;
+    let claimed = work.claimed().await;
+    let run = claimed.grant.run;
+    let digest = Digest::of(run.to_string().as_bytes());
+    let (mut statement, ending) = work.member.statement(&claimed, "succeeded", Some("restricted"));
+    statement.subject.push(Subject {
+        name: "y".to_owned(),
+        digest: [("sha256".to_owned(), digest.hex())].into(),
+    });
+    let blob = BlobRef {
+        digest,
+        size: 1,
+        format: "json".to_owned(),
+    };
+    let outcome = Outcome {
+        fence: 1,
+        state: "succeeded".to_owned(),
+        ending,
+        outputs: [("y".to_owned(), blob)].into(),
+        receipt: sign(&work.signer, &statement).await,
+    };
+    assert_eq!(
+        refusal(work.report(&claimed, &outcome).await),
+        (409, "blob-missing".to_owned())
+    );
+    let wrong = work
+        .member
+        .upload(&work.connection, run, 1, &digest, b"other")
+        .await;
+    assert_eq!(refusal(wrong), (422, "invalid-blob".to_owned()));
+    let unfenced = Request::put(format!("/node/v1/blobs/{digest}"))
+        .query("run", &run.to_string())
+        .bytes("application/octet-stream", run.to_string());
+    assert_eq!(refusal(work.connection.send(unfenced).await).0, 422);
+    work.member
+        .upload(&work.connection, run, 1, &digest, run.to_string().as_bytes())
+        .await
+        .expect("stored");
+    work.report(&claimed, &outcome).await.expect("now it counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_cannot_touch_a_run() {
+    let work = Work::new().await;
+    let request = json!({ "pool": work.pool, "inputs": { "x": "a secret" } });
+    work.author.run(&work.function, &request).await;
+    let claimed = work.member.claim(&work.connection).await.expect("a run");
+    let run = claimed.grant.run;
+    let input = claimed.grant.inputs["x"].digest;
+    let thief = Applicant::new(&unique("terr"))
+        .await
+        .in_pool(&work.pool)
+        .join(work.server)
+        .await;
+    let connection = thief.connect().await;
+    let signer = thief.receipt_signer(&connection).await;
+    assert!(thief.claim(&connection).await.is_none());
+    assert_eq!(refusal(thief.input(&connection, run, &input).await).0, 404);
+    let upload = thief.upload(&connection, run, 1, &Digest::of(b"1"), b"1").await;
+    assert_eq!(refusal(upload).0, 409);
+    assert_eq!(refusal(thief.put_back(&connection, run, 1).await).0, 409);
+    let outcome = thief.outcome(&claimed, &signer, "succeeded").await;
+    assert_eq!(refusal(thief.report(&connection, run, &outcome).await).0, 409);
+    let reply = thief
+        .heartbeat(&connection, &[(run, 1)])
+        .await
+        .expect("a heartbeat");
+    assert_eq!(reply.stop, [run], "it is not the thief's to work on");
+    assert_eq!(work.state(&claimed).await, "running");
+    let unknown = muster_ids::RunId::new(1, [1; 10]);
+    assert_eq!(refusal(thief.input(&connection, unknown, &input).await).0, 404);
+    let wrong = work
+        .member
+        .input(&work.connection, run, &Digest::of(b"other"))
+        .await;
+    assert_eq!(refusal(wrong).0, 404, "not an input of this run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_takes_runs_of_its_pool_and_site_and_only_while_it_is_active() {
+    let work = Work::new().await;
+    let admin = work.server.admin().await;
+    let elsewhere = work.server.pool().await;
+    let site = work.server.site().await;
+    for request in [
+        json!({ "pool": elsewhere }),
+        json!({ "pool": work.pool, "site": site }),
+    ] {
+        work.author.run(&work.function, &request).await;
+        assert!(work.member.claim(&work.connection).await.is_none(), "{request}");
+    }
+    work.submit().await;
+    for scheduling in ["cordoned", "draining"] {
+        admin
+            .patch(
+                &["nodes", work.member.name()],
+                &json!({ "scheduling": scheduling }),
+            )
+            .await
+            .expect("changed");
+        assert!(
+            work.member.claim(&work.connection).await.is_none(),
+            "{scheduling}"
+        );
+    }
+    admin
+        .patch(&["nodes", work.member.name()], &json!({ "scheduling": "active" }))
+        .await
+        .expect("changed");
+    assert!(work.member.claim(&work.connection).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_run_ends_at_once_or_by_its_node() {
+    let work = Work::new().await;
+    let waiting = work.submit().await;
+    let cancel = |run: &Run| ["runs".to_owned(), run.id.to_string(), "cancel".to_owned()];
+    let parts = cancel(&waiting);
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    work.author.tell(&parts, &json!(null)).await.expect("cancelled");
+    assert_eq!(work.author.run_now(waiting.id).await.state, "cancelled");
+    assert_eq!(
+        refusal(work.author.tell(&parts, &json!(null)).await).0,
+        409,
+        "it has ended"
+    );
+    assert!(work.member.claim(&work.connection).await.is_none());
+
+    let mut lines = work
+        .member
+        .control(&work.connection, &muster_tests::challenge())
+        .await;
+    let running = work.submit().await;
+    let claimed = work.member.claim(&work.connection).await.expect("a run");
+    let parts = cancel(&running);
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    work.author.tell(&parts, &json!(null)).await.expect("asked");
+    let told = loop {
+        if let ControlMessage::Cancel { run, fence } = next(&mut lines).await {
+            break (run, fence);
+        }
+    };
+    assert_eq!(told, (running.id, 1));
+    let reply = work
+        .member
+        .heartbeat(&work.connection, &[(running.id, 1)])
+        .await
+        .expect("a heartbeat");
+    assert_eq!(reply.stop, [running.id], "said again, should the line be lost");
+    let shown = work.author.run_now(running.id).await;
+    assert!(shown.state == "running" && shown.cancel_requested);
+    let outcome = work.member.outcome(&claimed, &work.signer, "cancelled").await;
+    work.report(&claimed, &outcome).await.expect("counts");
+    assert_eq!(work.state(&claimed).await, "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_its_owners_and_the_administrators() {
+    let work = Work::new().await;
+    let (analyst, admin) = (work.server.analyst().await, work.server.administrator().await);
+    let run = work.submit().await;
+    let id = run.id.to_string();
+    for (method, path) in [
+        (http::Method::GET, format!("/api/v1/runs/{id}")),
+        (http::Method::POST, format!("/api/v1/runs/{id}/cancel")),
+        (http::Method::GET, format!("/api/v1/runs/{id}/stdout")),
+        (http::Method::GET, format!("/api/v1/runs/{id}/receipt")),
+        (http::Method::GET, format!("/api/v1/runs/{id}/outputs/y")),
+    ] {
+        let tried = analyst.ask(&method, &path, &Value::Null).await;
+        assert_eq!(refusal(tried).0, 404, "{method} {path}");
+    }
+    let mine: Value = analyst.get("/api/v1/runs").await;
+    assert_eq!(mine["items"], json!([]));
+    admin
+        .tell(&["runs", &id, "cancel"], &json!(null))
+        .await
+        .expect("an administrator may");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_under_one_key_is_one_run() {
+    let work = Work::new().await;
+    let (key, request) = (unique("key"), json!({ "pool": work.pool, "inputs": { "x": 1 } }));
+    let run = work
+        .author
+        .try_run(&work.function, &request, Some(&key))
+        .await
+        .expect("queued");
+    for _ in 0..2 {
+        let again = work.author.try_run(&work.function, &request, Some(&key)).await;
+        assert_eq!(again.expect("the same").id, run.id);
+    }
+    let other = json!({ "pool": work.pool, "inputs": { "x": 2 } });
+    assert_eq!(
+        refusal(work.author.try_run(&work.function, &other, Some(&key)).await),
+        (422, "idempotency-key-reused".to_owned())
+    );
+    let other = work.server.author().await;
+    let theirs = other
+        .try_run(&work.function, &request, Some(&key))
+        .await
+        .expect("queued");
+    assert_ne!(theirs.id, run.id, "keys of different users do not meet");
+    let both = tokio::join!(
+        work.author.try_run(&work.function, &request, Some("at once")),
+        work.author.try_run(&work.function, &request, Some("at once")),
+    );
+    let ids: Vec<_> = [both.0, both.1].into_iter().flatten().map(|run| run.id).collect();
+    assert!(!ids.is_empty() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(
+        refusal(
+            work.author
+                .try_run(&work.function, &request, Some(&"k".repeat(201)))
+                .await
+        )
+        .0,
+        422
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_are_checked_before_a_run_is_queued() {
+    let work = Work::new().await;
+    let pool = &work.pool;
+    let count = || {
+        work.server.database().number(&format!(
+            "SELECT COUNT(*) FROM runs WHERE user_name = '{}'",
+            work.author.name()
+        ))
+    };
+    let before = count();
+    for request in [
+        json!({ "inputs": { "nothing": 1 } }),
+        json!({ "inputs": { "x": [1, 2] } }),
+        json!({ "inputs": { "x": { "a": 1 } } }),
+        json!({ "inputs": { "t": 1 } }),
+        json!({ "outputs": { "nothing": "csv" } }),
+        json!({ "outputs": { "y": "sbdf" } }),
+        json!({ "limits": { "wall_seconds": 0 } }),
+        json!({ "limits": { "wall_seconds": -1 } }),
+        json!({ "pool": "nowhere" }),
+        json!({ "pool": pool, "site": "nowhere" }),
+        json!({ "pool": pool, "wish": 1 }),
+        json!([]),
+        json!("x"),
+    ] {
+        let refused = refusal(work.author.try_run(&work.function, &request, None).await);
+        assert!([404, 422].contains(&refused.0), "{request}: {refused:?}");
+    }
+    let form = || Multipart::new(Random::system().bytes());
+    let big = vec![b'1'; 1024 * 1024 + 1];
+    let forms = [
+        (
+            "a file of an unknown format",
+            form().bytes("input:t", "t.exe", "text/csv", &b"a\n1\n"[..]),
+        ),
+        (
+            "a file without a format",
+            form().bytes("input:t", "t", "text/csv", &b"a\n1\n"[..]),
+        ),
+        (
+            "an input that is not declared",
+            form().bytes("input:z", "z.csv", "text/csv", &b"a\n1\n"[..]),
+        ),
+        ("a part of another name", form().field("hello", "1")),
+        (
+            "an input twice",
+            form().bytes("input:t", "t.csv", "text/csv", &b"a\n"[..]).bytes(
+                "input:t",
+                "t.csv",
+                "text/csv",
+                &b"b\n"[..],
+            ),
+        ),
+        (
+            "an input that is too large",
+            form().bytes("input:t", "t.csv", "text/csv", big.clone()),
+        ),
+        ("a request that is too large", form().field("request", big)),
+    ];
+    for (what, form) in forms {
+        let refused = refusal(work.author.submit(&work.function, form, None).await);
+        assert_eq!(refused.0, 422, "{what}: {}", refused.1);
+    }
+    assert_eq!(count(), before, "nothing was queued");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_grant_does_not_verify() {
+    let work = Work::new().await;
+    work.submit().await;
+    let claim = json!({ "boot_nonce": work.member.boot_nonce, "engines": ["terr"] });
+    let answer = work
+        .connection
+        .send(Request::post("/node/v1/runs/claim").json(&claim))
+        .await
+        .expect("a run");
+    let granted: Value = answer.json().expect("a grant");
+    let good = &granted["grant"];
+    work.member
+        .verified(good, PayloadType::RunGrant)
+        .expect("as it was sent");
+    let payload = STANDARD
+        .decode(good["payload"].as_str().expect("base64"))
+        .expect("base64");
+    let text = String::from_utf8(payload).expect("JSON");
+    for (from, to) in [
+        ("\"mode\":\"restricted\"", "\"mode\":\"unrestricted\""),
+        ("\"fence\":1", "\"fence\":2"),
+        ("\"network\":\"none\"", "\"network\":\"host\""),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text, "{from}");
+        let mut grant = good.clone();
+        grant["payload"] = json!(STANDARD.encode(changed));
+        assert!(
+            work.member.verified(&grant, PayloadType::RunGrant).is_err(),
+            "{to}"
+        );
+    }
+    let json = serde_json::to_vec(good).expect("JSON");
+    for kind in [
+        PayloadType::Beacon,
+        PayloadType::TrustState,
+        PayloadType::JoinAnswer,
+    ] {
+        assert!(
+            Envelope::from_json(&json, kind).is_err(),
+            "a grant passes for a {kind}"
+        );
+    }
+}
