@@ -39,6 +39,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(5);
 /// Reports that a payload may send; a well-behaved runner sends two.
 const MOST_REPORTS: usize = 64;
+/// Kept of a message of the run, in bytes: runners say no more, and an outcome must fit into one request.
+const LONGEST_MESSAGE: usize = 64 * 1024;
 
 /// What the payload said.
 #[derive(Default)]
@@ -125,7 +127,7 @@ pub(crate) async fn execute(
         // A supervisor that cannot build the run's walls says so where the run would print.
         let complaint = String::from_utf8_lossy(&err.bytes);
         if !complaint.trim().is_empty() {
-            *why = format!("{why} (it said: {})", complaint.trim());
+            *why = format!("{why} (it said: {})", tamed(complaint.trim()));
         }
     }
     let (outputs, schema) = if outcome == Outcome::Succeeded {
@@ -198,14 +200,29 @@ async fn listen(control: &mut OwnedReadHalf, said: &mut Said) {
         match frame::read::<Report>(control).await {
             Ok(Some(Report::Locked)) => said.locked = true,
             Ok(Some(Report::Finished { ending, message })) if ending == "restricted_call" => {
-                said.overstep.get_or_insert(message);
+                said.overstep.get_or_insert(tamed(&message));
             }
             Ok(Some(Report::Finished { ending, message })) => {
-                said.finished.get_or_insert((ending, message));
+                said.finished.get_or_insert((ending, tamed(&message)));
             }
             Ok(None) | Err(_) => break,
         }
     }
+}
+
+/// A stranger's words for people: cut, and without characters that steer a terminal.
+fn tamed(words: &str) -> String {
+    let shown = |one: char| !one.is_control() || matches!(one, '\n' | '\t');
+    words[..words.floor_char_boundary(LONGEST_MESSAGE)]
+        .chars()
+        .map(|one| {
+            if shown(one) {
+                one
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
 }
 
 /// Keeps the head of a stream and counts the rest.

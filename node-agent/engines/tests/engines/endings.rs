@@ -148,6 +148,22 @@ fn errors_say_where() {
 }
 
 #[test]
+fn what_a_script_says_in_the_runners_name_is_cut_and_cannot_steer_a_terminal() {
+    for ending in ["script_error", "restricted_call"] {
+        let script = format!(
+            "import json, os\n\
+             said = {{'report': 'finished', 'ending': '{ending}', 'message': '\x1b[2Jone\\ntwo' + 'é' * 150_000}}\n\
+             said = json.dumps(said).encode()\n\
+             os.write(250, len(said).to_bytes(4, 'big') + said)\n\
+             os._exit(1)"
+        );
+        let words = NODE.run(order(Python, Restricted, &script)).words();
+        assert!(words.contains("\u{fffd}[2Jone\ntwoé"), "{ending}: {words:.200}");
+        assert!(words.len() < 66 * 1024, "{ending}: {} bytes", words.len());
+    }
+}
+
+#[test]
 fn exits_and_signals_are_told_apart() {
     let cases = [
         (
