@@ -120,3 +120,17 @@ fn a_run_learns_nothing_of_the_agent_and_the_engine() {
         "{listed}"
     );
 }
+
+#[test]
+fn trusted_code_gets_the_usual_protocols_and_no_others() {
+    let script = "import socket\n\
+        def made(protocol, kind):\n    \
+            try: return socket.socket(socket.AF_INET, kind, protocol).fileno() >= 0\n    \
+            except OSError as error: return error.errno\n\
+        stream, packets = socket.SOCK_STREAM, socket.SOCK_DGRAM\n\
+        # The default, TCP and UDP; then multipath TCP, SCTP, DCCP and UDP-Lite.\n\
+        print(made(0, stream), made(6, stream), made(17, packets))\n\
+        print(made(262, stream), made(132, stream), made(33, 6), made(136, packets))";
+    let ended = NODE.run(order(Python, Unrestricted, script)).succeeded();
+    assert_eq!(ended.stdout(), "True True True\n1 1 1 1\n");
+}
