@@ -11,7 +11,7 @@
 //! receipt key) lives here and nowhere on disk.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -73,6 +73,8 @@ pub struct Agent {
     pub placement: Mutex<Placement>,
     /// How the connection is.
     pub link: watch::Sender<LinkState>,
+    /// How many runs were handed back in this life.
+    pub put_backs: AtomicU64,
     /// There may be something to claim.
     pub available: Notify,
     /// There is something to report.
@@ -169,6 +171,7 @@ impl Agent {
             machine: Mutex::new(Machine::new()),
             placement: Mutex::default(),
             link: watch::Sender::new(LinkState::Connecting),
+            put_backs: AtomicU64::new(0),
             available: Notify::new(),
             spooled: Notify::new(),
             trust_wanted: Notify::new(),
@@ -193,6 +196,18 @@ impl Agent {
     /// Which engines there are.
     pub fn probe(&self) -> Arc<Probe> {
         Arc::clone(&self.settings.borrow().probe)
+    }
+
+    /// Whether an engine that this node was granted is not there.
+    pub fn lacks_engine(&self) -> bool {
+        let member = self.member();
+        let probe = self.probe();
+        (member.member.capabilities.iter()).any(|capability| {
+            !probe
+                .engines
+                .iter()
+                .any(|engine| engine.kind.name() == capability.engine())
+        })
     }
 
     /// Puts other settings in force; what runs goes on under the old ones.

@@ -36,10 +36,12 @@ fn well(sentence: impl Into<String>) -> Finding {
 }
 
 fn ill(sentence: impl Into<String>) -> Finding {
-    Finding {
-        ok: false,
-        sentence: sentence.into(),
+    let mut sentence: String = sentence.into();
+    // Errors begin in lower case, because they usually follow something.
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_uppercase();
     }
+    Finding { ok: false, sentence }
 }
 
 /// Examines everything, and changes nothing.

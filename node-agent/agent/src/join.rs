@@ -13,22 +13,23 @@
 
 mod answer;
 mod exchange;
+mod news;
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_client::{ClientError, Connection, Endpoint, Limits, Request, Transport};
 use muster_daemon::{Backoff, Clock, Random, file::crash_point};
 use muster_ids::Digest;
-use muster_pki::{Purpose, SignError, Signer as _, join::VerificationCode};
+use muster_pki::Signer as _;
 use muster_wire::node::v1::join::{
-    Answer, HELLO_PATH, Hello, HelloReply, MAX_MESSAGE, POLL_PATH, Poll, REVEAL_PATH, Reveal,
+    Answer, HELLO_PATH, Hello, HelloReply, MAX_MESSAGE, POLL_PATH, REVEAL_PATH,
 };
 
-use crate::credentials::{Credentials, CredentialsError, Exchange, Joining, Rejected, Stage};
+use crate::credentials::{Credentials, Exchange, Joining, Rejected, Stage};
 
 pub use answer::AnswerError;
 pub use exchange::OfferError;
+pub use news::{JoinError, Joined, News};
 
 /// The wait after a failure (protocols.md 2): from 5 s to 5 min, with full jitter.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -38,78 +39,6 @@ const CODE_LIFETIME_MS: i64 = 60 * 60 * 1000;
 const CLOCK_DIFFERENCE_MS: i64 = 5 * 60 * 1000;
 /// The longest wait between two polls that an answer can impose.
 const LONGEST_POLL: u64 = 300;
-
-/// Why a join ended without a membership.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinError {
-    /// An administrator said no.
-    #[error("the join of this node was rejected{}; ask the administrator, then run muster-node join again", .0.as_ref().map(|reason| format!(" (\"{}\")", reason.escape_debug())).unwrap_or_default())]
-    Rejected(Option<String>),
-    /// Nobody answered in time.
-    #[error(
-        "the join request expired before anybody approved it; run muster-node join again and have its code approved within a day"
-    )]
-    Expired,
-    /// Another key took its place.
-    #[error("another request took the place of this one{}; if that was not you, tell the administrator, else run muster-node join again", .0.as_ref().map(|reason| format!(" (\"{}\")", reason.escape_debug())).unwrap_or_default())]
-    Superseded(Option<String>),
-    /// Not the collective that is pinned.
-    #[error("the join was stopped")]
-    Offer(#[from] OfferError),
-    /// The state could not be stored.
-    #[error("the join was stopped")]
-    Credentials(#[from] CredentialsError),
-    /// The key does not work.
-    #[error("the join was stopped: this node's key cannot sign")]
-    Sign(#[from] SignError),
-    /// The request could not be made.
-    #[error("the join was stopped: no certificate request could be made")]
-    Csr(#[from] muster_pki::csr::RequestError),
-    /// No address to ask.
-    #[error(
-        "no control plane is named; run muster-node join http://HOST:9080, or set control_plane.registration in node.toml"
-    )]
-    NoAddress,
-    /// There is nothing to join.
-    #[error("this node is not joining; run muster-node status")]
-    NotJoining,
-}
-
-/// What a person may want to hear while a join goes on.
-#[derive(Debug)]
-pub enum News {
-    /// A code to be approved.
-    Code {
-        /// The code.
-        code: VerificationCode,
-        /// The digest of the node's key.
-        fingerprint: Digest,
-        /// Fingerprints of the roots that the control plane showed.
-        roots: Vec<Digest>,
-        /// Whether one of them is pinned here.
-        pinned: bool,
-    },
-    /// An administrator approved; the certificate is on its way.
-    Approved,
-    /// The clocks differ: the control plane's minus this one, in milliseconds.
-    Clock(i64),
-    /// Something did not work and is tried again.
-    Again {
-        /// What.
-        why: String,
-        /// After this time.
-        wait: Duration,
-    },
-}
-
-/// How a join ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
-    /// The control plane was proved by a pin.
-    Trusted,
-    /// A person must compare fingerprints: `muster-node confirm`.
-    Unconfirmed,
-}
 
 /// Runs a join on the state of one node.
 pub struct Joiner {
@@ -235,19 +164,7 @@ impl Joiner {
     async fn reveal(&mut self, exchange: Exchange, tell: &mut impl FnMut(News)) -> Result<Next, Stop> {
         let joining = self.joining()?.clone();
         let connection = self.connect(&joining).await?;
-        let transcript = exchange.transcript();
-        let input = transcript.reveal_input();
-        let signature = self.credentials.key().sign(Purpose::JoinReveal, &input).await?;
-        let message = Reveal {
-            kind: "reveal".to_owned(),
-            hello: STANDARD.encode(&exchange.hello),
-            offer: STANDARD.encode(&exchange.offer),
-            mac: exchange.mac.clone(),
-            r_n: STANDARD.encode(exchange.nonce()),
-            token_proof: None,
-            signature: STANDARD.encode(signature),
-        };
-        let message = serde_json::to_vec(&message).expect("a reveal has no maps");
+        let message = exchange::reveal(&exchange, self.credentials.key()).await?;
         let answer = self.send(&connection, REVEAL_PATH, message).await;
         crash_point("join.revealed");
         let answer = match answer {
@@ -266,12 +183,10 @@ impl Joiner {
                 self.tell_code(tell);
                 return Ok(Next::Now);
             }
-            Err(ClientError::Refused {
-                problem, retry_after, ..
-            }) if is_no(problem.status) => {
+            Err(error) if error.problem().is_some_and(|problem| is_no(problem.status)) => {
                 // This exchange will never be accepted; the next one may.
                 self.forget_exchange("join.forgotten")?;
-                return Err(Stop::Again(problem.detail, retry_after));
+                return Err(again(&error));
             }
             Err(error) => return Err(again(&error)),
         };
@@ -299,27 +214,20 @@ impl Joiner {
         };
         self.credentials
             .advance(Stage::Joining(joining), "join.counter")?;
-        let transcript = exchange.transcript();
-        let input = transcript.poll_input(counter);
-        let signature = self.credentials.key().sign(Purpose::JoinPoll, &input).await?;
-        let message = Poll {
-            kind: "poll".to_owned(),
-            id: transcript.join_id(),
-            counter,
-            signature: STANDARD.encode(signature),
-        };
-        let message = serde_json::to_vec(&message).expect("a poll has no maps");
+        let message = exchange::poll(&exchange, counter, self.credentials.key()).await?;
         match self.send(&connection, POLL_PATH, message).await {
             Ok(answer) => {
                 let answer = self.open(&answer, &exchange, counter)?;
                 self.obey(answer, &exchange, tell)
             }
             // A restore forgets requests; so does another collective at the same address.
-            Err(ClientError::Refused {
-                problem, retry_after, ..
-            }) if matches!(problem.status, 404 | 410) => {
+            Err(error)
+                if error
+                    .problem()
+                    .is_some_and(|problem| matches!(problem.status, 404 | 410)) =>
+            {
                 self.forget_exchange("join.forgotten")?;
-                Err(Stop::Again(problem.detail, retry_after))
+                Err(again(&error))
             }
             Err(error) => Err(again(&error)),
         }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod applicant;
 pub mod capability;
 pub mod cli;
 pub mod config;

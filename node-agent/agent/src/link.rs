@@ -62,7 +62,10 @@ impl fmt::Debug for LinkState {
 pub enum LinkError {
     /// The connection failed, or a request on it was refused.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(ClientError),
+    /// The control plane refuses this node as such, and not a request of it.
+    #[error(transparent)]
+    Denied(ClientError),
     /// The receipt key was not certified.
     #[error("the control plane does not certify the receipt key of this node")]
     Receipt(#[source] ReceiptError),
@@ -82,7 +85,7 @@ pub enum LinkError {
 impl From<ReceiptError> for LinkError {
     fn from(error: ReceiptError) -> Self {
         match error {
-            ReceiptError::Client(error) => Self::Client(error),
+            ReceiptError::Client(error) => Self::of_member(error),
             other => Self::Receipt(other),
         }
     }
@@ -110,7 +113,7 @@ pub async fn run(agent: Arc<Agent>) {
                 tracing::info!("the certificate of this node was replaced; connecting anew");
                 continue;
             }
-            LinkError::Client(error) if is_revocation(&error) => {
+            LinkError::Denied(error) => {
                 revoked(&agent, &error);
                 REVOKED.mul_f64(0.75 + agent.random.fraction() / 2.0)
             }
@@ -144,6 +147,29 @@ fn revoked(agent: &Agent, error: &ClientError) {
     agent.conditions.set("link", format!("revoked: {error}"));
     agent.link.send_replace(LinkState::Revoked(error));
     muster_daemon::systemd::status("revoked by the control plane");
+}
+
+impl LinkError {
+    /// The error of a request that every trusted node may make.
+    fn of_member(error: ClientError) -> Self {
+        let denied = error
+            .problem()
+            .is_some_and(|problem| matches!(problem.status, 401 | 403));
+        if denied || is_revocation(&error) {
+            Self::Denied(error)
+        } else {
+            Self::Client(error)
+        }
+    }
+
+    /// The error of any request.
+    fn of_request(error: ClientError) -> Self {
+        if is_revocation(&error) {
+            Self::Denied(error)
+        } else {
+            Self::Client(error)
+        }
+    }
 }
 
 /// Whether the control plane says that it no longer knows this node: as a problem, or already in the TLS handshake,

@@ -17,6 +17,9 @@ use crate::{
     credentials::{Credentials, Member},
 };
 
+/// The longest answer of a back end, in bytes; the trust state of a large collective has some MiB.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
 /// Why an identity cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
@@ -88,12 +91,17 @@ impl Membership {
         let credential = Credential::new(member.chain.clone(), credentials.key())?;
         let clock = clock.clone();
         let now: Now = Arc::new(move || clock.unix_ms());
+        // A whole trust state comes as one answer.
+        let limits = Limits {
+            answer: MAX_ANSWER,
+            ..Limits::default()
+        };
         let tls = node_client(&credential, Arc::new(roots.clone()), ControlPlanes::Any, now)?;
         Ok(Self {
             member,
             roots,
             back_ends,
-            transport: Transport::tls(Arc::new(tls), Limits::default()),
+            transport: Transport::tls(Arc::new(tls), limits),
             facts,
         })
     }

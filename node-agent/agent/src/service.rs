@@ -16,11 +16,11 @@ use tokio::sync::watch::Receiver;
 
 use crate::{
     agent::{Agent, Start, WorkEnd},
+    applicant::{ApplicantError, applicant},
     config::Config,
     credentials::{Credentials, CredentialsError, Joining, Stage},
     engines::engines_config,
     home::{Home, HomeError},
-    inventory,
     join::{JoinError, Joiner, News},
     membership::{Membership, MembershipError},
     operations, sentence,
@@ -65,31 +65,6 @@ pub enum ServiceError {
     },
 }
 
-/// Why a join cannot be asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplicantError {
-    /// Nobody to ask.
-    #[error(
-        "no control plane is named; run muster-node join http://HOST:9080, or set control_plane.registration in node.toml"
-    )]
-    NoAddress,
-    /// The host's name is none.
-    #[error(
-        "the name of this host cannot be the name of a node ({0}); set node.name in node.toml, or use --name"
-    )]
-    Name(String),
-    /// Nothing to offer.
-    #[error(
-        "no engine is installed here ({0}); install one, or name what this node will offer with --capability"
-    )]
-    NoEngine(String),
-    /// Not there yet.
-    #[error(
-        "join tokens are not supported by this version yet; join without --token-file and join.token_file, and have the code approved"
-    )]
-    Token,
-}
-
 /// What the service needs from its surroundings.
 pub struct Service {
     /// Settings.
@@ -106,50 +81,6 @@ pub struct Service {
     pub random: Random,
     /// Stop and reload.
     pub signals: Signals,
-}
-
-/// What a node with these settings asks for.
-pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, ApplicantError> {
-    if config.join.token_file.is_some() {
-        return Err(ApplicantError::Token);
-    }
-    if config.registration.is_empty() {
-        return Err(ApplicantError::NoAddress);
-    }
-    let name = if let Some(name) = &config.name {
-        name.clone()
-    } else {
-        let host = inventory::host_name().unwrap_or_default();
-        host.parse()
-            .map_err(|error| ApplicantError::Name(format!("\"{}\": {error}", host.escape_default())))?
-    };
-    let capabilities = if config.capabilities.is_empty() {
-        let probe = muster_engines::probe(&engines_config(config, home, Network::None)).await;
-        let found: Vec<_> = probe
-            .engines
-            .iter()
-            .filter_map(|engine| crate::capability::Capability::of_engine(engine.kind.name()))
-            .collect();
-        if found.is_empty() {
-            let why: Vec<&str> = probe.missing.iter().map(|missing| missing.why.as_str()).collect();
-            return Err(ApplicantError::NoEngine(why.join("; ")));
-        }
-        found
-    } else {
-        config.capabilities.clone()
-    };
-    Ok(Joining {
-        registration: config.registration.clone(),
-        pins: config.join.ca_fingerprint.clone(),
-        name,
-        capabilities,
-        pool: config.pool.clone(),
-        site: config.site.clone(),
-        addresses: config.addresses.iter().map(ToString::to_string).collect(),
-        exchange: None,
-        previous: None,
-        renewal: None,
-    })
 }
 
 impl Service {
@@ -339,7 +270,8 @@ async fn look_again(
     match reload() {
         Ok(new) => {
             agent.conditions.clear("configuration");
-            if new != *config {
+            let changed = new != *config;
+            if changed || agent.lacks_engine() {
                 if new.state_dir != config.state_dir
                     || new.operations != config.operations
                     || (&new.log_level, new.log_format) != (&config.log_level, config.log_format)
@@ -349,9 +281,11 @@ async fn look_again(
                     );
                 }
                 let probe = muster_engines::probe(&engines_config(&new, &agent.home, Network::None)).await;
-                agent.configure(new.clone(), probe);
+                if changed || probe != *agent.probe() {
+                    agent.configure(new.clone(), probe);
+                    tracing::info!("took the changed settings and engines");
+                }
                 *config = new;
-                tracing::info!("took the changed settings");
             }
         }
         Err(errors) => {

@@ -3,12 +3,12 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use muster_agent::{
+    applicant::applicant,
     cli::{JoinArguments, Output},
     config::{self, Given, sample},
     credentials::{Credentials, Joining, Member, Stage},
     home::Home,
     join::{Joined, Joiner, News},
-    service::applicant,
     status::Status,
 };
 use muster_daemon::{file, secret::SecretFile, shutdown};

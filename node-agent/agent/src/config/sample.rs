@@ -29,7 +29,7 @@ pub struct Given {
 
 /// The text of a `node.toml` with these values.
 pub fn sample(given: &Given) -> String {
-    let mut text = "# Settings of this node; docs/reference/node-toml.md lists all of them.\n".to_owned();
+    let mut text = "# Settings of this node; docs/reference/configuration.md lists all of them.\n".to_owned();
     let node = [
         ("name", given.name.as_ref().map(|name| quoted(name.as_str()))),
         ("capabilities", list(&given.capabilities)),

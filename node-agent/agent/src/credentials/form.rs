@@ -90,6 +90,16 @@ pub(super) mod standard {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map_err(D::Error::custom)
     }
+
+    /// Exactly 32 bytes.
+    pub(in super::super) fn deserialize_nonce<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u8; 32], D::Error> {
+        let bytes = deserialize(deserializer)?;
+        bytes
+            .try_into()
+            .map_err(|_| D::Error::custom("a nonce has 32 bytes"))
+    }
 }
 
 /// Certificates as a list of base64.

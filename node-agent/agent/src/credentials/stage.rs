@@ -62,8 +62,11 @@ pub struct Joining {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
-    #[serde(with = "standard")]
-    r_n: Vec<u8>,
+    #[serde(
+        serialize_with = "standard::serialize",
+        deserialize_with = "standard::deserialize_nonce"
+    )]
+    r_n: Nonce,
     /// The bytes that were sent.
     #[serde(with = "standard")]
     pub hello: Vec<u8>,
@@ -87,7 +90,7 @@ impl Exchange {
     /// An exchange whose offer came at `begun`.
     pub fn new(r_n: &Nonce, hello: Vec<u8>, offer: Vec<u8>, mac: String, roots: &Roots, begun: i64) -> Self {
         Self {
-            r_n: r_n.to_vec(),
+            r_n: *r_n,
             hello,
             offer,
             mac,
@@ -100,7 +103,7 @@ impl Exchange {
 
     /// The nonce.
     pub fn nonce(&self) -> Nonce {
-        self.r_n.as_slice().try_into().unwrap_or([0; 32])
+        self.r_n
     }
 
     /// T.

@@ -1,14 +1,14 @@
-//! The first two messages: what a hello says, and which offers are accepted.
+//! The messages of the exchange: what this node says, and which offers it accepts.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::Digest;
 use muster_pki::{
-    CertificateDer, PublicKey, Roots, RootsError,
+    CertificateDer, PublicKey, Purpose, Roots, RootsError, SignError, Signer,
     join::{self, Nonce, SUITE},
 };
-use muster_wire::node::v1::join::{Hello, HelloReply, Offer};
+use muster_wire::node::v1::join::{Hello, HelloReply, Offer, Poll, Reveal};
 
-use crate::credentials::Joining;
+use crate::credentials::{Exchange, Joining};
 
 /// How long a hello may be used; the protocol's upper bound.
 const HELLO_LIFETIME_MS: i64 = 24 * 60 * 60 * 1000;
@@ -95,6 +95,34 @@ pub(super) fn accept(hello: &[u8], reply: &HelloReply, pins: &[Digest]) -> Resul
         pinned: pins.to_vec(),
     })?;
     Ok(Accepted { bytes, roots })
+}
+
+/// The reveal of `exchange`, signed.
+pub(super) async fn reveal(exchange: &Exchange, key: &dyn Signer) -> Result<Vec<u8>, SignError> {
+    let input = exchange.transcript().reveal_input();
+    let reveal = Reveal {
+        kind: "reveal".to_owned(),
+        hello: STANDARD.encode(&exchange.hello),
+        offer: STANDARD.encode(&exchange.offer),
+        mac: exchange.mac.clone(),
+        r_n: STANDARD.encode(exchange.nonce()),
+        token_proof: None,
+        signature: STANDARD.encode(key.sign(Purpose::JoinReveal, &input).await?),
+    };
+    Ok(serde_json::to_vec(&reveal).expect("a reveal has no maps"))
+}
+
+/// The poll number `counter` of `exchange`, signed.
+pub(super) async fn poll(exchange: &Exchange, counter: u64, key: &dyn Signer) -> Result<Vec<u8>, SignError> {
+    let transcript = exchange.transcript();
+    let input = transcript.poll_input(counter);
+    let poll = Poll {
+        kind: "poll".to_owned(),
+        id: transcript.join_id(),
+        counter,
+        signature: STANDARD.encode(key.sign(Purpose::JoinPoll, &input).await?),
+    };
+    Ok(serde_json::to_vec(&poll).expect("a poll has no maps"))
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, OfferError> {

@@ -43,7 +43,11 @@ pub(super) async fn run(agent: &Arc<Agent>, member: &Arc<Membership>) -> LinkErr
 
 async fn begin(agent: &Arc<Agent>, member: &Membership) -> Result<(Connection, Lines, Duration), LinkError> {
     let start = agent.random.below(member.back_ends.len());
-    let connection = member.transport.connect_any(&member.back_ends, start).await?;
+    let connection = member
+        .transport
+        .connect_any(&member.back_ends, start)
+        .await
+        .map_err(LinkError::of_request)?;
     let open = OpenControl {
         protocols: vec![PROTOCOL],
         boot_nonce: agent.boot_nonce.clone(),
@@ -51,10 +55,14 @@ async fn begin(agent: &Arc<Agent>, member: &Membership) -> Result<(Connection, L
         trust: agent.trust.held().map(|held| wire_version(&held.version)),
         challenge: challenge(agent),
     };
-    let mut lines = connection.lines(Request::post(CONTROL_PATH).json(&open)).await?;
+    let mut lines = connection
+        .lines(Request::post(CONTROL_PATH).json(&open))
+        .await
+        .map_err(LinkError::of_member)?;
     let welcome = tokio::time::timeout(WELCOME, lines.next_json::<ControlMessage>())
         .await
-        .map_err(|_| LinkError::Protocol("it did not welcome this node in time".to_owned()))??;
+        .map_err(|_| LinkError::Protocol("it did not welcome this node in time".to_owned()))?
+        .map_err(LinkError::of_request)?;
     let Some(ControlMessage::Welcome {
         protocol,
         heartbeat_seconds,
@@ -90,10 +98,10 @@ async fn parts(
     }
     let never = tokio::select! {
         end = listen(agent, member, lines) => end,
-        end = heartbeats(agent, connection, heartbeat) => end.map_err(LinkError::Client),
-        end = trust(agent, member, connection) => end.map_err(LinkError::Client),
-        end = claim::run(agent, connection) => end.map_err(LinkError::Client),
-        end = report::run(agent, connection) => end.map_err(LinkError::Client),
+        end = heartbeats(agent, connection, heartbeat) => end.map_err(LinkError::of_member),
+        end = trust(agent, member, connection) => end.map_err(LinkError::of_request),
+        end = claim::run(agent, connection) => end.map_err(LinkError::of_request),
+        end = report::run(agent, connection) => end.map_err(LinkError::of_request),
         end = receipts(agent, member, connection) => end,
         _ = replaced.changed() => Err(LinkError::Replaced),
         () = connection.closed() => Err(LinkError::Ended),
@@ -102,7 +110,11 @@ async fn parts(
 }
 
 async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Result<(), LinkError> {
-    while let Some(message) = lines.next_json::<ControlMessage>().await? {
+    while let Some(message) = lines
+        .next_json::<ControlMessage>()
+        .await
+        .map_err(LinkError::of_request)?
+    {
         match message {
             ControlMessage::Welcome { .. } => {
                 return Err(LinkError::Protocol("it welcomed this node twice".to_owned()));

@@ -3,7 +3,10 @@
 //! Invariant: a claimed run is on disk and among the running ones before anything of it starts, and before the next
 //! one is asked for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use muster_client::{ClientError, Connection, Request};
 use muster_engines::EngineKind;
@@ -23,14 +26,23 @@ use crate::{
 
 /// How often to ask without being told that there is something.
 const SLOW: Duration = Duration::from_secs(30);
+/// How long to wait after a run was handed back: it could come again at once.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Claims runs until the connection fails.
 pub async fn run(agent: &Arc<Agent>, connection: &Connection) -> Result<(), ClientError> {
+    let mut handed_back = agent.put_backs.load(Ordering::SeqCst);
     loop {
         while !agent.stop.is_cancelled() {
             let engines = free_engines(agent);
             if engines.is_empty() {
                 break;
+            }
+            let handed_back_now = agent.put_backs.load(Ordering::SeqCst);
+            if handed_back_now != handed_back {
+                handed_back = handed_back_now;
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
             let ask = Ask {
                 boot_nonce: agent.boot_nonce.clone(),

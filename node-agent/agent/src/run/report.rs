@@ -3,7 +3,11 @@
 //! Invariant: blobs travel on a connection of their own, so that a large result never delays a cancel or a revocation;
 //! an outcome leaves the spool only when it was acknowledged, or when the control plane said that it does not count.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use muster_client::{ClientError, Connection, Request};
 use muster_daemon::{Backoff, file::crash_point};
@@ -172,6 +176,7 @@ async fn connect(agent: &Agent) -> Result<Connection, ClientError> {
 
 /// Hands a claimed run back, on whichever control connection there is, until the control plane has answered.
 pub async fn put_back(agent: &Arc<Agent>, run: RunId, fence: i64, why: String) {
+    agent.put_backs.fetch_add(1, Ordering::SeqCst);
     let body = PutBack { fence, why };
     let path = format!("{RUNS_PATH}/{run}/put-back");
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));

@@ -1,7 +1,9 @@
 //! The real binary against a control plane that plays by the protocol, or breaks it on purpose.
 
+mod back_end;
 mod crash;
 mod fixture;
 mod joining;
 mod node;
 mod registration;
+mod working;

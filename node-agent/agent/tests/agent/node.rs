@@ -1,6 +1,11 @@
 //! A node on disk, and the real `muster-node` on it.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -10,6 +15,28 @@ use tokio::{
 
 /// No test waits longer for anything; a slow machine is no failure.
 pub(crate) const GENEROUS: Duration = Duration::from_mins(2);
+
+/// The program as it was when these tests began: another build may replace it while they run.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let outer = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // What earlier tests left; those that still run keep theirs.
+        for entry in std::fs::read_dir(outer).expect("read").filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix("agent-").map(|id| Path::new("/proc").join(id));
+            if owner.is_some_and(|owner| !owner.exists()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let folder = outer.join(format!("agent-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("made");
+        let kept = folder.join("muster-node");
+        let _ = std::fs::remove_file(&kept);
+        std::fs::hard_link(env!("CARGO_BIN_EXE_muster-node"), &kept).expect("linked");
+        kept
+    })
+}
 
 /// What a command said and how it ended.
 #[derive(Debug)]
@@ -28,6 +55,10 @@ impl Node {
         Self(tempfile::tempdir().expect("folder"))
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.0.path().join("node.toml")
     }
@@ -42,7 +73,7 @@ impl Node {
             clippy::disallowed_methods,
             reason = "a test starts the program that it tests"
         )]
-        let mut command = Command::new(env!("CARGO_BIN_EXE_muster-node"));
+        let mut command = Command::new(program());
         command
             .args(arguments)
             .arg("--config")
@@ -99,5 +130,42 @@ impl Node {
         let ended = self.run(&["status", "--output", "json"], None).await;
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         serde_json::from_str(&ended.out).expect("JSON")
+    }
+
+    /// Asks for the status until it is as wanted.
+    pub(crate) async fn status_until(
+        &self,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let mut last = serde_json::Value::Null;
+        timeout(GENEROUS, async {
+            loop {
+                last = self.status().await;
+                if wanted(&last) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("the status never becomes as wanted: {last}"));
+        last
+    }
+
+    /// Asks for the status until its conditions, as text, are as wanted. The settings may be wrong meanwhile.
+    pub(crate) async fn conditions_until(&self, wanted: impl Fn(&str) -> bool) -> String {
+        timeout(GENEROUS, async {
+            loop {
+                let text = std::fs::read_to_string(self.state().join("status.json")).unwrap_or_default();
+                let live: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+                let conditions = live["conditions"].to_string();
+                if wanted(&conditions) {
+                    return conditions;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await
+        .expect("the conditions become as wanted")
     }
 }

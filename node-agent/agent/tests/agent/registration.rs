@@ -65,14 +65,14 @@ pub(crate) struct Log {
 
 /// A control plane's registration listener.
 pub(crate) struct Registration {
-    pub(crate) collective: Collective,
+    pub(crate) collective: Arc<Collective>,
     stranger: Collective,
     pub(crate) address: SocketAddr,
     key: JoinKey,
     will: Mutex<Will>,
     pub(crate) log: Mutex<Log>,
     now_ms: i64,
-    pub(crate) back_ends: Mutex<Vec<String>>,
+    back_ends: Mutex<Vec<String>>,
 }
 
 impl Registration {
@@ -80,7 +80,7 @@ impl Registration {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let now_ms = muster_daemon::Clock::system().unix_ms();
         let this = Arc::new(Self {
-            collective: Collective::new(1, now_ms),
+            collective: Arc::new(Collective::new(1, now_ms)),
             stranger: Collective::new(2, now_ms),
             address: listener.local_addr().expect("bound"),
             key: JoinKey::from_bytes([7; 32]),
@@ -113,6 +113,10 @@ impl Registration {
 
     pub(crate) fn decide(&self, will: Will) {
         *self.will.lock().expect("no panic") = will;
+    }
+
+    pub(crate) fn name_back_ends(&self, addresses: Vec<String>) {
+        *self.back_ends.lock().expect("no panic") = addresses;
     }
 
     /// The codes of the requests that wait, which a real control plane never shows.

@@ -1,0 +1,77 @@
+//! What this node would ask for when it joins: its settings, completed by what the machine says of itself.
+
+use muster_engines::Network;
+
+use crate::{
+    capability::Capability, config::Config, credentials::Joining, engines::engines_config, home::Home,
+    inventory,
+};
+
+/// Why a join cannot be asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplicantError {
+    /// Nobody to ask.
+    #[error(
+        "no control plane is named; run muster-node join http://HOST:9080, or set control_plane.registration in node.toml"
+    )]
+    NoAddress,
+    /// The host's name is none.
+    #[error(
+        "the name of this host cannot be the name of a node ({0}); set node.name in node.toml, or use --name"
+    )]
+    Name(String),
+    /// Nothing to offer.
+    #[error(
+        "no engine is installed here ({0}); install one, or name what this node will offer with --capability"
+    )]
+    NoEngine(String),
+    /// Not there yet.
+    #[error(
+        "join tokens are not supported by this version yet; join without --token-file and join.token_file, and have the code approved"
+    )]
+    Token,
+}
+
+/// What a node with these settings asks for.
+pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, ApplicantError> {
+    if config.join.token_file.is_some() {
+        return Err(ApplicantError::Token);
+    }
+    if config.registration.is_empty() {
+        return Err(ApplicantError::NoAddress);
+    }
+    let name = if let Some(name) = &config.name {
+        name.clone()
+    } else {
+        let host = inventory::host_name().unwrap_or_default();
+        host.parse()
+            .map_err(|error| ApplicantError::Name(format!("\"{}\": {error}", host.escape_default())))?
+    };
+    let capabilities = if config.capabilities.is_empty() {
+        let probe = muster_engines::probe(&engines_config(config, home, Network::None)).await;
+        let found: Vec<_> = probe
+            .engines
+            .iter()
+            .filter_map(|engine| Capability::of_engine(engine.kind.name()))
+            .collect();
+        if found.is_empty() {
+            let why: Vec<&str> = probe.missing.iter().map(|missing| missing.why.as_str()).collect();
+            return Err(ApplicantError::NoEngine(why.join("; ")));
+        }
+        found
+    } else {
+        config.capabilities.clone()
+    };
+    Ok(Joining {
+        registration: config.registration.clone(),
+        pins: config.join.ca_fingerprint.clone(),
+        name,
+        capabilities,
+        pool: config.pool.clone(),
+        site: config.site.clone(),
+        addresses: config.addresses.iter().map(ToString::to_string).collect(),
+        exchange: None,
+        previous: None,
+        renewal: None,
+    })
+}
