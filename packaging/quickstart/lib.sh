@@ -1,6 +1,7 @@
 # Sourced by start.sh and stop.sh: where things are, and the processes that quickstart started.
 # A process is known by number and start time of one boot, so that a number used again is never mistaken for ours.
-cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+# shellcheck shell=bash
+cd "$(dirname -- "${BASH_SOURCE[0]}")/../.." || exit
 root=$PWD
 home=$root/.quickstart
 record=$home/processes
@@ -68,6 +69,14 @@ none_lives() {
     done
 }
 
+# none_listed PID START …: whether none of these numbers is in use, be it by the dead.
+none_listed() {
+    while [ $# -gt 0 ]; do
+        if [ -e "/proc/$1" ]; then return 1; fi
+        shift 2
+    done
+}
+
 # groups_of PID START …: control groups that launchers among these processes made.
 groups_of() {
     local names=()
@@ -86,47 +95,51 @@ no_groups_of() {
 
 # stop_recorded: ends every recorded process and what it started, the last one first, and says so.
 stop_recorded() {
-    local then pid start name kin=() number=0
-    [ -e "$record" ] || { echo "Nothing that quickstart started is running."; return; }
-    while read -r then pid start name; do
-        if [ "$then" != "$boot" ] || ! lives "$pid" "$start"; then
-            continue
-        fi
-        # shellcheck disable=SC2207 # numbers only
-        kin+=($(family "$pid"))
-        kill -TERM "$pid" 2> /dev/null || true
-        if wait_for 20 none_lives "$pid" "$start"; then
-            echo "Stopped $name (process $pid)."
-        else
-            kill -KILL "$pid" 2> /dev/null || true
-            wait_for 10 none_lives "$pid" "$start" || true
-            echo "Killed $name (process $pid), which did not stop within 20 s."
-        fi
-        number=$((number + 1))
-    done < <(tac "$record")
-    end_kin "${kin[@]}"
-    rm -f "$record"
-    if [ $number -eq 0 ]; then
-        echo "Nothing that quickstart started is running."
+    local booted pid start name all=() kin=()
+    if [ -e "$record" ]; then
+        while read -r booted pid start name; do
+            if [ "$booted" != "$boot" ] || ! lives "$pid" "$start"; then
+                continue
+            fi
+            # shellcheck disable=SC2207 # numbers only
+            kin+=($(family "$pid"))
+            all+=("$pid" "$start")
+            kill -TERM "$pid" 2> /dev/null || true
+            if wait_for 20 none_lives "$pid" "$start"; then
+                echo "Stopped $name (process $pid)."
+            else
+                kill -KILL "$pid" 2> /dev/null || true
+                wait_for 10 none_lives "$pid" "$start" || true
+                echo "Killed $name (process $pid), which did not stop within 20 s."
+            fi
+        done < <(tac "$record")
     fi
+    if [ ${#all[@]} -eq 0 ]; then
+        echo "Nothing that quickstart started is running."
+    else
+        end_kin "${kin[@]}"
+        # Until somebody has read how they ended, the dead stand in the list of processes.
+        wait_for 5 none_listed "${all[@]}" "${kin[@]}" || true
+    fi
+    rm -f "$record"
 }
 
 # end_kin PID START …: what the stopped processes had started ends by itself; makes sure of it.
 end_kin() {
     [ $# -gt 0 ] || return 0
-    local left group all=("$@")
+    local one group all=("$@")
     if ! wait_for 10 none_lives "$@"; then
-        for ((left = 0; left < ${#all[@]}; left += 2)); do
-            if lives "${all[left]}" "${all[left + 1]}"; then
-                kill -KILL "${all[left]}" 2> /dev/null || true
-                echo "Killed process ${all[left]}, which the node had left behind."
+        for ((one = 0; one < ${#all[@]}; one += 2)); do
+            if lives "${all[one]}" "${all[one + 1]}"; then
+                kill -KILL "${all[one]}" 2> /dev/null || true
+                echo "Killed process ${all[one]}, which the node had left behind."
             fi
         done
-        wait_for 10 none_lives "$@" || { echo "Some processes did not end: ${all[*]}" >&2; return 1; }
+        wait_for 10 none_lives "$@" || { echo "Some of these processes did not end: ${all[*]}" >&2; return 1; }
     fi
     wait_for 5 no_groups_of "$@" || true
-    for group in $(groups_of "$@"); do
+    groups_of "$@" | while IFS= read -r group; do
         rmdir "$group" && echo "Removed the control group $group."
     done
-    echo "The node's jails are gone ($(($# / 2)) processes)."
+    echo "The node's jails ended ($(($# / 2)) processes); their mounts and control groups are gone."
 }

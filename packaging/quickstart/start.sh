@@ -22,6 +22,7 @@ umask 022
 
 step=""
 cure=""
+ask_again="see what the last command and the log say above; make quickstart begins anew."
 
 # heading TEXT CURE: what follows, and what a person does when it fails.
 heading() {
@@ -38,6 +39,21 @@ indent() {
     sed 's/^/    /'
 }
 
+# The last 40 lines of the logs, by time; of a join that did not end, which has no times, all.
+last_log_lines() {
+    local log name
+    if [ -e "$home/log/server.log" ]; then
+        echo "The last 40 log lines:"
+        for log in "$home"/log/{server,node}.log; do
+            name=${log##*/}
+            if [ -e "$log" ]; then tail -n 40 "$log" | sed "s/\$/\t(${name%.log})/"; fi
+        done | sort | tail -n 40 | indent
+        if [ -e "$home/log/join.log" ] && [ ! -e "$home/log/node.log" ]; then
+            indent < "$home/log/join.log"
+        fi
+    fi
+}
+
 # At the end, whatever the end is: a failure is told with the logs and the cure, and nothing is left running.
 finish() {
     local code=$?
@@ -45,16 +61,12 @@ finish() {
     exec 1>&2
     if [ $code -ne 0 ] && [ -n "$step" ]; then
         printf '\nquickstart: failed at "%s".\n' "$step"
-        if compgen -G "$home/log/*.log" > /dev/null; then
-            echo "The last 40 log lines:"
-            tail -v -n 40 "$home"/log/*.log | awk -v OFS=' ' '
-                /^==> .*<==$/ { sub(/.*\//, ""); sub(/\.log <==$/, ""); name = $0; next }
-                NF { print $0 "\t" name }' | sort | tail -n 40 | awk -F '\t' '{ print "    " $2 ": " $1 }'
-        fi
+        last_log_lines
         if [ -e "$record" ]; then
             stop_recorded
         fi
         printf '\nWhat to do: %s\n' "$cure"
+        [ $code -eq 130 ] || code=1
     fi
     exit $code
 }
@@ -63,11 +75,14 @@ trap 'cure="make quickstart begins anew."; exit 130' INT TERM
 
 # as PERSON COMMAND…: what a person types; it is shown.
 as() {
-    local who=$1
+    local who=$1 line="$1\$ muster" word
     shift
-    printf '%s$ muster' "$who"
-    printf ' %s' "${@@Q}" | sed "s|$home|.quickstart|g; s/ '\([^' \\\\]*\)'/ \1/g"
-    echo
+    for word in "$@"; do
+        word=${word//"$home"/.quickstart}
+        [[ $word != *[!a-zA-Z0-9@%+=:,./_-]* ]] || word=${word@Q}
+        line+=" $word"
+    done
+    echo "$line"
     muster_of "$who" "$@"
 }
 
@@ -179,7 +194,8 @@ prepare() {
         echo "$home is a link; quickstart empties this folder, so it must be a real one: remove the link." >&2
         return 1
     fi
-    mkdir -p -m 0700 "$home"
+    mkdir -p "$home"
+    chmod 0700 "$home"
     exec 9> "$home/lock"
     flock -n 9 || { echo "Another make quickstart is at work in $home; wait for it or end it there." >&2; return 1; }
     if [ -e "$record" ]; then
@@ -191,7 +207,8 @@ prepare() {
 }
 
 start_control_plane() {
-    heading "A control plane on SQLite" "see the log lines above; $bin/muster-server --config $home/server.toml doctor looks for more."
+    heading "A control plane on SQLite" \
+        "see the log above; $bin/muster-server --config $home/server.toml doctor looks for more."
     local ports
     # Bound all at once, so that they differ.
     ports=$(/usr/bin/python3 -c '
@@ -226,7 +243,8 @@ END
 }
 
 let_the_node_in() {
-    heading "A node asks to be let in" "see the log lines above; muster-node --config $home/node.toml doctor looks for more."
+    heading "A node asks to be let in" \
+        "see the log above; $bin/muster-node --config $home/node.toml doctor looks for more."
     local code
     cat > "$home/node.toml" << END
 [node]
@@ -264,7 +282,7 @@ END
     expect "the node runs" 0 ready "$node_operations"
     as admin node list
     if [ "$(id -u)" -ne 0 ]; then
-        say "You are not root: runs share your user id, which only a quickstart may do."
+        say "You are not root and have no range of user ids: runs share your own, which is for trying out only."
     fi
 }
 
@@ -273,7 +291,7 @@ code_or_dead() {
 }
 
 make_people() {
-    heading "Two people: ann is a Script Author, bob is an analyst" "see the log lines above."
+    heading "Two people: ann is a Script Author, bob is an analyst" "$ask_again"
     local who
     for who in ann bob; do
         password "$home/people/$who.password"
@@ -312,13 +330,13 @@ show_trusted_functions() {
     say "$(($(wc -l < "$table") - 1)) days of air quality in New York, 1973, from R's package datasets:"
     show <(head -n 4 "$table")
 
-    heading "A trusted Python function" "see the log lines above."
+    heading "A trusted Python function" "$ask_again"
     as ann function register "$home/functions/ozone-by-month.toml"
     trust ozone-by-month
     as bob function run ozone-by-month --input "air=@$table" --save "months=$home/results/months.csv"
     show "$home/results/months.csv"
 
-    heading "A trusted R function" "see the log lines above."
+    heading "A trusted R function" "$ask_again"
     as ann function register "$home/functions/ozone-model.toml"
     trust ozone-model
     as bob function run ozone-model --input "air=@$table" --save "terms=$home/results/terms.csv"
@@ -329,34 +347,34 @@ run_levels=(bob function run ozone-levels --input "air=@$table" --input path=/da
     --save "days=$home/results/days.csv")
 
 show_three_stages() {
-    heading "One terr function, 1: not trusted, so it runs restricted" "see the log lines above."
+    heading "One terr function, 1: not trusted, so it runs restricted" "$ask_again"
     say "It reads /data/levels.csv, which the node's administrator shows to unrestricted runs only."
     as bob function register "$home/functions/ozone-levels.toml"
     refused "restricted call to Native[file]" "${run_levels[@]}"
     explain ozone-levels
 
-    heading "One terr function, 2: trusted, and restricted mode off on this node" "see the log lines above."
+    heading "One terr function, 2: trusted, and restricted mode off on this node" "$ask_again"
     trust ozone-levels
     as admin setting set terr.restricted.execution.mode false --scope "node:$node"
     as "${run_levels[@]}"
     show "$home/results/days.csv"
     explain ozone-levels
 
-    heading "One terr function, 3: one byte changed" "see the log lines above."
+    heading "One terr function, 3: one byte changed" "$ask_again"
     sed -i 's/^digits <- 1$/digits <- 2/' "$home/functions/ozone-levels.R"
     diff "$here/functions/ozone-levels.R" "$home/functions/ozone-levels.R" | indent || true
     as bob function register "$home/functions/ozone-levels.toml"
     refused "restricted call to Native[file]" "${run_levels[@]}"
     explain ozone-levels
 
-    heading "A Python function that nobody trusts is refused" "see the log lines above."
+    heading "A Python function that nobody trusts is refused" "$ask_again"
     as bob function register "$home/functions/hottest-days.toml"
     refused "refused:" bob function run hottest-days --input "air=@$table" --save "hottest=$home/results/hottest.csv"
     explain hottest-days
 }
 
 cut_off() {
-    heading "The node is untrusted, and cut off" "see the log lines above."
+    heading "The node is untrusted, and cut off" "$ask_again"
     as admin node untrust "$node" --reason "the tour ends" --yes
     expect "the node notices" 60 is_cut_off
     as admin node list

@@ -3,11 +3,10 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-if [ -d "$home" ]; then
-    exec 9> "$home/lock"
-    flock -n 9 || { echo "make quickstart is at work in $home; end it there with Ctrl-C." >&2; exit 1; }
-fi
 stop_recorded
+if [ -e "$home/lock" ] && ! flock -n "$home/lock" true; then
+    echo "A make quickstart is still at work; it ends at its next step, or with Ctrl-C."
+fi
 if [ -d "$home" ]; then
     echo "Its files stay in .quickstart until the next start; rm -r .quickstart removes them."
 fi
