@@ -26,6 +26,8 @@ pub enum Error {
     /// Somebody who may not.
     #[error("{detail}")]
     Denied {
+        /// The kind of problem.
+        kind: &'static str,
         /// One sentence with the cure.
         detail: String,
     },
@@ -78,6 +80,14 @@ impl Error {
         }
     }
 
+    /// The caller may not.
+    pub fn denied(detail: impl Into<String>) -> Self {
+        Self::Denied {
+            kind: "denied",
+            detail: detail.into(),
+        }
+    }
+
     /// The thing is not there.
     pub fn not_found(what: &str, name: impl std::fmt::Display, cure: &str) -> Self {
         Self::NotFound {
@@ -120,8 +130,6 @@ impl From<StoreError> for Error {
 
 impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
-        Self::Denied {
-            detail: denied.to_string(),
-        }
+        Self::denied(denied.to_string())
     }
 }

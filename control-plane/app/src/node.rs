@@ -254,6 +254,7 @@ impl App {
         match node {
             Some(node) if node.trust == Trust::Trusted && valid => Ok(node),
             _ => Err(Error::Denied {
+                kind: "node-revoked",
                 detail: "this node is not trusted; run muster-node leave on it and let it join again"
                     .to_owned(),
             }),

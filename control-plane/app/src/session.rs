@@ -135,9 +135,9 @@ impl App {
             return Ok(());
         }
         self.inner.attempts.failed(&guesser, self.now());
-        Err(Error::Denied {
-            detail: "the present password is wrong; nothing was changed".to_owned(),
-        })
+        Err(Error::denied(
+            "the present password is wrong; nothing was changed",
+        ))
     }
 
     /// Ends the session of `token`.

@@ -55,7 +55,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
     match error {
         Error::Invalid { kind, .. } => (StatusCode::UNPROCESSABLE_ENTITY, kind, "The request is not valid"),
         Error::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated", "Log in first"),
-        Error::Denied { .. } => (StatusCode::FORBIDDEN, "denied", "Not allowed"),
+        Error::Denied { kind, .. } => (StatusCode::FORBIDDEN, kind, "Not allowed"),
         Error::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
         Error::Conflict { kind, .. } => (StatusCode::CONFLICT, kind, "Not possible as things stand"),
         Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests"),

@@ -92,9 +92,7 @@ async fn authorize(
             state.connections.register(node, peer.number, &peer.cut);
             state.app.trusted_node(node, &serial).await.map(|_| node)
         }
-        _ => Err(Error::Denied {
-            detail: "the back end is for nodes".to_owned(),
-        }),
+        _ => Err(Error::denied("the back end is for nodes")),
     };
     match node {
         Ok(node) => {

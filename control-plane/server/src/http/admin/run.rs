@@ -33,6 +33,7 @@ const MAX_REQUEST: usize = 1024 * 1024;
 
 /// How long to wait for the end.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wait {
     /// For example `30s`; at most `60s`. The answer comes earlier when the run ends earlier.

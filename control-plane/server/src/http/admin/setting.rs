@@ -35,6 +35,7 @@ pub(super) async fn set(
 
 /// Which value to remove.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
     /// The documented name.

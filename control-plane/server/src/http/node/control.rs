@@ -70,7 +70,10 @@ async fn speak(state: BackEnd, node: NodeId, cut: CancellationToken, lines: mpsc
         () = cut.cancelled() => Ok(()),
         () = lines.closed() => Ok(()),
     };
-    if let Err(error) = ended {
+    // A stream that the node itself closed is no reason to cut the requests beside it.
+    if let Err(error) = ended
+        && !lines.is_closed()
+    {
         tracing::warn!(node.id = %node, error = %error, "control connection given up");
         cut.cancel();
     }
