@@ -25,6 +25,7 @@ pub struct Stamp {
 /// `GET /api/v1/trust/explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
     /// The function, by name or identifier.
