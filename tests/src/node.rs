@@ -39,6 +39,15 @@ pub struct Offered {
     pub reply: HelloReply,
 }
 
+impl Offered {
+    /// The offer in the answer to a hello.
+    pub fn of(hello: Vec<u8>, answer: &HttpAnswer) -> Self {
+        let reply: HelloReply = answer.json().expect("a reply to a hello");
+        let offer = STANDARD.decode(&reply.offer).expect("base64");
+        Self { hello, offer, reply }
+    }
+}
+
 impl Applicant {
     /// A node of this name that can do everything.
     pub async fn new(name: &str) -> Self {
@@ -91,12 +100,10 @@ impl Applicant {
     pub async fn greet(&self, server: &Server) -> Offered {
         let hello = serde_json::to_vec(&self.hello).expect("a hello is JSON");
         let answer = say_bytes(server, HELLO_PATH, hello.clone()).await;
-        let reply: HelloReply = answer
-            .unwrap_or_else(|error| panic!("the hello was refused: {error}"))
-            .json()
-            .expect("a reply to a hello");
-        let offer = STANDARD.decode(&reply.offer).expect("base64");
-        Offered { hello, offer, reply }
+        Offered::of(
+            hello,
+            &answer.unwrap_or_else(|error| panic!("the hello was refused: {error}")),
+        )
     }
 
     /// The reveal for an offer, not sent yet.
@@ -198,6 +205,14 @@ impl Server {
     /// Sends a join message.
     pub async fn registers(&self, path: &str, message: &impl Serialize) -> Result<HttpAnswer, ClientError> {
         say(self, path, message).await
+    }
+
+    /// Sends bytes to the registration listener, which may be gone.
+    pub async fn try_registers(&self, path: &str, message: Vec<u8>) -> Result<HttpAnswer, ClientError> {
+        let connection = self.try_plain(self.registration()).await?;
+        connection
+            .send(Request::post(path).bytes("application/json", message))
+            .await
     }
 
     /// Sends bytes to the registration listener.

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use muster_client::{Connection, Endpoint, Limits, Transport};
+use muster_client::{ClientError, Connection, Endpoint, Limits, Transport};
 use muster_daemon::Clock;
 use muster_ids::Digest;
 use muster_pki::{CertificateDer, KeyUse, Roots, SoftwareSigner, pem};
@@ -173,11 +173,15 @@ impl Server {
 
     /// A new connection to the registration or the operations listener.
     pub async fn plain(&self, address: SocketAddr) -> Connection {
-        let endpoint: Endpoint = format!("http://{address}").parse().expect("an endpoint");
-        Transport::plain(Limits::default())
-            .connect(&endpoint)
+        self.try_plain(address)
             .await
             .expect("a plain listener takes connections")
+    }
+
+    /// As [`Self::plain`], but the listener may be gone.
+    pub async fn try_plain(&self, address: SocketAddr) -> Result<Connection, ClientError> {
+        let endpoint: Endpoint = format!("http://{address}").parse().expect("an endpoint");
+        Transport::plain(Limits::default()).connect(&endpoint).await
     }
 
     /// The roots of the collective.

@@ -4,11 +4,17 @@
 //! and functions of its own; a test that restarts its control plane, moves its time or sets something for all has a
 //! control plane of its own.
 
+mod anybody;
 mod attacker;
+mod audit;
+mod crash;
 mod grant;
 mod join;
 mod join_messages;
+mod postgres;
+mod rest;
 mod revocation;
+mod rights;
 mod run;
 mod tls;
 mod trust_state;

@@ -1,0 +1,591 @@
+//! Bad input to the REST API: a problem document, one sentence with the cure, and nothing changed.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{Method, header};
+use muster_client::{Endpoint as Address, Limits, Request, Transport};
+use muster_tests::{Applicant, Person, Server, problem, refusal, unique};
+use serde_json::{Value, json};
+
+use crate::{
+    attacker::client,
+    rights::{Things, endpoints, method},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_refuses_a_body_that_is_not_its_own() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let things = Things::make(&server).await;
+    let before = server.database().number("SELECT COUNT(*) FROM audit");
+    let deep = format!("{{\"name\":{}", "[".repeat(10_000));
+    let bodies = [
+        "",
+        "{",
+        "null",
+        "[]",
+        "[\"a name\"]",
+        "\"a name\"",
+        "7",
+        "{\"name\":\"a\",}",
+        "{\"wish\":1}",
+        "{\"name\":\"\\ud800\"}",
+        "\u{feff}{}",
+        deep.as_str(),
+    ];
+    let mut tried = 0;
+    for endpoint in endpoints(&server)
+        .await
+        .iter()
+        .filter(|endpoint| endpoint.takes_json)
+    {
+        let path = things.path(&endpoint.path).expect("a path");
+        for body in bodies {
+            let request = method(&endpoint.method, path.clone()).bytes("application/json", body.to_owned());
+            let refused = problem(admin.send(request).await);
+            let what = format!("{} {path} with {}", endpoint.method, &body[..body.len().min(40)]);
+            assert_eq!(refused.status, 422, "{what}: {}", refused.detail);
+            tried += 1;
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    assert_eq!(
+        server.database().number("SELECT COUNT(*) FROM audit"),
+        before,
+        "something was changed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_refuses_a_page_that_does_not_exist() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let mut lists = 0;
+    for endpoint in endpoints(server).await {
+        if !endpoint.query.iter().any(|name| name == "next") {
+            continue;
+        }
+        lists += 1;
+        let forged = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        for (name, value) in [
+            ("limit", "0".to_owned()),
+            ("limit", "1001".to_owned()),
+            ("limit", "-1".to_owned()),
+            ("limit", "4294967296".to_owned()),
+            ("limit", "all".to_owned()),
+            ("next", "nonsense".to_owned()),
+            ("next", String::new()),
+            ("next", forged("{")),
+            ("next", forged("{}")),
+            ("next", forged("[1,2,3,4,5]")),
+            ("next", forged("\"' OR 1=1 --\u{7}\"")),
+            ("wish", "1".to_owned()),
+        ] {
+            let request = Request::get(endpoint.path.clone()).query(name, &value);
+            let refused = problem(admin.send(request).await);
+            assert_eq!(refused.status, 422, "{} {name}={value}", endpoint.path);
+        }
+        let states = Request::get(endpoint.path.clone()).query("limit", "1");
+        admin.send(states).await.expect("a page of one");
+    }
+    assert!(lists >= 6, "{lists}");
+    for (list, state) in [("joins", "waiting"), ("nodes", "broken"), ("runs", "done")] {
+        let request = Request::get(format!("/api/v1/{list}")).query("state", state);
+        assert_eq!(refusal(admin.send(request).await).0, 422, "{list}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_a_list_follow_each_other() {
+    let server = Server::private();
+    let (admin, author) = (server.admin().await, server.author().await);
+    for n in 0..7 {
+        author.register(&format!("f{n}"), "r", "1").await;
+    }
+    let mut names = Vec::new();
+    let mut next = None::<String>;
+    loop {
+        let mut request = Request::get("/api/v1/functions").query("limit", "3");
+        if let Some(next) = &next {
+            request = request.query("next", next);
+        }
+        let page: Value = admin
+            .send(request)
+            .await
+            .and_then(|answer| answer.json())
+            .expect("a page");
+        let items = page["items"].as_array().expect("items").clone();
+        assert!(items.len() <= 3);
+        names.extend(items.iter().map(|item| item["definition"]["name"].clone()));
+        match page["next"].as_str() {
+            Some(more) => next = Some(more.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(names, (0..7).map(|n| json!(format!("f{n}"))).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_could_mislead_are_refused_wherever_something_is_made() {
+    let server = Server::shared();
+    let (admin, author) = (server.admin().await, server.author().await);
+    let names = [
+        String::new(),
+        " a".to_owned(),
+        "a ".to_owned(),
+        "-rf".to_owned(),
+        "a/b".to_owned(),
+        "a\nb".to_owned(),
+        "a\u{0}b".to_owned(),
+        "a\u{1b}[31mb".to_owned(),
+        "a\u{202e}b".to_owned(),
+        "a\u{200b}b".to_owned(),
+        "<script>".to_owned(),
+        "x".repeat(129),
+        "é".repeat(100_000),
+    ];
+    for name in names {
+        let shown: String = name.chars().take(20).collect();
+        for path in ["/api/v1/pools", "/api/v1/sites", "/api/v1/groups"] {
+            let tried = admin.post(path, &json!({ "name": name })).await;
+            assert_eq!(refusal(tried).0, 422, "{path} {shown:?}");
+        }
+        let user = json!({ "name": format!("{name}@SPOTFIRE") });
+        let tried = admin.post("/api/v1/users", &user).await;
+        // White space before the domain is inside the name.
+        if name != "a " {
+            assert_eq!(refusal(tried).0, 422, "a user {shown:?}");
+        }
+        let function = json!({ "name": name, "language": "r", "script": "1" });
+        let tried = author.post("/api/v1/functions", &function).await;
+        assert_eq!(refusal(tried).0, 422, "a function {shown:?}");
+    }
+    for user in ["ann", "@SPOTFIRE", "ann@", "@"] {
+        let tried = admin.post("/api/v1/users", &json!({ "name": user })).await;
+        assert_eq!(refusal(tried).0, 422, "{user}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_taken_is_refused_in_whatever_spelling() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    for path in ["/api/v1/pools", "/api/v1/sites", "/api/v1/groups"] {
+        let name = format!("Caf\u{e9} {}", unique("x"));
+        admin.create(path, &name).await;
+        for spelling in [
+            name.clone(),
+            name.to_uppercase(),
+            name.replace('\u{e9}', "e\u{301}"),
+        ] {
+            let tried = admin.post(path, &json!({ "name": spelling })).await;
+            assert_eq!(refusal(tried), (409, "duplicate".to_owned()), "{path} {spelling}");
+        }
+    }
+    let name = format!("{}@SPOTFIRE", unique("ann"));
+    admin.create_user(&name, "a long enough password").await;
+    let tried = admin
+        .post("/api/v1/users", &json!({ "name": name.to_uppercase() }))
+        .await;
+    assert_eq!(refusal(tried), (409, "duplicate".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_use_or_built_in_is_not_deleted() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let (pool, site) = (server.pool().await, server.site().await);
+    let node = Applicant::new(&unique("terr"))
+        .await
+        .in_pool(&pool)
+        .in_site(&site);
+    node.join(server).await;
+    for parts in [
+        ["pools", "default"],
+        ["sites", "default"],
+        ["pools", &pool],
+        ["sites", &site],
+        ["groups", "Everyone"],
+        ["groups", "Administrator"],
+        ["groups", "Script Author"],
+    ] {
+        let refused = problem(admin.delete(&parts).await);
+        assert_eq!(refused.status, 409, "{parts:?}: {}", refused.detail);
+    }
+    let everyone = ["groups", "Everyone", "members", admin.name()];
+    assert_eq!(refusal(admin.put(&everyone).await).0, 409);
+    let unused = server.pool().await;
+    admin.delete(&["pools", &unused]).await.expect("deleted");
+    assert_eq!(refusal(admin.delete(&["pools", &unused]).await).0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_always_an_administrator_who_can_log_in() {
+    let server = Server::private();
+    let (first, second) = (server.admin().await, server.administrator().await);
+    let own = first
+        .patch(&["users", first.name()], &json!({ "state": "disabled" }))
+        .await;
+    assert_eq!(refusal(own), (409, "own-account".to_owned()));
+    first
+        .patch(&["users", second.name()], &json!({ "state": "disabled" }))
+        .await
+        .expect("another may be disabled");
+    let member = |name: &str| {
+        [
+            "groups".to_owned(),
+            "Administrator".to_owned(),
+            "members".to_owned(),
+            name.to_owned(),
+        ]
+    };
+    let last = member(first.name());
+    let last: Vec<&str> = last.iter().map(String::as_str).collect();
+    assert_eq!(
+        refusal(first.delete(&last).await),
+        (409, "last-administrator".to_owned()),
+        "the other one cannot log in"
+    );
+    let gone = member(second.name());
+    let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
+    first.delete(&gone).await.expect("taken out");
+    assert_eq!(
+        refusal(first.delete(&last).await),
+        (409, "last-administrator".to_owned())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_form_no_circle() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let names = [unique("a"), unique("b"), unique("c")];
+    for name in &names {
+        admin.create("/api/v1/groups", name).await;
+    }
+    let parent = |child: usize, parent: usize| ["groups", &names[child], "parents", &names[parent]];
+    admin.put_empty(&parent(0, 1)).await;
+    admin.put_empty(&parent(1, 2)).await;
+    for (child, above) in [(2, 0), (1, 0), (0, 0)] {
+        let refused = problem(admin.put(&parent(child, above)).await);
+        assert_eq!(refused.status, 409, "{}", refused.detail);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_exist_is_named_with_its_cure() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    for path in [
+        "/api/v1/nodes/nowhere",
+        "/api/v1/users/nobody%40SPOTFIRE",
+        "/api/v1/groups/nobodies",
+        "/api/v1/functions/nothing",
+        "/api/v1/joins/00000000000000000000000000000000",
+        "/api/v1/runs/00000000-0000-7000-8000-000000000000",
+        "/api/v1/trust/explain?function=nothing",
+    ] {
+        let refused = problem(admin.ask(&Method::GET, path, &Value::Null).await);
+        assert_eq!(refused.status, 404, "{path}");
+        assert!(refused.detail.contains("muster "), "no cure: {}", refused.detail);
+    }
+    for (name, scope, value, status) in [
+        ("no.such.setting", "all", "true", 404),
+        ("restricted_engines", "everywhere", "r_service", 422),
+        ("restricted_engines", "pool:nowhere", "r_service", 404),
+        ("restricted_engines", "node:nowhere", "r_service", 404),
+        ("restricted_engines", "all", "cobol_service", 422),
+        ("terr.restricted.execution.mode", "all", "maybe", 422),
+        ("terr.restricted.execution.mode", "all", "", 422),
+    ] {
+        let refused = problem(admin.try_set(name, scope, value).await);
+        assert_eq!(
+            refused.status, status,
+            "{name} {scope} {value}: {}",
+            refused.detail
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_lead_nowhere_are_answered_with_a_problem() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    for (method, path, status) in [
+        (Method::GET, "/api/v1", 404),
+        (Method::GET, "/api/v2/status", 404),
+        (Method::GET, "/nothing", 404),
+        (Method::DELETE, "/api/v1/status", 404),
+        (Method::GET, "/api/v1/pools/%ff", 404),
+        (Method::DELETE, "/api/v1/pools/%ff", 422),
+        (Method::GET, "/api/v1/nodes/%ff", 422),
+        (Method::GET, "/api/v1/nodes/%2e%2e%2fusers", 404),
+        (Method::GET, "/api/v1/nodes/%00", 404),
+        (Method::GET, "/api/v1/joins/..", 422),
+        (Method::GET, "/api/v1/runs/1", 422),
+        (Method::GET, "/node/v1/trust-state", 404),
+    ] {
+        let refused = problem(admin.ask(&method, path, &Value::Null).await);
+        assert_eq!(refused.status, status, "{method} {path}: {}", refused.detail);
+    }
+    let function = server.author().await.register(&unique("f"), "r", "1").await;
+    let path = format!("/api/v1/functions/{}/runs", function.id);
+    for request in [
+        Request::post(path.clone()),
+        Request::post(path.clone()).json(&json!({})),
+        Request::post(path.clone()).bytes("multipart/form-data", "x"),
+        Request::post(path).bytes("multipart/form-data; boundary=x", "nothing"),
+    ] {
+        assert_eq!(refusal(admin.send(request).await).0, 422);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_in_one_request_is_refused_and_the_listener_lives_on() {
+    let server = Server::shared();
+    let (admin, author) = (server.admin().await, server.author().await);
+    let big = vec![b' '; 21 * 1024 * 1024];
+    let request = Request::post("/api/v1/functions").bytes("application/json", big);
+    assert!(author.send(request).await.is_err());
+    let script = "x".repeat(8 * 1024 * 1024 + 1);
+    let function = json!({ "name": unique("f"), "language": "r", "script": script });
+    let refused = problem(author.post("/api/v1/functions", &function).await);
+    assert_eq!(refused.kind, "urn:muster:problem:invalid-function");
+
+    let member = Applicant::new(&unique("terr")).await.join(server).await;
+    let connection = member.connect().await;
+    let big = vec![b' '; 1024 * 1024 + 1];
+    let request = Request::post("/node/v1/heartbeat").bytes("application/json", big);
+    assert!(connection.send(request).await.is_err());
+    let header = || Request::get("/api/v1/status").header(header::COOKIE, &"x".repeat(100 * 1024));
+    assert!(admin.send(header()).await.is_err());
+    assert!(connection.send(header()).await.is_err());
+    let operations = server.plain(server.operations()).await;
+    assert!(operations.send(header()).await.is_err());
+
+    let _: Value = admin.get("/api/v1/status").await;
+    member
+        .heartbeat(&member.connect().await, &[])
+        .await
+        .expect("alive");
+    let operations = server.plain(server.operations()).await;
+    operations.send(Request::get("/healthz")).await.expect("alive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_back_end_refuses_bodies_that_are_not_its_own() {
+    let server = Server::shared();
+    let member = Applicant::new(&unique("terr")).await.join(server).await;
+    let connection = member.connect().await;
+    let run = "00000000-0000-7000-8000-000000000000";
+    for path in [
+        "/node/v1/control".to_owned(),
+        "/node/v1/heartbeat".to_owned(),
+        "/node/v1/receipt-key".to_owned(),
+        "/node/v1/runs/claim".to_owned(),
+        format!("/node/v1/runs/{run}/put-back"),
+        format!("/node/v1/runs/{run}/outcome"),
+    ] {
+        for body in ["", "{", "null", "[]", "7", "{\"wish\":1}"] {
+            let request = Request::post(path.clone()).bytes("application/json", body);
+            assert_eq!(refusal(connection.send(request).await).0, 422, "{path} {body}");
+        }
+    }
+    for path in [
+        "/node/v1/trust-state?since=-1".to_owned(),
+        "/node/v1/trust-state?wish=1".to_owned(),
+        "/node/v1/blobs/nothing?run=1".to_owned(),
+        format!("/node/v1/blobs/nothing?run={run}"),
+        format!("/node/v1/blobs/{}", server.root()),
+    ] {
+        assert_eq!(
+            refusal(connection.send(Request::get(path.clone())).await).0,
+            422,
+            "{path}"
+        );
+    }
+    let open = json!({ "protocols": [2, 3], "boot_nonce": "x", "agent_version": "9", "challenge": "x" });
+    let refused = problem(
+        connection
+            .send(Request::post("/node/v1/control").json(&open))
+            .await,
+    );
+    assert_eq!(refused.status, 409);
+    assert!(
+        refused.detail.contains("update the older of the two"),
+        "{}",
+        refused.detail
+    );
+    for challenge in [String::new(), "x".repeat(65)] {
+        let open =
+            json!({ "protocols": [1], "boot_nonce": "x", "agent_version": "1", "challenge": challenge });
+        let request = Request::post("/node/v1/control").json(&open);
+        assert_eq!(refusal(connection.send(request).await).0, 422);
+    }
+    for path in ["/api/v1/status", "/", "/join/v1/hello", "/metrics"] {
+        assert_eq!(
+            refusal(connection.send(Request::get(path)).await).0,
+            404,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_begin_with_the_right_password_and_end_when_they_should() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let name = format!("{}@SPOTFIRE", unique("ann"));
+    let (old, new) = ("a long enough password", "another long password");
+    admin.create_user(&name, old).await;
+    let stranger = Person::stranger(server);
+    let log_in = async |user: &str, password: &str| -> Result<Value, _> {
+        let body = json!({ "user": user, "password": password });
+        stranger.post("/api/v1/sessions", &body, None).await
+    };
+    let wrong = problem(log_in(&name, "a wrong password").await);
+    let nobody = problem(log_in("nobody@SPOTFIRE", "a wrong password").await);
+    assert_eq!((wrong.status, &wrong), (401, &nobody), "who exists is not told");
+
+    let user = Person::log_in(server, &name, old).await;
+    let second = Person::log_in(server, &name.to_uppercase(), old).await;
+    let own = ["users", &name, "password"];
+    let change = async |body: Value| {
+        let request = Request::put("/api/v1")
+            .segment(own[0])
+            .segment(own[1])
+            .segment(own[2]);
+        user.send(request.json(&body)).await
+    };
+    assert_eq!(
+        refusal(change(json!({ "password": new })).await).0,
+        422,
+        "the present one is needed"
+    );
+    assert_eq!(
+        refusal(change(json!({ "password": new, "current": "wrong" })).await).0,
+        403
+    );
+    assert_eq!(
+        refusal(change(json!({ "password": "short", "current": old })).await).0,
+        422
+    );
+    change(json!({ "password": new, "current": old }))
+        .await
+        .expect("changed");
+    for person in [&user, &second] {
+        let tried = person.ask(&Method::GET, "/api/v1/status", &Value::Null).await;
+        assert_eq!(refusal(tried).0, 401, "all sessions ended");
+    }
+    assert_eq!(refusal(log_in(&name, old).await).0, 401);
+    let user = Person::log_in(server, &name, new).await;
+    user.delete(&["sessions", "current"]).await.expect("logged out");
+    let tried = user.ask(&Method::GET, "/api/v1/status", &Value::Null).await;
+    assert_eq!(refusal(tried).0, 401);
+    let user = Person::log_in(server, &name, new).await;
+    admin
+        .patch(&["users", &name], &json!({ "state": "disabled" }))
+        .await
+        .expect("disabled");
+    let tried = user.ask(&Method::GET, "/api/v1/status", &Value::Null).await;
+    assert_eq!(refusal(tried).0, 401);
+    assert_eq!(refusal(log_in(&name, new).await).0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_wrong_passwords_make_a_guesser_wait() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let name = format!("{}@SPOTFIRE", unique("ann"));
+    let password = "a long enough password";
+    admin.create_user(&name, password).await;
+    let stranger = Person::stranger(server);
+    let guess = async |password: &str| -> Result<Value, _> {
+        let body = json!({ "user": name, "password": password });
+        stranger.post("/api/v1/sessions", &body, None).await
+    };
+    for _ in 0..10 {
+        assert_eq!(refusal(guess("a wrong password").await).0, 401);
+    }
+    let refused = guess(password).await.expect_err("even the right one");
+    assert_eq!(refused.retry_after(), Some(std::time::Duration::from_mins(5)));
+    assert_eq!(refusal::<()>(Err(refused)).0, 429);
+    server.analyst().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_when_its_time_is_over() {
+    let server = Server::private();
+    let analyst = server.analyst().await;
+    let _: Value = analyst.get("/api/v1/status").await;
+    server
+        .database()
+        .change("UPDATE sessions SET expires_at = expires_at - 43200000");
+    let tried = analyst.ask(&Method::GET, "/api/v1/status", &Value::Null).await;
+    assert_eq!(refusal(tried).0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_make_no_sense_are_not_registered() {
+    let server = Server::shared();
+    let author = server.author().await;
+    let good = json!({ "name": unique("f"), "language": "r", "script": "1" });
+    let parameter = |name: &str, kind: &str| json!([{ "name": name, "kind": kind }]);
+    for (field, value) in [
+        ("language", json!("cobol")),
+        ("language", json!("ironpython")),
+        ("script", json!("")),
+        ("script", json!(" \n")),
+        ("script", json!("a\u{0}b")),
+        ("inputs", parameter("1x", "value")),
+        ("inputs", parameter("x; q()", "value")),
+        ("inputs", parameter("x", "matrix")),
+        (
+            "inputs",
+            json!([{ "name": "x", "kind": "value", "types": ["Nonsense"] }]),
+        ),
+        (
+            "inputs",
+            json!([{ "name": "x", "kind": "value" }, { "name": "x", "kind": "value" }]),
+        ),
+        (
+            "outputs",
+            json!(vec![json!({ "name": "x", "kind": "value" }); 257]),
+        ),
+        ("packages", json!(["../../etc/passwd"])),
+        ("limits", json!({ "wall_seconds": 0 })),
+        ("limits", json!({ "memory_mib": -1 })),
+        ("description", json!("x".repeat(4001))),
+    ] {
+        let mut function = good.clone();
+        function[field] = value.clone();
+        let refused = problem(author.post("/api/v1/functions", &function).await);
+        assert_eq!(refused.status, 422, "{field}: {}", refused.detail);
+    }
+    let analyst = server.analyst().await;
+    let refused = problem(analyst.post("/api/v1/functions", &good).await);
+    assert_eq!(refused.status, 403);
+    assert!(
+        refused.detail.contains("Register Data Functions"),
+        "{}",
+        refused.detail
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_front_end_answers_over_both_versions_of_http_and_says_that_there_is_no_console() {
+    let server = Server::shared();
+    let address: Address = format!("https://{}", server.front_end())
+        .parse()
+        .expect("an endpoint");
+    for alpn in ["h2", "http/1.1"] {
+        let mut config = client(&[&rustls::version::TLS13], None);
+        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        let transport = Transport::tls(std::sync::Arc::new(config), Limits::default());
+        let connection = transport.connect(&address).await.expect("connected");
+        let answer = connection.send(Request::get("/")).await.expect("an answer");
+        assert!(
+            String::from_utf8_lossy(&answer.body).contains("no web console yet"),
+            "{alpn}"
+        );
+    }
+}

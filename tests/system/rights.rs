@@ -1,0 +1,235 @@
+//! Every endpoint of the REST API, called by people with too few rights.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use http::Method;
+use muster_client::{ClientError, Request, Rest};
+use muster_tests::{Applicant, Person, Server, golden};
+use serde_json::{Value, json};
+
+/// One method at one path, as the description of the API has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    /// Whether it takes JSON.
+    pub(crate) takes_json: bool,
+    /// Names of the parameters of the query.
+    pub(crate) query: Vec<String>,
+}
+
+/// Every endpoint, in the order of paths.
+pub(crate) async fn endpoints(server: &Server) -> Vec<Endpoint> {
+    let description: Value = Person::stranger(server)
+        .get("/api/v1/openapi.json")
+        .await
+        .expect("everybody may read the description");
+    let mut endpoints = Vec::new();
+    for (path, methods) in description["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            endpoints.push(Endpoint {
+                method: method.to_uppercase().parse().expect("a method"),
+                path: path.clone(),
+                takes_json: operation["requestBody"]["content"]["application/json"].is_object(),
+                query: parameters
+                    .iter()
+                    .filter(|parameter| parameter["in"] == "query")
+                    .filter_map(|parameter| parameter["name"].as_str().map(str::to_owned))
+                    .collect(),
+            });
+        }
+    }
+    assert!(endpoints.len() > 40, "the description lists the endpoints");
+    endpoints
+}
+
+/// Things that exist, so that a refusal is one for lack of rights.
+pub(crate) struct Things {
+    paths: BTreeMap<&'static str, String>,
+    bodies: BTreeMap<&'static str, Value>,
+    queries: BTreeMap<&'static str, String>,
+}
+
+impl Things {
+    /// Makes one of everything.
+    pub(crate) async fn make(server: &Server) -> Self {
+        let (admin, author) = (server.admin().await, server.author().await);
+        let waiting = Applicant::new("waiting").await;
+        let transcript = waiting.apply(server).await;
+        Applicant::new("member").await.join(server).await;
+        for (path, name) in [
+            ("/api/v1/pools", "a pool"),
+            ("/api/v1/sites", "a site"),
+            ("/api/v1/groups", "a group"),
+            ("/api/v1/groups", "a parent"),
+        ] {
+            admin.create(path, name).await;
+        }
+        admin
+            .create_user("somebody@SPOTFIRE", "a long enough password")
+            .await;
+        let function = author.register("a function", "terr", "1").await;
+        let run = author.run(&function, &json!({})).await;
+        let paths = [
+            ("/joins/{id}", transcript.join_id().to_string()),
+            ("{node}", "member".to_owned()),
+            ("/pools/{name}", "a%20pool".to_owned()),
+            ("/sites/{name}", "a%20site".to_owned()),
+            ("/users/{name}", "somebody%40SPOTFIRE".to_owned()),
+            ("/groups/{name}", "a%20group".to_owned()),
+            ("/outputs/{name}", "y".to_owned()),
+            ("{user}", "somebody%40SPOTFIRE".to_owned()),
+            ("{parent}", "a%20parent".to_owned()),
+            ("{feature}", "Author%20Scripts".to_owned()),
+            ("{function}", function.id.to_string()),
+            ("{run}", run.id.to_string()),
+        ];
+        let definition = json!({ "name": "another", "language": "r", "script": "1" });
+        let setting = json!({ "name": "restricted_engines", "scope": "all", "value": "r_service" });
+        let password = json!({ "password": "another long password" });
+        let bodies = [
+            ("POST /api/v1/joins/match", json!({ "code": "0000-0000-0000" })),
+            (
+                "POST /api/v1/joins/{id}/approve",
+                json!({ "code": "0000-0000-0000" }),
+            ),
+            ("POST /api/v1/joins/{id}/reject", json!({})),
+            ("PATCH /api/v1/nodes/{node}", json!({ "scheduling": "active" })),
+            ("POST /api/v1/nodes/{node}/untrust", json!({})),
+            ("POST /api/v1/pools", json!({ "name": "another" })),
+            ("POST /api/v1/sites", json!({ "name": "another" })),
+            ("POST /api/v1/users", json!({ "name": "another@SPOTFIRE" })),
+            ("PATCH /api/v1/users/{name}", json!({ "state": "disabled" })),
+            ("PUT /api/v1/users/{name}/password", password),
+            ("POST /api/v1/groups", json!({ "name": "another" })),
+            ("POST /api/v1/functions", definition),
+            (
+                "POST /api/v1/functions/{function}/trust",
+                json!({ "digest": function.digest }),
+            ),
+            ("PUT /api/v1/settings", setting),
+        ];
+        let queries = [
+            ("GET /api/v1/trust/explain", format!("function={}", function.id)),
+            (
+                "DELETE /api/v1/settings",
+                "name=restricted_engines&scope=all".to_owned(),
+            ),
+        ];
+        Self {
+            paths: paths.into(),
+            bodies: bodies.into(),
+            queries: queries.into(),
+        }
+    }
+
+    /// A valid request to this endpoint, or `None` where this test does not know how to make one.
+    pub(crate) fn request(&self, endpoint: &Endpoint) -> Option<Request> {
+        let name = format!("{} {}", endpoint.method, endpoint.path);
+        let body = self.bodies.get(name.as_str());
+        if endpoint.takes_json && body.is_none() {
+            return None;
+        }
+        let mut path = self.path(&endpoint.path)?;
+        if let Some(query) = self.queries.get(name.as_str()) {
+            path = format!("{path}?{query}");
+        }
+        let request = method(&endpoint.method, path);
+        Some(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+    }
+
+    /// The path with things that exist in place of its variables.
+    pub(crate) fn path(&self, path: &str) -> Option<String> {
+        let mut filled = path.to_owned();
+        for (variable, thing) in &self.paths {
+            let begin = variable.find('{').unwrap_or(0);
+            filled = filled.replace(variable, &format!("{}{thing}", &variable[..begin]));
+        }
+        (!filled.contains('{')).then_some(filled)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_with_too_few_rights_are_refused_everywhere() {
+    let server = Server::private();
+    let things = Things::make(&server).await;
+    let stranger = Person::stranger(&server);
+    let (analyst, author) = (server.analyst().await, server.person(&["Script Author"]).await);
+    let mut endpoints = endpoints(&server).await;
+    // Ending the session comes last.
+    endpoints.sort_by_key(|endpoint| {
+        endpoint.method == Method::DELETE && endpoint.path.ends_with("/sessions/current")
+    });
+    let mut rows = Vec::new();
+    let mut unknown = String::from("# Endpoints that no test calls with too few rights.\n");
+    for endpoint in &endpoints {
+        let name = format!("{} {}", endpoint.method, endpoint.path);
+        let Some(request) = things.request(endpoint) else {
+            let _ = writeln!(unknown, "{name}");
+            continue;
+        };
+        let nobody = status(&stranger, request).await;
+        assert_eq!(nobody, 401, "{name} without a session");
+        let forged = Person::with_token(&server, "nobody", "forged");
+        let request = things.request(endpoint).expect("as before");
+        assert_eq!(
+            problem_status(forged.send(request).await),
+            401,
+            "{name} with a forged token"
+        );
+        let mut row = format!("{name:<58} {nobody}");
+        for person in [&analyst, &author] {
+            let request = things.request(endpoint).expect("as before");
+            let status = problem_status(person.send(request).await);
+            let _ = write!(row, " {status}");
+        }
+        rows.push(row);
+    }
+    rows.sort();
+    let head = "# What every endpoint answers: without a session, to an analyst, to a Script Author.\n";
+    golden("endpoint-rights.txt", &format!("{head}{}\n", rows.join("\n")));
+    golden("endpoints-without-rights-test.txt", &unknown);
+    let admin = server.admin().await;
+    let denied = admin.audited("request.denied").await;
+    let mine = format!("user {}", analyst.name());
+    let refused = rows
+        .iter()
+        .filter(|row| row.split_whitespace().nth(3) == Some("403"))
+        .count();
+    assert_eq!(
+        denied
+            .iter()
+            .filter(|row| row["detail"]["caller"] == mine.as_str())
+            .count(),
+        refused,
+        "each refusal is audited"
+    );
+}
+
+async fn status(stranger: &Rest, request: Request) -> u16 {
+    problem_status(stranger.send(request).await)
+}
+
+/// The status of an answer; a refusal is a problem document.
+fn problem_status(answer: Result<muster_client::Answer, ClientError>) -> u16 {
+    match answer {
+        Ok(answer) => answer.status.as_u16(),
+        refused => muster_tests::problem(refused).status,
+    }
+}
+
+/// A request with this method.
+pub(crate) fn method(method: &Method, path: String) -> Request {
+    match *method {
+        Method::GET => Request::get(path),
+        Method::POST => Request::post(path),
+        Method::PUT => Request::put(path),
+        Method::PATCH => Request::patch(path),
+        Method::DELETE => Request::delete(path),
+        ref other => panic!("the API has no {other}"),
+    }
+}
