@@ -43,7 +43,9 @@ struct Times {
     claim: f64,
     /// Until the node has its grant and begins.
     grant: f64,
-    /// On the node, without the engine.
+    /// Fetching the inputs, on a connection of its own.
+    stage: f64,
+    /// Deciding, forking and keeping the results on the node; the engine's time is not in it.
     node: f64,
     /// Signing, the blobs on a connection of their own, the last transaction.
     report: f64,
@@ -79,6 +81,7 @@ pub(crate) async fn rows(programs: &Programs, rounds: usize) -> anyhow::Result<V
         Row::alone("run_submit_p50_ms", middle(|run| run.submit), "ms"),
         Row::alone("run_claim_p50_ms", middle(|run| run.claim), "ms"),
         Row::alone("run_grant_p50_ms", middle(|run| run.grant), "ms"),
+        Row::alone("run_stage_p50_ms", middle(|run| run.stage), "ms"),
         Row::alone("run_node_p50_ms", middle(|run| run.node), "ms"),
         Row::alone("run_report_p50_ms", middle(|run| run.report), "ms"),
         Row::alone("run_answer_p50_ms", middle(|run| run.answer), "ms"),
@@ -154,12 +157,13 @@ async fn once(rest: &Rest, clock: &Clock, function: FunctionId, mode: &str) -> a
     let (created, started) = (time(Some(&run.created))?, time(run.started.as_deref())?);
     let finished = time(run.finished.as_deref())?;
     let ending = run.ending.context("a run that has ended says how")?;
-    let engine = number(
-        *ending
-            .timings
-            .get("running_ms")
-            .context("a run says how long it ran")?,
-    );
+    let timing = |name: &str| {
+        let found = ending.timings.get(name).copied();
+        found
+            .map(number)
+            .with_context(|| format!("a run that has ended says {name}"))
+    };
+    let (engine, stage) = (timing("running_ms")?, timing("staging_ms")?);
     // All on one machine, so that the clocks of node and control plane are one.
     let between = |from: i64, to: i64| number(u64::try_from(to - from).unwrap_or(0));
     Ok(Times {
@@ -168,7 +172,8 @@ async fn once(rest: &Rest, clock: &Clock, function: FunctionId, mode: &str) -> a
         submit: between(begun, created),
         claim: between(created, started),
         grant: between(started, statement.predicate.started),
-        node: between(statement.predicate.started, statement.predicate.finished) - engine,
+        stage,
+        node: between(statement.predicate.started, statement.predicate.finished) - engine - stage,
         report: between(statement.predicate.finished, finished),
         answer: between(finished, ended),
     })
