@@ -20,6 +20,7 @@ id_count=64
 unset ${!MUSTER_@}
 umask 022
 
+begun=no
 step=""
 cure=""
 ask_again="see what the last command and the log say above; make quickstart begins anew."
@@ -61,9 +62,10 @@ finish() {
     exec 1>&2
     if [ $code -ne 0 ] && [ -n "$step" ]; then
         printf '\nquickstart: failed at "%s".\n' "$step"
-        last_log_lines
-        if [ -e "$record" ]; then
-            stop_recorded
+        # Until then, logs and processes are those of an earlier run, or of one at work.
+        if [ "$begun" = yes ]; then
+            last_log_lines
+            if [ -e "$record" ]; then stop_recorded; fi
         fi
         printf '\nWhat to do: %s\n' "$cure"
         [ $code -eq 130 ] || code=1
@@ -186,7 +188,7 @@ prepare() {
     say "R, Python and a C compiler are here."
 
     heading "Build" "read what the compiler or pip says above; a network is needed the first time."
-    cargo build --locked --quiet -p muster-server -p muster-agent -p muster-sandbox -p muster-cli
+    cargo build --locked -p muster-server -p muster-agent -p muster-sandbox -p muster-cli
     packaging/engines/make-venv.sh "$python"
     say "The programs are in $bin, the Python engine is in $python."
 
@@ -203,6 +205,7 @@ prepare() {
         stop_recorded
     fi
     find "$home" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
+    begun=yes
     mkdir -p "$home"/{log,people,data,results,functions,shared}
 }
 
