@@ -192,14 +192,13 @@ prepare() {
     packaging/engines/make-venv.sh "$python"
     say "The programs are in $bin, the Python engine is in $python."
 
-    if [ -L "$home" ]; then
-        echo "$home is a link; quickstart empties this folder, so it must be a real one: remove the link." >&2
-        return 1
-    fi
+    cure="remove the link: quickstart empties this folder, so it must be a real one."
+    [ ! -L "$home" ] || { echo "$home is a link." >&2; return 1; }
     mkdir -p "$home"
     chmod 0700 "$home"
+    cure="wait for it, or end it where it runs."
     exec 9> "$home/lock"
-    flock -n 9 || { echo "Another make quickstart is at work in $home; wait for it or end it there." >&2; return 1; }
+    flock -n 9 || { echo "Another make quickstart is at work in $home." >&2; return 1; }
     if [ -e "$record" ]; then
         heading "An earlier quickstart ends" "see which processes are named above, and end them."
         stop_recorded
