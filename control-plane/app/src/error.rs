@@ -119,7 +119,7 @@ impl From<StoreError> for Error {
                 detail: error.to_string(),
             },
             StoreError::Duplicate { .. } => Self::conflict("duplicate", error.to_string()),
-            StoreError::Unavailable { .. } => Self::Unavailable {
+            StoreError::Unavailable { .. } | StoreError::Full { .. } => Self::Unavailable {
                 detail: error.to_string(),
                 source: Some(Box::new(error)),
             },

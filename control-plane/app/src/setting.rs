@@ -39,6 +39,7 @@ impl App {
         let authorized = self.authorize(caller, Operation::ManageSettings).await?;
         let name = parse_name(&wanted.name)?;
         let scope = self.scope_of(&wanted.scope).await?;
+        self.require_place(scope).await?;
         let setting =
             Setting::parse(name, &wanted.value).map_err(|error| Error::invalid(error.to_string()))?;
         let shown = WireSetting {
@@ -79,6 +80,21 @@ impl App {
         Ok(())
     }
 
+    async fn require_place(&self, scope: Scope) -> Result<(), Error> {
+        let exists = match scope {
+            Scope::All => true,
+            Scope::Site(id) => self.store().site(id).await?.is_some(),
+            Scope::Pool(id) => self.store().pool(id).await?.is_some(),
+            Scope::Node(id) => self.store().node(id).await?.is_some(),
+        };
+        if exists {
+            return Ok(());
+        }
+        Err(Error::NotFound {
+            detail: "there is no such place to set this for; nothing was changed".to_owned(),
+        })
+    }
+
     async fn scope_of(&self, text: &str) -> Result<Scope, Error> {
         let form = || Error::invalid("a scope is all, site:NAME, pool:NAME or node:NAME");
         let Some((kind, name)) = text.split_once(':') else {
@@ -88,6 +104,10 @@ impl App {
                 Err(form())
             };
         };
+        // What is set for a place that was deleted is still there under its identifier, and can be removed.
+        if let Some(scope) = scope_by_id(kind, name) {
+            return Ok(scope);
+        }
         let name: Name = name.parse().map_err(|_| form())?;
         match kind {
             "site" => Ok(Scope::Site(self.site_or_default(Some(&name)).await?.id)),
@@ -100,7 +120,7 @@ impl App {
     async fn scope_name(&self, scope: Scope) -> Result<String, Error> {
         let named = |kind: &str, name: Option<Name>, id: String| match name {
             Some(name) => format!("{kind}:{name}"),
-            None => format!("{kind}:{id} (deleted)"),
+            None => format!("{kind}:{id}"),
         };
         Ok(match scope {
             Scope::All => "all".to_owned(),
@@ -120,6 +140,15 @@ impl App {
                 id.to_string(),
             ),
         })
+    }
+}
+
+fn scope_by_id(kind: &str, id: &str) -> Option<Scope> {
+    match kind {
+        "site" => id.parse().ok().map(Scope::Site),
+        "pool" => id.parse().ok().map(Scope::Pool),
+        "node" => id.parse().ok().map(Scope::Node),
+        _ => None,
     }
 }
 

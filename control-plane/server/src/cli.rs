@@ -81,11 +81,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         command::say(crate::http::admin::openapi().trim_end());
         return Ok(ExitCode::SUCCESS);
     }
-    let config = Config::read(
+    let config = match Config::read(
         cli.config.as_deref(),
         cli.state_dir.as_deref(),
         muster_daemon::environment(),
-    )?;
+    ) {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(&errors.into());
+            return Ok(ExitCode::from(2));
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {

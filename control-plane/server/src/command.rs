@@ -7,6 +7,7 @@ pub mod migrate;
 pub mod reset_admin;
 
 use muster_store::{Store, StoreConfig};
+use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
 
@@ -14,7 +15,7 @@ use crate::config::Config;
 pub(crate) async fn open_store(config: &Config, create: bool) -> anyhow::Result<Store> {
     let store = StoreConfig {
         create_if_missing: create,
-        ..StoreConfig::new(config.database_url.clone())
+        ..StoreConfig::new(config.database_url.expose_secret())
     };
     Ok(Store::open(&store).await?)
 }

@@ -10,6 +10,7 @@ use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
     log::LogFormat,
 };
+use secrecy::SecretString;
 
 /// Where the configuration is looked for when `--config` names no other place.
 pub const DEFAULT_FILE: &str = "/etc/muster/server.toml";
@@ -22,7 +23,7 @@ pub struct Config {
     /// Keys, certificates and, with SQLite, the database.
     pub state_dir: PathBuf,
     /// `sqlite://…` or `postgres://…`.
-    pub database_url: String,
+    pub database_url: SecretString,
     /// Plain HTTP, join messages only.
     pub registration: SocketAddr,
     /// Mutual TLS, nodes only.
@@ -72,10 +73,17 @@ impl Config {
         let configured = reader.path("server", "state_dir", DEFAULT_STATE);
         let state_dir = state_dir.map_or(configured, Path::to_owned);
         let sqlite = format!("sqlite://{}", state_dir.join("muster.db").display());
-        let database_url = reader.secret_text("database", "url", &sqlite);
+        let url = reader.secret_text("database", "url", &sqlite);
+        let database_url = match reader.optional_secret_file("database", "url_file") {
+            None => url,
+            Some(file) => file.read_text().unwrap_or_else(|error| {
+                reader.refuse("database", "url_file", error.to_string());
+                url
+            }),
+        };
         let back_end = reader.address("back_end", "listen", ([0, 0, 0, 0], 9443));
         let config = Self {
-            database_url: secrecy::ExposeSecret::expose_secret(&database_url).to_owned(),
+            database_url,
             registration: reader.address("registration", "listen", ([0, 0, 0, 0], 9080)),
             back_end,
             back_end_advertised: reader.list("back_end", "advertise", &[]),

@@ -194,7 +194,7 @@ impl Config {
             jail: jail(r),
             engines: Engines {
                 r_home: r.path("engines", "r_home", "/usr/lib/R"),
-                python: r.path("engines", "python", "/var/lib/muster/python"),
+                python: r.path("engines", "python", "/opt/muster/python"),
                 terr: r.optional_path("engines", "terr"),
                 r_packages: r.list("engines", "r_packages", &[]),
                 python_packages: r.list("engines", "python_packages", &["numpy", "pandas"]),

@@ -1,7 +1,7 @@
 //! `Idempotency-Key` on writes: the same request under the same key is answered as before.
 //!
-//! Runs bring their key into their own transaction (`app/run/submit.rs`); log-ins have none, because their
-//! answer is a secret.
+//! Runs bring their key into their own transaction (`app/run/submit.rs`). Requests with a password have none: not
+//! even a digest of them may be kept.
 
 use axum::{
     body::{Body, to_bytes},
@@ -20,7 +20,9 @@ use crate::http::{Failure, extract::User};
 pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
     let key = request.headers().get("idempotency-key").cloned();
     let path = request.uri().path();
-    let own = path.ends_with("/runs") || path == "/api/v1/sessions";
+    let own = path.ends_with("/runs")
+        || path.ends_with("/password")
+        || matches!(path, "/api/v1/sessions" | "/api/v1/users");
     match key {
         Some(key) if request.method() != Method::GET && !own => {
             match guarded(&app, &key, request, next).await {
