@@ -12,7 +12,7 @@ node=quickstart
 table=$home/data/airquality.csv
 # Host ids for runs where this is root: the first range belongs to nobody by systemd's convention (UIDS-GIDS); the
 # second is the like for machines that have 65536 ids only.
-ids=(2000000000 60600)
+ids=(2000000000 65536)
 id_count=64
 
 # What the environment sets for an installed Muster is not meant for this one.

@@ -240,7 +240,7 @@ impl Config {
 fn jail(r: &mut Reader) -> Jail {
     let program = r.path("jail", "program", "/usr/lib/muster/muster-jail");
     let lock_library = r.path("jail", "lock_library", "/usr/lib/muster/libmuster_lock.so");
-    let first = r.optional_number("jail", "id_first", 1_000..=u64::from(u32::MAX) - 65_536);
+    let first = r.optional_number("jail", "id_first", 65_536..=u64::from(u32::MAX) - 65_536);
     let count = r.number("jail", "id_count", 64, 2..=65_536);
     Jail {
         program,

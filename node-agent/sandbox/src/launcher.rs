@@ -10,6 +10,7 @@
 //! Invariant: the agent hears `Ready` only from a jail that passed its own attacks.
 
 mod engine;
+mod ids;
 mod jail;
 mod keeper;
 mod root;

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use super::ids;
 use crate::{
     failure::Failure,
     protocol::{JAILS_OWN, Mode, Network, Start},
@@ -18,18 +19,13 @@ pub(super) fn check(start: &Start) -> Result<(), Failure> {
         return refuse("the engine's command must begin with an absolute path".to_owned());
     }
     match start.ids {
-        Some(ids) if ids.count < 2 || ids.first == 0 || ids.first.checked_add(ids.count).is_none() => {
-            return refuse(format!(
-                "{} ids from {} on are no range for a jail",
-                ids.count, ids.first
-            ));
-        }
+        Some(range) => ids::check(range)?,
         None if rustix::process::geteuid().is_root() => {
             return refuse(
                 "a launcher that runs as root needs a range of ids, or runs would be root".to_owned(),
             );
         }
-        _ => {}
+        None => {}
     }
     if start.mode == Mode::Restricted && start.network != Network::None {
         return refuse("restricted runs have no network".to_owned());

@@ -106,15 +106,24 @@ pub(crate) fn as_nobody(mut start: Start, folder: &Path) -> Launcher {
 }
 
 /// A launcher as the package starts it: a service user with the two capabilities that id maps need, and no other.
-pub(crate) fn as_service(mut start: Start, folder: &Path) -> Launcher {
+///
+/// It sees `entries` as /etc/subuid and /etc/subgid, in a mount namespace of its own; the machine's are not touched.
+pub(crate) fn as_service(mut start: Start, folder: &Path, entries: &str) -> Launcher {
     start.mounts = vec![mount(
         &public(&built("probe_engine"), folder),
         "/opt/probe",
         false,
     )];
-    let mut command = Command::new("setpriv");
+    let file = folder.join("entries");
+    fs::write(&file, entries).expect("entries");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("permissions");
+    let mut command = Command::new("unshare");
     command
+        .args(["--mount", "--propagation", "private", "sh", "-ec"])
+        .arg("mount --bind \"$0\" /etc/subuid; mount --bind \"$0\" /etc/subgid; exec \"$@\"")
+        .arg(file)
         .args([
+            "setpriv",
             "--reuid=65534",
             "--regid=65534",
             "--clear-groups",

@@ -43,11 +43,13 @@ fn what_is_no_jail_is_refused() {
         ..start(Mode::Restricted)
     };
     assert!(refused(relative).contains("absolute"));
-    let ids = Start {
-        ids: Some(IdRange { first: 0, count: 9 }),
+    let ids = |first, count| Start {
+        ids: Some(IdRange { first, count }),
         ..start(Mode::Restricted)
     };
-    assert!(refused(ids).contains("no range"));
+    assert!(refused(ids(100_000, 1)).contains("no range"));
+    // 42 is the group shadow.
+    assert!(refused(ids(40, 9)).contains("belong to users of the host"));
     if root() {
         let as_root = Start {
             ids: None,
@@ -119,7 +121,7 @@ fn a_service_user_with_two_capabilities_gives_each_run_its_id() {
     let folder = tempfile::tempdir().expect("folder");
     let plan = start(Mode::Restricted);
     let first = plan.ids.expect("ids").first;
-    let launcher = as_service(plan, folder.path());
+    let launcher = as_service(plan, folder.path(), &format!("{NOBODY}:{first}:9\n"));
     match launcher.until_ready().expect("ready") {
         FromLauncher::Ready { own_ids, .. } => assert!(own_ids),
         other => panic!("{other:?}"),
@@ -146,6 +148,32 @@ fn a_service_user_with_two_capabilities_gives_each_run_its_id() {
     });
     drop(run);
     launcher.close().expect("closed");
+}
+
+#[test]
+fn a_service_user_gives_only_the_ids_that_are_entered_for_it() {
+    if !root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let plan = || start(Mode::Restricted);
+    let refused = |plan: Start, entries: &str| match as_service(plan, folder.path(), entries).receive() {
+        Ok(Some(FromLauncher::Refused { why })) => why,
+        other => panic!("{other:?}"),
+    };
+    let why = refused(plan(), "");
+    assert!(
+        why.contains("/etc/subuid does not give the ids") && why.contains("usermod --add-subuids"),
+        "{why}"
+    );
+    let others = "root:65536:4000000000\nmuster-jail:65536:4000000000\n";
+    assert!(refused(plan(), others).contains("does not give"));
+    let shadow = Start {
+        ids: Some(IdRange { first: 40, count: 9 }),
+        ..plan()
+    };
+    let everything = format!("{NOBODY}:0:4294967295\n");
+    assert!(refused(shadow, &everything).contains("belong to users of the host"));
 }
 
 #[test]
