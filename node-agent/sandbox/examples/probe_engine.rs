@@ -122,6 +122,12 @@ fn attempt(words: &[&str]) -> io::Result<String> {
             names.sort_unstable();
             Ok(names.join(" "))
         }
+        // Sets the times, for which everybody who may write has the right.
+        ["touch", path] => fs::OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .map(done),
         ["mkdir", path] => fs::create_dir(path).map(done),
         ["symlink", to, at] => symlink(to, at).map(done),
         ["hardlink", to, at] => fs::hard_link(to, at).map(done),
@@ -190,6 +196,22 @@ fn low_level(words: &[&str]) -> io::Result<String> {
                 }
                 pid => i64::from(pid),
             },
+            ["group", "nice"] => i64::from(libc::setpriority(libc::PRIO_PGRP, 0, 19)),
+            ["group", "kill"] => i64::from(libc::kill(0, libc::SIGKILL)),
+            // Children that give process 1 of the run children without end.
+            ["storm", many] => {
+                for _ in 0..number(many) {
+                    if libc::fork() == 0 {
+                        let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+                        loop {
+                            if libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) == 0 {
+                                libc::_exit(0);
+                            }
+                        }
+                    }
+                }
+                0
+            }
             ["bomb", most] => {
                 let mut born = 0;
                 while born < number(most) {

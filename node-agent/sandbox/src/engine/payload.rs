@@ -72,6 +72,7 @@ pub(super) fn begin(run: Run, supervisor: &OwnedFd) -> Result<(), Failure> {
     fs::write("/proc/self/oom_score_adj", "1000").attempt("offer the payload when memory runs out")?;
     std::env::set_current_dir(SCRATCH).attempt("enter the scratch folder")?;
     limits::apply(&limits, address_space)?;
+    process::reseed()?;
     let mut go = [0];
     let told = rustix::io::retry_on_intr(|| rustix::io::read(&supervisor, &mut go));
     if told.attempt("wait for the supervisor")? != 1 {
@@ -98,6 +99,8 @@ pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
             "the runner asks for mode {mode:?}, but this jail is {named}"
         )));
     }
+    // A file that the engine holds open has one position and one set of flags for all its siblings.
+    process::close_all_but(&[CONTROL, SUPERVISOR])?;
     let mut status = Status::open()?;
     let mut own = vec![Path::new(SCRATCH), Path::new("/tmp")];
     if walls.mode == Mode::Unrestricted {

@@ -75,6 +75,8 @@ fn begin(run: Run, gate: &OwnedFd, stderr: &OwnedFd) -> Result<Option<Watch>, Fa
     }
     identity::become_id(INSIDE)?;
     identity::die_with_parent()?;
+    // A process group reaches across process namespaces: what a run sends to its own must not reach the engine's.
+    rustix::process::setsid().attempt("leave the engine's process group")?;
     identity::set_dumpable(false)?;
     private_folders(&run)?;
     let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -204,18 +206,19 @@ impl Watch {
     /// Until the payload has ended, by itself or killed for its wall time.
     fn wait(&mut self) -> Result<(WaitStatus, bool), Failure> {
         let deadline = now_ms().saturating_add(self.limits.wall_ms);
-        let mut timed_out = false;
+        let (mut timed_out, mut reaped) = (false, false);
         loop {
-            let timeout = (!timed_out).then(|| timespec(deadline.saturating_sub(now_ms())));
+            let timeout = if reaped {
+                // There may be more to reap, and nothing tells of it any more.
+                Some(timespec(0))
+            } else {
+                (!timed_out).then(|| timespec(deadline.saturating_sub(now_ms())))
+            };
             let mut polled = [
                 PollFd::new(&self.supervisor, PollFlags::RDHUP),
                 PollFd::new(&self.children, PollFlags::IN),
             ];
             match rustix::event::poll(&mut polled, timeout.as_ref()) {
-                Ok(0) => {
-                    timed_out = true;
-                    signals::kill_everyone();
-                }
                 Err(rustix::io::Errno::INTR) => {}
                 other => {
                     other.attempt("wait for the payload")?;
@@ -225,12 +228,17 @@ impl Watch {
                 // The agent hung up: leaving ends everything in the namespace.
                 process::leave(0);
             }
-            signals::drain(&self.children);
-            while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-                if pid == self.payload {
-                    return Ok((status, timed_out));
-                }
+            // Compared each time, since a payload can see to it that there is always something to wake up for.
+            if !timed_out && now_ms() >= deadline {
+                timed_out = true;
+                signals::kill_everyone();
             }
+            signals::drain(&self.children);
+            // One child a turn, lest a payload that gives us children for ever keeps us from the clock and the agent.
+            reaped = match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.payload => return Ok((status, timed_out)),
+                other => matches!(other, Ok(Some(_))),
+            };
         }
     }
 }

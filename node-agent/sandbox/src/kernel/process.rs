@@ -128,6 +128,19 @@ pub(crate) fn place(descriptor: &OwnedFd, number: RawFd, close_on_exec: bool) ->
     Ok(())
 }
 
+/// Seeds the C library's generator anew, which R's tempfile() draws from; copies of one engine have copies of its state.
+pub(crate) fn reseed() -> Result<(), Failure> {
+    let mut seed: libc::c_uint = 0;
+    // SAFETY: fills the local; srand refers to no memory of ours, and callers have one thread.
+    let drawn = unsafe { libc::getrandom((&raw mut seed).cast(), size_of_val(&seed), 0) };
+    if drawn < 0 {
+        return Err(io::Error::last_os_error()).attempt("draw a random number");
+    }
+    // SAFETY: as above.
+    unsafe { libc::srand(seed) };
+    Ok(())
+}
+
 /// The null device.
 pub(crate) fn null() -> Result<OwnedFd, Failure> {
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;

@@ -40,6 +40,8 @@ pub(super) struct Serving {
     kills: Option<File>,
     /// One place for each id that a run may have; it holds the run's process 1 until all of the run is gone.
     slots: Vec<Option<OwnedFd>>,
+    /// Why the engine can fork no more, once it could not.
+    spent: Option<String>,
 }
 
 /// Whether to go on.
@@ -58,6 +60,7 @@ impl Serving {
             own_ids: start.ids.is_some(),
             kills,
             slots: (0..slots).map(|_| None).collect(),
+            spent: None,
         }
     }
 
@@ -127,8 +130,8 @@ impl Serving {
             Err(failure) => {
                 let why = failure.in_words();
                 packet::send(connection, &FromLauncher::NotForked { run, why }, &[])?;
-                // An engine that may not fork once may not fork again.
-                Ok(Turn::Over)
+                // The runs that there are go on: nobody loses their work because another came too late.
+                Ok(Turn::Next)
             }
         }
     }
@@ -145,8 +148,27 @@ impl Serving {
                 "a run comes with the descriptors {RUN_DESCRIPTORS:?}"
             )));
         }
+        if let Some(why) = &self.spent {
+            return Err(Failure::rule(why.clone()));
+        }
         within(&limits, &self.most)?;
         let slot = self.free_slot()?;
+        let cloned = self.cloned(engine, limits, slot, descriptors);
+        if let Err(failure) = &cloned {
+            // An engine that failed once would fail again, and after half a fork it waits for the other half.
+            self.spent = Some(failure.in_words());
+        }
+        cloned
+    }
+
+    /// Has the engine clone itself, and writes the clone's id map.
+    fn cloned(
+        &mut self,
+        engine: &Engine,
+        limits: Limits,
+        slot: Option<usize>,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), Failure> {
         let message = ToEngine::Fork {
             limits,
             // A run that may use less than the group is held to it one process at a time.

@@ -1,12 +1,12 @@
 //! Ends: whoever dies, nothing is left.
 
-use std::{io::Read as _, process::Command};
+use std::{fs, io::Read as _, process::Command};
 
 use muster_lock::protocol::{Exit, Mode};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    begin, eventually, family, gone, groups, jail, limits, lines, program, root, start, until_closed,
+    begin, eventually, family, gone, groups, jail, limits, lines, program, root, stage, start, until_closed,
 };
 
 fn kill(pid: u32) {
@@ -117,9 +117,11 @@ fn when_all_ids_are_taken_the_next_run_is_not_forked() {
         .collect();
     let why = launcher.run(9, limits()).expect_err("no id").to_string();
     assert!(why.contains("all 8 ids"), "{why}");
-    for run in waiting {
-        until_closed(run);
-    }
+    drop(waiting);
+    let next = begin(&launcher, 10, limits(), "print alive")
+        .finish()
+        .expect("finished");
+    assert_eq!(lines(&next), [Ok("alive".to_owned())]);
 }
 
 #[test]
@@ -139,20 +141,52 @@ fn an_engine_that_a_run_could_share_something_with_is_not_forked() {
             answer.contains("NotForked") && answer.contains(reason),
             "{argument}: {answer}"
         );
-        assert_eq!(launcher.receive().expect("end"), None, "the launcher ends");
         let mut nothing = Vec::new();
         (&run.supervisor).read_to_end(&mut nothing).expect("closed");
         assert_eq!(nothing, b"");
+        let again = launcher.run(2, limits()).expect_err("the same").to_string();
+        assert!(again.contains(reason), "{argument}: {again}");
     }
 }
 
 #[test]
-fn an_engine_may_hold_files_that_it_only_reads() {
-    let mut start = start(Mode::Restricted);
+fn a_fork_that_fails_leaves_the_other_runs_alone() {
+    if !root() {
+        // Processes of all runs together are bounded by a control group, which only root makes.
+        return;
+    }
+    let launcher = jail(start(Mode::Unrestricted));
+    let waiting = launcher.run(1, limits()).expect("forked");
+    let crowds = [2, 3, 4, 5].map(|number| launcher.run(number, limits()).expect("forked"));
+    for crowd in &crowds {
+        crowd.stage(&stage("bomb 100\npause", &[]), &[]).expect("staged");
+    }
+    eventually("the group is full", || {
+        groups(launcher.id()).iter().any(|group| {
+            let number = |file| fs::read_to_string(group.join(file)).unwrap_or_default();
+            let (now, most) = (number("pids.current"), number("pids.max"));
+            !now.is_empty() && now == most
+        })
+    });
+    let why = launcher
+        .run(4, limits())
+        .expect_err("no process left")
+        .to_string();
+    assert!(why.contains("Resource temporarily unavailable"), "{why}");
+    drop(crowds);
+    waiting.stage(&stage("print alive", &[]), &[]).expect("staged");
+    let outcome = waiting.finish().expect("finished");
+    assert_eq!(lines(&outcome), [Ok("alive".to_owned())]);
+}
+
+#[test]
+fn an_engine_may_hold_files_that_it_only_reads_and_runs_do_not_get_them() {
+    let mut start = start(Mode::Unrestricted);
     start.command.push("file".to_owned());
     let launcher = jail(start);
-    let outcome = begin(&launcher, 1, limits(), "print fine")
+    let outcome = begin(&launcher, 1, limits(), "list /proc/self/fd")
         .finish()
         .expect("finished");
-    assert_eq!(lines(&outcome), [Ok("fine".to_owned())]);
+    // The standard streams, the control socket and the listing: an open file has one position for all siblings.
+    assert_eq!(lines(&outcome), [Ok("0 1 2 250 3".to_owned())]);
 }

@@ -61,6 +61,25 @@ fn a_run_that_waits_for_ever_is_timed_out() {
 }
 
 #[test]
+fn who_keeps_its_supervisor_busy_is_timed_out_too() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let short = Limits {
+        wall_ms: 300,
+        cpu_seconds: 10,
+        ..limits()
+    };
+    let outcome = begin(&launcher, 1, short, "storm 4\npause")
+        .finish()
+        .expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::TimedOut));
+    assert!(
+        outcome.cpu_ms < 5000,
+        "{} ms: the wall time, not the CPU time",
+        outcome.cpu_ms
+    );
+}
+
+#[test]
 fn processes_are_counted() {
     let launcher = jail(start(Mode::Unrestricted));
     let few = Limits {
@@ -94,4 +113,8 @@ fn nobody_asks_for_more_than_the_jail_has() {
     };
     let why = launcher.run(1, more).expect_err("too much").to_string();
     assert!(why.contains("memory_bytes"), "{why}");
+    let next = begin(&launcher, 2, limits(), "print alive")
+        .finish()
+        .expect("finished");
+    assert_eq!(lines(&next), [Ok("alive".to_owned())]);
 }

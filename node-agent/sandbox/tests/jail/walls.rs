@@ -4,7 +4,9 @@ use std::fs;
 
 use muster_lock::protocol::{Exit, Mode, Report};
 
-use crate::harness::{begin, family, field, jail, limits, lines, mount, results, root, start};
+use crate::harness::{
+    as_nobody, begin, family, field, jail, limits, lines, mount, results, root, stage, start,
+};
 
 const REFUSED: [i32; 2] = [libc::EPERM, libc::EACCES];
 
@@ -223,6 +225,42 @@ fn two_runs_share_neither_user_nor_temporary_folder() {
 fn eventually_family(launcher: u32, size: usize) {
     let size = if root() { size + 1 } else { size };
     crate::harness::eventually("all processes are there", || family(launcher).len() >= size);
+}
+
+/// With one host user for all, as an agent without ids has it, nothing but process groups stands between them.
+#[test]
+fn a_runs_process_group_is_its_own() {
+    let folder = tempfile::tempdir().expect("folder");
+    let launcher = as_nobody(start(Mode::Unrestricted), folder.path());
+    launcher.until_ready().expect("ready");
+    let sibling = launcher.run(1, limits()).expect("forked");
+    let others = family(launcher.id());
+    let nice = |pid: &u32| -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The 19th field; the second ends with the last parenthesis.
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(16).map(str::to_owned)
+    };
+    let before: Vec<_> = others.iter().map(nice).collect();
+    let outcome = begin(&launcher, 2, limits(), "group nice\ngroup kill\nprint after")
+        .finish()
+        .expect("finished");
+    assert_eq!(lines(&outcome), [Ok("0".to_owned())]);
+    assert_eq!(outcome.exit, Some(Exit::Signal(libc::SIGKILL)), "itself");
+    let after: Vec<_> = others.iter().map(nice).collect();
+    assert_eq!(before, after, "{others:?}");
+    sibling.stage(&stage("print alive", &[]), &[]).expect("staged");
+    let outcome = sibling.finish().expect("finished");
+    assert_eq!(lines(&outcome), [Ok("alive".to_owned())]);
+    launcher.close().expect("closed");
+}
+
+#[test]
+fn a_device_of_the_host_is_written_to_but_never_changed() {
+    for mode in [Mode::Restricted, Mode::Unrestricted] {
+        let results = results(start(mode), "write /dev/null gone\ntouch /dev/null");
+        assert_eq!(results, [Ok(String::new()), Err(libc::EROFS)], "{mode:?}");
+    }
 }
 
 #[test]
