@@ -25,6 +25,8 @@ pub struct RunEnding {
     pub wall_ms: u64,
     /// The largest resident size of one process in bytes; 0 when the run was cut off.
     pub peak_bytes: u64,
+    /// Whether other runs of the same launcher went on beside it: its memory limit holds for all of them together.
+    pub shared_memory: bool,
     /// Limits that this node cannot enforce, in words.
     pub limits_degraded: Vec<String>,
 }
@@ -109,6 +111,7 @@ impl RunEnding {
             cpu_ms: 0,
             wall_ms: 0,
             peak_bytes: 0,
+            shared_memory: false,
             limits_degraded: Vec::new(),
         }
     }
@@ -157,6 +160,12 @@ impl RunEnding {
                 self.wall_ms / 1000,
                 self.wall_ms % 1000
             ),
+            Outcome::OutOfMemory if self.shared_memory => {
+                "The run was killed because the memory limit was reached, which holds for all runs of its engine \
+                 together; others went on beside it, so the fault need not be its own. \
+                 Run it again, give it less data, or have fewer slots or a higher limit on this node."
+                    .to_owned()
+            }
             Outcome::OutOfMemory => "The run was killed because it reached its memory limit. \
                                      Give it less data, or ask for a higher limit."
                 .to_owned(),
@@ -249,6 +258,16 @@ mod tests {
         assert!(words[0].contains("exit code 3"));
         assert!(words[1].contains("SIGSEGV"));
         assert!(words[2].contains("time limit"));
-        assert!(words[3].contains("memory limit"));
+        assert!(words[3].contains("its memory limit"));
+    }
+
+    #[test]
+    fn memory_that_runs_used_up_together_is_no_single_runs_fault() {
+        let together = RunEnding {
+            shared_memory: true,
+            ..ending(Mode::Restricted, Outcome::OutOfMemory)
+        };
+        let words = together.in_words(None);
+        assert!(words.contains("all runs of its engine together") && !words.contains("its memory limit"));
     }
 }

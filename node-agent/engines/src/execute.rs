@@ -148,6 +148,7 @@ pub(crate) async fn execute(
         cpu_ms,
         wall_ms,
         peak_bytes,
+        shared_memory: false,
         limits_degraded: Vec::new(),
     }
 }

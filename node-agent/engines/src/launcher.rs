@@ -46,6 +46,8 @@ pub(crate) struct Launcher {
     connection: Arc<Connection>,
     forks: Arc<Forks>,
     next_run: AtomicU64,
+    /// Each run that goes on holds one more.
+    going: Arc<()>,
     born: Instant,
     /// What the launcher cannot enforce.
     pub(crate) degraded: Vec<String>,
@@ -103,6 +105,7 @@ impl Launcher {
                     connection,
                     forks,
                     next_run: AtomicU64::new(1),
+                    going: Arc::default(),
                     born: Instant::now(),
                     degraded,
                     own_ids,
@@ -143,6 +146,16 @@ impl Launcher {
     /// Runs that were asked of it.
     pub(crate) fn runs(&self) -> u64 {
         self.next_run.load(Ordering::Relaxed) - 1
+    }
+
+    /// To be held as long as a run goes on.
+    pub(crate) fn going(&self) -> Arc<()> {
+        Arc::clone(&self.going)
+    }
+
+    /// Runs that go on.
+    pub(crate) fn count_going(&self) -> usize {
+        Arc::strong_count(&self.going) - 1
     }
 
     /// Forks a child for one run. After an error nothing of the run was executed, and the launcher has failed.

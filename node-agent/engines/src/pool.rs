@@ -99,7 +99,11 @@ impl Engines {
             };
             match launcher.fork(limits).await {
                 Ok(sockets) => {
+                    let _going = launcher.going();
+                    let (beside, asked) = (launcher.count_going() > 1, launcher.runs());
                     let mut ending = execute(order, limits, self.config.printed_bytes, sockets, cancel).await;
+                    // Also one that came and went meanwhile.
+                    ending.shared_memory = beside || launcher.runs() > asked;
                     ending.limits_degraded.clone_from(&launcher.degraded);
                     return ending;
                 }

@@ -228,6 +228,26 @@ fn memory_hogs_are_told_in_words() {
 }
 
 #[test]
+fn memory_that_two_runs_used_up_together_is_told_so() {
+    let cancel = CancellationToken::new();
+    let waits = "import time\nopen('/shared/beside', 'w').close()\ntime.sleep(900)";
+    let eats = "import os, time\nwhile not os.path.exists('/shared/beside'): time.sleep(0.01)\nx = []\nwhile True: x.append(bytearray(10 ** 7))";
+    let never = CancellationToken::new();
+    let eater = RUNTIME.block_on(async {
+        let eating = async {
+            let ended = NODE.start(order(Python, Unrestricted, eats), &never).await;
+            cancel.cancel();
+            ended
+        };
+        tokio::join!(NODE.start(order(Python, Unrestricted, waits), &cancel), eating).1
+    });
+    let words = eater.words();
+    // Without a control group each process has a limit of its own, and the language says so.
+    let told = words.contains("all runs of its engine together") || words.contains("MemoryError");
+    assert!(told, "{words}");
+}
+
+#[test]
 fn cancelling_ends_the_whole_tree() {
     let marker = NODE.shared().join("started");
     let script = "import subprocess\nsubprocess.Popen(['/bin/sleep', '98765'])\nopen('/shared/started', 'w').close()\nwhile True: pass";

@@ -14,7 +14,7 @@ fn siblings_draw_different_random_numbers() {
         (Python, python),
         (
             R,
-            "y <- as.character(c(runif(1), rnorm(1), sample.int(1e9, 1), basename(tempdir())))",
+            "y <- as.character(c(runif(1), rnorm(1), sample.int(1e9, 1), basename(tempfile())))",
         ),
     ];
     for (engine, script) in scripts {
