@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod database;
 mod golden;
 pub mod member;
@@ -12,13 +13,14 @@ mod process;
 mod server;
 
 pub use self::{
+    agent::{RealNode, approve},
     database::Sqlite,
     golden::golden,
     member::{Claimed, Member, ReceiptSigner, challenge},
     node::{Applicant, Offered, answer_of},
     person::{Person, problem, refusal},
-    process::{Process, program, until, within},
-    server::{Server, Settings},
+    process::{Process, needs_crash_points, program, until, within},
+    server::{Blank, Server, Settings},
 };
 
 use std::path::Path;

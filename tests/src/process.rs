@@ -39,6 +39,18 @@ pub fn program(name: &str) -> PathBuf {
     program
 }
 
+/// Fails unless the program of this name has the points at which `MUSTER_CRASH_AT` kills it; `.ci/test` builds all
+/// programs so.
+pub fn needs_crash_points(name: &str) {
+    const MARK: &[u8] = b"MUSTER_CRASH_AT";
+    let bytes = fs::read(program(name)).expect("the program can be read");
+    assert!(
+        bytes.windows(MARK.len()).any(|window| window == MARK),
+        "{name} was built without crash points; build the programs with them: \
+         cargo build --workspace --features muster-server/crash-points,muster-agent/crash-points"
+    );
+}
+
 /// A running program whose output goes to a log file.
 pub struct Process {
     child: Child,
@@ -126,9 +138,19 @@ impl Drop for Process {
 
 /// Runs `program` to its end.
 pub(crate) fn run<A: Into<OsString>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Output {
+    run_with(program, arguments, &[])
+}
+
+/// Runs `program` to its end in this environment.
+pub(crate) fn run_with<A: Into<OsString>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = A>,
+    environment: &[(&str, &str)],
+) -> Output {
     let mut command = tied(program);
     command
         .args(arguments.into_iter().map(Into::into))
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -199,11 +221,21 @@ pub(crate) fn folder(word: &str) -> PathBuf {
     folder
 }
 
+/// Again while programs that are just being killed still write.
+const REMOVE: &str = r#"
+trap '' INT TERM
+cat >/dev/null
+for try in 1 2 3 4 5 6 7 8 9; do
+    rm -rf "$1" && exit
+    sleep 0.2
+done
+"#;
+
 /// Removes `root` when the pipe from this process closes, which happens however it ends.
 #[expect(clippy::disallowed_methods, reason = "tests tidy up after themselves")]
 fn remover(root: &Path) -> Child {
     Command::new("sh")
-        .args(["-c", "trap '' INT TERM; cat >/dev/null; rm -rf \"$1\"", "sh"])
+        .args(["-c", REMOVE, "sh"])
         .arg(root)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

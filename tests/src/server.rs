@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    process::ExitStatus,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU16, Ordering},
@@ -45,6 +46,51 @@ impl Default for Settings {
     }
 }
 
+/// The folder of a control plane that was not made yet.
+pub struct Blank {
+    folder: PathBuf,
+    ports: [u16; 4],
+}
+
+impl Blank {
+    /// A folder with a configuration.
+    pub fn new(settings: &Settings) -> Self {
+        let folder = process::folder("server");
+        let ports = [(); 4].map(|()| free_port());
+        fs::write(
+            folder.join("server.toml"),
+            configuration(&folder, ports, settings),
+        )
+        .expect("write the configuration");
+        Self { folder, ports }
+    }
+
+    /// `muster-server init`: how it ended, and what it said.
+    pub fn init(&self, environment: &[(&str, &str)]) -> (ExitStatus, String) {
+        let arguments = arguments(&self.folder, "init");
+        let output = process::run_with(&program("muster-server"), arguments, environment);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Starts the control plane of which `init` said this.
+    pub fn serve(self, said: &str) -> Server {
+        let root = said
+            .lines()
+            .find_map(|line| line.strip_prefix("CA fingerprint: ")?.trim().parse().ok())
+            .expect("init says the CA fingerprint");
+        let server = Server {
+            process: Mutex::new(serve(&self.folder)),
+            folder: self.folder,
+            ports: self.ports,
+            root,
+            session: tokio::sync::OnceCell::new(),
+        };
+        server.wait_ready();
+        server
+    }
+}
+
 /// A control plane that runs.
 pub struct Server {
     folder: PathBuf,
@@ -69,34 +115,10 @@ impl Server {
 
     /// A control plane for one test.
     pub fn start(settings: &Settings) -> Self {
-        let folder = process::folder("server");
-        let ports = [(); 4].map(|()| free_port());
-        fs::write(
-            folder.join("server.toml"),
-            configuration(&folder, ports, settings),
-        )
-        .expect("write the configuration");
-        let output = process::run(&program("muster-server"), arguments(&folder, "init"));
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "init failed: {said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let root = said
-            .lines()
-            .find_map(|line| line.strip_prefix("CA fingerprint: ")?.trim().parse().ok())
-            .expect("init says the CA fingerprint");
-        let process = Mutex::new(serve(&folder));
-        let server = Self {
-            folder,
-            ports,
-            root,
-            process,
-            session: tokio::sync::OnceCell::new(),
-        };
-        server.wait_ready();
-        server
+        let blank = Blank::new(settings);
+        let (status, said) = blank.init(&[]);
+        assert!(status.success(), "init failed: {said}");
+        blank.serve(&said)
     }
 
     /// `kill -9`.
@@ -334,7 +356,7 @@ fn configuration(folder: &Path, ports: [u16; 4], settings: &Settings) -> String 
 }
 
 /// A port below those that the kernel gives to outgoing connections, so that none of these takes it meanwhile.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u16::try_from(std::process::id() % 1000).expect("below 1000") * 12;
     loop {

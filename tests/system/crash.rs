@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use muster_daemon::Random;
+use muster_daemon::{Random, file::WRITE_POINTS};
 use muster_ids::RunId;
-use muster_tests::{Applicant, Server, until};
+use muster_tests::{Applicant, Blank, Server, Settings, needs_crash_points, until};
 use muster_wire::admin::v1::function::Function;
 use serde_json::{Value, json};
 
@@ -48,6 +48,42 @@ async fn a_control_plane_that_is_killed_keeps_what_it_acknowledged() {
     assert!(
         !promised.runs.is_empty() && !promised.nodes.is_empty() && !promised.settings.is_empty(),
         "every kind of work was acknowledged before some kill: {promised:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_is_killed_anywhere_is_simply_run_again() {
+    needs_crash_points("muster-server");
+    let files = [
+        "root.pem",
+        "root.key",
+        "issuing.pem",
+        "issuing.key",
+        "policy.pem",
+        "policy.key",
+        "master.key",
+        "admin-password",
+    ];
+    for (file, step) in files.iter().zip(WRITE_POINTS.iter().cycle()) {
+        let point = format!("server.{file}.{step}");
+        let blank = Blank::new(&Settings::default());
+        let (killed, said) = blank.init(&[("MUSTER_CRASH_AT", &point)]);
+        assert_eq!(killed.code(), None, "{point} was not reached: {said}");
+        let (status, said) = blank.init(&[]);
+        assert!(status.success(), "{point}: {said}");
+        let (status, said) = blank.init(&[]);
+        assert!(
+            !status.success() && said.contains("nothing was changed"),
+            "{point}: a second collective: {said}"
+        );
+    }
+    let blank = Blank::new(&Settings::default());
+    let (killed, said) = blank.init(&[("MUSTER_CRASH_AT", "server.sample.created")]);
+    assert_eq!(killed.code(), None, "the point was not reached: {said}");
+    let (status, said) = blank.init(&[]);
+    assert!(
+        !status.success() && said.contains("reset-admin"),
+        "the collective was made; only its words are missing: {said}"
     );
 }
 

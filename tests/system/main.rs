@@ -12,6 +12,7 @@ mod grant;
 mod join;
 mod join_messages;
 mod postgres;
+mod real_node;
 mod rest;
 mod revocation;
 mod rights;
