@@ -122,12 +122,6 @@ fn attempt(words: &[&str]) -> io::Result<String> {
             names.sort_unstable();
             Ok(names.join(" "))
         }
-        // Sets the times, for which everybody who may write has the right.
-        ["touch", path] => fs::OpenOptions::new()
-            .write(true)
-            .open(path)?
-            .set_modified(std::time::SystemTime::UNIX_EPOCH)
-            .map(done),
         ["mkdir", path] => fs::create_dir(path).map(done),
         ["symlink", to, at] => symlink(to, at).map(done),
         ["hardlink", to, at] => fs::hard_link(to, at).map(done),
@@ -161,6 +155,8 @@ fn low_level(words: &[&str]) -> io::Result<String> {
                 0,
             )),
             ["fifo", at] => i64::from(libc::mkfifo(path(at).as_ptr(), 0o600)),
+            // To now, for which everybody has the right who may write; any other time is the owner's to set.
+            ["touch", at] => i64::from(libc::utimensat(libc::AT_FDCWD, path(at).as_ptr(), ptr::null(), 0)),
             ["mount"] => i64::from(libc::mount(
                 c"tmpfs".as_ptr(),
                 c"/scratch".as_ptr(),
@@ -198,15 +194,24 @@ fn low_level(words: &[&str]) -> io::Result<String> {
             },
             ["group", "nice"] => i64::from(libc::setpriority(libc::PRIO_PGRP, 0, 19)),
             ["group", "kill"] => i64::from(libc::kill(0, libc::SIGKILL)),
-            // Children that give process 1 of the run children without end.
+            // Orphans that give process 1 of the run children without end.
             ["storm", many] => {
                 for _ in 0..number(many) {
                     if libc::fork() == 0 {
-                        let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+                        if libc::fork() != 0 {
+                            libc::_exit(0);
+                        }
+                        while libc::getppid() != 1 {
+                            std::hint::spin_loop();
+                        }
+                        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::SIGCHLD;
                         loop {
-                            if libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) == 0 {
-                                libc::_exit(0);
-                            }
+                            // clone, and in the child exit at once: it has this one's stack and must not touch it.
+                            std::arch::asm!(
+                                "syscall", "test eax, eax", "jnz 2f", "mov eax, 60", "xor edi, edi", "syscall", "2:",
+                                inout("rax") libc::SYS_clone => _, in("rdi") i64::from(flags),
+                                in("rsi") 0, in("rdx") 0, in("r10") 0, in("r8") 0, out("rcx") _, out("r11") _,
+                            );
                         }
                     }
                 }
