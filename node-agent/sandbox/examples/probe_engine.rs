@@ -194,25 +194,26 @@ fn low_level(words: &[&str]) -> io::Result<String> {
             },
             ["group", "nice"] => i64::from(libc::setpriority(libc::PRIO_PGRP, 0, 19)),
             ["group", "kill"] => i64::from(libc::kill(0, libc::SIGKILL)),
-            // Orphans that give process 1 of the run children without end.
+            // Orphans that give process 1 of the run, their parent, children without end.
             ["storm", many] => {
+                let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::SIGCHLD;
                 for _ in 0..number(many) {
-                    if libc::fork() == 0 {
-                        if libc::fork() != 0 {
-                            libc::_exit(0);
-                        }
-                        while libc::getppid() != 1 {
-                            std::hint::spin_loop();
-                        }
-                        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::SIGCHLD;
-                        loop {
-                            // clone, and in the child exit at once: it has this one's stack and must not touch it.
-                            std::arch::asm!(
-                                "syscall", "test eax, eax", "jnz 2f", "mov eax, 60", "xor edi, edi", "syscall", "2:",
-                                inout("rax") libc::SYS_clone => _, in("rdi") i64::from(flags),
-                                in("rsi") 0, in("rdx") 0, in("r10") 0, in("r8") 0, out("rcx") _, out("r11") _,
-                            );
-                        }
+                    if libc::fork() != 0 {
+                        continue;
+                    }
+                    if libc::fork() != 0 {
+                        libc::_exit(0);
+                    }
+                    while libc::getppid() != 1 {
+                        std::hint::spin_loop();
+                    }
+                    loop {
+                        // clone, and in the child exit at once: it has this one's stack and must not touch it.
+                        std::arch::asm!(
+                            "syscall", "test eax, eax", "jnz 2f", "mov eax, 60", "xor edi, edi", "syscall", "2:",
+                            inout("rax") libc::SYS_clone => _, inout("rdi") i64::from(flags) => _,
+                            in("rsi") 0, in("rdx") 0, in("r10") 0, in("r8") 0, out("rcx") _, out("r11") _,
+                        );
                     }
                 }
                 0

@@ -68,7 +68,7 @@ fn who_keeps_its_supervisor_busy_is_timed_out_too() {
         cpu_seconds: 10,
         ..limits()
     };
-    let outcome = begin(&launcher, 1, short, "storm 4\npause")
+    let outcome = begin(&launcher, 1, short, "storm 12\npause")
         .finish()
         .expect("finished");
     assert_eq!(outcome.exit, Some(Exit::TimedOut));
