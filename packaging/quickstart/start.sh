@@ -11,7 +11,7 @@ python=${bin%/debug}/engines/python
 node=quickstart
 table=$home/data/airquality.csv
 # Host ids for runs where this is root: the first range belongs to nobody by systemd's convention (UIDS-GIDS); the
-# second is the like for machines that have 65536 ids only.
+# second begins at the first id that a launcher may give, for machines with fewer ids.
 ids=(2000000000 65536)
 id_count=64
 

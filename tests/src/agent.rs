@@ -25,7 +25,8 @@ use crate::{
 
 /// Host ids for each node's runs.
 const IDS: u32 = 64;
-/// Host ids that belong to nobody by systemd's convention (UIDS-GIDS), and the like for machines with 65536 of them.
+/// Host ids that belong to nobody by systemd's convention (UIDS-GIDS), and the first that a launcher may give, for machines
+/// with fewer ids.
 const FIRST_IDS: [u32; 2] = [2_000_000_000, 65_536];
 /// A join takes two polls; an engine's first start on a loaded machine takes seconds.
 const PATIENCE: Duration = Duration::from_mins(1);
