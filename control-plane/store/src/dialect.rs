@@ -7,7 +7,7 @@
 //! | durability | WAL, `synchronous = FULL`: synced at each commit | `synchronous_commit = on`, whatever the server's default |
 //! | wake | within the process | `NOTIFY`, delivered at commit |
 
-use std::{str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, Database, Encode, PgPool, Postgres, SqlSafeStr as _, SqlStr, Sqlite, SqlitePool,
@@ -18,6 +18,7 @@ use sqlx::{
     query::Query,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     error::StoreError,
@@ -74,8 +75,16 @@ pub(crate) fn rows(first: usize, width: usize, count: usize) -> String {
 
 /// The open database.
 pub(crate) enum Db {
-    Sqlite { read: SqlitePool, write: SqlitePool },
-    Postgres(PgPool),
+    Sqlite {
+        read: SqlitePool,
+        write: SqlitePool,
+    },
+    /// Transactions get half of the connections: whoever is in one and reads beside it finds another, however many
+    /// transactions begin at once.
+    Postgres {
+        pool: PgPool,
+        transactions: Arc<Semaphore>,
+    },
 }
 
 /// How the database treats a commit.
@@ -90,7 +99,10 @@ pub struct Durability {
 /// An open transaction.
 pub(crate) enum Conn {
     Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(
+        Transaction<'static, Postgres>,
+        #[expect(dead_code, reason = "held until the transaction has ended")] OwnedSemaphorePermit,
+    ),
 }
 
 impl Db {
@@ -111,7 +123,14 @@ impl Db {
         Ok(match self {
             // A deferred transaction that reads and then writes fails at once when another has written meanwhile.
             Self::Sqlite { write, .. } => Conn::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => Conn::Postgres(pool.begin().await?),
+            Self::Postgres { pool, transactions } => {
+                let turn = transactions.clone().acquire_owned();
+                let turn = tokio::time::timeout(PATIENCE, turn).await;
+                let turn = turn
+                    .map_err(|_| sqlx::Error::PoolTimedOut)?
+                    .map_err(|_| sqlx::Error::PoolClosed)?;
+                Conn::Postgres(pool.begin().await?, turn)
+            }
         })
     }
 
@@ -123,7 +142,7 @@ impl Db {
                 .into_iter()
                 .map(Row::Sqlite)
                 .collect(),
-            Self::Postgres(pool) => postgres(sql.into(), values)
+            Self::Postgres { pool, .. } => postgres(sql.into(), values)
                 .fetch_all(pool)
                 .await?
                 .into_iter()
@@ -142,7 +161,7 @@ impl Db {
                 .fetch_optional(read)
                 .await?
                 .map(Row::Sqlite),
-            Self::Postgres(pool) => postgres(sql.into(), values)
+            Self::Postgres { pool, .. } => postgres(sql.into(), values)
                 .fetch_optional(pool)
                 .await?
                 .map(Row::Postgres),
@@ -153,7 +172,7 @@ impl Db {
     pub(crate) async fn write(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StoreError> {
         Ok(match self {
             Self::Sqlite { write, .. } => sqlite(sql.into(), values).execute(write).await?.rows_affected(),
-            Self::Postgres(pool) => postgres(sql.into(), values).execute(pool).await?.rows_affected(),
+            Self::Postgres { pool, .. } => postgres(sql.into(), values).execute(pool).await?.rows_affected(),
         })
     }
 
@@ -176,7 +195,7 @@ impl Db {
                     "1",
                 ),
             ],
-            Self::Postgres(_) => [
+            Self::Postgres { .. } => [
                 ("synchronous_commit", "SHOW synchronous_commit", "on"),
                 ("fsync", "SHOW fsync", "on"),
                 ("full_page_writes", "SHOW full_page_writes", "on"),
@@ -200,7 +219,7 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { pool, .. } => pool.close().await,
         }
     }
 }
@@ -218,7 +237,7 @@ impl Conn {
                 .into_iter()
                 .map(Row::Sqlite)
                 .collect(),
-            Self::Postgres(tx) => postgres(sql.into(), values)
+            Self::Postgres(tx, _) => postgres(sql.into(), values)
                 .fetch_all(&mut **tx)
                 .await?
                 .into_iter()
@@ -237,7 +256,7 @@ impl Conn {
                 .fetch_optional(&mut **tx)
                 .await?
                 .map(Row::Sqlite),
-            Self::Postgres(tx) => postgres(sql.into(), values)
+            Self::Postgres(tx, _) => postgres(sql.into(), values)
                 .fetch_optional(&mut **tx)
                 .await?
                 .map(Row::Postgres),
@@ -254,7 +273,7 @@ impl Conn {
                 .execute(&mut **tx)
                 .await?
                 .rows_affected(),
-            Self::Postgres(tx) => postgres(sql.into(), values)
+            Self::Postgres(tx, _) => postgres(sql.into(), values)
                 .execute(&mut **tx)
                 .await?
                 .rows_affected(),
@@ -263,7 +282,7 @@ impl Conn {
 
     /// Sends a hint that other processes receive when the transaction commits.
     pub(crate) async fn notify(&mut self, payload: &str) -> Result<(), sqlx::Error> {
-        if let Self::Postgres(tx) = self {
+        if let Self::Postgres(tx, _) = self {
             sqlx::query("SELECT pg_notify($1, $2)")
                 .bind(CHANNEL)
                 .bind(payload)
@@ -276,7 +295,7 @@ impl Conn {
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(tx) => tx.commit().await,
-            Self::Postgres(tx) => tx.commit().await,
+            Self::Postgres(tx, _) => tx.commit().await,
         }
     }
 }
@@ -333,12 +352,17 @@ async fn open_postgres(config: &StoreConfig) -> Result<Db, StoreError> {
             // A control plane that hangs in a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", "60000"),
         ]);
+    // One listens for notifications, one is in a transaction, one reads beside it.
+    let connections = config.max_connections.max(3);
     let pool = PoolOptions::<Postgres>::new()
-        .max_connections(config.max_connections)
+        .max_connections(connections)
         .acquire_timeout(PATIENCE)
         .connect_with(options)
         .await?;
-    Ok(Db::Postgres(pool))
+    let transactions = Arc::new(Semaphore::new(
+        usize::try_from(connections / 2).unwrap_or(Semaphore::MAX_PERMITS),
+    ));
+    Ok(Db::Postgres { pool, transactions })
 }
 
 fn sqlite(sql: Sql, values: Vec<Value>) -> Query<'static, Sqlite, <Sqlite as Database>::Arguments> {

@@ -58,7 +58,7 @@ pub(crate) async fn read(db: &Db) -> Result<Schema, StoreError> {
             "SELECT 1 FROM sqlite_schema WHERE name = 'schema_info'",
             Vec::new(),
         ),
-        Db::Postgres(_) => (
+        Db::Postgres { .. } => (
             "SELECT 1 FROM pg_class WHERE oid = to_regclass('schema_info')",
             Vec::new(),
         ),
@@ -85,7 +85,7 @@ pub(crate) async fn migrate(db: &Db) -> Result<(), StoreError> {
     let steps = STEPS.iter().map(|(version, name, sqlite, postgres)| {
         let text = match db {
             Db::Sqlite { .. } => sqlite,
-            Db::Postgres(_) => postgres,
+            Db::Postgres { .. } => postgres,
         };
         Migration::new(
             *version,
@@ -100,7 +100,7 @@ pub(crate) async fn migrate(db: &Db) -> Result<(), StoreError> {
     migrator.set_ignore_missing(true);
     match db {
         Db::Sqlite { write, .. } => migrator.run(write).await,
-        Db::Postgres(pool) => migrator.run(pool).await,
+        Db::Postgres { pool, .. } => migrator.run(pool).await,
     }
     .map_err(|error| match error {
         MigrateError::Execute(source) => source.into(),

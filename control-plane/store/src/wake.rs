@@ -64,7 +64,7 @@ impl Hub {
         let counts = Arc::new(watch::Sender::new(Counts::default()));
         let remote = match db.as_ref() {
             Db::Sqlite { .. } => None,
-            Db::Postgres(pool) => Some(tokio::spawn(follow(pool.clone(), counts.clone()))),
+            Db::Postgres { pool, .. } => Some(tokio::spawn(follow(pool.clone(), counts.clone()))),
         };
         Self { counts, remote }
     }

@@ -15,9 +15,26 @@ on_both! {
     a_control_plane_is_known_by_its_last_start
     a_commit_wakes_those_who_wait_for_what_it_touched
     others_who_share_the_database_are_woken_too
+    many_changes_at_once_can_each_read_beside_themselves
 }
 
 mod cases {
+    /// Use cases read while their change is open, and many come at once when a run is announced to all nodes.
+    pub(super) async fn many_changes_at_once_can_each_read_beside_themselves(world: World) {
+        let mut changes = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let store = world.store.clone();
+            changes.spawn(async move {
+                let _tx = store.begin(&system()).await?;
+                tokio::task::yield_now().await;
+                store.ping().await
+            });
+        }
+        for result in changes.join_all().await {
+            result.expect("began and read");
+        }
+    }
+
     use std::collections::BTreeSet;
 
     use muster_ids::{ControlPlaneId, Digest, UserId};
@@ -26,7 +43,7 @@ mod cases {
     use tokio::time::timeout;
 
     use super::{PATIENCE, wait_until_told};
-    use crate::world::{Kind, NOW, World, commit, draft, open, random};
+    use crate::world::{Kind, NOW, World, commit, draft, open, random, system};
 
     pub(super) async fn a_key_is_taken_before_the_work_and_given_back_when_nothing_was_done(world: World) {
         let (ann, digest) = (UserId::new(NOW, random()), Digest::of(b"body"));
