@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use axum::{Extension, Router};
+use axum::{Extension, Router, extract::Request, middleware};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -31,8 +31,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A TLS handshake must be over by then.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The headers of a request must have come by then.
-const HEADERS: Duration = Duration::from_secs(10);
+/// The headers of a request must have come by then, those of the first one counted from the handshake.
+const HEADERS: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
 /// A peer that does not answer HTTP/2 pings is gone after interval and time-out.
 const PING: Duration = Duration::from_secs(10);
 /// How long open requests may take when the process ends.
@@ -163,13 +163,16 @@ async fn connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     match transport {
-        Transport::Plain => serve(stream, who, router, stop).await,
-        Transport::Tls(config) => serve(handshake(stream, &config).await?, who, router, stop).await,
+        Transport::Plain => serve(stream, who, Builder::http1_only, router, stop).await,
+        Transport::Tls(config) => {
+            let tls = handshake(stream, &config).await?;
+            serve(tls, who, std::convert::identity, router, stop).await
+        }
         Transport::MutualTls(config) => {
             let tls = handshake(stream, &config).await?;
             let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
             who.certificate = Some(peer(certificates)?);
-            serve(tls, who, router, stop).await
+            serve(tls, who, std::convert::identity, router, stop).await
         }
     }
 }
@@ -185,11 +188,20 @@ async fn handshake(
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
+    versions: fn(Builder<TokioExecutor>) -> Builder<TokioExecutor>,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let cut = peer.cut.clone();
-    let service = TowerToHyperService::new(router.layer(Extension(Arc::new(peer))));
+    let asked = CancellationToken::new();
+    let noted = asked.clone();
+    let router = router
+        .layer(Extension(Arc::new(peer)))
+        .layer(middleware::map_request(move |request: Request| {
+            noted.cancel();
+            std::future::ready(request)
+        }));
+    let service = TowerToHyperService::new(router);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -203,7 +215,7 @@ async fn serve(
         .keep_alive_timeout(PING)
         .max_concurrent_streams(64)
         .max_header_list_size(16 * 1024);
-    let connection = builder
+    let connection = versions(builder)
         .serve_connection(TokioIo::new(stream), service)
         .into_owned();
     tokio::pin!(connection);
@@ -211,10 +223,67 @@ async fn serve(
         ended = connection.as_mut() => return ended,
         // A node that lost its right to speak is not asked to finish its sentence.
         () = cut.cancelled() => return Ok(()),
+        // The limits of HTTP begin only once it is known which version the peer speaks.
+        () = silence(&asked) => return Err("no request came".into()),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         ended = tokio::time::timeout(GRACE, connection.as_mut()) => ended.unwrap_or(Ok(())),
         () = cut.cancelled() => Ok(()),
+    }
+}
+
+/// Ends when no request has come in time.
+async fn silence(asked: &CancellationToken) {
+    if tokio::time::timeout(HEADERS, asked.cancelled()).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Serves one connection, says `words` on it, and reads until the server closes it.
+    async fn said(words: &[u8]) -> Vec<u8> {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let peer = Peer {
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            certificate: None,
+            cut: CancellationToken::new(),
+            number: 0,
+            ended: None,
+        };
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let served = serve(
+            server,
+            peer,
+            std::convert::identity,
+            router,
+            CancellationToken::new(),
+        );
+        let (_, heard) = tokio::join!(served, async {
+            client.write_all(words).await.expect("taken");
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard).await.expect("closed");
+            heard
+        });
+        heard
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_request_is_closed_whatever_it_begins_with() {
+        for words in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM", b"GET / HTTP/1.1\r\n"] {
+            let closed = tokio::time::timeout(Duration::from_secs(30), said(words)).await;
+            assert!(closed.is_ok(), "{words:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered() {
+        let heard = said(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").await;
+        assert!(heard.ends_with(b"here"));
     }
 }

@@ -30,6 +30,9 @@ use super::Failure;
 /// The largest JSON body: a function with a script of 8 MiB, escaped.
 const MAX_BODY: usize = 20 * 1024 * 1024;
 
+/// The largest body of those who have not logged in: a name and a password.
+const MAX_LOGIN: usize = 16 * 1024;
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -44,7 +47,7 @@ struct Document;
 
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(session::log_in))
+        .routes(routes!(session::log_in).layer(DefaultBodyLimit::max(MAX_LOGIN)))
         .routes(routes!(session::who_am_i, session::log_out))
         .routes(routes!(status::status))
         .routes(routes!(status::authority))

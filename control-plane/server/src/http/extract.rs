@@ -1,6 +1,6 @@
 //! What handlers take out of a request; whatever is wrong with it becomes a problem document.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Multipart, Query, Request, rejection::QueryRejection},
@@ -18,6 +18,9 @@ use crate::listen::Peer;
 /// The longest value of an `Authorization` header that is looked at.
 const MAX_TOKEN: usize = 1024;
 
+/// A body of JSON comes within this time; uploads of runs have their own way.
+const BODY: Duration = Duration::from_mins(2);
+
 /// A body as it is.
 pub(super) struct Raw(pub(super) Bytes);
 
@@ -25,8 +28,9 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        Bytes::from_request(request, state)
+        tokio::time::timeout(BODY, Bytes::from_request(request, state))
             .await
+            .map_err(|_| refused("the body of the request did not come within two minutes".to_owned()))?
             .map(Self)
             .map_err(|rejection| {
                 refused(format!(

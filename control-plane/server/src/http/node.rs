@@ -8,7 +8,7 @@ pub mod connections;
 mod control;
 mod run;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,10 +29,12 @@ use muster_wire::node::v1::{
 
 use self::connections::Connections;
 use super::{Failure, extract::From};
-use crate::metrics::Metrics;
+use crate::{listen::Peer, metrics::Metrics};
 
 pub(in crate::http) use self::blob::stream;
 
+/// How long the last answer on a connection may take to go out.
+const LAST_WORD: Duration = Duration::from_millis(200);
 /// The largest JSON body that a node sends; blobs stream past this limit.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -103,16 +105,20 @@ async fn authorize(
         Err(error) => {
             if matches!(error, Error::Denied { .. }) {
                 state.metrics.node_requests_refused.inc();
-                // The answer still goes out; nothing else will come over this connection.
-                let cut = peer.cut.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                    cut.cancel();
-                });
+                cut_soon(&peer);
             }
             Failure(error).into_response()
         }
     }
+}
+
+/// The answer still goes out over this connection, and nothing else.
+fn cut_soon(peer: &Peer) {
+    let cut = peer.cut.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(LAST_WORD).await;
+        cut.cancel();
+    });
 }
 
 /// The authenticated node, in handlers.

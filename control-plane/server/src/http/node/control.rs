@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{BackEnd, FromNode};
+use super::{BackEnd, FromNode, cut_soon};
 use crate::http::{
     Failure,
     extract::{Body, From, Params},
@@ -198,12 +198,15 @@ pub(super) async fn receipt_key(
     Ok(Json(state.app.certify_receipt_key(node, &request).await?))
 }
 
-/// The node leaves.
+/// The node leaves. It hears that it has left; its other connections are cut by the change itself.
 pub(super) async fn leave(
     State(state): State<BackEnd>,
     FromNode(node): FromNode,
+    From(peer): From,
 ) -> Result<StatusCode, Failure> {
+    state.connections.forget(node, peer.number);
     state.app.leave(node).await?;
+    cut_soon(&peer);
     Ok(StatusCode::NO_CONTENT)
 }
 
