@@ -5,7 +5,6 @@ use muster_ids::{Digest, NodeId, RunId};
 use muster_model::{
     audit::Event,
     join::Capability,
-    node::Node,
     permission::{Authorized, Caller, Operation},
     run::{Mode, RunState},
 };
@@ -41,28 +40,13 @@ impl App {
                 "the field boot_nonce must hold 16 bytes in base64",
             ));
         }
-        let node = self
-            .store()
-            .node(node)
-            .await?
-            .ok_or_else(|| Error::bug("a claim by an unknown node"))?;
-        if !node.takes_runs() {
-            return Ok(None);
-        }
         let offered = claim
             .engines
             .iter()
             .map(|engine| engine.parse::<Capability>().map_err(Error::invalid))
             .collect::<Result<Vec<_>, _>>()?;
-        let capabilities: Vec<Capability> = offered
-            .into_iter()
-            .filter(|capability| node.capabilities.contains(capability))
-            .collect();
-        if capabilities.is_empty() {
-            return Ok(None);
-        }
         for _ in 0..MOST_REFUSALS {
-            match self.claim_next(&authorized, &node, &capabilities, claim).await? {
+            match self.claim_next(&authorized, node, &offered, claim).await? {
                 Claimed::Nothing => return Ok(None),
                 Claimed::Refused => {}
                 Claimed::Granted(granted) => return Ok(Some(*granted)),
@@ -74,12 +58,22 @@ impl App {
     async fn claim_next(
         &self,
         authorized: &Authorized,
-        node: &Node,
-        capabilities: &[Capability],
+        node: NodeId,
+        offered: &[Capability],
         claim: &Claim,
     ) -> Result<Claimed, Error> {
         let mut tx = self.store().begin(authorized).await?;
-        let Some(row) = tx.run_claim_next(capabilities, node.pool, node.site).await? else {
+        // Locked: a node that was untrusted, cordoned or moved while this waited for the writer gets nothing.
+        let node = tx
+            .node_get(node)
+            .await?
+            .ok_or_else(|| Error::bug("a claim by an unknown node"))?;
+        let mut capabilities = node.capabilities.clone();
+        capabilities.retain(|capability| offered.contains(capability));
+        if !node.takes_runs() || capabilities.is_empty() {
+            return Ok(Claimed::Nothing);
+        }
+        let Some(row) = tx.run_claim_next(&capabilities, node.pool, node.site).await? else {
             return Ok(Claimed::Nothing);
         };
         let now = self.now();
@@ -103,7 +97,7 @@ impl App {
         };
         let (head, state) = self.trust_state_and_head().await?;
         let facts = self.facts_of(row.user, &row.user_name).await?;
-        let place = self.place(node).await?;
+        let place = self.place(&node).await?;
         let client: Client = row.client.parse().map_err(Error::bug)?;
         let (facts, verdict) =
             self.judge(facts, (&definition.language, &row.digest), &state, &place, client)?;
