@@ -59,7 +59,8 @@ pub(crate) fn send<T: Serialize>(
 
 /// Receives a message and its descriptors (closed on exec); `None` when the peer is gone.
 pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(T, Vec<OwnedFd>)>, Failure> {
-    let mut body = vec![0; MAX_PACKET];
+    // As long as the packet is, which waits meanwhile: a process that was just forked would copy a larger buffer page by page.
+    let mut body = vec![0; length(&socket)?];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let received = retry_on_intr(|| {
@@ -92,4 +93,16 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
     let message = serde_json::from_slice(&body[..received.bytes])
         .map_err(|error| Failure::rule(format!("a message is not understood: {error}")))?;
     Ok(Some((message, descriptors)))
+}
+
+/// The length of the packet that comes next; waits for it. 0 when the peer is gone.
+fn length(socket: &impl AsFd) -> Result<usize, Failure> {
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+    match retry_on_intr(|| rustix::net::recv(socket, &mut [0_u8; 1][..], flags)) {
+        Err(Errno::CONNRESET) => Ok(0),
+        // With TRUNC the kernel tells the whole length.
+        other => other
+            .attempt("receive a message")
+            .map(|(_, length)| length.min(MAX_PACKET).max(1)),
+    }
 }
