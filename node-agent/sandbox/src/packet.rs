@@ -103,6 +103,6 @@ fn length(socket: &impl AsFd) -> Result<usize, Failure> {
         // With TRUNC the kernel tells the whole length.
         other => other
             .attempt("receive a message")
-            .map(|(_, length)| length.min(MAX_PACKET).max(1)),
+            .map(|(_, length)| length.clamp(1, MAX_PACKET)),
     }
 }
