@@ -19,7 +19,7 @@ pub use self::{
     member::{Claimed, Member, ReceiptSigner, challenge},
     node::{Applicant, Offered, answer_of},
     person::{Person, problem, refusal},
-    process::{Process, needs_crash_points, program, until, within},
+    process::{Process, folder, needs_crash_points, program, run_program, until, within},
     server::{Blank, Server, Settings},
 };
 

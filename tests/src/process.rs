@@ -141,6 +141,13 @@ pub(crate) fn run<A: Into<OsString>>(program: &Path, arguments: impl IntoIterato
     run_with(program, arguments, &[])
 }
 
+/// Runs a program of the product to its end: exit code, standard output and standard error.
+pub fn run_program(name: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = run(&program(name), arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
 /// Runs `program` to its end in this environment.
 pub(crate) fn run_with<A: Into<OsString>>(
     program: &Path,
@@ -209,7 +216,7 @@ fn spawn(command: Command) -> io::Result<Child> {
 }
 
 /// A folder that goes away with this process.
-pub(crate) fn folder(word: &str) -> PathBuf {
+pub fn folder(word: &str) -> PathBuf {
     static ROOT: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (root, _) = ROOT.get_or_init(|| {
         let root = std::env::temp_dir().join(crate::unique("muster-system"));

@@ -144,6 +144,10 @@ async fn a_hello_with_a_wrong_field_is_refused_in_words() {
             "{field} = {value}"
         );
     }
+    let mut hello = good.clone();
+    (hello["created"], hello["expires"]) = (json!(i64::MIN), json!(i64::MAX));
+    let forever = server.registers(HELLO_PATH, &hello).await;
+    assert_eq!(refusal(forever).0, 422, "from the beginning to the end of time");
     for field in good.as_object().expect("an object").keys() {
         let mut hello = good.clone();
         hello.as_object_mut().expect("an object").remove(field);

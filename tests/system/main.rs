@@ -7,6 +7,7 @@
 mod anybody;
 mod attacker;
 mod audit;
+mod command_line;
 mod crash;
 mod grant;
 mod join;

@@ -1,0 +1,100 @@
+//! The command line of administrators, as scripts use it.
+
+use muster_tests::{Applicant, Server, run_program, unique};
+use serde_json::Value;
+
+/// `muster` with a session of the first administrator.
+struct CommandLine {
+    folder: std::path::PathBuf,
+}
+
+impl CommandLine {
+    fn log_in(server: &Server) -> Self {
+        let command_line = Self {
+            folder: muster_tests::folder("people"),
+        };
+        let address = format!("https://{}", server.front_end());
+        let password = server.state_dir().join("admin-password");
+        let root = server.root().to_string();
+        let (code, _, said) = command_line.run(&[
+            "login",
+            &address,
+            "--user",
+            "admin@SPOTFIRE",
+            "--password-file",
+            &password.to_string_lossy(),
+            "--ca-fingerprint",
+            &root,
+        ]);
+        assert_eq!(code, Some(0), "{said}");
+        command_line
+    }
+
+    /// Exit code, standard output and standard error.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let profiles = self.folder.to_string_lossy().into_owned();
+        let mut all = vec!["--profile-dir", &profiles];
+        all.extend(arguments);
+        run_program("muster", &all)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_approves_by_the_code_and_by_nothing_else() {
+    let server = Server::private();
+    let muster = CommandLine::log_in(&server);
+    let node = Applicant::new("terr01").await;
+    let transcript = node.apply(&server).await;
+    let code = transcript.code().to_string();
+
+    let (exit, said, complained) = muster.run(&["join", "approve", "--code", "0000-0000-0000", "--yes"]);
+    assert_eq!((exit, said.as_str()), (Some(1), ""));
+    let sentence = "No waiting request has this code. 1 request waits; read the code on the node with muster-node status.";
+    assert!(complained.contains(sentence), "{complained}");
+    assert_eq!(node.ask(&server, &transcript, 1).await.state, "pending");
+
+    let (exit, listed, _) = muster.run(&["join", "list", "--output", "json"]);
+    assert_eq!(exit, Some(0));
+    assert!(
+        listed.contains("terr01") && !listed.contains(&code) && !listed.contains(&node.fingerprint().hex()),
+        "{listed}"
+    );
+    let (exit, _, complained) = muster.run(&["join", "approve", "terr01", "--yes"]);
+    assert_eq!(exit, Some(2), "by name is wrong usage: {complained}");
+
+    let (exit, _, complained) = muster.run(&["join", "approve", "--code", &code, "--yes"]);
+    assert_eq!(exit, Some(0), "{complained}");
+    assert_eq!(node.ask(&server, &transcript, 2).await.state, "issued");
+    let (exit, shown, _) = muster.run(&["node", "show", "terr01", "--output", "json"]);
+    assert_eq!(exit, Some(0));
+    let shown: Value = serde_json::from_str(&shown).expect("stable JSON");
+    assert_eq!(shown["trust"], "trusted");
+    let (exit, _, complained) = muster.run(&["node", "untrust", "terr01", "--yes"]);
+    assert_eq!(exit, Some(0), "{complained}");
+    let (exit, _, complained) = muster.run(&["audit", "verify"]);
+    assert_eq!(exit, Some(0), "{complained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_one_sentence_and_for_programs_one_problem() {
+    let server = Server::private();
+    let muster = CommandLine::log_in(&server);
+    let name = unique("nothing");
+    let (exit, said, complained) = muster.run(&["node", "show", &name, "--output", "json"]);
+    assert_eq!(exit, Some(1));
+    let problem: Value = serde_json::from_str(&said).expect("one problem object");
+    assert_eq!(problem["status"], 404);
+    assert!(
+        complained.contains(&name) && complained.lines().count() == 1,
+        "{complained}"
+    );
+    let (exit, _, complained) = muster.run(&["no-such-noun"]);
+    assert_eq!(exit, Some(2), "{complained}");
+    server.kill();
+    let (exit, _, complained) = muster.run(&["status"]);
+    assert_eq!(exit, Some(1));
+    assert!(
+        complained.contains("check that muster-server runs there"),
+        "{complained}"
+    );
+}
