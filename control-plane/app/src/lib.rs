@@ -10,6 +10,8 @@ pub mod audit;
 pub mod authority;
 mod authorize;
 mod error;
+#[cfg(test)]
+mod fixture;
 pub mod function;
 pub mod group;
 pub mod idempotency;

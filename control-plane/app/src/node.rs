@@ -228,7 +228,8 @@ impl App {
         let revoked = tx.certificates_revoke_for(id, now, reason).await?;
         let mut records = Vec::new();
         for run in self.store().runs_of_node(id).await? {
-            records.extend(self.lose_run(tx, run.run.id, now, lost).await?);
+            // The cause stands in for the end of the lease.
+            records.extend(self.lose_run(tx, run.run.id, (i64::MAX, now), lost).await?);
         }
         Ok((node, revoked, records))
     }

@@ -40,19 +40,17 @@ pub(crate) struct Request {
 }
 
 impl App {
-    /// Declares a running run lost in the transaction of what made it so.
+    /// Declares a running run lost in the transaction of what made it so, if its lease is over at `at`.
     pub(crate) async fn lose_run(
         &self,
         tx: &mut Tx,
         id: RunId,
-        now: i64,
+        (at, now): (i64, i64),
         why: &str,
     ) -> Result<Option<Draft>, Error> {
         let Some(row) = tx.run_get_for_update(id).await? else {
             return Ok(None);
         };
-        // The cause stands in for the end of the lease.
-        let at = row.run.lease_until.unwrap_or(now).max(now);
         let Some(run) = row.run.clone().lose(at) else {
             return Ok(None);
         };
@@ -113,4 +111,54 @@ fn no_such_run(id: impl std::fmt::Display) -> Error {
 
 fn refused(refused: &RunRefused) -> Error {
     Error::conflict("run-state", refused.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_ids::NodeId;
+    use muster_model::run::LEASE_MS;
+    use muster_wire::{admin::v1::session::Login, function::FunctionDefinition};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lease_that_was_renewed_since_it_was_looked_at_holds() {
+        let (app, _folder) = crate::fixture::app().await;
+        let login = Login {
+            user: "admin@SPOTFIRE".parse().expect("a name"),
+            password: "correct horse battery".to_owned(),
+        };
+        let session = app.log_in(login, "10.0.0.1").await.expect("a session");
+        let admin = app.caller_of(&session.token).await.expect("an administrator");
+        let definition: FunctionDefinition =
+            serde_json::from_value(json!({ "name": "f", "language": "terr", "script": "1" })).expect("whole");
+        let function = app
+            .register_function(&admin, definition)
+            .await
+            .expect("registered");
+        let run = app
+            .submit_run(&admin, &function.id.to_string(), Submission::default())
+            .await
+            .expect("queued");
+        let now = app.now();
+        let mut tx = app.store().begin(&App::system()).await.expect("begun");
+        let row = tx.run_get_for_update(run.id).await.expect("read").expect("there");
+        let row = RunRow {
+            run: row
+                .run
+                .clone()
+                .claim(NodeId::new(now, [1; 10]), now)
+                .expect("claimed"),
+            ..row
+        };
+        tx.run_put(&row).await.expect("stored");
+        let mut lost_at = async |at| {
+            app.lose_run(&mut tx, run.id, (at, now), "silence")
+                .await
+                .expect("looked")
+                .is_some()
+        };
+        assert!(!lost_at(now + LEASE_MS - 1).await);
+        assert!(lost_at(now + LEASE_MS).await);
+    }
 }

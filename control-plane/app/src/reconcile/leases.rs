@@ -16,7 +16,8 @@ impl App {
         for row in expired {
             let mut tx = self.store().begin(&Self::system()).await?;
             let why = "its node was not heard of for 45 seconds";
-            if let Some(draft) = self.lose_run(&mut tx, row.run.id, now, why).await? {
+            // Its node may have been heard of since it was read.
+            if let Some(draft) = self.lose_run(&mut tx, row.run.id, (now, now), why).await? {
                 tx.commit(Records::from(draft), now).await?;
                 tracing::warn!(run.id = %row.run.id, node.id = ?row.run.node, "run lost");
                 lost += 1;
