@@ -144,8 +144,8 @@ impl Joiner {
         let hello = serde_json::to_vec(&hello).expect("a hello has no maps");
         let reply: HelloReply = self.ask(&connection, HELLO_PATH, hello.clone()).await?;
         let offer = exchange::accept(&hello, &reply, &joining.pins)?;
-        let difference = reply.server_time - self.clock.unix_ms();
-        if difference.abs() > CLOCK_DIFFERENCE_MS {
+        let difference = reply.server_time.saturating_sub(self.clock.unix_ms());
+        if difference.saturating_abs() > CLOCK_DIFFERENCE_MS {
             tell(News::Clock(difference));
         }
         let previous = joining.exchange.clone().filter(|exchange| exchange.revealed);

@@ -211,7 +211,8 @@ impl App {
                 ),
             });
         }
-        if hello.expires <= hello.created || hello.expires - hello.created > REQUEST_LIFETIME_MS {
+        if hello.expires <= hello.created || hello.expires.saturating_sub(hello.created) > REQUEST_LIFETIME_MS
+        {
             return Err(Error::invalid(
                 "a hello is valid for at most 24 hours; correct the field expires",
             ));
@@ -287,4 +288,31 @@ fn require(field: &str, found: &str, wanted: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::invalid(format!("the field {field} must be \"{wanted}\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hello_of_any_time_but_now_is_refused() {
+        let (app, _folder) = crate::fixture::app().await;
+        let now = app.now();
+        for (created, expires) in [
+            (i64::MIN, i64::MAX),
+            (i64::MIN, now + 1),
+            (now, i64::MAX),
+            (i64::MAX, i64::MIN),
+            (i64::MIN, i64::MIN),
+        ] {
+            let hello = json!({
+                "type": "hello", "suite": SUITE, "csr": "AAAA", "name": "n1", "capabilities": ["R"],
+                "addresses": [], "agent_version": "1", "created": created, "expires": expires,
+                "commit": Digest::of(b"").to_string(),
+            });
+            let refused = app.join_hello(hello.to_string().as_bytes(), [10, 0, 0, 1].into());
+            let refused = refused.expect_err("refused").to_string();
+            assert!(!refused.contains("csr"), "{created} {expires}: {refused}");
+        }
+    }
 }
