@@ -322,6 +322,27 @@ mod tests {
         ));
     }
 
+    #[tokio::test]
+    async fn guesses_that_come_all_at_once_are_counted_like_others() {
+        let (app, _folder) = crate::fixture::app().await;
+        let mut guesses = tokio::task::JoinSet::new();
+        for n in 0..40 {
+            let app = app.clone();
+            let login = Login {
+                user: "admin@SPOTFIRE".parse().expect("a name"),
+                password: format!("a wrong password {n}"),
+            };
+            guesses.spawn(async move { app.log_in(login, "10.0.0.1").await });
+        }
+        let tried = guesses
+            .join_all()
+            .await
+            .into_iter()
+            .filter(|result| matches!(result, Err(Error::Unauthenticated { .. })));
+        // One guess may be under way beside the tenth.
+        assert!(tried.count() <= 11);
+    }
+
     #[test]
     fn failures_of_many_others_do_not_buy_more_guesses() {
         let attempts = Attempts::default();
