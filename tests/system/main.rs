@@ -12,6 +12,7 @@ mod crash;
 mod grant;
 mod join;
 mod join_messages;
+mod outcome;
 mod postgres;
 mod real_node;
 mod rest;
