@@ -196,6 +196,12 @@ impl Spool {
         Ok(entries)
     }
 
+    /// The run of this claim as it is on disk now.
+    pub fn entry(&self, run: RunId, fence: i64) -> Result<Option<Entry>, SpoolError> {
+        let mut entries = self.entries()?.into_iter();
+        Ok(entries.find(|entry| (entry.run, entry.fence) == (run, fence)))
+    }
+
     /// The claims that the control plane should keep for this node.
     pub fn claims(&self) -> Vec<Claimed> {
         let folders = self.folders().unwrap_or_default();

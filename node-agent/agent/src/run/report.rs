@@ -76,8 +76,10 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
     let outcome = match entry.progress {
         Progress::Ended(outcome) => outcome,
         Progress::InFlight(_) if agent.running.holds(run, fence) => return Ok(Settled::Done),
-        Progress::InFlight(claim) => match interrupted(agent, &claim).await {
-            Ok(outcome) => Box::new(outcome),
+        // It may have ended while the runs before it were reported: an end is on disk before the run is let go.
+        Progress::InFlight(_) => match now(agent, run, fence).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return Ok(Settled::Done),
             Err(error) => {
                 tracing::error!(%run, error, "an interrupted run cannot be reported yet");
                 return Ok(Settled::Later);
@@ -117,6 +119,18 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
         tracing::error!(%run, error = %sentence(&error), "an acknowledged outcome cannot be removed; it will be sent again");
     }
     Ok(Settled::Done)
+}
+
+/// How a run ended that nobody works on any more; `None` once it was handed back.
+async fn now(agent: &Agent, run: RunId, fence: i64) -> Result<Option<Box<Outcome>>, String> {
+    let entry = agent.spool.entry(run, fence).map_err(|error| sentence(&error))?;
+    match entry.map(|entry| entry.progress) {
+        None => Ok(None),
+        Some(Progress::Ended(outcome)) => Ok(Some(outcome)),
+        Some(Progress::InFlight(claim)) => interrupted(agent, &claim)
+            .await
+            .map(|outcome| Some(Box::new(outcome))),
+    }
 }
 
 /// The outcome of a run that an earlier life of the agent left behind.
