@@ -116,13 +116,12 @@ fn refused(refused: &RunRefused) -> Error {
 #[cfg(test)]
 mod tests {
     use muster_ids::NodeId;
-    use muster_model::run::LEASE_MS;
     use muster_wire::{admin::v1::session::Login, function::FunctionDefinition};
 
     use super::*;
 
     #[tokio::test]
-    async fn a_lease_that_was_renewed_since_it_was_looked_at_holds() {
+    async fn a_lease_ends_by_the_silence_of_its_node_only() {
         let (app, _folder) = crate::fixture::app().await;
         let login = Login {
             user: "admin@SPOTFIRE".parse().expect("a name"),
@@ -152,13 +151,35 @@ mod tests {
             ..row
         };
         tx.run_put(&row).await.expect("stored");
+        // A control plane that was away for long has heard nobody.
+        let silent = RunRow {
+            run: muster_model::run::Run {
+                lease_until: Some(now - 1),
+                version: row.run.version + 1,
+                ..row.run.clone()
+            },
+            ..row.clone()
+        };
+        tx.run_put(&silent).await.expect("stored");
+        let draft = Draft::new(Event::RunGranted, run.id.to_string(), json!({}));
+        tx.commit(draft, now).await.expect("committed");
+        app.forgive_silence().await.expect("forgiven");
+        assert_eq!(app.reconcile_leases().await.expect("looked"), 0);
+        assert_eq!(
+            app.show_run(&admin, run.id).await.expect("there").state,
+            "running"
+        );
+
+        let mut tx = app.store().begin(&App::system()).await.expect("begun");
+        let row = tx.run_get_for_update(run.id).await.expect("read").expect("there");
+        let until = row.run.lease_until.expect("held");
         let mut lost_at = async |at| {
             app.lose_run(&mut tx, run.id, (at, now), "silence")
                 .await
                 .expect("looked")
                 .is_some()
         };
-        assert!(!lost_at(now + LEASE_MS - 1).await);
-        assert!(lost_at(now + LEASE_MS).await);
+        assert!(!lost_at(until - 1).await);
+        assert!(lost_at(until).await);
     }
 }

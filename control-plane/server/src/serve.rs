@@ -71,6 +71,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let connections = Arc::new(Connections::default());
     let revoked = Revoked::default();
     refresh_revoked(&app, &revoked).await?;
+    app.forgive_silence().await?;
     let now: Now = Arc::new({
         let clock = clock.clone();
         move || clock.unix_ms()

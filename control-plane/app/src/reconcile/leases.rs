@@ -1,5 +1,6 @@
 //! Runs whose node has vanished become lost.
 
+use muster_model::run::LEASE_MS;
 use muster_store::Records;
 
 use crate::{App, Error};
@@ -7,7 +8,17 @@ use crate::{App, Error};
 /// Runs looked at in one round.
 const BATCH: u32 = 100;
 
+/// How long nodes have to be heard of again after a start: a node dials anew within a minute.
+const AFTER_START_MS: i64 = 2 * LEASE_MS;
+
 impl App {
+    /// Called once before nodes are listened to: nobody could hear them meanwhile, so that silence does not count.
+    pub async fn forgive_silence(&self) -> Result<(), Error> {
+        let until = self.now().saturating_add(AFTER_START_MS);
+        self.store().leases_extend(until).await?;
+        Ok(())
+    }
+
     /// Declares runs lost whose lease is over; says how many.
     pub async fn reconcile_leases(&self) -> Result<usize, Error> {
         let now = self.now();
