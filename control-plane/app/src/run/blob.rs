@@ -11,16 +11,26 @@ use muster_wire::{
     node::v1::outcome::Ending,
 };
 
-use super::{Request, no_such_run};
+use super::{Request, no_such_run, submit::unknown_input};
 use crate::{App, Error};
 
 /// The largest single output, bytes.
 const MAX_OUTPUT: u64 = 4 * 1024 * 1024 * 1024;
 
 impl App {
-    /// A place for one input of a run that a person is about to ask for.
-    pub async fn input_writer(&self, caller: &Caller) -> Result<BlobWriter, Error> {
+    /// A place for the input `name` of a run of `function` that a person is about to ask for. What the function does
+    /// not take is not stored.
+    pub async fn input_writer(
+        &self,
+        caller: &Caller,
+        function: &str,
+        name: &str,
+    ) -> Result<BlobWriter, Error> {
         self.authorize(caller, Operation::Run).await?;
+        let definition = self.function_of(function).await?.definition;
+        if definition.inputs.iter().all(|input| input.name != name) {
+            return Err(unknown_input(&definition, name));
+        }
         self.blobs()
             .writer(self.options().max_input, None)
             .await

@@ -243,7 +243,7 @@ fn capability(language: &str) -> Result<Capability, Error> {
     language.parse().map_err(|error: String| Error::bug(error))
 }
 
-fn unknown_input(definition: &FunctionDefinition, name: &str) -> Error {
+pub(super) fn unknown_input(definition: &FunctionDefinition, name: &str) -> Error {
     let names: Vec<&str> = definition
         .inputs
         .iter()

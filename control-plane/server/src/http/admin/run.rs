@@ -53,7 +53,7 @@ pub(super) async fn submit(
     Form(multipart): Form,
 ) -> Result<Response, Failure> {
     let wait = patience(&wait)?;
-    let mut submission = receive(&app, &caller, multipart).await?;
+    let mut submission = receive(&app, &caller, &function, multipart).await?;
     submission.idempotency_key = match headers.get("idempotency-key") {
         Some(key) => Some(
             key.to_str()
@@ -149,7 +149,12 @@ pub(super) fn unlimited() -> DefaultBodyLimit {
     DefaultBodyLimit::disable()
 }
 
-async fn receive(app: &App, caller: &Caller, mut multipart: Multipart) -> Result<Submission, Failure> {
+async fn receive(
+    app: &App,
+    caller: &Caller,
+    function: &str,
+    mut multipart: Multipart,
+) -> Result<Submission, Failure> {
     let broken = |error: axum::extract::multipart::MultipartError| {
         Failure(Error::invalid(format!(
             "the multipart body cannot be read: {}",
@@ -194,7 +199,7 @@ async fn receive(app: &App, caller: &Caller, mut multipart: Multipart) -> Result
                 "the input {input:?} is given twice"
             ))));
         }
-        let mut writer = app.input_writer(caller).await?;
+        let mut writer = app.input_writer(caller, function, input).await?;
         while let Some(chunk) = part.chunk().await.map_err(broken)? {
             writer.write(&chunk).await.map_err(blob_failure)?;
         }
