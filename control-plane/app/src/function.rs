@@ -166,6 +166,11 @@ pub(crate) fn check(definition: &FunctionDefinition) -> Result<Digest, Error> {
         detail,
     };
     let name = &definition.name;
+    if name.as_str().parse::<FunctionId>().is_ok() {
+        return Err(invalid(format!(
+            "\"{name}\" has the form of an identifier, and could be taken for another function; choose another name"
+        )));
+    }
     let language: Language = definition.language.parse().map_err(|_| {
         invalid(format!(
             "the language of function \"{name}\" must be r, python or terr"
@@ -304,6 +309,13 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_in_words() {
         let cases = [
+            (
+                FunctionDefinition {
+                    name: FunctionId::new(1, [1; 10]).to_string().parse().expect("name"),
+                    ..definition()
+                },
+                "form of an identifier",
+            ),
             (
                 FunctionDefinition {
                     language: "sas".into(),

@@ -1,6 +1,6 @@
 //! Steps 1 to 5 of the join protocol, as bytes in and out.
 
-use muster_ids::Digest;
+use muster_ids::{Digest, NodeId};
 use muster_model::{
     audit::Event,
     join::{Applicant, CLOCK_SKEW_MS, JoinRequest, JoinState, REQUEST_LIFETIME_MS},
@@ -238,6 +238,11 @@ fn applicant(hello: &Hello) -> Result<Applicant, Error> {
     if hello.capabilities.is_empty() || hello.capabilities.len() > MOST {
         return Err(Error::invalid(
             "a node offers at least one capability of TERR, R and PYTHON",
+        ));
+    }
+    if hello.name.as_str().parse::<NodeId>().is_ok() {
+        return Err(Error::invalid(
+            "the name of the node has the form of an identifier, and could be taken for another node; choose another name",
         ));
     }
     let mut capabilities = hello
