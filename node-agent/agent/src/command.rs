@@ -66,8 +66,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         exit: 2,
         ..Failure::new("configuration", errors.to_string())
     })?;
+    let state_dir = cli.state_dir.map(absolute);
     let context = Context {
-        state_dir: cli.state_dir.clone().unwrap_or_else(|| config.state_dir.clone()),
+        state_dir: state_dir.clone().unwrap_or_else(|| config.state_dir.clone()),
         config,
         config_file,
         output: cli.output,
@@ -75,13 +76,18 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         random: Random::system(),
     };
     match cli.command {
-        Command::Join(arguments) => join::join(context, arguments, cli.state_dir).await,
+        Command::Join(arguments) => join::join(context, arguments, state_dir).await,
         Command::Confirm { ca_fingerprint } => join::confirm(&context, ca_fingerprint),
         Command::Run => serve(context, must_exist).await,
         Command::Status => look::status(&context),
         Command::Doctor => look::doctor(&context).await,
         Command::Leave { yes, force } => leave::leave(&context, yes, force).await,
     }
+}
+
+/// A path of the command line as it is meant, wherever it is used later.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn load(file: &std::path::Path, must_exist: bool) -> Result<Config, ConfigErrors> {
@@ -135,15 +141,44 @@ fn note(text: &str) {
 pub(crate) fn complain(failure: &Failure, json: bool) {
     note(&format!("muster-node: {}", failure.sentence));
     if json {
-        let problem = Problem {
-            kind: format!("{KIND_PREFIX}{}", failure.kind),
-            title: "The command did not succeed".to_owned(),
-            status: if failure.exit == 2 { 400 } else { 500 },
-            detail: failure.sentence.clone(),
-            instance: None,
-        };
-        say(&format!("{}\n", serde_json::json!(problem)));
+        tell_problem(
+            failure.kind,
+            &failure.sentence,
+            if failure.exit == 2 { 400 } else { 500 },
+        );
     }
+}
+
+fn tell_problem(kind: &str, sentence: &str, status: u16) {
+    let problem = Problem {
+        kind: format!("{KIND_PREFIX}{kind}"),
+        title: "The command did not succeed".to_owned(),
+        status,
+        detail: sentence.to_owned(),
+        instance: None,
+    };
+    say(&format!("{}\n", serde_json::json!(problem)));
+}
+
+/// What clap says of a command line: help and version are no failures.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // That nobody listens any more is nothing more to tell.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let json = arguments.iter().any(|argument| argument == "--output=json")
+        || arguments
+            .windows(2)
+            .any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if json {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let sentence = first.strip_prefix("error: ").unwrap_or(first);
+        tell_problem("usage", sentence, 400);
+    }
+    ExitCode::from(2)
 }
 
 fn is_terminal() -> bool {

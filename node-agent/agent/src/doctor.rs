@@ -13,7 +13,7 @@ use crate::{
     home::{Home, HomeError},
     membership::Membership,
     sentence,
-    status::Live,
+    status::{Live, holder},
 };
 
 /// A certificate with less time left than this is worth a word.
@@ -162,6 +162,11 @@ async fn member(membership: &Membership, clock: &Clock) -> Vec<Finding> {
 
 fn running(home: &Home) -> Vec<Finding> {
     let Some(live) = Live::read(&home.status()) else {
+        if let Some(process) = holder(home) {
+            return vec![well(format!(
+                "The process {process} of muster-node works here; it is no connected agent yet."
+            ))];
+        }
         return vec![ill(
             "The agent does not run; start it with systemctl start muster-node, or muster-node run.",
         )];
@@ -190,10 +195,18 @@ async fn engines(config: &Config, home: &Home) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for missing in probe.missing.iter().filter(|missing| wanted(missing.kind)) {
-        findings.push(ill(format!(
-            "The engine {} is missing: {}.",
-            missing.kind, missing.why
-        )));
+        // What nobody named is offered where it is installed.
+        findings.push(if config.capabilities.is_empty() && !probe.engines.is_empty() {
+            well(format!(
+                "The engine {} is not offered: {}.",
+                missing.kind, missing.why
+            ))
+        } else {
+            ill(format!(
+                "The engine {} is missing: {}.",
+                missing.kind, missing.why
+            ))
+        });
     }
     let pools = EnginePools::new(config, home);
     for engine in probe.engines.iter().filter(|engine| wanted(engine.kind)) {

@@ -24,7 +24,10 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return command::usage(&error),
+    };
     let output = cli.output;
     let result = runtime()
         .map_err(|error| Failure::of("system", &error))

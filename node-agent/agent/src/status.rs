@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     agent::Agent,
     credentials::{Credentials, Stage},
+    home::Home,
     inventory::engine_list,
     link::LinkState,
     sentence,
@@ -76,14 +77,25 @@ impl Live {
     pub fn read(path: &Path) -> Option<Self> {
         let bytes = file::read(path, Access::Private, MAX_FILE).ok()?;
         let live: Self = serde_json::from_slice(&bytes).ok()?;
-        let name = std::fs::read_to_string(format!("/proc/{}/comm", live.process)).ok()?;
-        name.starts_with("muster-node").then_some(live)
+        lives(live.process).then_some(live)
     }
 
     fn write(&self, path: &Path) -> Result<(), FileError> {
         let bytes = serde_json::to_vec(self).expect("a status has no maps");
         file::write(path, &bytes, 0o600, "status")
     }
+}
+
+/// The process that last locked the state folder, if it still lives. Locking would tell surely, but it would also
+/// keep an agent out that starts in this moment.
+pub fn holder(home: &Home) -> Option<u32> {
+    let text = std::fs::read_to_string(home.root().join("lock")).ok()?;
+    let process = text.trim().parse().ok()?;
+    lives(process).then_some(process)
+}
+
+fn lives(process: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.starts_with("muster-node"))
 }
 
 /// Keeps the status file true as long as the agent works.
@@ -140,6 +152,9 @@ pub struct Status {
     /// The running agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Live>,
+    /// The process that works on the state of this node, where that is no running agent: it waits for the approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<u32>,
 }
 
 impl Status {
@@ -158,6 +173,7 @@ impl Status {
             certificate_until: None,
             control_planes: Vec::new(),
             agent,
+            process: None,
         };
         match credentials.map(Credentials::stage) {
             None => {}
@@ -248,21 +264,34 @@ impl Status {
             ("Node", &self.node),
             ("Collective", &self.collective),
             ("Placement", &self.placement),
-            ("Certificate until", &self.certificate_until),
         ];
         for (name, value) in fields {
             if let Some(value) = value {
                 row(name, value);
             }
         }
-        row("Control planes", &self.control_planes.join(", "));
+        if let Some(until) = &self.certificate_until {
+            // As muster shows times: 2026-11-28 23:51:51Z.
+            let seconds = until.split('.').next().unwrap_or(until);
+            row("Certificate until", &format!("{}Z", seconds.replace('T', " ")));
+        }
+        if !self.control_planes.is_empty() {
+            row("Control planes", &self.control_planes.join(", "));
+        }
         match &self.agent {
-            None => row("Agent", "not running"),
+            None => match self.process {
+                Some(process) => row("Agent", &format!("process {process}, not a member yet")),
+                None => row("Agent", "not running"),
+            },
             Some(live) => {
-                let detail = live.detail.as_deref().unwrap_or_default();
+                let detail = match (&live.detail, live.link.as_str()) {
+                    (Some(detail), "connected") => format!(" to {detail}"),
+                    (Some(detail), _) => format!(": {detail}"),
+                    (None, _) => String::new(),
+                };
                 row(
                     "Agent",
-                    &format!("process {}, {} {detail}", live.process, live.link),
+                    &format!("process {}, {}{detail}", live.process, live.link),
                 );
                 let trust = match live.trust_number {
                     None => "none held".to_owned(),

@@ -14,7 +14,7 @@ use muster_agent::{
 use muster_daemon::{file, secret::SecretFile, shutdown};
 use muster_ids::Digest;
 
-use super::{Context, Failure, ask, is_terminal, note, say};
+use super::{Context, Failure, absolute, ask, is_terminal, note, say};
 
 pub(super) async fn join(
     mut context: Context,
@@ -30,9 +30,18 @@ pub(super) async fn join(
     let ended = signals.stop.run_until_cancelled(joiner.run(tell)).await;
     let joined = match ended {
         None => {
-            note(
-                "The request stays pending; the service (muster-node run) or muster-node join goes on with it.",
-            );
+            let asked = match joiner.into_credentials().stage() {
+                Stage::Joining(joining) => joining.exchange.is_some(),
+                _ => true,
+            };
+            let request = if asked {
+                "The request stays pending"
+            } else {
+                "No control plane has the request yet"
+            };
+            note(&format!(
+                "{request}; the service (muster-node run) or muster-node join goes on with it."
+            ));
             return Ok(ExitCode::from(1));
         }
         Some(ended) => ended.map_err(|error| Failure::of("join", &error))?,
@@ -65,7 +74,8 @@ fn merge(context: &mut Context, arguments: JoinArguments, state_dir: Option<Path
         pool: arguments.pool,
         site: arguments.site,
         ca_fingerprint: arguments.ca_fingerprint,
-        token_file: arguments.token_file,
+        // The file that is written may be read from another folder.
+        token_file: arguments.token_file.map(absolute),
         state_dir,
     };
     let config = &mut context.config;
@@ -114,6 +124,7 @@ async fn begin(context: &Context, home: &Home, given: &Given) -> Result<Credenti
                 let wanted = wanted?;
                 if !asks_the_same(&stored, &wanted) {
                     note("This node asks for something else than before: its old request is given up.");
+                    tell_kept(context, given);
                     credentials
                         .advance(Stage::Joining(wanted), "join.changed")
                         .map_err(failed)?;
@@ -146,10 +157,25 @@ fn asks_the_same(stored: &Joining, wanted: &Joining) -> bool {
     question(stored) == question(wanted)
 }
 
+/// An existing node.toml is the administrator's; says so where the command line may differ from it.
+fn tell_kept(context: &Context, given: &Given) {
+    let only_folder = Given {
+        state_dir: given.state_dir.clone(),
+        ..Given::default()
+    };
+    if *given != only_folder && context.config_file.exists() {
+        note(&format!(
+            "{} exists and stays as it is; this join goes by the command line where the two differ.",
+            context.config_file.display()
+        ));
+    }
+}
+
 /// Writes node.toml where there is none, so that the service asks for the same.
 fn write_config(context: &Context, given: &Given) -> Result<(), Failure> {
     let path = &context.config_file;
     if path.exists() {
+        tell_kept(context, given);
         return Ok(());
     }
     let written = path

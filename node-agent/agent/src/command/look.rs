@@ -7,21 +7,25 @@ use muster_agent::{
     credentials::Credentials,
     doctor,
     home::{Home, HomeError},
-    status::{Live, Status},
+    status::{Live, Status, holder},
 };
 
 use super::{Context, Failure, say};
 
 pub(super) fn status(context: &Context) -> Result<ExitCode, Failure> {
-    let (credentials, live) = match Home::open(&context.state_dir) {
+    let (credentials, live, process) = match Home::open(&context.state_dir) {
         Ok(home) => (
             Credentials::peek(&home).map_err(|error| Failure::of("identity", &error))?,
             Live::read(&home.status()),
+            holder(&home),
         ),
-        Err(HomeError::Missing(_)) => (None, None),
+        Err(HomeError::Missing(_)) => (None, None, None),
         Err(error) => return Err(Failure::of("state-folder", &error)),
     };
-    let status = Status::of(credentials.as_ref(), live);
+    let status = Status {
+        process: process.filter(|_| live.is_none()),
+        ..Status::of(credentials.as_ref(), live)
+    };
     say(&match context.output {
         Output::Json => format!("{}\n", serde_json::json!(status)),
         Output::Table => status.table(),

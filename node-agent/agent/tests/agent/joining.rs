@@ -284,3 +284,41 @@ async fn leaving_forgets_everything_even_when_nobody_can_be_told() {
         missing.err
     );
 }
+
+#[tokio::test]
+async fn folders_given_relative_to_the_present_one_are_written_as_they_are_meant() {
+    let control = Registration::start(Will::Approve).await;
+    let node = Node::new();
+    let arguments = [
+        "join",
+        &control.url(),
+        "--capability",
+        "R",
+        "--ca-fingerprint",
+        &control.pin(),
+    ];
+    let mut command = node.command_at(&arguments, "state".as_ref());
+    let ended = command
+        .current_dir(node.folder())
+        .output()
+        .await
+        .expect("started");
+    assert_eq!(
+        ended.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    let written = std::fs::read_to_string(node.config()).expect("node.toml");
+    let folder = node.state().canonicalize().expect("made");
+    assert!(written.contains(&format!("state_dir = {folder:?}")), "{written}");
+    assert_eq!(node.status().await["state"], "trusted");
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_a_problem_object_for_programs() {
+    let ended = Node::new().run(&["--output", "json", "join", "12"], None).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    let problem: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert_eq!(problem["type"], "urn:muster:problem:usage");
+}

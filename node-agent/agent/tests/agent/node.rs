@@ -69,6 +69,15 @@ impl Node {
 
     /// `muster-node` with these arguments; `crash_at` names the point at which it kills itself.
     pub(crate) fn command(&self, arguments: &[&str], crash_at: Option<&str>) -> Command {
+        let mut command = self.command_at(arguments, &self.state());
+        if let Some(point) = crash_at {
+            command.env("MUSTER_CRASH_AT", point);
+        }
+        command
+    }
+
+    /// The same with the state folder written in this way.
+    pub(crate) fn command_at(&self, arguments: &[&str], state: &Path) -> Command {
         #[expect(
             clippy::disallowed_methods,
             reason = "a test starts the program that it tests"
@@ -79,14 +88,11 @@ impl Node {
             .arg("--config")
             .arg(self.config())
             .arg("--state-dir")
-            .arg(self.state())
+            .arg(state)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if let Some(point) = crash_at {
-            command.env("MUSTER_CRASH_AT", point);
-        }
         command
     }
 
