@@ -157,7 +157,7 @@ async fn python_version(config: &EnginesConfig) -> Result<String, String> {
     let program = config.python.join("bin/python");
     if !program.exists() {
         return Err(format!(
-            "{} does not exist; build the environment with packaging/engines/make-venv.sh",
+            "{} does not exist; build the environment with /usr/lib/muster/make-venv.sh (in the sources packaging/engines/make-venv.sh), or set engines.python",
             program.display()
         ));
     }

@@ -66,7 +66,11 @@ def read_csv(path, description):
     import pandas
 
     with open(path, encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file, strict=True), None)
+        try:
+            header = next(csv.reader(file, strict=True), None)
+        except csv.Error as error:
+            # Unlike pandas' errors this is no ValueError.
+            raise ValueError(f"line 1: {error}") from None
     if not header:
         raise DataError("the CSV file is empty; it needs at least a line with the names of the columns")
     check_names(header)
