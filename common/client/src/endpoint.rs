@@ -15,7 +15,7 @@ pub struct Endpoint {
 
 /// A text that is not an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{}\" is not the address of a control plane; write https://HOST:PORT, for example https://muster.example.com:9443", .0.escape_default())]
+#[error("\"{}\" is not the address of a control plane; write https://HOST:PORT, for example https://muster.example.com:8443", .0.escape_default())]
 pub struct EndpointError(String);
 
 impl Endpoint {

@@ -7,9 +7,11 @@ mod start;
 
 pub(crate) use arguments::{Save, save};
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
-use muster_ids::Name;
+use muster_ids::{FunctionId, Name};
 use muster_wire::{admin::v1::function::Function, function::Parameter};
 
 use crate::{
@@ -70,6 +72,15 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             })
         }
     }
+}
+
+/// The names of all functions.
+pub(crate) async fn names(rest: &Rest) -> Result<BTreeMap<FunctionId, Name>, Failure> {
+    let functions: Vec<Function> = list::all(rest, || Request::get(PATH), &Extent::default()).await?;
+    Ok(functions
+        .into_iter()
+        .map(|function| (function.id, function.definition.name))
+        .collect())
 }
 
 impl Which {

@@ -55,13 +55,13 @@ pub(crate) enum Command {
                   Both are shown by muster-node join and muster-node status, on the node only.")]
 pub(crate) struct Approve {
     /// The 12 digits that the node shows
-    #[arg(long, required_unless_present = "id", conflicts_with_all = ["id", "fingerprint"])]
+    #[arg(long, conflicts_with_all = ["id", "fingerprint"])]
     code: Option<VerificationCode>,
     /// The identifier of the request
     #[arg(requires = "fingerprint")]
     id: Option<JoinId>,
     /// The full fingerprint of the node's key, as the node shows it (sha256:…)
-    #[arg(long, requires = "id", value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST")]
     fingerprint: Option<Digest>,
     /// Do not ask
     #[arg(long)]
@@ -70,6 +70,9 @@ pub(crate) struct Approve {
 
 /// Does `command`.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    if let Command::Approve(arguments) = &command {
+        arguments.check()?;
+    }
     let rest = context.rest()?;
     match command {
         Command::List { state, extent } => {
@@ -93,6 +96,21 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             context.show(&join, || format!("Rejected \"{}\".", escaped(join.name.as_str())))
         }
     }
+}
+
+impl Approve {
+    /// What clap cannot say well: which two ways there are.
+    fn check(&self) -> Result<(), Failure> {
+        let either = self.code.is_some() || (self.id.is_some() && self.fingerprint.is_some());
+        either.then_some(()).ok_or_else(without_proof)
+    }
+}
+
+fn without_proof() -> Failure {
+    Failure::usage(
+        "give --code 4821-0937-5512, or the identifier of a request with --fingerprint sha256:…, both as the node \
+         shows them; muster join list shows the identifiers",
+    )
 }
 
 async fn approve(context: &Context, rest: &Rest, arguments: Approve) -> Result<(), Failure> {
@@ -122,7 +140,7 @@ async fn approve(context: &Context, rest: &Rest, arguments: Approve) -> Result<(
                 },
             )
         }
-        (None, None) => return Err(Failure::usage("give --code, or an identifier with --fingerprint")),
+        (None, None) => return Err(without_proof()),
     };
     if !arguments.yes && terminal::can_ask() {
         output::complain(&fields(&join, context.colour));

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 const LARGEST_PAGE: usize = 1000;
 
 /// How much of a list is wanted.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Extent {
     /// Stop after this many rows [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

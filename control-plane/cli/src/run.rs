@@ -186,7 +186,7 @@ fn fields(run: &Run, colour: bool) -> String {
     let timings: Vec<_> = ending
         .into_iter()
         .flat_map(|ending| &ending.timings)
-        .map(|(name, ms)| format!("{name} {ms} ms"))
+        .map(|(name, ms)| format!("{} {ms} ms", name.trim_end_matches("_ms")))
         .collect();
     table::fields(
         [

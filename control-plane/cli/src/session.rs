@@ -24,8 +24,8 @@ use crate::{
 /// Log in at a control plane and remember it
 #[derive(Args)]
 #[command(after_help = "Examples:\n  muster login https://muster.example.com:8443\n  \
-                  muster login https://muster.example.com:8443 --user ann@SPOTFIRE --password-file ~/.muster-password \\\n    \
-                  --ca-fingerprint sha256:…\n\n\
+                  muster login https://muster.example.com:8443 --user ann@SPOTFIRE \\\n    \
+                  --password-file ~/.muster-password --ca-fingerprint sha256:…\n\n\
                   Without --ca-file or --ca-fingerprint the fingerprint of the control plane is shown and you are asked once; \
                   compare it with the one that muster-server init printed.")]
 pub(crate) struct Login {

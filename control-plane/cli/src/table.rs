@@ -4,6 +4,9 @@ use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
 use crate::escape::escaped;
 
+/// Columns of the narrowest terminal to which tables are fitted.
+const NARROWEST: u16 = 40;
+
 /// Rows under `headers`, without borders; `nothing` stands for an empty table. All cells are escaped.
 pub(crate) fn rows<const N: usize>(
     headers: [&str; N],
@@ -39,6 +42,10 @@ fn bare() -> Table {
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic);
+    // Some terminals do not know how wide they are and say 0; one letter a line is of no use to anybody.
+    if table.width().is_some_and(|width| width < NARROWEST) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
     table
 }
 

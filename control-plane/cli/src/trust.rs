@@ -5,7 +5,7 @@ use muster_client::Request;
 use muster_ids::{Name, UserName};
 use muster_wire::admin::v1::trust::{Explanation, Stamp};
 
-use crate::{context::Context, failure::Failure, table};
+use crate::{context::Context, failure::Failure, function, table};
 
 /// What is trusted, and why something may run
 #[derive(Subcommand)]
@@ -33,13 +33,16 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     match command {
         Command::List => {
             let stamps: Vec<Stamp> = rest.call(Request::get("/api/v1/trust/stamps")).await?;
+            let names = function::names(&rest).await?;
             context.show(&stamps, || {
                 table::rows(
                     ["stamp", "function", "digest", "author", "created"],
                     stamps.iter().map(|stamp| {
                         [
                             stamp.id.to_string(),
-                            stamp.function.to_string(),
+                            names
+                                .get(&stamp.function)
+                                .map_or_else(|| stamp.function.to_string(), Name::to_string),
                             table::short_digest(&stamp.digest),
                             stamp.author.to_string(),
                             table::time(&stamp.created),

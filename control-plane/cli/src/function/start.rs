@@ -32,7 +32,7 @@ use crate::{
                   Outputs that are values are printed; tables and columns are saved where --save says. What the script printed \
                   comes on standard output and standard error.\n\n\
                   A run that did not succeed ends with exit code 1 and a first line on standard error such as \
-                  \"failed: restricted call to Native[file]\". With --output json the run itself is printed; one that did not \
+                  \"failed: restricted call to Native[file]\". With --output json the run itself is printed, with its values in outputs.NAME.value; one that did not \
                   succeed also has the members of a problem document (type, title, detail).\n\n\
                   Ctrl-C leaves the run going; end it with muster run cancel."
 )]

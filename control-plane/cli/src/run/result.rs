@@ -102,7 +102,7 @@ pub(crate) async fn tell_success(
 ) -> Result<(), Failure> {
     let saved = save(rest, run, saves).await?;
     if context.options.output == Format::Json {
-        return output::json(run);
+        return output::json(&with_values(rest, run).await?);
     }
     print_logs(rest, run).await?;
     for (name, blob) in run
@@ -113,6 +113,17 @@ pub(crate) async fn tell_success(
         output::line(&shown(rest, run, name, blob).await?)?;
     }
     saved.iter().try_for_each(|line| output::line(line))
+}
+
+/// The run, with each output that is a value in `outputs.NAME.value`.
+async fn with_values(rest: &Rest, run: &Run) -> Result<Value, Failure> {
+    let mut whole = json!(run);
+    for (name, blob) in &run.outputs {
+        if let Some(value) = small_value(rest, run, name, blob).await? {
+            whole["outputs"][name]["value"] = value;
+        }
+    }
+    Ok(whole)
 }
 
 /// Saves outputs and says where they are.
@@ -191,13 +202,8 @@ async fn print_logs(rest: &Rest, run: &Run) -> Result<(), Failure> {
 
 /// An output that was not saved: a value itself, of other things how to get them.
 async fn shown(rest: &Rest, run: &Run, name: &str, blob: &BlobRef) -> Result<String, Failure> {
-    if blob.format == "json" && blob.size <= LARGEST_VALUE {
-        let value: Value = rest.call(output_request(run, name)).await?;
-        // Engines write a value as {"type": …, "value": …}.
-        let value = value.get("value").unwrap_or(&value);
-        if !value.is_array() && !value.is_object() {
-            return Ok(escaped(&format!("{name} = {value}")));
-        }
+    if let Some(value) = small_value(rest, run, name, blob).await? {
+        return Ok(escaped(&format!("{name} = {value}")));
     }
     Ok(escaped(&format!(
         "{name}: {}, {}; get it with muster run show {} --save {name}=FILE.{}",
@@ -206,6 +212,17 @@ async fn shown(rest: &Rest, run: &Run, name: &str, blob: &BlobRef) -> Result<Str
         run.id,
         blob.format
     )))
+}
+
+/// An output that is a value and not a table or a column.
+async fn small_value(rest: &Rest, run: &Run, name: &str, blob: &BlobRef) -> Result<Option<Value>, Failure> {
+    if blob.format != "json" || blob.size > LARGEST_VALUE {
+        return Ok(None);
+    }
+    let value: Value = rest.call(output_request(run, name)).await?;
+    // Engines write a value as {"type": …, "value": …}.
+    let value = value.get("value").cloned().unwrap_or(value);
+    Ok((!value.is_array() && !value.is_object()).then_some(value))
 }
 
 fn output_request(run: &Run, name: &str) -> Request {

@@ -33,7 +33,14 @@ pub(crate) async fn until_final(rest: &Rest, run: Run, progress: bool) -> Result
     } else {
         ProgressBar::hidden()
     };
-    let ended = ask(rest, run, &spinner).await;
+    let id = run.id;
+    let ended = tokio::select! {
+        ended = ask(rest, run, &spinner) => ended,
+        _ = tokio::signal::ctrl_c() => Err(Failure::failed(
+            "run-not-awaited",
+            format!("The run {id} goes on; see muster run show {id}, or end it with muster run cancel {id}."),
+        )),
+    };
     spinner.finish_and_clear();
     ended
 }

@@ -103,6 +103,13 @@ fn a_run_brings_its_values_its_tables_and_what_it_printed() {
     );
     assert_eq!(home.read("out.csv"), "a,b\n1,2\n");
 
+    let printed = home
+        .muster(&["--output", "json", "function", "run", "forecast"])
+        .printed();
+    let printed: Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!(printed["outputs"]["n"]["value"], 3.5);
+    assert!(printed["outputs"]["y"].get("value").is_none(), "{printed}");
+
     let form = server.asked(SUBMIT)[0].text();
     let request = json!({
         "inputs": { "n": 3, "t": "a b" }, "outputs": { "y": "csv" }, "pool": "heavy",
@@ -307,6 +314,8 @@ fn trust_is_given_to_what_was_read() {
         &json!({ "removed": 1 }),
     );
     server.on("GET /api/v1/trust/stamps", 200, &json!([stamp]));
+    let functions = json!({ "items": [function(true)] });
+    server.on("GET /api/v1/functions?limit=1000", 200, &functions);
     let home = Home::at(&server);
 
     let complaint = home.muster(&["function", "trust", "forecast"]).complaint(1);
@@ -342,7 +351,10 @@ fn trust_is_given_to_what_was_read() {
     );
     let listed = home.muster(&["trust", "list"]).printed();
     assert!(
-        listed.contains(&format!("sha256:{}…  ann@SPOTFIRE", &digest.hex()[..12])),
+        listed.contains(&format!(
+            "  forecast  sha256:{}…  ann@SPOTFIRE",
+            &digest.hex()[..12]
+        )),
         "{listed}"
     );
 }

@@ -25,6 +25,12 @@ fn wrong_arguments_of_every_noun_are_usage_errors() {
         &["join", "list", "--state", "lost"],
         &["join", "show", "terr01"],
         &["join", "approve"],
+        &[
+            "join",
+            "approve",
+            "--fingerprint",
+            "sha256:6cbc79246cbc79246cbc79246cbc79246cbc79246cbc79246cbc79246cbc7924",
+        ],
         &["join", "approve", "--code", "1234"],
         &[
             "join",
