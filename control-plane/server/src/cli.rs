@@ -94,6 +94,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        if matches!(
+            cli.command,
+            Command::Serve | Command::Migrate | Command::ResetAdmin { .. }
+        ) {
+            command::require_collective(&config)?;
+        }
         match cli.command {
             Command::Init { administrator } => command::init::run(&config, &administrator).await,
             Command::Serve => crate::serve::run(config).await,

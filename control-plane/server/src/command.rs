@@ -9,7 +9,7 @@ pub mod reset_admin;
 use muster_store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
 
-use crate::config::Config;
+use crate::{config::Config, keys::Keys};
 
 /// The database of this configuration.
 pub(crate) async fn open_store(config: &Config, create: bool) -> anyhow::Result<Store> {
@@ -18,6 +18,16 @@ pub(crate) async fn open_store(config: &Config, create: bool) -> anyhow::Result<
         ..StoreConfig::new(config.database_url.expose_secret())
     };
     Ok(Store::open(&store).await?)
+}
+
+/// Says what to do where `init` has never been.
+pub(crate) fn require_collective(config: &Config) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        Keys::below(&config.state_dir).exist(),
+        "there is no collective in {}; run muster-server init first, or name its folder with --state-dir",
+        config.state_dir.display()
+    );
+    Ok(())
 }
 
 /// A line for a person.

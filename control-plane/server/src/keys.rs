@@ -34,6 +34,11 @@ impl Keys {
         }
     }
 
+    /// Whether there is a folder of keys.
+    pub fn exist(&self) -> bool {
+        self.folder.exists()
+    }
+
     /// Where the front end's own certificate and key are kept when the collective issues them.
     pub fn front_end(&self) -> (PathBuf, PathBuf) {
         (

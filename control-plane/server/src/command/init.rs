@@ -58,9 +58,11 @@ pub async fn run(config: &Config, administrator: &UserName) -> anyhow::Result<Ex
         "Administrator:  {administrator}, password in {password_file}"
     ));
     say(&format!("Sample configuration: {sample}"));
-    say(
-        "Next: muster-server serve; muster login https://HOST:8443; on a node: muster-node join http://HOST:9080 --ca-fingerprint …",
-    );
+    say(&format!(
+        "Next: muster-server serve; muster login https://HOST:{}; on a node: muster-node join http://HOST:{} --ca-fingerprint …",
+        config.front_end.port(),
+        config.registration.port()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
