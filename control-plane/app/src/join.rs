@@ -65,7 +65,15 @@ impl App {
         if !proof.fits(&request) {
             drop(tx);
             let waiting = self.store().joins_pending().await?;
-            return Err(self.no_such_code(&authorized, live(&waiting, now)).await);
+            let no_such_code = self.no_such_code(&authorized, live(&waiting, now)).await;
+            return Err(match (proof, no_such_code) {
+                (Proof::Fingerprint(_), Error::NotFound { .. }) => Error::NotFound {
+                    detail: format!(
+                        "The key of request {id} has another fingerprint. Read it on the node with muster-node status, and compare the identifier with muster join list."
+                    ),
+                },
+                (_, error) => error,
+            });
         }
         let approved = request.approve(now).map_err(|error| refused(&error))?;
         let (node, drafts, mut tx) = self.admit(tx, &approved, now).await?;
