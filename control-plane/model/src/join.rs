@@ -129,6 +129,9 @@ pub struct Applicant {
     pub addresses: Vec<String>,
     /// The version of its agent.
     pub agent_version: String,
+    /// When the node made its hello, by its own clock: of two exchanges of one key the later counts, so that a
+    /// recorded one cannot take the place of the present one.
+    pub asked_at: i64,
 }
 
 /// One request. There is one row for a node key; a new exchange renews the row.
@@ -178,6 +181,9 @@ pub enum JoinRefused {
     /// A poll that was sent before.
     #[error("the poll counter {0} was used before")]
     Replayed(u64),
+    /// A later exchange of the same key came before.
+    #[error("a later request of the same key was seen already; begin the join again")]
+    Older,
     /// Only an approved request gets a certificate.
     #[error("the request is {} and was not approved", .0.as_str())]
     NotApproved(JoinState),
@@ -190,6 +196,9 @@ impl JoinRequest {
     /// A rejected request stays rejected until an hour has passed since the rejection was last asked for, so
     /// that a node which retries does not undo an administrator's answer; then it waits anew.
     pub fn renew(self, exchange: Self) -> Result<Self, JoinRefused> {
+        if exchange.applicant.asked_at <= self.applicant.asked_at {
+            return Err(JoinRefused::Older);
+        }
         match self.state {
             JoinState::Pending | JoinState::Expired | JoinState::Superseded => {}
             JoinState::Rejected if exchange.revealed_at - self.revealed_at >= CODE_LIFETIME_MS => {}

@@ -132,7 +132,7 @@ impl Tx {
     }
 
     /// Stores the next version number of a function whose current content is `definition`. Content that it had before
-    /// keeps its first row.
+    /// keeps its first author and takes what no digest covers, its limits and description, from this one.
     pub async fn function_new_version(
         &mut self,
         function: &Function,
@@ -161,7 +161,8 @@ impl Tx {
     ) -> Result<(), StoreError> {
         self.execute(
             "INSERT INTO function_versions (function_id, digest, definition, created_at, created_by) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (function_id, digest) DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (function_id, digest) \
+             DO UPDATE SET definition = excluded.definition",
             args![
                 function.id,
                 function.current,

@@ -280,6 +280,7 @@ fn applicant(hello: &Hello) -> Result<Applicant, Error> {
         site: hello.site.clone(),
         addresses: hello.addresses.clone(),
         agent_version: version,
+        asked_at: hello.created,
     })
 }
 

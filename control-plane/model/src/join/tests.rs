@@ -15,6 +15,7 @@ fn request() -> JoinRequest {
             site: None,
             addresses: vec![],
             agent_version: "0.1.0".into(),
+            asked_at: 0,
         },
         source: "10.0.0.5".into(),
         created_at: 0,
@@ -61,6 +62,7 @@ fn a_new_exchange_keeps_the_waiting_time_and_renews_the_code() {
         transcript: Digest::of(b"T2"),
         revealed_at: 10,
         created_at: 10,
+        applicant: asked(10),
         ..request()
     };
     let renewed = request().renew(exchange.clone()).expect("renewed");
@@ -70,11 +72,35 @@ fn a_new_exchange_keeps_the_waiting_time_and_renews_the_code() {
     );
 }
 
+fn asked(at: i64) -> Applicant {
+    Applicant {
+        asked_at: at,
+        ..request().applicant
+    }
+}
+
+#[test]
+fn a_recorded_exchange_does_not_replace_a_later_one() {
+    let later = JoinRequest {
+        applicant: asked(5),
+        ..request()
+    };
+    for at in [4, 5] {
+        let recorded = JoinRequest {
+            applicant: asked(at),
+            revealed_at: 100,
+            ..request()
+        };
+        assert_eq!(later.clone().renew(recorded), Err(JoinRefused::Older));
+    }
+}
+
 #[test]
 fn a_retry_does_not_undo_a_rejection() {
     let rejected = request().reject(1, None).expect("rejected");
     let exchange = JoinRequest {
         revealed_at: 60_000,
+        applicant: asked(60_000),
         ..request()
     };
     assert_eq!(
@@ -126,7 +152,7 @@ proptest! {
             let next = match event {
                 Event::Wait(ms) => { now += ms; Ok(before.clone().at(now)) }
                 Event::Renew => before.clone().renew(JoinRequest {
-                    transcript: Digest::of(&now.to_be_bytes()), revealed_at: now, created_at: now, ..request()
+                    transcript: Digest::of(&now.to_be_bytes()), revealed_at: now, created_at: now, applicant: asked(now), ..request()
                 }),
                 Event::Approve => before.clone().approve(now),
                 Event::Reject => before.clone().reject(now, None),

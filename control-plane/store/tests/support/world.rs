@@ -267,6 +267,7 @@ pub(crate) fn join_request(name: &str, revealed_at: i64) -> JoinRequest {
             site: None,
             addresses: vec!["10.0.0.5".into()],
             agent_version: "0.1.0".into(),
+            asked_at: revealed_at,
         },
         source: "10.0.0.5".into(),
         created_at: revealed_at,
