@@ -389,11 +389,14 @@ is_cut_off() {
 }
 
 # What is typed from now on.
-write_helper() {
+write_as() {
     cat > "$home/as" << END
 #!/bin/sh
 # as PERSON COMMAND…: muster as admin, ann or bob.
-who=\$1
+case \${1-} in
+    admin | ann | bob) who=\$1 ;;
+    *) echo "usage: as admin|ann|bob COMMAND..., for example: as admin status" >&2; exit 2 ;;
+esac
 shift
 exec '$bin/muster' --profile-dir '$home/people/'"\$who" "\$@"
 END
@@ -409,7 +412,7 @@ make_people
 show_trusted_functions
 show_three_stages
 cut_off
-write_helper
+write_as
 step=""
 cat << END
 

@@ -2,11 +2,11 @@
 
 use muster_model::{
     join::JoinState,
-    node::{Health, Trust},
+    node::{Health, Node, Trust},
     permission::{ADMINISTRATOR, Caller, Operation},
     run::RunState,
 };
-use muster_store::{NodeFilter, RunFilter};
+use muster_store::{NodeFilter, QueueLength, RunFilter};
 use muster_wire::admin::v1::{
     authority::{Authority as WireAuthority, Certificate as WireCertificate},
     status::{NodeCounts, Status},
@@ -60,8 +60,9 @@ impl App {
             ..NodeFilter::default()
         };
         let mut counts = NodeCounts::default();
-        for node in self.store().node_list(&trusted, None, ALL).await? {
-            match Health::at(self.last_seen(&node), now) {
+        let nodes = self.store().node_list(&trusted, None, ALL).await?;
+        for node in &nodes {
+            match Health::at(self.last_seen(node), now) {
                 Health::Online => counts.online += 1,
                 Health::Suspect => counts.suspect += 1,
                 Health::Offline => {
@@ -73,8 +74,16 @@ impl App {
                 }
             }
         }
-        if queued > 0 && counts.online == 0 {
-            problems.push(format!("{queued} runs wait and no node is online"));
+        for queue in self.store().queued_counts().await? {
+            let takes = |node: &&Node| {
+                node.takes_runs()
+                    && node.capabilities.contains(&queue.capability)
+                    && (node.pool, node.site) == (queue.pool, queue.site)
+                    && Health::at(self.last_seen(node), now) != Health::Offline
+            };
+            if !nodes.iter().any(|node| takes(&node)) {
+                problems.push(self.nobody_takes(&queue).await?);
+            }
         }
         if self.authority().intermediate_expires() - now < EXPIRY_WARNING_MS {
             problems.push(format!(
@@ -85,6 +94,21 @@ impl App {
         status.nodes = Some(counts);
         status.problems = problems;
         Ok(status)
+    }
+
+    async fn nobody_takes(&self, queue: &QueueLength) -> Result<String, Error> {
+        let pool = self.store().pool(queue.pool).await?;
+        let site = self.store().site(queue.site).await?;
+        let named = |name: Option<muster_ids::Name>| {
+            name.map_or_else(|| "deleted".to_owned(), |name| name.to_string())
+        };
+        Ok(format!(
+            "{} runs for {} wait in the pool \"{}\" of the site \"{}\", and no active node there is online and runs them; see muster node list",
+            queue.waiting,
+            queue.capability,
+            named(pool.map(|pool| pool.name)),
+            named(site.map(|site| site.name)),
+        ))
     }
 
     /// The certificate authority: public facts, for everybody who is logged in.

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod console;
 mod error;
 mod extract;
+mod late_end;
 pub mod node;
 pub mod ops;
 pub mod registration;

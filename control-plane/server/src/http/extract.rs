@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    body::Body as BodyStream,
     extract::{FromRequest, FromRequestParts, Multipart, Query, Request, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
@@ -12,7 +13,7 @@ use muster_app::{App, Error};
 use muster_model::permission::Caller;
 use serde::de::DeserializeOwned;
 
-use super::error::Failure;
+use super::{error::Failure, late_end::LateEnd};
 use crate::listen::Peer;
 
 /// The longest value of an `Authorization` header that is looked at.
@@ -64,6 +65,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let request = request.map(|body| BodyStream::from_stream(LateEnd::new(body.into_data_stream())));
         Multipart::from_request(request, state)
             .await
             .map(Self)
