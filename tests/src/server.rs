@@ -35,6 +35,8 @@ pub struct Settings {
     pub database_url: Option<String>,
     /// Join offers a second; the shared one has more than tests can use up.
     pub offers_per_second: u64,
+    /// The front end's own certificate and key.
+    pub front_end: Option<(PathBuf, PathBuf)>,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
         Self {
             database_url: None,
             offers_per_second: 100_000,
+            front_end: None,
         }
     }
 }
@@ -341,11 +344,22 @@ fn configuration(folder: &Path, ports: [u16; 4], settings: &Settings) -> String 
         .as_ref()
         .map(|url| format!("[database]\nurl = \"{url}\"\n"))
         .unwrap_or_default();
+    let own = settings
+        .front_end
+        .as_ref()
+        .map(|(certificate, key)| {
+            format!(
+                "certificate = \"{}\"\nkey = \"{}\"\n",
+                certificate.display(),
+                key.display()
+            )
+        })
+        .unwrap_or_default();
     format!(
         "[server]\nstate_dir = \"{}\"\n{database}\
          [registration]\nlisten = \"127.0.0.1:{registration}\"\n\
          [back_end]\nlisten = \"127.0.0.1:{back_end}\"\n\
-         [front_end]\nlisten = \"127.0.0.1:{front_end}\"\n\
+         [front_end]\nlisten = \"127.0.0.1:{front_end}\"\n{own}\
          [operations]\nlisten = \"127.0.0.1:{operations}\"\n\
          [join]\noffers_per_second = {}\n\
          [runs]\nmax_input_mib = 1\n\
