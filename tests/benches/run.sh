@@ -7,5 +7,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
 
 packaging/deps/install.sh build engines test
 step python-engine packaging/engines/make-venv.sh "$target/engines/python"
-step build cargo build --locked --release -p muster-server -p muster-agent -p muster-cli -p muster-sandbox
+step build cargo build --locked --release -p muster-server -p muster-cli -p muster-sandbox
+# As it is packaged.
+step build-node cargo build --locked --profile node -p muster-agent
 cargo bench --locked -p muster-tests --bench peers -- "$@"

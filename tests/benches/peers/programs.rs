@@ -27,7 +27,13 @@ impl Programs {
     }
 
     pub(crate) fn node(&self) -> anyhow::Result<PathBuf> {
-        self.program("muster-node")
+        let packaged = self.target().join("node/muster-node");
+        ensure!(
+            packaged.is_file(),
+            "{} is missing; build it as tests/benches/run.sh does",
+            packaged.display()
+        );
+        Ok(packaged)
     }
 
     pub(crate) fn jail(&self) -> anyhow::Result<PathBuf> {
