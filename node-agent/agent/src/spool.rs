@@ -101,6 +101,10 @@ impl Spool {
                 remove_tree(&path)?;
             } else {
                 file::sweep(&path)?;
+                // A claim that was not finished was never started; its name alone must not keep the lease alive.
+                if !path.join("claim.json").exists() && !path.join("outcome.json").exists() {
+                    remove_tree(&path)?;
+                }
             }
         }
         Ok(spool)
