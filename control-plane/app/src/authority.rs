@@ -79,6 +79,11 @@ impl Authority {
         .map_err(Error::bug)
     }
 
+    /// `leaf` with what leads from it to the roots: the chain that its holder presents.
+    pub fn chain(&self, leaf: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
+        vec![leaf, self.intermediate.clone()]
+    }
+
     /// When the intermediate ends, milliseconds since 1970, UTC.
     pub fn intermediate_expires(&self) -> i64 {
         AuthorityFacts::of(&self.intermediate).map_or(0, |facts| facts.validity.not_after_ms())
@@ -107,7 +112,7 @@ impl App {
         let tx = self.store().begin(&Self::system()).await?;
         let (draft, tx) = record(tx, &leaf, "control_plane", authority.control_plane.to_string()).await?;
         tx.commit(draft, self.now()).await?;
-        Credential::new(vec![leaf, authority.intermediate.clone()], &signer).map_err(Error::bug)
+        Credential::new(authority.chain(leaf), &signer).map_err(Error::bug)
     }
 
     /// A certificate that lets `node` speak on the back end, recorded in `tx`.
@@ -149,14 +154,14 @@ impl App {
         lifetime: Duration,
     ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
         let key = PublicKey::from_spki(spki).map_err(Error::bug)?;
-        let profile = Profile::Identity(SpiffeId::new(self.authority().collective(), subject));
+        let authority = self.authority();
+        let profile = Profile::Identity(SpiffeId::new(authority.collective(), subject));
         let serial = Serial::from_random(self.random().bytes());
-        let leaf = self
-            .authority()
+        let leaf = authority
             .issue(&profile, &key, &serial, self.now(), lifetime)
             .await?;
         let (draft, tx) = record(tx, &leaf, purpose, node.to_string()).await?;
-        Ok((vec![leaf, self.authority().intermediate.clone()], draft, tx))
+        Ok((authority.chain(leaf), draft, tx))
     }
 }
 

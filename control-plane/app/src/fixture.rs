@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use muster_daemon::{clock::Clock, random::Random};
 use muster_pki::{KeyUse, Roots, SoftwareSigner};
 use muster_store::{BlobStore, Store, StoreConfig};
@@ -46,14 +47,14 @@ pub(crate) async fn app() -> (App, TempDir) {
         blobs: BlobStore::open(&folder.path().join("blobs"))
             .await
             .expect("a folder of blobs"),
-        authority: Authority {
+        authority: ArcSwap::from_pointee(Authority {
             control_plane: new.control_plane,
             roots: Arc::new(Roots::new(vec![new.root]).expect("a root")),
             intermediate: new.issuing.clone(),
             issuing: signer(&new.issuing_key, KeyUse::Authority),
             policy_chain: vec![new.policy, new.issuing],
             policy: signer(&new.policy_key, KeyUse::Policy),
-        },
+        }),
         store,
         clock,
         random,

@@ -31,6 +31,7 @@ pub mod user;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use muster_daemon::{clock::Clock, random::Random};
 use muster_ids::{CollectiveId, Incarnation};
 use muster_store::{BlobStore, Store};
@@ -56,8 +57,8 @@ pub struct Parts {
     pub store: Store,
     /// Inputs and outputs of runs.
     pub blobs: BlobStore,
-    /// The keys that sign.
-    pub authority: Authority,
+    /// The keys that sign; swapped when a rotation changes them.
+    pub authority: ArcSwap<Authority>,
     /// Makes offers.
     pub join_key: JoinKey,
     /// Time.
@@ -123,9 +124,10 @@ impl App {
         &self.inner.parts.blobs
     }
 
-    /// The keys that sign.
-    pub fn authority(&self) -> &Authority {
-        &self.inner.parts.authority
+    /// The keys that sign now. They can change at any time: whoever needs two things of one authority asks
+    /// once.
+    pub fn authority(&self) -> Arc<Authority> {
+        self.inner.parts.authority.load_full()
     }
 
     /// Time.

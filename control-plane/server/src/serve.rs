@@ -179,7 +179,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
     store.schema().await?.check()?;
     let keys = Keys::below(&config.state_dir);
-    let authority = keys.authority()?;
+    let authority = ArcSwap::from_pointee(keys.authority()?);
     let join_key = Arc::new(load_join_key(&store, &*keys.master_key()?).await?);
     let blobs = BlobStore::open(&config.state_dir.join("blobs"))
         .await
@@ -265,7 +265,7 @@ async fn front_end_credential(config: &Config, app: &App) -> anyhow::Result<Cred
             FRONT_END_LIFETIME,
         )
         .await?;
-    let mut chain = vec![leaf, authority.intermediate.clone()];
+    let mut chain = authority.chain(leaf);
     // The root goes along so that a client can be told to trust it by its fingerprint.
     chain.extend(authority.roots.certificates().iter().cloned());
     keys.write(
