@@ -257,25 +257,6 @@ async fn a_request_that_nobody_answers_expires_after_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_reveal_twice_is_the_same_request() {
-    let server = Server::shared();
-    let node = Applicant::new(&unique("terr")).await;
-    let offered = node.greet(server).await;
-    let reveal = node.reveal(&offered).await;
-    for _ in 0..2 {
-        let answer = server.registers(REVEAL_PATH, &reveal).await.expect("revealed");
-        let answer = answer_of(&server.roots(), &answer);
-        assert_eq!(answer.transcript, node.transcript(&offered).digest());
-        assert_eq!((answer.state.as_str(), answer.counter), ("pending", 0));
-    }
-    let revealed = server.admin().await.audited("join.revealed").await;
-    let mine = revealed
-        .iter()
-        .filter(|row| row["subject"] == node.hello.name.as_str());
-    assert_eq!(mine.count(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_poll_counts_once_and_only_by_the_key_of_its_request() {
     let server = Server::shared();
     let (node, thief) = (

@@ -20,5 +20,6 @@ mod rest;
 mod revocation;
 mod rights;
 mod run;
+mod scenario;
 mod tls;
 mod trust_state;

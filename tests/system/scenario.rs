@@ -1,0 +1,5 @@
+//! Scenarios of like products, by their numbers: what goes wrong when machines join, and what must happen then.
+//!
+//! Each number has exactly one test here, named `join_NN_` and its sentence.
+
+mod contact;
