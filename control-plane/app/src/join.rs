@@ -7,6 +7,7 @@
 mod answer;
 pub mod budget;
 mod exchange;
+pub mod message;
 pub mod queue;
 
 use std::sync::Arc;
