@@ -4,7 +4,10 @@
 //! give: a CA with a path length, keyCertSign, on P-256, whose one name is the collective.
 
 use muster_ids::CollectiveId;
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+use rustls_pki_types::CertificateDer;
+use x509_parser::{
+    certificate::X509Certificate, der_parser::oid, extensions::GeneralName, prelude::FromDer as _,
+};
 
 use crate::{PublicKey, PublicKeyError, Validity, facts::seconds_to_validity, identity::parse_trust_domain};
 
@@ -51,9 +54,8 @@ impl AuthorityFacts {
         };
         let path_length = path_length(&x509).ok_or(AuthorityError::NotAuthority)?;
         let public_key = PublicKey::from_spki(x509.public_key().raw)?;
-        let tbs: &[u8] = x509.tbs_certificate.as_ref();
-        let self_signed = x509.subject().as_raw() == x509.issuer().as_raw()
-            && public_key.verify(tbs, &x509.signature_value.data).is_ok();
+        let self_signed =
+            x509.subject().as_raw() == x509.issuer().as_raw() && signed_by(certificate, &public_key);
         Ok(Self {
             collective: collective(&x509).ok_or(AuthorityError::Name)?,
             path_length,
@@ -62,6 +64,38 @@ impl AuthorityFacts {
             self_signed,
         })
     }
+}
+
+/// Whether two certificates (DER) are those of one authority: the same name and the same key.
+pub(crate) fn same_authority(one: &[u8], other: &[u8]) -> bool {
+    match (X509Certificate::from_der(one), X509Certificate::from_der(other)) {
+        (Ok((&[], one)), Ok((&[], other))) => {
+            one.subject().as_raw() == other.subject().as_raw()
+                && one.public_key().raw == other.public_key().raw
+        }
+        _ => false,
+    }
+}
+
+/// Whether the key `issuer` signed `certificate` (DER, and exactly that: what is outside of the signature is
+/// held to it by the stricter of two parsers).
+pub(crate) fn signed_by(certificate: &[u8], issuer: &PublicKey) -> bool {
+    if webpki::EndEntityCert::try_from(&CertificateDer::from(certificate)).is_err() {
+        return false;
+    }
+    let Ok((&[], x509)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    // The algorithm stands twice, once outside of what is signed (RFC 5280 4.1.1.2).
+    let algorithm = &x509.signature_algorithm;
+    if algorithm.algorithm != oid!(1.2.840.10045.4.3.2)
+        || *algorithm != x509.tbs_certificate.signature
+        || x509.signature_value.unused_bits != 0
+    {
+        return false;
+    }
+    let tbs: &[u8] = x509.tbs_certificate.as_ref();
+    issuer.verify(tbs, &x509.signature_value.data).is_ok()
 }
 
 fn path_length(x509: &X509Certificate<'_>) -> Option<u32> {

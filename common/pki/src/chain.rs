@@ -1,4 +1,4 @@
-//! The roots of one collective, and how they are pinned.
+//! The roots of one collective, how they are pinned, and how a pinned one vouches for its successor.
 //!
 //! Invariant: there is at least one root; all are self-signed authorities of the same collective, so whoever
 //! knows the roots knows the collective.
@@ -8,7 +8,10 @@ use std::fmt;
 use muster_ids::{CollectiveId, Digest};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
-use crate::{AuthorityError, AuthorityFacts};
+use crate::{AuthorityError, AuthorityFacts, PublicKey, authority::signed_by};
+
+/// More bridges than rotations that one collective ever makes; a stranger could send as many as fit.
+const MOST_CROSSES: usize = 16;
 
 /// Why certificates are not the roots of a collective.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,16 @@ pub struct Roots {
     collective: CollectiveId,
     certificates: Vec<CertificateDer<'static>>,
     pub(crate) anchors: Vec<TrustAnchor<'static>>,
+    denied: Vec<Digest>,
+}
+
+/// That an older root certified the key of a newer one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrossRoot {
+    /// The older root.
+    pub root: CertificateDer<'static>,
+    /// The key of the newer root, certified by the older one.
+    pub certificate: CertificateDer<'static>,
 }
 
 impl Roots {
@@ -60,7 +73,19 @@ impl Roots {
             collective,
             certificates,
             anchors,
+            denied: Vec::new(),
         })
+    }
+
+    /// The same roots, but nothing that was issued with one of the intermediates' keys `denied` (their
+    /// fingerprints) is accepted, whoever certified it.
+    pub fn denying(self, denied: Vec<Digest>) -> Self {
+        Self { denied, ..self }
+    }
+
+    /// The fingerprints of the intermediates' keys that are not accepted.
+    pub fn denied(&self) -> &[Digest] {
+        &self.denied
     }
 
     /// The collective of all these roots.
@@ -91,6 +116,51 @@ impl Roots {
             .iter()
             .filter(|certificate| pins.contains(&Digest::of(certificate)));
         Self::new(named.cloned().collect()).ok()
+    }
+
+    /// As [`Roots::pinned`], and also the roots that a named one vouches for, directly or through others: it
+    /// certified their keys in one of `crosses`, which is valid at `at_ms` (milliseconds since 1970, UTC).
+    ///
+    /// All of it may come from a peer that is not yet verified: what counts is the pinned root's signature.
+    pub fn pinned_across(&self, pins: &[Digest], crosses: &[CrossRoot], at_ms: i64) -> Option<Self> {
+        let crosses = &crosses[..crosses.len().min(MOST_CROSSES)];
+        let mut keys = Vec::new();
+        // Each round that finds anything uses up a bridge.
+        for _ in crosses {
+            let vouched = |root: &CertificateDer<'_>| {
+                pins.contains(&Digest::of(root))
+                    || AuthorityFacts::of(root).is_ok_and(|facts| keys.contains(&facts.public_key))
+            };
+            let found: Vec<PublicKey> = crosses
+                .iter()
+                .filter(|cross| vouched(&cross.root))
+                .filter_map(|cross| self.bridge(cross, at_ms))
+                .filter(|key| !keys.contains(key))
+                .collect();
+            if found.is_empty() {
+                break;
+            }
+            keys.extend(found);
+        }
+        let accepted = self.certificates.iter().filter(|root| {
+            pins.contains(&Digest::of(root))
+                || AuthorityFacts::of(root).is_ok_and(|facts| keys.contains(&facts.public_key))
+        });
+        Self::new(accepted.cloned().collect()).ok()
+    }
+
+    /// The key that `cross` vouches for, if its older root is one of this collective and signed it.
+    fn bridge(&self, cross: &CrossRoot, at_ms: i64) -> Option<PublicKey> {
+        let root = AuthorityFacts::of(&cross.root).ok()?;
+        let facts = AuthorityFacts::of(&cross.certificate).ok()?;
+        let is_root = |facts: &AuthorityFacts| facts.path_length == 1 && facts.collective == self.collective;
+        let valid = facts.validity.not_before_ms() <= at_ms && at_ms <= facts.validity.not_after_ms();
+        (root.self_signed
+            && is_root(&root)
+            && is_root(&facts)
+            && valid
+            && signed_by(&cross.certificate, &root.public_key))
+        .then_some(facts.public_key)
     }
 }
 

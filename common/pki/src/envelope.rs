@@ -1,14 +1,15 @@
 //! Signed messages in DSSE envelopes (Dead Simple Signing Envelope, version 1), one payload type a purpose.
 //!
 //! ```text
-//! {"payloadType": T, "payload": base64(P), "signatures": [{"keyid": D, "sig": base64(S), "chain": [C, I]}]}
+//! {"payloadType": T, "payload": base64(P), "signatures": [{"keyid": D, "sig": base64(S), "chain": [C, I…]}]}
 //! S = ECDSA P-256 SHA-256 over  "DSSEv1" SP len(T) SP T SP len(P) SP P      (lengths in decimal, of bytes)
-//! D = the digest of the leaf C; C, I = base64 DER of the leaf and of its issuing intermediate
+//! D = the digest of the leaf C; C, I… = base64 DER of the leaf and of its issuing intermediate, which has a
+//! second certificate while the roots are exchanged
 //! ```
 //!
 //! Invariant: [`Verified`] payloads were signed, over exactly these bytes and this
 //! type, by a key whose certificate leads to the roots in the role that the type demands. Nothing of an
-//! envelope is left unverified, so no byte of it can be changed.
+//! envelope is left unverified but that second certificate, so no other byte of it can be changed.
 
 mod base64;
 mod payload_type;
@@ -111,7 +112,7 @@ pub enum EnvelopeError {
 
 impl Envelope {
     /// Signs `payload` as a message of `payload_type`. `chain` is the signer's certificate and its issuing
-    /// intermediate.
+    /// intermediate, in one or two certificates.
     pub async fn sign(
         payload_type: PayloadType,
         payload: Vec<u8>,

@@ -24,7 +24,9 @@ pub enum IssueError {
     #[error("cannot issue a certificate: the issuer's certificate is not accepted")]
     Issuer(#[from] AuthorityError),
     /// A root was to sign a leaf, or an intermediate another.
-    #[error("cannot issue a certificate: roots sign intermediates only, and intermediates sign leaves only")]
+    #[error(
+        "cannot issue a certificate: roots sign roots and intermediates only, and intermediates sign leaves only"
+    )]
     Level,
     /// The issuer serves others.
     #[error("cannot issue a certificate of the collective {wanted}: the issuer belongs to {issuer}")]

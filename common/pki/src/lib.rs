@@ -27,7 +27,7 @@ mod validity;
 mod verify;
 
 pub use authority::{AuthorityError, AuthorityFacts};
-pub use chain::{Roots, RootsError};
+pub use chain::{CrossRoot, Roots, RootsError};
 pub use envelope::{Envelope, EnvelopeError, PayloadType, Verified};
 pub use facts::{Facts, FactsError, not_after_ms};
 pub use identity::{IdentityError, Role, SpiffeId, Subject};

@@ -6,7 +6,7 @@
 //!
 //! | profile | usage | names |
 //! | --- | --- | --- |
-//! | root, issuing | certificates, CRLs; path length 1, 0 | `spiffe://<collective>` |
+//! | root, cross, issuing | certificates, CRLs; path length 1, 1, 0 | `spiffe://<collective>` |
 //! | node | clientAuth | its identity |
 //! | control plane | serverAuth | its identity; nodes check no host name |
 //! | policy, receipt | documentSigning (RFC 9336) | its identity |
@@ -26,6 +26,12 @@ use crate::{Role, Serial, SpiffeId, Subject, Validity, identity::trust_domain};
 /// The kind of a certificate that an authority issues, with what its names are made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Profile {
+    /// The key of a root, certified by another root of the same collective: the bridge that a rotation of the
+    /// roots leaves for those who know only the older one.
+    Cross {
+        /// The collective of both roots.
+        collective: CollectiveId,
+    },
     /// The issuing intermediate of a control plane, signed by the root.
     Issuing {
         /// The collective of the root.
@@ -48,7 +54,9 @@ impl Profile {
     /// The collective in which such a certificate is issued.
     pub fn collective(&self) -> CollectiveId {
         match self {
-            Self::Issuing { collective, .. } | Self::FrontEnd { collective, .. } => *collective,
+            Self::Cross { collective }
+            | Self::Issuing { collective, .. }
+            | Self::FrontEnd { collective, .. } => *collective,
             Self::Identity(id) => id.collective,
         }
     }
@@ -57,7 +65,7 @@ impl Profile {
     /// intermediates sign leaves only.
     pub(crate) fn issuer_path_length(&self) -> u32 {
         match self {
-            Self::Issuing { .. } => 1,
+            Self::Cross { .. } | Self::Issuing { .. } => 1,
             Self::Identity(_) | Self::FrontEnd { .. } => 0,
         }
     }
@@ -69,6 +77,9 @@ impl Profile {
     ) -> Result<CertificateParams, ProfileError> {
         let base = base(serial, validity)?;
         match self {
+            Self::Cross { collective } => {
+                authority(base, &format!("Muster root {collective}"), *collective, 1)
+            }
             Self::Issuing {
                 collective,
                 control_plane,

@@ -147,7 +147,7 @@ fn refusal(error: VerifyError) -> rustls::Error {
     rustls::Error::InvalidCertificate(match error {
         VerifyError::Expired => CertificateError::Expired,
         VerifyError::NotYetValid => CertificateError::NotValidYet,
-        VerifyError::UnknownIssuer => CertificateError::UnknownIssuer,
+        VerifyError::UnknownIssuer | VerifyError::Denied => CertificateError::UnknownIssuer,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     })
 }

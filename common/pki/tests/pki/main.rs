@@ -8,4 +8,5 @@ mod handshakes;
 mod issuing;
 mod join_vectors;
 mod roles;
+mod rotation;
 mod shapes;
