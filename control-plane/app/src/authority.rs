@@ -110,7 +110,13 @@ impl App {
             )
             .await?;
         let tx = self.store().begin(&Self::system()).await?;
-        let (draft, tx) = record(tx, &leaf, "control_plane", authority.control_plane.to_string()).await?;
+        let (draft, tx) = record(
+            tx,
+            &leaf,
+            ("control_plane", 1),
+            authority.control_plane.to_string(),
+        )
+        .await?;
         tx.commit(draft, self.now()).await?;
         Credential::new(authority.chain(leaf), &signer).map_err(Error::bug)
     }
@@ -121,9 +127,10 @@ impl App {
         tx: Tx,
         node: NodeId,
         spki: &[u8],
+        generation: u64,
     ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
-        self.issue_for_node(tx, Subject::Node(node), "node", node, spki, NODE_LIFETIME)
-            .await
+        let profile = ("node", Subject::Node(node), NODE_LIFETIME);
+        self.issue_for_node(tx, profile, node, spki, generation).await
     }
 
     /// A certificate for the key that signs the receipts of `node`, recorded in `tx`.
@@ -133,25 +140,17 @@ impl App {
         node: NodeId,
         spki: &[u8],
     ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
-        self.issue_for_node(
-            tx,
-            Subject::Receipt(node),
-            "receipt",
-            node,
-            spki,
-            RECEIPT_LIFETIME,
-        )
-        .await
+        let profile = ("receipt", Subject::Receipt(node), RECEIPT_LIFETIME);
+        self.issue_for_node(tx, profile, node, spki, 1).await
     }
 
     async fn issue_for_node(
         &self,
         tx: Tx,
-        subject: Subject,
-        purpose: &str,
+        (purpose, subject, lifetime): (&str, Subject, Duration),
         node: NodeId,
         spki: &[u8],
-        lifetime: Duration,
+        generation: u64,
     ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
         let key = PublicKey::from_spki(spki).map_err(Error::bug)?;
         let authority = self.authority();
@@ -160,7 +159,7 @@ impl App {
         let leaf = authority
             .issue(&profile, &key, &serial, self.now(), lifetime)
             .await?;
-        let (draft, tx) = record(tx, &leaf, purpose, node.to_string()).await?;
+        let (draft, tx) = record(tx, &leaf, (purpose, generation), node.to_string()).await?;
         Ok((authority.chain(leaf), draft, tx))
     }
 }
@@ -168,7 +167,7 @@ impl App {
 async fn record(
     mut tx: Tx,
     leaf: &CertificateDer<'static>,
-    purpose: &str,
+    (purpose, generation): (&str, u64),
     subject: String,
 ) -> Result<(Draft, Tx), Error> {
     let facts = Facts::of(leaf).map_err(Error::bug)?;
@@ -183,9 +182,13 @@ async fn record(
         state: CertificateState::Valid,
         revoked_at: None,
         reason: None,
+        key: (purpose == "node").then(|| facts.public_key.fingerprint()),
+        generation,
     })
     .await?;
-    let detail = json!({ "serial": serial, "purpose": purpose, "not_after": facts.validity.not_after_ms() });
+    let detail = json!({
+        "serial": serial, "purpose": purpose, "generation": generation, "not_after": facts.validity.not_after_ms(),
+    });
     let draft = Draft::new(Event::CertificateIssued, facts.id.to_string(), detail);
     Ok((draft, tx))
 }

@@ -79,7 +79,7 @@ impl App {
         let approved = request.approve(now).map_err(|error| refused(&error))?;
         let (node, drafts, mut tx) = self.admit(tx, &approved, now).await?;
         let issued = approved.issue(node.id).map_err(|error| refused(&error))?;
-        let (chain, issued_draft, next) = self.issue_node(tx, node.id, &issued.spki).await?;
+        let (chain, issued_draft, next) = self.issue_node(tx, node.id, &issued.spki, 1).await?;
         tx = next;
         let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
         // Approval and issue are two steps of the machine and one row of the table.
@@ -181,6 +181,9 @@ impl App {
             created_at: now,
             seen_at: None,
             inventory: None,
+            generation: 1,
+            generation_at: None,
+            reason: None,
             version: 1,
         };
         tx.node_insert(&node).await?;

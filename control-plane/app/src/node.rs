@@ -223,7 +223,11 @@ impl App {
         (reason, lost): (&str, &str),
         now: i64,
     ) -> Result<(Node, u64, Vec<Draft>), Error> {
-        let node = tx.node_get(id).await?.ok_or_else(|| no_such_node(id))?.untrust();
+        let node = tx
+            .node_get(id)
+            .await?
+            .ok_or_else(|| no_such_node(id))?
+            .untrust(reason);
         tx.node_put(&node).await?;
         let revoked = tx.certificates_revoke_for(id, now, reason).await?;
         let mut records = Vec::new();
@@ -284,6 +288,7 @@ impl App {
                 .into_iter()
                 .chain(answer.cancel_requested)
                 .collect(),
+            renew_within: None,
         })
     }
 

@@ -4,7 +4,7 @@
 
 use muster_ids::{Digest, Name, NodeId, PoolId, SiteId};
 
-use crate::join::Capability;
+use crate::{authority::Link, join::Capability};
 
 /// A node sends a heartbeat this often (protocols.md 5).
 pub const HEARTBEAT_MS: i64 = 10_000;
@@ -117,6 +117,12 @@ pub struct Node {
     pub seen_at: Option<i64>,
     /// The last inventory, JSON, as flushed.
     pub inventory: Option<String>,
+    /// That of the newest certificate that it has used; 1 for the certificate of its join.
+    pub generation: u64,
+    /// When it first used that certificate.
+    pub generation_at: Option<i64>,
+    /// Why it was revoked.
+    pub reason: Option<String>,
     /// Number of changes.
     pub version: i64,
 }
@@ -133,10 +139,30 @@ pub enum NodeRefused {
 }
 
 impl Node {
-    /// Takes the node's right to speak. Untrusting twice is the same as once.
-    pub fn untrust(self) -> Self {
+    /// Where it stands in the lineage of its certificates.
+    pub fn link(&self) -> Link {
+        Link {
+            generation: self.generation,
+            key: self.key,
+        }
+    }
+
+    /// It has used the certificate `link` for the first time.
+    pub fn move_on(self, link: Link, now: i64) -> Self {
+        Self {
+            key: link.key,
+            generation: link.generation,
+            generation_at: Some(now),
+            version: self.version + 1,
+            ..self
+        }
+    }
+
+    /// Takes the node's right to speak, and keeps the first reason. Untrusting twice is the same as once.
+    pub fn untrust(self, reason: &str) -> Self {
         Self {
             trust: Trust::Revoked,
+            reason: self.reason.or_else(|| Some(reason.to_owned())),
             version: self.version + 1,
             ..self
         }

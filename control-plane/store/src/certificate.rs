@@ -2,22 +2,29 @@
 
 use std::{fmt, str::FromStr};
 
-use muster_ids::NodeId;
+use muster_ids::{Digest, NodeId};
+use muster_model::authority::Link;
 
 use crate::{
     error::StoreError,
     store::Store,
     tx::Tx,
-    value::{Row, args},
+    value::{Row, args, counter},
 };
 
 macro_rules! select {
     ($tail:expr) => {
         concat!(
-            "SELECT serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, reason \
+            "SELECT serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, reason, key, generation \
              FROM certificates ",
             $tail
         )
+    };
+}
+
+macro_rules! of_key {
+    () => {
+        "WHERE key = $1 AND purpose = 'node' ORDER BY generation, not_after, serial"
     };
 }
 
@@ -77,6 +84,20 @@ pub struct Certificate {
     pub revoked_at: Option<i64>,
     /// Why it was revoked.
     pub reason: Option<String>,
+    /// Digest of its public key, where it belongs to a lineage.
+    pub key: Option<Digest>,
+    /// Its generation in the lineage of its subject; 1 where there is none.
+    pub generation: u64,
+}
+
+impl Certificate {
+    /// Its place in the lineage of its node.
+    pub fn link(&self) -> Option<Link> {
+        self.key.map(|key| Link {
+            generation: self.generation,
+            key,
+        })
+    }
 }
 
 /// What a list is about; `None` does not limit.
@@ -136,6 +157,12 @@ impl Store {
         self.all(sql, values).await?.iter().map(certificate).collect()
     }
 
+    /// Every certificate that a node has or had for this public key, the newest generation last.
+    pub async fn certificates_of_key(&self, key: &Digest) -> Result<Vec<Certificate>, StoreError> {
+        let rows = self.all(select!(of_key!()), args![*key]).await?;
+        rows.iter().map(certificate).collect()
+    }
+
     /// The revoked certificates that have not expired at `now`: what a revocation list must name.
     pub async fn revoked_serials(&self, now: i64) -> Result<Vec<RevokedSerial>, StoreError> {
         let rows = self
@@ -157,12 +184,31 @@ impl Store {
 }
 
 impl Tx {
+    /// The certificate of this serial number.
+    pub async fn certificate_get(&mut self, serial: &str) -> Result<Option<Certificate>, StoreError> {
+        let row = self.first(select!("WHERE serial = $1"), args![serial]).await?;
+        row.map(|row| certificate(&row)).transpose()
+    }
+
+    /// Every certificate that a node has or had for this public key, the newest generation last.
+    pub async fn certificates_of_key(&mut self, key: &Digest) -> Result<Vec<Certificate>, StoreError> {
+        let rows = self.all(select!(of_key!()), args![*key]).await?;
+        rows.iter().map(certificate).collect()
+    }
+
+    /// How many keys of `node` are certified for this generation.
+    pub async fn keys_of_generation(&mut self, node: NodeId, generation: u64) -> Result<usize, StoreError> {
+        let sql = "SELECT DISTINCT key FROM certificates \
+                   WHERE subject_id = $1 AND purpose = 'node' AND generation = $2";
+        Ok(self.all(sql, args![node, counter(generation)?]).await?.len())
+    }
+
     /// Adds an issued certificate.
     pub async fn certificate_insert(&mut self, certificate: &Certificate) -> Result<(), StoreError> {
         let named = "a certificate of this serial number";
         self.insert(
             "INSERT INTO certificates (serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, \
-             reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             reason, key, generation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             args![
                 &certificate.serial,
                 &certificate.subject,
@@ -173,6 +219,8 @@ impl Tx {
                 certificate.state.as_str(),
                 certificate.revoked_at,
                 &certificate.reason,
+                certificate.key,
+                counter(certificate.generation)?,
             ],
             named,
             named,
@@ -207,5 +255,7 @@ fn certificate(row: &Row) -> Result<Certificate, StoreError> {
         state: row.parsed("state")?,
         revoked_at: row.optional_int("revoked_at")?,
         reason: row.optional_text("reason")?,
+        key: row.optional("key")?,
+        generation: row.counter("generation")?,
     })
 }

@@ -14,7 +14,7 @@ use crate::{
     error::StoreError,
     store::Store,
     tx::Tx,
-    value::{Row, Value, args, json},
+    value::{Row, Value, args, counter, json},
     wake::Topic,
 };
 
@@ -22,7 +22,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, node_key, trust, scheduling, capabilities, pool_id, site_id, addresses, created_at, \
-             seen_at, inventory, version FROM nodes ",
+             seen_at, inventory, generation, generation_at, reason, version FROM nodes ",
             $tail
         )
     };
@@ -149,8 +149,8 @@ impl Tx {
         values.extend(args![node.created_at, node.seen_at, &node.inventory]);
         self.insert(
             "INSERT INTO nodes (id, version, name, name_key, node_key, trust, scheduling, capabilities, pool_id, \
-             site_id, addresses, created_at, seen_at, inventory) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             site_id, addresses, generation, generation_at, reason, created_at, seen_at, inventory) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
             values,
             &format!("a node named \"{}\"", node.name),
             "a node of this key",
@@ -163,7 +163,8 @@ impl Tx {
         self.touch(Topic::Nodes);
         self.swap(
             "UPDATE nodes SET version = $2, name = $3, name_key = $4, node_key = $5, trust = $6, scheduling = $7, \
-             capabilities = $8, pool_id = $9, site_id = $10, addresses = $11 WHERE id = $1 AND version = $2 - 1",
+             capabilities = $8, pool_id = $9, site_id = $10, addresses = $11, generation = $12, generation_at = $13, \
+             reason = $14 WHERE id = $1 AND version = $2 - 1",
             decided(node)?,
             &format!("the node \"{}\"", node.name),
         )
@@ -194,6 +195,9 @@ fn decided(node: &Node) -> Result<Vec<Value>, StoreError> {
         node.pool,
         node.site,
         json(&node.addresses)?,
+        counter(node.generation)?,
+        node.generation_at,
+        &node.reason,
     ])
 }
 
@@ -211,6 +215,9 @@ fn node(row: &Row) -> Result<Node, StoreError> {
         created_at: row.int("created_at")?,
         seen_at: row.optional_int("seen_at")?,
         inventory: row.optional_text("inventory")?,
+        generation: row.counter("generation")?,
+        generation_at: row.optional_int("generation_at")?,
+        reason: row.optional_text("reason")?,
         version: row.int("version")?,
     })
 }

@@ -14,12 +14,20 @@ use crate::{dialect::Db, error::StoreError};
 type Step = (i64, &'static str, &'static str, &'static str);
 
 /// Every migration in order; the texts are compiled in.
-const STEPS: &[Step] = &[(
-    1,
-    "spine",
-    include_str!("../../migrations/sqlite/0001_spine.sql"),
-    include_str!("../../migrations/postgres/0001_spine.sql"),
-)];
+const STEPS: &[Step] = &[
+    (
+        1,
+        "spine",
+        include_str!("../../migrations/sqlite/0001_spine.sql"),
+        include_str!("../../migrations/postgres/0001_spine.sql"),
+    ),
+    (
+        3,
+        "certificates",
+        include_str!("../../migrations/sqlite/0003_certificates.sql"),
+        include_str!("../../migrations/postgres/0003_certificates.sql"),
+    ),
+];
 
 /// Which schema a database has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ pub mod beacon;
 pub mod control;
 pub mod join;
 pub mod outcome;
+pub mod renew;
 pub mod run;
 pub mod trust_state;
 

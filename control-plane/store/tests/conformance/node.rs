@@ -68,14 +68,17 @@ mod cases {
             .expect("stored");
         commit(tx, Event::NodeChanged).await;
         let mut tx = world.begin().await;
-        let error = tx.node_put(&node.clone().untrust()).await.expect_err("older");
+        let error = tx
+            .node_put(&node.clone().untrust("lost"))
+            .await
+            .expect_err("older");
         assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
         let current = tx.node_get(node.id).await.expect("read").expect("there");
         assert_eq!(
             (current.scheduling, current.trust),
             (Scheduling::Cordoned, Trust::Trusted)
         );
-        tx.node_put(&current.untrust()).await.expect("stored");
+        tx.node_put(&current.untrust("lost")).await.expect("stored");
         commit(tx, Event::NodeUntrusted).await;
     }
 
@@ -103,7 +106,7 @@ mod cases {
             .expect("twice");
 
         let mut tx = world.begin().await;
-        tx.node_put(&node.clone().untrust()).await.expect("stored");
+        tx.node_put(&node.clone().untrust("lost")).await.expect("stored");
         commit(tx, Event::NodeUntrusted).await;
         let read = world.store.node(node.id).await.expect("read").expect("there");
         assert_eq!(
@@ -172,6 +175,8 @@ mod cases {
             state: CertificateState::Valid,
             revoked_at: None,
             reason: None,
+            key: Some(node.key),
+            generation: 1,
         };
         let mut tx = world.begin().await;
         tx.certificate_insert(&certificate("0a", NOW + 10))

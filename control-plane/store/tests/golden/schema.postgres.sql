@@ -23,7 +23,9 @@ CREATE TABLE public.certificates (
     not_after bigint NOT NULL,
     state text NOT NULL,
     revoked_at bigint,
-    reason text
+    reason text,
+    key text,
+    generation bigint DEFAULT 1 NOT NULL
 );
 CREATE TABLE public.control_planes (
     id text NOT NULL COLLATE pg_catalog."C",
@@ -121,7 +123,10 @@ CREATE TABLE public.nodes (
     created_at bigint NOT NULL,
     seen_at bigint,
     inventory text,
-    version bigint NOT NULL
+    version bigint NOT NULL,
+    generation bigint DEFAULT 1 NOT NULL,
+    generation_at bigint,
+    reason text
 );
 CREATE TABLE public.pools (
     id text NOT NULL COLLATE pg_catalog."C",
@@ -282,6 +287,7 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 CREATE INDEX audit_by_time ON public.audit USING btree (at, writer, sequence);
+CREATE INDEX certificates_by_key ON public.certificates USING btree (key) WHERE (purpose = 'node'::text);
 CREATE INDEX certificates_by_subject ON public.certificates USING btree (subject_id);
 CREATE INDEX certificates_revoked ON public.certificates USING btree (not_after) WHERE (state = 'revoked'::text);
 CREATE INDEX group_members_by_user ON public.group_members USING btree (user_id);

@@ -26,7 +26,8 @@ CREATE TABLE certificates (
     state TEXT NOT NULL,
     revoked_at INTEGER,
     reason TEXT
-) STRICT;
+, key TEXT, generation INTEGER NOT NULL DEFAULT 1) STRICT;
+CREATE INDEX certificates_by_key ON certificates (key) WHERE purpose = 'node';
 CREATE INDEX certificates_by_subject ON certificates (subject_id);
 CREATE INDEX certificates_revoked ON certificates (not_after) WHERE state = 'revoked';
 CREATE TABLE control_planes (
@@ -135,7 +136,7 @@ CREATE TABLE nodes (
     seen_at INTEGER,
     inventory TEXT,
     version INTEGER NOT NULL
-) STRICT;
+, generation INTEGER NOT NULL DEFAULT 1, generation_at INTEGER, reason TEXT) STRICT;
 CREATE INDEX nodes_by_pool ON nodes (pool_id);
 CREATE INDEX nodes_by_site ON nodes (site_id);
 CREATE TABLE pools (

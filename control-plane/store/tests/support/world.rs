@@ -151,6 +151,9 @@ impl World {
             created_at: NOW,
             seen_at: None,
             inventory: None,
+            generation: 1,
+            generation_at: None,
+            reason: None,
             version: 1,
         }
     }

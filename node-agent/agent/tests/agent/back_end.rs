@@ -62,6 +62,7 @@ pub(crate) struct Log {
     pub(crate) last_grant: Option<serde_json::Value>,
     streams: Vec<mpsc::UnboundedSender<ControlMessage>>,
     stop: Vec<RunId>,
+    renew_within: Option<u64>,
 }
 
 /// The back end of one control plane.
@@ -268,6 +269,7 @@ impl BackEnd {
         log.heartbeats.push(heartbeat);
         json(&HeartbeatReply {
             stop: log.stop.clone(),
+            renew_within: log.renew_within,
         })
     }
 

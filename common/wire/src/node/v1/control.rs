@@ -140,6 +140,9 @@ pub struct EngineInfo {
 pub struct HeartbeatReply {
     /// Claims that do not hold any more, or that a person wants ended.
     pub stop: Vec<RunId>,
+    /// The certificate that this heartbeat came with should be renewed, at a random moment within this many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_within: Option<u64>,
 }
 
 /// Asks for a certificate for the key that will sign receipts.
