@@ -8,6 +8,7 @@
 //! | `revocation/<user>/<from>`, with `/<until>` where it ends | [`Revocation`] |
 //! | `root/<name>` | the name |
 //! | `setting/all/<name>`, `setting/site/<id>/<name>`, `setting/pool/<id>/<name>`, `setting/node/<id>/<name>` | its value |
+//! | `tombstone/stamp/<id>`, `tombstone/node/<id>`, `tombstone/certificate/<serial>` | [`Tombstone`] |
 //!
 //! Values are JSON with sorted keys and without white space; names in keys are folded as names are compared.
 //!
@@ -24,8 +25,10 @@ use crate::{
 };
 
 mod form;
+mod tombstone;
 
 use form::{BlockForm, TrustForm};
+pub use tombstone::{Gone, Tombstone};
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum Entry {
     Root(Label),
     /// A setting at one level.
     Setting(Scope, Setting),
+    /// Something that was taken away for ever.
+    Tombstone(Tombstone),
 }
 
 /// That one version of a script, data function or query is trusted, through the library item that carries it.
@@ -224,6 +229,7 @@ impl Entry {
             }
             Self::Root(name) => format!("root/{name}"),
             Self::Setting(scope, setting) => format!("setting/{scope}/{}", setting.name()),
+            Self::Tombstone(tombstone) => tombstone.key(),
         }
     }
 
@@ -236,6 +242,7 @@ impl Entry {
             Self::Revocation(revocation) => canonical(revocation),
             Self::Root(name) => canonical(name),
             Self::Setting(_, setting) => setting.to_json(),
+            Self::Tombstone(tombstone) => canonical(tombstone),
         }
     }
 
@@ -247,6 +254,7 @@ impl Entry {
             Some(("trust", _)) => Self::Trust(read(key, value)?),
             Some(("revocation", _)) => Self::Revocation(read(key, value)?),
             Some(("root", _)) => Self::Root(read(key, value)?),
+            Some(("tombstone", _)) => Self::Tombstone(read(key, value)?),
             Some(("setting", rest)) => {
                 let unknown = || EntryError::UnknownKind { shown: shown(key) };
                 let (scope, name) = rest.rsplit_once('/').ok_or_else(unknown)?;

@@ -24,8 +24,8 @@ mod words;
 
 pub use decide::decide;
 pub use entry::{
-    Block, Certificate, Entry, EntryError, ItemRef, Principal, Revocation, Role, SignedRef, Signer, Stamp,
-    Target, TrustEntry,
+    Block, Certificate, Entry, EntryError, Gone, ItemRef, Principal, Revocation, Role, SignedRef, Signer,
+    Stamp, Target, Tombstone, TrustEntry,
 };
 pub use function::{DataType, FunctionContent, Language, Parameter, ParameterKind};
 pub use groups::{
@@ -42,5 +42,5 @@ pub use setting::{Effective, Origin, Place, Scope, Setting, SettingError, Settin
 pub use state::{Change, StateError, TrustState, check_requires};
 pub use text::{ItemHash, Label, Serial, TextError};
 pub use verdict::{DenyReason, Mode, Outcome, PromptOption, Verdict, stricter};
-pub use version::{StateVersion, VersionError};
+pub use version::{Bump, Known, Line, StateVersion, VersionError};
 pub use words::UnknownWord;

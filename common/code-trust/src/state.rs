@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use muster_ids::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::{CodeType, Entry, EntryError, ItemHash, Place, Settings, Stamp};
+use crate::{CodeType, Entry, EntryError, ItemHash, Place, Settings, Stamp, Tombstone};
 
 mod index;
 
@@ -23,6 +23,7 @@ const FEATURES: &[&str] = &[
     "settings/1",
     "signers/1",
     "stamps/1",
+    "tombstones/1",
 ];
 
 /// The trust state.
@@ -163,6 +164,18 @@ impl TrustState {
         self.entries.get(key).map(String::as_str)
     }
 
+    /// What was taken away for ever, in the order of the keys.
+    pub fn tombstones(&self) -> impl Iterator<Item = Tombstone> {
+        let parsed = |(key, value): (&String, &String)| match Entry::parse(key, value) {
+            Ok(Entry::Tombstone(tombstone)) => Some(tombstone),
+            _ => None,
+        };
+        self.entries
+            .range("tombstone/".to_owned()..)
+            .take_while(|(key, _)| key.starts_with("tombstone/"))
+            .filter_map(parsed)
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -175,7 +188,15 @@ impl TrustState {
 
     /// What a reader of this state must know, for the `requires` of the signed message.
     pub fn requires(&self) -> Vec<&'static str> {
-        let kinds = ["block/", "revocation/", "root/", "setting/", "trust/", "stamp/"];
+        let kinds = [
+            "block/",
+            "revocation/",
+            "root/",
+            "setting/",
+            "trust/",
+            "stamp/",
+            "tombstone/",
+        ];
         let present = |prefix: &str| {
             self.entries
                 .range(prefix.to_owned()..)

@@ -19,7 +19,10 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use self::base64::Base64;
-use crate::{BadSignature, Facts, FactsError, Purpose, Role, Roots, SignError, Signer, VerifyError};
+use crate::{
+    AuthorityFacts, BadSignature, Facts, FactsError, PublicKey, Purpose, Role, Roots, SignError, Signer,
+    VerifyError,
+};
 
 pub use payload_type::PayloadType;
 
@@ -112,7 +115,7 @@ pub enum EnvelopeError {
 
 impl Envelope {
     /// Signs `payload` as a message of `payload_type`. `chain` is the signer's certificate and its issuing
-    /// intermediate, in one or two certificates.
+    /// intermediate (in one or two certificates), or the root alone for what a root signs.
     pub async fn sign(
         payload_type: PayloadType,
         payload: Vec<u8>,
@@ -140,7 +143,7 @@ impl Envelope {
     ) -> Result<(), SignError> {
         let leaf = chain
             .first()
-            .filter(|leaf| Facts::of(leaf).is_ok_and(|facts| facts.public_key == *signer.public_key()));
+            .filter(|leaf| key_of(leaf).is_some_and(|key| key == *signer.public_key()));
         let keyid = Digest::of(leaf.ok_or(SignError::OtherKey { purpose })?);
         let sig = Base64(signer.sign(purpose, &self.signed_bytes()).await?);
         let chain = chain
@@ -179,11 +182,53 @@ impl Envelope {
         let [signature] = self.signatures.as_slice() else {
             return Err(self.wrong_count(1));
         };
-        let signer = self.verify_signature(signature, expected.role(), roots, at_ms)?;
+        // What a root signs names no member, see verify_by_root.
+        let role = expected.role().ok_or(EnvelopeError::Signer {
+            payload_type: expected,
+            source: FactsError::Missing.into(),
+        })?;
+        let signer = self.verify_signature(signature, role, roots, at_ms)?;
         Ok(Verified {
             payload: self.payload.0,
             signer,
         })
+    }
+
+    /// Verifies an envelope that must be of type `expected` and be signed by one of `roots` itself, which must be valid
+    /// at `at_ms` (milliseconds since 1970, UTC). Gives the signed bytes.
+    pub fn verify_by_root(
+        self,
+        expected: PayloadType,
+        roots: &Roots,
+        at_ms: i64,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        self.require(expected)?;
+        let payload_type = self.payload_type;
+        let refused = |source| EnvelopeError::Signer { payload_type, source };
+        let [signature] = self.signatures.as_slice() else {
+            return Err(self.wrong_count(1));
+        };
+        let [root] = signature.chain.as_slice() else {
+            return Err(refused(VerifyError::Length(signature.chain.len())));
+        };
+        if expected.role().is_some() || !roots.certificates().iter().any(|known| **known == *root.0) {
+            return Err(refused(VerifyError::UnknownIssuer));
+        }
+        if Digest::of(&root.0) != signature.keyid {
+            return Err(EnvelopeError::KeyId(payload_type));
+        }
+        let facts = AuthorityFacts::of(&root.0).map_err(|_| refused(VerifyError::UnknownIssuer))?;
+        if at_ms > facts.validity.not_after_ms() {
+            return Err(refused(VerifyError::Expired));
+        }
+        if at_ms < facts.validity.not_before_ms() {
+            return Err(refused(VerifyError::NotYetValid));
+        }
+        facts
+            .public_key
+            .verify(&self.signed_bytes(), &signature.sig.0)
+            .map_err(|bad| EnvelopeError::Signature(payload_type, bad))?;
+        Ok(self.payload.0)
     }
 
     fn verify_signature(
@@ -245,6 +290,14 @@ impl Envelope {
             expected,
         }
     }
+}
+
+/// The key of a member's or an authority's certificate.
+fn key_of(certificate: &[u8]) -> Option<PublicKey> {
+    Facts::of(certificate)
+        .map(|facts| facts.public_key)
+        .or_else(|_| AuthorityFacts::of(certificate).map(|facts| facts.public_key))
+        .ok()
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub enum Purpose {
     Receipt,
     /// A control plane's signature beside the node's on a receipt.
     Countersignature,
+    /// That an older database was put back on purpose.
+    EpochBump,
 }
 
 impl fmt::Display for Purpose {
@@ -49,6 +51,7 @@ impl fmt::Display for Purpose {
             Self::AuditHead => "audit head",
             Self::Receipt => "receipt",
             Self::Countersignature => "countersignature",
+            Self::EpochBump => "epoch bump",
         })
     }
 }

@@ -31,7 +31,7 @@ impl KeyUse {
     /// Whether a key of this use signs for `purpose`.
     pub fn allows(self, purpose: Purpose) -> bool {
         match self {
-            Self::Authority => purpose == Purpose::Certificate,
+            Self::Authority => matches!(purpose, Purpose::Certificate | Purpose::EpochBump),
             Self::Tls => {
                 matches!(
                     purpose,

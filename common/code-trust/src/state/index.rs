@@ -93,6 +93,8 @@ impl Index {
             Entry::Setting(scope, setting) => {
                 self.settings.insert((setting.name(), scope), setting);
             }
+            // What is gone is no longer among the entries; a tombstone decides nothing.
+            Entry::Tombstone(_) => {}
         }
     }
 
@@ -145,6 +147,7 @@ impl Index {
             Entry::Setting(scope, setting) => {
                 self.settings.remove(&(setting.name(), *scope));
             }
+            Entry::Tombstone(_) => {}
         }
     }
 

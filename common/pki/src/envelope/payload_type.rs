@@ -30,11 +30,14 @@ pub enum PayloadType {
     /// When a control plane took a receipt, and where its audit log says so.
     #[serde(rename = "application/vnd.muster.countersignature+json")]
     Countersignature,
+    /// That an older database was put back on purpose: a new epoch.
+    #[serde(rename = "application/vnd.muster.epoch-bump+json")]
+    EpochBump,
 }
 
 impl PayloadType {
     /// Every type, for tests and listings.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::JoinAnswer,
         Self::TrustState,
         Self::Beacon,
@@ -42,6 +45,7 @@ impl PayloadType {
         Self::AuditHead,
         Self::Receipt,
         Self::Countersignature,
+        Self::EpochBump,
     ];
 
     /// The media type.
@@ -54,19 +58,21 @@ impl PayloadType {
             Self::AuditHead => "application/vnd.muster.audit-head+json",
             Self::Receipt => "application/vnd.in-toto+json",
             Self::Countersignature => "application/vnd.muster.countersignature+json",
+            Self::EpochBump => "application/vnd.muster.epoch-bump+json",
         }
     }
 
-    /// The role of the first, or only, signer.
-    pub fn role(self) -> Role {
+    /// The role of the signer; `None` for what a root itself signs.
+    pub fn role(self) -> Option<Role> {
         match self {
-            Self::Receipt => Role::Receipt,
+            Self::EpochBump => None,
+            Self::Receipt => Some(Role::Receipt),
             Self::JoinAnswer
             | Self::TrustState
             | Self::Beacon
             | Self::RunGrant
             | Self::AuditHead
-            | Self::Countersignature => Role::Policy,
+            | Self::Countersignature => Some(Role::Policy),
         }
     }
 
@@ -80,6 +86,7 @@ impl PayloadType {
             Self::AuditHead => Purpose::AuditHead,
             Self::Receipt => Purpose::Receipt,
             Self::Countersignature => Purpose::Countersignature,
+            Self::EpochBump => Purpose::EpochBump,
         }
     }
 
@@ -88,7 +95,7 @@ impl PayloadType {
     pub(crate) fn max_bytes(self) -> usize {
         const KIB: usize = 1024;
         match self {
-            Self::Beacon | Self::AuditHead | Self::Countersignature => 64 * KIB,
+            Self::Beacon | Self::AuditHead | Self::Countersignature | Self::EpochBump => 64 * KIB,
             Self::JoinAnswer => 256 * KIB,
             Self::RunGrant | Self::Receipt => 1024 * KIB,
             Self::TrustState => 64 * 1024 * KIB,
@@ -106,6 +113,7 @@ impl fmt::Display for PayloadType {
             Self::AuditHead => "audit head",
             Self::Receipt => "receipt",
             Self::Countersignature => "countersignature",
+            Self::EpochBump => "epoch bump",
         })
     }
 }

@@ -18,8 +18,9 @@ fn signed(payload_type: PayloadType, payload: &[u8], member: &Member) -> Envelop
 
 fn signer_of(collective: &Collective, payload_type: PayloadType) -> Member {
     match payload_type.role() {
-        Role::Receipt => collective.receipt_member(),
-        _ => collective.policy_member(),
+        Some(Role::Receipt) => collective.receipt_member(),
+        Some(_) => collective.policy_member(),
+        None => collective.root_itself(),
     }
 }
 
@@ -37,16 +38,63 @@ fn each_type_is_read_as_itself_and_as_no_other() {
             );
         }
         let envelope = Envelope::from_json(&json, payload_type).expect("envelope");
-        let verified = envelope
-            .verify(payload_type, &collective.roots(), NOW_MS)
-            .expect("verified");
-        assert_eq!(verified.payload, b"payload");
-        assert_eq!(verified.signer.id.role(), payload_type.role());
+        let by_root = envelope
+            .clone()
+            .verify_by_root(payload_type, &collective.roots(), NOW_MS);
+        let verified = envelope.verify(payload_type, &collective.roots(), NOW_MS);
+        if let Some(role) = payload_type.role() {
+            let verified = verified.expect("verified");
+            assert_eq!(verified.payload, b"payload");
+            assert_eq!(verified.signer.id.role(), role);
+            assert!(by_root.is_err(), "{payload_type}");
+        } else {
+            assert_eq!(by_root.expect("verified"), b"payload");
+            assert!(verified.is_err(), "{payload_type}");
+        }
         assert_eq!(
             serde_json::to_string(&payload_type).expect("text"),
             format!("\"{}\"", payload_type.name())
         );
     }
+}
+
+#[test]
+fn only_a_known_root_itself_brings_a_new_epoch() {
+    let (collective, other) = (Collective::new(1), Collective::new(2));
+    let roots = collective.roots();
+    let bump = |signer: &Member| signed(PayloadType::EpochBump, b"bump", signer);
+    let verify = |envelope: Envelope, at| envelope.verify_by_root(PayloadType::EpochBump, &roots, at);
+    let root = collective.root_itself();
+    assert_eq!(verify(bump(&root), NOW_MS).expect("signed by the root"), b"bump");
+    for (stranger, what) in [
+        (other.root_itself(), "another root"),
+        (collective.issuing_itself(), "an intermediate"),
+    ] {
+        let refused = verify(bump(&stranger), NOW_MS);
+        assert!(
+            matches!(refused, Err(EnvelopeError::Signer { .. })),
+            "{what}: {refused:?}"
+        );
+    }
+    let long_after = NOW_MS + 20 * 365 * 24 * 60 * 60 * 1000;
+    let refused = verify(bump(&root), long_after);
+    assert!(matches!(
+        refused,
+        Err(EnvelopeError::Signer {
+            source: VerifyError::Expired,
+            ..
+        })
+    ));
+    // The root's certificate beside another key's signature.
+    let json = bump(&root).to_json();
+    let mut forged: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    forged["payload"] = "YnVtcA==".replace('Y', "Z").into();
+    let forged =
+        Envelope::from_json(forged.to_string().as_bytes(), PayloadType::EpochBump).expect("readable");
+    assert!(matches!(
+        verify(forged, NOW_MS),
+        Err(EnvelopeError::Signature(..))
+    ));
 }
 
 #[test]

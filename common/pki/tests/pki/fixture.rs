@@ -50,6 +50,14 @@ impl Member {
     }
 }
 
+fn authority(certificate: &CertificateDer<'static>, key: &SoftwareSigner) -> Member {
+    let pkcs8 = key.to_pkcs8().expect("DER");
+    Member {
+        chain: vec![certificate.clone()],
+        key: SoftwareSigner::from_pkcs8(&pkcs8, KeyUse::Authority).expect("key"),
+    }
+}
+
 /// One collective with one control plane and one node.
 pub(crate) struct Collective {
     pub(crate) id: CollectiveId,
@@ -148,6 +156,16 @@ impl Collective {
 
     pub(crate) fn control_plane_member(&self) -> Member {
         self.member(Subject::ControlPlane(self.control_plane))
+    }
+
+    /// The root as the signer of a message.
+    pub(crate) fn root_itself(&self) -> Member {
+        authority(&self.root, &self.root_key)
+    }
+
+    /// The issuing intermediate as the signer of a message, which it must not be.
+    pub(crate) fn issuing_itself(&self) -> Member {
+        authority(&self.issuing, &self.issuing_key)
     }
 
     pub(crate) fn policy_member(&self) -> Member {
