@@ -13,7 +13,7 @@ help:
 	@echo 'make test         install what the tests need and run every test'
 	@echo 'make test-vm      the same packages in a booted Debian machine with control groups v2'
 	@echo 'make soak         the long load'
-	@echo 'make fuzz         the fuzz targets, each for FUZZ_SECONDS (default 60)'
+	@echo 'make fuzz         the fuzz targets, each for FUZZ_SECONDS (default 600)'
 	@echo 'make bench        the benchmarks beside their peers; writes target/bench/summary.json'
 	@echo 'make check        format, lints, licenses, layering, units, scripts, generated files'
 	@echo 'make generate     write the generated files again'

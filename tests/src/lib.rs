@@ -8,6 +8,7 @@ mod database;
 mod golden;
 pub mod member;
 mod node;
+pub mod parsers;
 mod person;
 mod process;
 mod server;

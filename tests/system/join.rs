@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_client::Request;
 use muster_ids::Digest;
 use muster_pki::{Facts, Role, Roots, Signer as _, Subject};
-use muster_tests::{Applicant, Person, Server, Settings, answer_of, problem, refusal, unique};
+use muster_tests::{Applicant, Person, Server, Settings, problem, refusal, unique};
 use muster_wire::node::v1::join::{HELLO_PATH, POLL_PATH, REVEAL_PATH};
 use serde_json::{Value, json};
 

@@ -14,6 +14,7 @@ mod grant;
 mod join;
 mod join_messages;
 mod outcome;
+mod parsers;
 mod postgres;
 mod real_node;
 mod rest;

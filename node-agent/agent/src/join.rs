@@ -11,8 +11,8 @@
 //! offer only; so a man in the middle gets one guess at the code for one exchange. Poll counters are on disk before
 //! they are used. Only answers signed under the roots of the offer are believed.
 
-mod answer;
-mod exchange;
+pub mod answer;
+pub mod exchange;
 mod news;
 
 use std::time::Duration;

@@ -120,8 +120,7 @@ impl Trust {
         let stored = store::read(&path);
         let floor = stored.as_ref().and_then(store::claimed_version);
         let held = stored.and_then(|reply| {
-            open(&reply, roots, now_ms)
-                .and_then(|head| build(&reply, &head, None))
+            read(&reply, None, roots, now_ms)
                 .inspect_err(|error| {
                     tracing::warn!(error = %store::chain(error), "the stored trust state cannot be used; it will be fetched");
                 })
@@ -300,6 +299,17 @@ pub fn wire_version(version: &StateVersion) -> TrustVersion {
 /// An earlier number of the same history: a beacon that was on its way while the node fetched.
 fn is_earlier(version: &StateVersion, held: &StateVersion) -> bool {
     version.epoch == held.epoch && version.incarnation == held.incarnation && version.number < held.number
+}
+
+/// What `reply` leads to from `before`, verified under `roots`. Whether it may take the place of `before` is not asked
+/// here.
+pub fn read(
+    reply: &TrustStateReply,
+    before: Option<&Held>,
+    roots: &Roots,
+    now_ms: i64,
+) -> Result<Held, TrustError> {
+    build(reply, &open(reply, roots, now_ms)?, before)
 }
 
 /// The signed head, if this program can obey it.

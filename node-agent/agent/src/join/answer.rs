@@ -39,12 +39,7 @@ pub enum AnswerError {
 }
 
 /// The answer in `reply`, if it was signed under the roots of the offer and answers `counter`.
-pub(super) fn open(
-    reply: &[u8],
-    exchange: &Exchange,
-    counter: u64,
-    now_ms: i64,
-) -> Result<Answer, AnswerError> {
+pub fn open(reply: &[u8], exchange: &Exchange, counter: u64, now_ms: i64) -> Result<Answer, AnswerError> {
     let envelope = Envelope::from_json(reply, PayloadType::JoinAnswer)?;
     let verified = envelope.verify(PayloadType::JoinAnswer, &exchange.roots()?, now_ms)?;
     let answer: Answer = serde_json::from_slice(&verified.payload)?;
@@ -55,7 +50,7 @@ pub(super) fn open(
 }
 
 /// The membership that `answer` issued to the holder of `key`.
-pub(super) fn member(
+pub fn member(
     answer: Answer,
     exchange: &Exchange,
     key: &PublicKey,

@@ -38,10 +38,11 @@ pub enum OfferError {
 }
 
 /// An offer that may be answered.
-pub(super) struct Accepted {
-    pub(super) bytes: Vec<u8>,
+pub struct Accepted {
+    /// As they came.
+    pub bytes: Vec<u8>,
     /// The pinned roots only, where there are pins.
-    pub(super) roots: Roots,
+    pub roots: Roots,
 }
 
 /// The hello for this join.
@@ -64,7 +65,7 @@ pub(super) fn hello(joining: &Joining, key: &PublicKey, csr: &[u8], r_n: &Nonce,
 }
 
 /// The offer in `reply`, if it answers `hello` and shows a root that `pins` name.
-pub(super) fn accept(hello: &[u8], reply: &HelloReply, pins: &[Digest]) -> Result<Accepted, OfferError> {
+pub fn accept(hello: &[u8], reply: &HelloReply, pins: &[Digest]) -> Result<Accepted, OfferError> {
     let bytes = decode(&reply.offer)?;
     let offer: Offer =
         serde_json::from_slice(&bytes).map_err(|error| OfferError::Format(error.to_string()))?;

@@ -1,0 +1,5 @@
+//! A chain of certificates.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| muster_tests::parsers::run("chain", bytes));

@@ -1,0 +1,5 @@
+//! Step 2 of the join, as a node reads it.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| muster_tests::parsers::run("join_offer", bytes));

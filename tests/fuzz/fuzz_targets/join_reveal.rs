@@ -1,0 +1,5 @@
+//! Step 3 of the join, as a control plane reads it.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| muster_tests::parsers::run("join_reveal", bytes));

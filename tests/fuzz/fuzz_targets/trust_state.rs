@@ -1,0 +1,5 @@
+//! A trust state, as a node reads it.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| muster_tests::parsers::run("trust_state", bytes));

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The fuzz targets, each for FUZZ_SECONDS (default 600). With arguments, only those targets. Finds go to
+# tests/fuzz/artifacts/, which git does not keep; the corpus grows in target/fuzz/ and comes into the repository by
+# FUZZ_KEEP=1, which replaces each target's corpus by a small one that reaches as much.
+set -euo pipefail
+cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+
+seconds="${FUZZ_SECONDS:-600}"
+kept=40 # messages of a target in the repository
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/fuzz"
+corpus="$CARGO_TARGET_DIR/corpus"
+
+rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+
+# The same versions of everything as in the product.
+cp Cargo.lock tests/fuzz/Cargo.lock
+cd tests/fuzz
+fuzz() {
+    cargo +nightly fuzz "$@"
+}
+targets=("$@")
+((${#targets[@]})) || mapfile -t targets < <(fuzz list --fuzz-dir .)
+fuzz build --fuzz-dir . "${targets[@]:0:$((${#targets[@]} == 1))}"
+
+for target in "${targets[@]}"; do
+    echo "fuzz: $target for $seconds s"
+    mkdir -p "$corpus/$target" "artifacts/$target"
+    fuzz run --fuzz-dir . "$target" "$corpus/$target" "corpus/$target" -- \
+        -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -max_len=16384 -print_final_stats=1
+    if [[ -n "${FUZZ_KEEP:-}" ]]; then
+        new="$(mktemp -d)"
+        fuzz run --fuzz-dir . "$target" "$new" "$corpus/$target" "corpus/$target" -- \
+            -set_cover_merge=1 -max_len=16384
+        find "corpus/$target" -type f -delete
+        # The shortest: long ones are mostly the same with more in them.
+        find "$new" -type f -printf '%s %p\n' | sort -n | head -n "$kept" | cut -d' ' -f2- |
+            xargs -I{} cp {} "corpus/$target/"
+        rm -r "$new"
+    fi
+done

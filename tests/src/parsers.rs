@@ -1,0 +1,118 @@
+//! Every parser that a stranger, a node or a man in the middle can reach, as functions of bytes.
+//!
+//! Fuzzers (`tests/fuzz`) and a test that is part of `make test` call the same functions. Invariant: a target fails by
+//! panicking only, and only where the product is wrong: a parser panicked, or what it accepted breaks a property that
+//! the target states.
+
+mod certificates;
+mod join;
+mod signed;
+mod world;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::workspace;
+
+/// One parser, or several of one kind of message.
+pub struct Target {
+    /// The name of its fuzzer and of the folder of its corpus.
+    pub name: &'static str,
+    /// Gives it some bytes.
+    pub run: fn(&[u8]),
+    /// Messages that it accepts, from which a corpus grows.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them, by name.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "beacon",
+        run: signed::beacon,
+        seeds: signed::beacon_seeds,
+    },
+    Target {
+        name: "certificate",
+        run: certificates::certificate,
+        seeds: certificates::certificate_seeds,
+    },
+    Target {
+        name: "chain",
+        run: certificates::chain,
+        seeds: certificates::chain_seeds,
+    },
+    Target {
+        name: "csr",
+        run: certificates::csr,
+        seeds: certificates::csr_seeds,
+    },
+    Target {
+        name: "envelope",
+        run: signed::envelope,
+        seeds: signed::envelope_seeds,
+    },
+    Target {
+        name: "join_answer",
+        run: join::answer,
+        seeds: join::answer_seeds,
+    },
+    Target {
+        name: "join_hello",
+        run: join::hello,
+        seeds: join::hello_seeds,
+    },
+    Target {
+        name: "join_offer",
+        run: join::offer,
+        seeds: join::offer_seeds,
+    },
+    Target {
+        name: "join_poll",
+        run: join::poll,
+        seeds: join::poll_seeds,
+    },
+    Target {
+        name: "join_reveal",
+        run: join::reveal,
+        seeds: join::reveal_seeds,
+    },
+    Target {
+        name: "trust_state",
+        run: signed::trust_state,
+        seeds: signed::trust_state_seeds,
+    },
+];
+
+/// Gives `bytes` to the target of this name.
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.expect("the name of a target").run)(bytes);
+}
+
+impl Target {
+    /// Where its corpus is kept.
+    pub fn folder(&self) -> PathBuf {
+        workspace().join("tests/fuzz/corpus").join(self.name)
+    }
+
+    /// Its seeds and everything in its corpus.
+    pub fn corpus(&self) -> Vec<Vec<u8>> {
+        let mut found = (self.seeds)();
+        found.extend(files(&self.folder()));
+        found
+    }
+}
+
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| fs::read(path).expect("a file of the corpus can be read"))
+        .collect()
+}

@@ -1,0 +1,189 @@
+//! The messages of the join: three that a control plane reads, two that a node reads.
+//!
+//! Where a signature or MAC stands before a part of a parser, a target also makes that signature itself, so that the
+//! bytes reach what is behind it.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use muster_agent::{
+    credentials::Exchange,
+    join::{answer as node_answer, exchange as node_exchange},
+};
+use muster_app::join::message;
+use muster_ids::Digest;
+use muster_pki::{PayloadType, Purpose, Signer as _, join::Transcript};
+use muster_wire::node::v1::join::{Answer, HelloReply, Issued, Reveal};
+use serde_json::json;
+
+use super::world::{NONCE, NOW, World, ready};
+
+/// Step 1, as a control plane reads it.
+pub(super) fn hello(bytes: &[u8]) {
+    if let Ok(greeting) = message::hello(bytes, NOW) {
+        let applicant = greeting.applicant;
+        assert!((1..=3).contains(&applicant.capabilities.len()));
+        assert!(applicant.addresses.len() <= 16 && applicant.agent_version.len() <= 64);
+        assert!(!applicant.agent_version.chars().any(char::is_control));
+        assert!(
+            !applicant
+                .addresses
+                .iter()
+                .any(|text| text.chars().any(char::is_control))
+        );
+    }
+}
+
+pub(super) fn hello_seeds() -> Vec<Vec<u8>> {
+    vec![serde_json::to_vec(&World::get().hello()).expect("JSON")]
+}
+
+/// Step 3, as a control plane reads it: the bytes as a reveal, and as a hello in a reveal that is right otherwise.
+pub(super) fn reveal(bytes: &[u8]) {
+    let world = World::get();
+    let _ = message::reveal(bytes, &world.join_key, NOW);
+    let made = reveal_of(world, bytes);
+    if let Ok(revealed) = message::reveal(&made, &world.join_key, NOW) {
+        let expected = Transcript::new(bytes, &world.offer(bytes), &NONCE);
+        assert_eq!(revealed.transcript.digest(), expected.digest());
+        assert_eq!(revealed.greeting.key, *world.node_key.public_key());
+    }
+}
+
+pub(super) fn reveal_seeds() -> Vec<Vec<u8>> {
+    let [hello] = hello_seeds().try_into().expect("one hello");
+    vec![reveal_of(World::get(), &hello), hello]
+}
+
+fn reveal_of(world: &World, hello: &[u8]) -> Vec<u8> {
+    let offer = world.offer(hello);
+    let input = Transcript::new(hello, &offer, &NONCE).reveal_input();
+    let signature = ready(world.node_key.sign(Purpose::JoinReveal, &input)).expect("signed");
+    let reveal = Reveal {
+        kind: "reveal".to_owned(),
+        hello: STANDARD.encode(hello),
+        mac: STANDARD.encode(world.join_key.offer_mac(&offer)),
+        offer: STANDARD.encode(offer),
+        r_n: STANDARD.encode(NONCE),
+        token_proof: None,
+        signature: STANDARD.encode(signature),
+    };
+    serde_json::to_vec(&reveal).expect("JSON")
+}
+
+/// Step 4, as a control plane reads it.
+pub(super) fn poll(bytes: &[u8]) {
+    let _ = message::poll(bytes);
+}
+
+pub(super) fn poll_seeds() -> Vec<Vec<u8>> {
+    let poll = json!({ "type": "poll", "id": "07".repeat(16), "counter": 1, "signature": STANDARD.encode([48; 70]) });
+    vec![poll.to_string().into_bytes()]
+}
+
+/// Step 2, as a node reads it: the bytes as the reply, and as the offer in a reply.
+pub(super) fn offer(bytes: &[u8]) {
+    let world = World::get();
+    let hello = serde_json::to_vec(&world.hello()).expect("JSON");
+    let pins = [Digest::of(&world.root), Digest::of(b"another root")];
+    let around = HelloReply {
+        offer: STANDARD.encode(bytes),
+        mac: STANDARD.encode([1; 32]),
+        server_time: NOW,
+        chain: Vec::new(),
+    };
+    for reply in serde_json::from_slice(bytes).into_iter().chain([around]) {
+        for pins in [&pins[..], &[]] {
+            if let Ok(accepted) = node_exchange::accept(&hello, &reply, pins) {
+                assert!(
+                    pins.is_empty() || accepted.roots.fingerprints() == pins[..1],
+                    "a match vouches for the matching root only"
+                );
+            }
+        }
+    }
+}
+
+pub(super) fn offer_seeds() -> Vec<Vec<u8>> {
+    let world = World::get();
+    let hello = serde_json::to_vec(&world.hello()).expect("JSON");
+    let offer = world.offer(&hello);
+    let reply = HelloReply {
+        mac: STANDARD.encode(world.join_key.offer_mac(&offer)),
+        offer: STANDARD.encode(&offer),
+        server_time: NOW,
+        chain: world.chains[2].iter().map(|der| STANDARD.encode(der)).collect(),
+    };
+    vec![serde_json::to_vec(&reply).expect("JSON"), offer]
+}
+
+/// Step 5, as a node reads it: the bytes as the reply, and as what a control plane signed.
+pub(super) fn answer(bytes: &[u8]) {
+    let world = World::get();
+    let exchange = exchange(world);
+    let signed = world.sign(PayloadType::JoinAnswer, bytes.to_vec());
+    let key = world.node_key.public_key();
+    for reply in [bytes.to_vec()]
+        .into_iter()
+        .chain(signed.map(|signed| signed.to_json()))
+    {
+        let Ok(answer) = node_answer::open(&reply, &exchange, 1, NOW) else {
+            continue;
+        };
+        assert_eq!(answer.transcript, exchange.transcript().digest());
+        if let Ok(member) = node_answer::member(answer, &exchange, key, &[], NOW) {
+            assert_eq!((member.node, member.collective), (world.node, world.collective));
+            assert_eq!(
+                member.roots,
+                std::slice::from_ref(&world.root),
+                "no root comes in with an answer"
+            );
+        }
+    }
+}
+
+pub(super) fn answer_seeds() -> Vec<Vec<u8>> {
+    let world = World::get();
+    let exchange = exchange(world);
+    let answer = |state: &str, issued| Answer {
+        transcript: exchange.transcript().digest(),
+        counter: 1,
+        state: state.to_owned(),
+        reason: None,
+        retry_after: 5,
+        issued,
+    };
+    let list =
+        |chain: &[muster_pki::CertificateDer<'_>]| chain.iter().map(|der| STANDARD.encode(der)).collect();
+    let issued = Issued {
+        node: world.node,
+        collective: world.collective,
+        name: "terr01".parse().expect("a name"),
+        role: "node".to_owned(),
+        capabilities: vec!["TERR".to_owned()],
+        pool: "default".parse().expect("a name"),
+        site: "default".parse().expect("a name"),
+        chain: list(&world.chains[0]),
+        back_ends: vec!["control:9443".to_owned(), "[::1]:9443".to_owned()],
+        server_identity: format!("spiffe://{}/control-plane/", world.collective),
+        anchors: list(std::slice::from_ref(&world.root)),
+        epoch: 1,
+    };
+    let payloads = [answer("pending", None), answer("issued", Some(issued))];
+    let payloads = payloads.map(|answer| serde_json::to_vec(&answer).expect("JSON"));
+    let envelope = world.sign(PayloadType::JoinAnswer, payloads[0].clone());
+    payloads
+        .into_iter()
+        .chain(envelope.map(|envelope| envelope.to_json()))
+        .collect()
+}
+
+/// What the node has stored of its exchange. Its roots are made anew with each process, so nothing of them is hashed.
+fn exchange(world: &World) -> Exchange {
+    Exchange::new(
+        &NONCE,
+        b"hello".to_vec(),
+        b"offer".to_vec(),
+        STANDARD.encode([1; 32]),
+        &world.roots,
+        NOW,
+    )
+}
