@@ -133,7 +133,7 @@ pub(super) fn answer(bytes: &[u8]) {
             assert_eq!((member.node, member.collective), (world.node, world.collective));
             assert_eq!(
                 member.roots,
-                std::slice::from_ref(&world.root),
+                *std::slice::from_ref(&world.root),
                 "no root comes in with an answer"
             );
         }
