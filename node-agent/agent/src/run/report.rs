@@ -86,15 +86,19 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
             }
         },
     };
-    let sent = match upload(agent, run, &outcome).await {
-        Ok(()) => {
+    let uploaded = upload(agent, run, &outcome).await;
+    let sent = match uploaded {
+        Err(error) if !does_not_count(&error) => Err(error),
+        // Blobs are refused once a run has ended; the outcome itself learns whether it was the one that ended it.
+        uploaded => {
             let path = format!("{RUNS_PATH}/{run}/outcome");
             match control.send(Request::post(path).json(&*outcome)).await {
                 Err(error) if !matches!(error, ClientError::Refused { .. }) => return Err(error),
-                sent => sent.map(|_| ()),
+                Err(error) if uploaded.is_ok() || crate::link::is_revocation(&error) => Err(error),
+                Err(_) => uploaded,
+                Ok(_) => Ok(()),
             }
         }
-        Err(error) => Err(error),
     };
     match sent {
         Ok(()) => {
@@ -102,8 +106,8 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
             tracing::info!(%run, fence, state = %outcome.state, "the outcome of a run was acknowledged");
         }
         Err(error) if crate::link::is_revocation(&error) => return Err(error),
-        Err(ClientError::Refused { problem, .. }) if is_kind(&problem.kind, DOES_NOT_COUNT) => {
-            tracing::warn!(%run, fence, why = %problem.detail, "the outcome of a run does not count any more");
+        Err(error) if does_not_count(&error) => {
+            tracing::warn!(%run, fence, why = %sentence(&error), "the outcome of a run does not count any more");
         }
         Err(error) => {
             let error = sentence(&error);
@@ -222,6 +226,10 @@ pub async fn put_back(agent: &Arc<Agent>, run: RunId, fence: i64, why: String) {
     }
 }
 
-fn is_kind(kind: &str, wanted: &str) -> bool {
-    kind.strip_prefix(KIND_PREFIX) == Some(wanted)
+/// Whether the control plane says that another claim holds or that the run has ended.
+fn does_not_count(error: &ClientError) -> bool {
+    let kind = error
+        .problem()
+        .and_then(|problem| problem.kind.strip_prefix(KIND_PREFIX));
+    kind == Some(DOES_NOT_COUNT)
 }
