@@ -11,3 +11,4 @@ mod rust_code;
 mod sources;
 mod units;
 mod vocabulary;
+mod write_points;

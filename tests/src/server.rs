@@ -83,7 +83,7 @@ impl Blank {
             .find_map(|line| line.strip_prefix("CA fingerprint: ")?.trim().parse().ok())
             .expect("init says the CA fingerprint");
         let server = Server {
-            process: Mutex::new(serve(&self.folder)),
+            process: Mutex::new(serve(&self.folder, &[])),
             folder: self.folder,
             ports: self.ports,
             root,
@@ -131,11 +131,15 @@ impl Server {
 
     /// Starts it again after [`Self::kill`] or an end, and waits until it is ready.
     pub fn restart(&self) {
+        self.begin(&[]);
+        self.wait_ready();
+    }
+
+    /// As [`Self::restart`], in this environment and without waiting.
+    pub fn begin(&self, environment: &[(&str, &str)]) {
         let mut process = self.process();
         process.kill();
-        *process = serve(&self.folder);
-        drop(process);
-        self.wait_ready();
+        *process = serve(&self.folder, environment);
     }
 
     /// The running program.
@@ -322,11 +326,11 @@ impl Server {
     }
 }
 
-fn serve(folder: &Path) -> Process {
+fn serve(folder: &Path, environment: &[(&str, &str)]) -> Process {
     Process::start(
         &program("muster-server"),
         arguments(folder, "serve"),
-        &[],
+        environment,
         &folder.join("log"),
     )
 }

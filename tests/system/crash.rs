@@ -62,10 +62,10 @@ async fn an_init_that_is_killed_anywhere_is_simply_run_again() {
         "policy.pem",
         "policy.key",
         "master.key",
-        "admin-password",
     ];
-    for (file, step) in files.iter().zip(WRITE_POINTS.iter().cycle()) {
-        let point = format!("server.{file}.{step}");
+    let mut writes = files.map(|file| format!("server.{file}")).to_vec();
+    writes.push("server.admin-password".to_owned());
+    for point in points(&writes) {
         let blank = Blank::new(&Settings::default());
         let (killed, said) = blank.init(&[("MUSTER_CRASH_AT", &point)]);
         assert_eq!(killed.code(), None, "{point} was not reached: {said}");
@@ -77,14 +77,43 @@ async fn an_init_that_is_killed_anywhere_is_simply_run_again() {
             "{point}: a second collective: {said}"
         );
     }
-    let blank = Blank::new(&Settings::default());
-    let (killed, said) = blank.init(&[("MUSTER_CRASH_AT", "server.sample.created")]);
-    assert_eq!(killed.code(), None, "the point was not reached: {said}");
-    let (status, said) = blank.init(&[]);
-    assert!(
-        !status.success() && said.contains("reset-admin"),
-        "the collective was made; only its words are missing: {said}"
-    );
+    for point in points(&["server.sample".to_owned()]) {
+        let blank = Blank::new(&Settings::default());
+        let (killed, said) = blank.init(&[("MUSTER_CRASH_AT", &point)]);
+        assert_eq!(killed.code(), None, "{point} was not reached: {said}");
+        let (status, said) = blank.init(&[]);
+        assert!(
+            !status.success() && said.contains("reset-admin"),
+            "{point}: the collective was made; only its words are missing: {said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_is_killed_while_it_makes_its_front_end_key_makes_another() {
+    needs_crash_points("muster-server");
+    let server = Server::private();
+    let keys = server.state_dir().join("keys");
+    let files = ["front-end.key", "front-end.pem", "front-end.names"];
+    for point in points(&files.map(|file| format!("server.{file}"))) {
+        server.kill();
+        // Other names are configured than those that the certificate was made for; the pair itself is there.
+        std::fs::write(keys.join("front-end.names"), "other").expect("written");
+        server.begin(&[("MUSTER_CRASH_AT", &point)]);
+        let killed = until("the control plane is killed", async || server.process().ended()).await;
+        assert_eq!(killed.code(), None, "{point} was not reached: {}", server.log());
+        server.restart();
+        let admin = server.admin().await;
+        assert_eq!(admin.audit_broken().await, None, "{point}");
+    }
+}
+
+/// The points of these writes.
+fn points(writes: &[String]) -> Vec<String> {
+    writes
+        .iter()
+        .flat_map(|write| WRITE_POINTS.map(|step| format!("{write}.{step}")))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,13 +5,13 @@ use std::time::Duration;
 use http::Method;
 use muster_client::{Multipart, Request};
 use muster_daemon::Random;
-use muster_tests::{Person, RealNode, Server, approve, needs_crash_points, unique, until, within};
+use muster_tests::{Person, RealNode, Server, unique, until, within};
 use muster_wire::admin::v1::{function::Function, run::Run};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 /// Longer than a run of these tests takes on a loaded machine, its engine's first start included.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A node that several tests share, in a pool where restricted mode is off and untrusted Python runs restricted.
 struct Shared {
@@ -445,97 +445,6 @@ async fn results_wait_on_the_node_until_the_control_plane_takes_them_and_untrust
     assert_eq!(admin.audit_broken().await, None);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_join_that_is_killed_at_any_point_makes_one_node() {
-    needs_crash_points("muster-node");
-    let server = Server::shared();
-    let admin = server.admin().await;
-    let pool = server.pool().await;
-    let names = tokio::join!(
-        killed_at(server, &pool, "join.offer.stored"),
-        killed_at(server, &pool, "join.revealed"),
-        killed_at(server, &pool, "join.reveal.stored"),
-        killed_at(server, &pool, LAST_POINT),
-    );
-    for name in [names.0, names.1, names.2, names.3] {
-        let shown: Value = admin.show(&["nodes", &name]).await;
-        assert_eq!(shown["trust"], "trusted");
-        let issued: Vec<Value> = admin.get("/api/v1/certificates").await;
-        let mine = issued.iter().filter(|row| row["subject"] == shown["id"]);
-        assert_eq!(mine.count(), 1, "{name}");
-    }
-}
-
-/// The point that only a node reaches that was approved.
-const LAST_POINT: &str = "join.issued.written";
-
-/// A node that is killed at `point` of its join and joins again; its name.
-async fn killed_at(server: &Server, pool: &str, point: &str) -> String {
-    let node = RealNode::folder(server, pool, server.root());
-    node.begin("join", &[("MUSTER_CRASH_AT", point)]);
-    let mut approved = false;
-    if point == LAST_POINT {
-        let code = until("the node shows its code", async || node.code()).await;
-        approve(server, &code).await;
-        approved = true;
-    }
-    let ended = within(PATIENCE, "the node is killed", async || node.process().ended()).await;
-    assert_eq!(ended.code(), None, "{point} was not reached: {}", node.log());
-    node.begin("join", &[]);
-    if !approved {
-        let code = until("the node shows its code", async || node.code()).await;
-        approve(server, &code).await;
-    }
-    let status = within(PATIENCE, "the join ends", async || node.process().ended()).await;
-    assert!(status.success(), "{point}: {}", node.log());
-    node.name().to_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_killed_at_any_point_of_a_run_reports_it_once() {
-    needs_crash_points("muster-node");
-    let server = Server::private();
-    let (admin, author) = (server.admin().await, server.author().await);
-    let node = RealNode::start(&server, "default").await;
-    let function = author.register("f", "terr", "y <- 1").await;
-    let points = [
-        // The claim is not on disk yet: nobody knows of it, and its lease ends.
-        ("run.claim.written", "lost"),
-        ("run.claim.renamed", "failed"),
-        ("run.claimed", "failed"),
-        ("run.executed", "failed"),
-        ("run.outcome.written", "failed"),
-        ("run.outcome.renamed", "succeeded"),
-        ("run.reported", "succeeded"),
-    ];
-    for (point, state) in points {
-        node.run(&[("MUSTER_CRASH_AT", point)]);
-        let run = author.run(&function, &json!({})).await;
-        let killed = within(PATIENCE, "the node is killed", async || node.process().ended()).await;
-        assert_eq!(killed.code(), None, "{point}: {}", node.log());
-        node.run(&[]);
-        if state == "lost" {
-            let sql = format!(
-                "UPDATE runs SET lease_until = lease_until - 45000 WHERE id = '{}'",
-                run.id
-            );
-            server.database().change(&sql);
-        }
-        let run = ended(&author, &run).await;
-        assert_eq!(run.state, state, "{point}: {:?}", run.ending);
-        assert_eq!(run.attempts, 1, "{point}: nothing is repeated by itself");
-        until("nothing waits any more", async || {
-            (node.waiting_results() == 0).then_some(())
-        })
-        .await;
-        let subject = run.id.to_string();
-        let rows = admin.audited("run.ended").await;
-        let ends = rows.iter().filter(|row| row["subject"] == subject.as_str());
-        assert_eq!(ends.count(), 1, "{point}");
-    }
-    assert_eq!(admin.audited("run.outcome_rejected").await.len(), 0);
-}
-
 fn restricted_call(run: &Run, what: &str) {
     let ending = run.ending.as_ref().expect("an ending");
     assert_eq!(
@@ -557,7 +466,7 @@ fn restricted_call(run: &Run, what: &str) {
 }
 
 /// The run once it has ended.
-async fn ended(person: &Person, run: &Run) -> Run {
+pub(crate) async fn ended(person: &Person, run: &Run) -> Run {
     within(PATIENCE, "the run ends", async || {
         let path = format!("/api/v1/runs/{}?wait=10s", run.id);
         let answer = person.ask(&Method::GET, &path, &Value::Null).await.ok()?;
@@ -574,7 +483,7 @@ async fn output(person: &Person, run: muster_ids::RunId, name: &str) -> String {
 }
 
 /// An output that is one value.
-async fn value(person: &Person, run: muster_ids::RunId, name: &str) -> Value {
+pub(crate) async fn value(person: &Person, run: muster_ids::RunId, name: &str) -> Value {
     let output: Value = serde_json::from_str(&output(person, run, name).await).expect("JSON");
     output["value"].clone()
 }

@@ -87,15 +87,24 @@ impl Collective {
 
     /// The chain of `subject` for this key.
     pub(crate) fn certify(&self, subject: Subject, key: &PublicKey) -> Vec<CertificateDer<'static>> {
+        self.certify_within(subject, key, &Validity::starting(self.now_ms, DAY * 7))
+    }
+
+    /// As [`Self::certify`], valid in this time only.
+    pub(crate) fn certify_within(
+        &self,
+        subject: Subject,
+        key: &PublicKey,
+        validity: &Validity,
+    ) -> Vec<CertificateDer<'static>> {
         let profile = Profile::Identity(SpiffeId::new(self.id, subject));
-        let validity = Validity::starting(self.now_ms, DAY * 7);
         let leaf = ready(issue(
             &profile,
             key,
             &self.issuing,
             &self.issuing_key,
             &serial(3),
-            &validity,
+            validity,
         ))
         .expect("leaf");
         vec![leaf, self.issuing.clone()]

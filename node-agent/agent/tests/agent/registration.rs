@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,7 +15,7 @@ use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, 
 use hyper_util::rt::TokioIo;
 use muster_ids::{Digest, JoinId};
 use muster_pki::{
-    PayloadType, PublicKey, Subject, csr,
+    PayloadType, PublicKey, Subject, Validity, csr,
     join::{JoinKey, SUITE, Transcript, verify_commit},
 };
 use muster_wire::node::v1::join::{
@@ -39,6 +40,12 @@ pub(crate) enum Will {
     OtherKey,
     /// Answers are those of an earlier question.
     Repeat,
+    /// The first poll is answered with the news that another key asks in the place of this one.
+    Supersede,
+    /// Reveals are answered with a no, polls with "not yet".
+    RefuseReveals,
+    /// Everybody is approved, with a certificate that is over when this time has passed.
+    ApproveFor(Duration),
 }
 
 /// What was seen of one transcript.
@@ -61,6 +68,8 @@ pub(crate) struct Log {
     pub(crate) replayed_counters: u32,
     pub(crate) refused: Vec<String>,
     pub(crate) polls: u32,
+    /// The capabilities of the newest request.
+    newest: Vec<String>,
 }
 
 /// A control plane's registration listener.
@@ -128,12 +137,22 @@ impl Registration {
             .collect()
     }
 
+    /// What the newest request offers.
+    pub(crate) fn asked_for(&self) -> Vec<String> {
+        let log = self.log.lock().expect("no panic");
+        log.newest.clone()
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         let Ok(body) = request.into_body().collect().await else {
-            return refused("no body");
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "no body");
         };
         let body = body.to_bytes();
+        let will = *self.will.lock().expect("no panic");
+        if will == Will::RefuseReveals && path == REVEAL_PATH {
+            return refused(StatusCode::CONFLICT, "not this one");
+        }
         let answered = match path.as_str() {
             HELLO_PATH => self.hello(&body),
             REVEAL_PATH => self.reveal(&body),
@@ -148,7 +167,7 @@ impl Registration {
                     .expect("no panic")
                     .refused
                     .push(format!("{path}: {why}"));
-                refused(&why)
+                refused(StatusCode::SERVICE_UNAVAILABLE, &why)
             }
         }
     }
@@ -201,6 +220,7 @@ impl Registration {
             .or_default()
             .insert(reveal.r_n);
         log.keys.insert(key.fingerprint());
+        log.newest.clone_from(&message.capabilities);
         let seen = Seen {
             key,
             transcript,
@@ -233,9 +253,10 @@ impl Registration {
             .verify(&input, &signature)
             .map_err(|error| error.to_string())?;
         let state = match *self.will.lock().expect("no panic") {
-            Will::Approve | Will::Forge | Will::OtherKey => "issued",
-            Will::Wait | Will::Repeat => "pending",
+            Will::Approve | Will::ApproveFor(_) | Will::Forge | Will::OtherKey => "issued",
+            Will::Wait | Will::Repeat | Will::RefuseReveals => "pending",
             Will::Reject => "rejected",
+            Will::Supersede => "superseded",
         };
         Ok(self.word(&seen, poll.counter, state))
     }
@@ -251,6 +272,13 @@ impl Registration {
         let node = self.collective.node;
         let list =
             |chain: &[muster_pki::CertificateDer<'_>]| chain.iter().map(|der| STANDARD.encode(der)).collect();
+        let subject = Subject::Node(node);
+        let chain = if let Will::ApproveFor(lifetime) = will {
+            let validity = Validity::starting(muster_daemon::Clock::system().unix_ms(), lifetime);
+            self.collective.certify_within(subject, &key, &validity)
+        } else {
+            self.collective.certify(subject, &key)
+        };
         let issued = (state == "issued").then(|| Issued {
             node,
             collective: self.collective.id,
@@ -259,7 +287,7 @@ impl Registration {
             capabilities: seen.hello.capabilities.clone(),
             pool: "default".parse().expect("name"),
             site: "default".parse().expect("name"),
-            chain: list(&self.collective.certify(Subject::Node(node), &key)),
+            chain: list(&chain),
             back_ends: self.back_ends.lock().expect("no panic").clone(),
             server_identity: format!("spiffe://{}/control-plane/", self.collective.id),
             anchors: vec![STANDARD.encode(&self.collective.root)],
@@ -286,12 +314,12 @@ impl Registration {
     }
 }
 
-fn refused(why: &str) -> Response<Full<Bytes>> {
+fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
     let problem = serde_json::json!({
-        "type": "urn:muster:problem:refused", "title": "Refused", "status": 503, "detail": why,
+        "type": "urn:muster:problem:refused", "title": "Refused", "status": status.as_u16(), "detail": why,
     });
     let mut response = Response::new(Full::new(problem.to_string().into()));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    *response.status_mut() = status;
     response.headers_mut().insert(
         "content-type",
         hyper::header::HeaderValue::from_static("application/problem+json"),

@@ -22,17 +22,17 @@ use crate::{
 };
 
 /// A jail that refuses at once, or one that never answers.
-const REFUSES: &str = "#!/bin/sh\nexit 1\n";
+pub(crate) const REFUSES: &str = "#!/bin/sh\nexit 1\n";
 const WAITS: &str = "#!/bin/sh\nexec sleep 600\n";
 
-struct World {
-    node: Node,
-    back: Arc<BackEnd>,
+pub(crate) struct World {
+    pub(crate) node: Node,
+    pub(crate) back: Arc<BackEnd>,
 }
 
 impl World {
     /// A trusted member whose settings name a stand-in engine and this jail.
-    async fn new(jail: &str, entries: Vec<Entry>) -> Self {
+    pub(crate) async fn new(jail: &str, entries: Vec<Entry>) -> Self {
         let control = Registration::start(Will::Approve).await;
         let back = BackEnd::start(Arc::clone(&control.collective), entries).await;
         // The first one is dead, so that every connection is a failover.

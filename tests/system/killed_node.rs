@@ -1,0 +1,187 @@
+//! `kill -9` of the real agent at each named point of a run, and at some of a join: nothing is lost, nothing comes
+//! twice.
+
+use muster_client::Request;
+use muster_daemon::file::WRITE_POINTS;
+use muster_tests::{RealNode, Server, approve, needs_crash_points, until, within};
+use serde_json::{Value, json};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::real_node::{PATIENCE, ended, value};
+
+/// The writes of a run, with how the run ends when the agent is killed at each of [`WRITE_POINTS`].
+const WRITES: [(&str, [&str; 5]); 3] = [
+    // Before its name is there the claim is not on disk: nobody knows of it, and its lease ends.
+    ("run.claim", ["lost", "lost", "lost", "failed", "failed"]),
+    ("run.blob", ["failed"; 5]),
+    (
+        "run.outcome",
+        ["failed", "failed", "failed", "succeeded", "succeeded"],
+    ),
+];
+
+/// The points between the writes, with how the run ends.
+const BETWEEN: [(&str, &str); 4] = [
+    ("run.claimed", "failed"),
+    ("run.executed", "failed"),
+    ("run.spooled", "succeeded"),
+    ("run.reported", "succeeded"),
+];
+
+/// Where one process after the other is killed, with how the run ends: what tidies up after a kill is killed as well.
+const AGAIN: [(&[&str], &str); 4] = [
+    (&["run.claim.settled", "run.outcome.synced"], "failed"),
+    (
+        &[
+            "run.blob.renamed",
+            "run.outcome.created",
+            "run.outcome.renamed",
+            "run.reported",
+        ],
+        "failed",
+    ),
+    (&["run.executed", "run.spooled", "run.reported"], "failed"),
+    (
+        &["run.outcome.settled", "run.reported", "run.reported"],
+        "succeeded",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_at_any_point_of_a_run_reports_it_once() {
+    needs_crash_points("muster-node");
+    let mut stories: Vec<(Vec<String>, &str)> = Vec::new();
+    for (write, states) in WRITES {
+        for (step, state) in WRITE_POINTS.iter().zip(states) {
+            stories.push((vec![format!("{write}.{step}")], state));
+        }
+    }
+    stories.extend(BETWEEN.map(|(point, state)| (vec![point.to_owned()], state)));
+    stories.extend(AGAIN.map(|(points, state)| {
+        let points = points.iter().map(|point| (*point).to_owned());
+        (points.collect(), state)
+    }));
+    let server = Server::private();
+    let (admin, author) = (server.admin().await, server.author().await);
+    let node = RealNode::start(&server, "default").await;
+    let definition = json!({
+        "name": "f", "language": "terr", "script": "print('printed'); y <- 1",
+        "outputs": [{ "name": "y", "kind": "value" }],
+    });
+    let function = author.register_definition(&definition).await;
+    for (points, state) in &stories {
+        let mut run = None;
+        for point in points {
+            node.run(&[("MUSTER_CRASH_AT", point)]);
+            if run.is_none() {
+                run = Some(author.run(&function, &json!({})).await);
+            }
+            let killed = within(PATIENCE, &format!("the node is killed at {point}"), async || {
+                node.process().ended()
+            })
+            .await;
+            assert_eq!(killed.code(), None, "{point}: {}", node.log());
+        }
+        let run = run.expect("there is a point");
+        node.run(&[]);
+        node.connected(&server).await;
+        if *state == "lost" {
+            let sql = format!(
+                "UPDATE runs SET lease_until = lease_until - 45000 WHERE id = '{}'",
+                run.id
+            );
+            server.database().change(&sql);
+        }
+        let run = ended(&author, &run).await;
+        assert_eq!(run.state, *state, "{points:?}: {:?}", run.ending);
+        assert_eq!(run.attempts, 1, "{points:?}: nothing is repeated by itself");
+        match *state {
+            "succeeded" => {
+                assert_eq!(value(&author, run.id, "y").await, 1, "{points:?}");
+                let printed = Request::get(format!("/api/v1/runs/{}/stdout", run.id));
+                let printed = author.send(printed).await.expect("what was printed");
+                let printed = String::from_utf8_lossy(&printed.body).into_owned();
+                assert!(printed.contains("printed"), "{points:?}: {printed}");
+            }
+            "failed" => {
+                let problem = run.ending.and_then(|ending| ending.problem);
+                assert_eq!(problem.as_deref(), Some("agent-restarted"), "{points:?}");
+            }
+            _ => {}
+        }
+        until(&format!("nothing waits any more after {points:?}"), async || {
+            (node.status()["agent"]["unacknowledged"] == 0).then_some(())
+        })
+        .await;
+        let subject = run.id.to_string();
+        for event in ["run.granted", "run.ended"] {
+            let rows = admin.audited(event).await;
+            let mine = rows.iter().filter(|row| row["subject"] == subject.as_str());
+            assert_eq!(mine.count(), 1, "{points:?}: {event}");
+        }
+    }
+    assert_eq!(admin.audited("run.outcome_rejected").await.len(), 0);
+    assert_eq!(admin.audit_broken().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_killed_at_any_point_makes_one_node() {
+    needs_crash_points("muster-node");
+    let server = Server::shared();
+    let pool = server.pool().await;
+    let mut points = vec!["join.revealed".to_owned()];
+    for write in ["join.key", "join.offer", "join.reveal", "join.counter", ISSUED] {
+        points.extend(WRITE_POINTS.iter().map(|step| format!("{write}.{step}")));
+        points.push(format!("{write}.stored"));
+    }
+    let mut points = points.into_iter();
+    let stories = async {
+        let mut running = JoinSet::new();
+        // A few at a time: most of a join is waiting.
+        for point in points.by_ref().take(8) {
+            running.spawn_local(killed_at(server, pool.clone(), point));
+        }
+        while let Some(done) = running.join_next().await {
+            done.expect("no failure");
+            if let Some(point) = points.next() {
+                running.spawn_local(killed_at(server, pool.clone(), point));
+            }
+        }
+    };
+    LocalSet::new().run_until(stories).await;
+}
+
+/// The write of a join that only a node reaches that was approved.
+const ISSUED: &str = "join.issued";
+
+/// A node that is killed at `point` of its join, and joins again.
+async fn killed_at(server: &'static Server, pool: String, point: String) {
+    let node = RealNode::folder(server, &pool, server.root());
+    node.begin("join", &[("MUSTER_CRASH_AT", &point)]);
+    let approved = point.starts_with(ISSUED);
+    if approved {
+        let code = until("the node shows its code", async || node.code()).await;
+        approve(server, &code).await;
+    }
+    let killed = within(PATIENCE, &format!("the node is killed at {point}"), async || {
+        node.process().ended()
+    })
+    .await;
+    assert_eq!(killed.code(), None, "{point} was not reached: {}", node.log());
+    if node.status()["state"] != "trusted" {
+        node.begin("join", &[]);
+        if !approved {
+            let code = until("the node shows its code", async || node.code()).await;
+            approve(server, &code).await;
+        }
+        let status = within(PATIENCE, "the join ends", async || node.process().ended()).await;
+        assert!(status.success(), "{point}: {}", node.log());
+    }
+    assert_eq!(node.status()["state"], "trusted", "{point}");
+    let admin = server.admin().await;
+    let shown: Value = admin.show(&["nodes", node.name()]).await;
+    assert_eq!(shown["trust"], "trusted", "{point}");
+    let issued: Vec<Value> = admin.get("/api/v1/certificates").await;
+    let mine = issued.iter().filter(|row| row["subject"] == shown["id"]);
+    assert_eq!(mine.count(), 1, "{point}");
+}
