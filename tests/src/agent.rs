@@ -66,6 +66,22 @@ impl RealNode {
         }
     }
 
+    /// Where a join token of it would lie.
+    pub fn token_file(&self) -> PathBuf {
+        self.folder.join("join.token")
+    }
+
+    /// From now on its join token proves the control plane, and no pin does.
+    pub fn rely_on_token(&self) {
+        let file = self.folder.join("node.toml");
+        let text = fs::read_to_string(&file).expect("its configuration");
+        let (before, after) = text.split_once("ca_fingerprint = ").expect("a pin");
+        let (_, after) = after.split_once('\n').expect("a line");
+        let token = self.token_file();
+        let text = format!("{before}token_file = \"{}\"\n{after}", token.display());
+        fs::write(file, text).expect("write the configuration");
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -6,7 +6,7 @@ use muster_daemon::Random;
 use muster_ids::Digest;
 use muster_pki::{
     Envelope, KeyUse, PayloadType, Purpose, Roots, Signer as _, SoftwareSigner, csr,
-    join::{Transcript, commit},
+    join::{JoinToken, Transcript, commit},
 };
 use muster_wire::node::v1::join::{
     Answer, HELLO_PATH, Hello, HelloReply, POLL_PATH, Poll, REVEAL_PATH, Reveal, SUITE,
@@ -27,6 +27,8 @@ pub struct Applicant {
     pub r_n: [u8; 32],
     /// What it says first; tests change it before it is sent.
     pub hello: Hello,
+    /// The join token that it proves.
+    pub token: Option<JoinToken>,
 }
 
 /// What the control plane answered to a hello.
@@ -74,7 +76,21 @@ impl Applicant {
             token_id: None,
             commit: commit(key.public_key(), &r_n),
         };
-        Self { key, r_n, hello }
+        Self {
+            key,
+            r_n,
+            hello,
+            token: None,
+        }
+    }
+
+    /// Comes with the join token of this text.
+    #[must_use]
+    pub fn with_token(mut self, text: &str) -> Self {
+        let token: JoinToken = text.parse().expect("a join token");
+        self.hello.token_id = Some(token.id());
+        self.token = Some(token);
+        self
     }
 
     /// Asks for this pool.
@@ -117,7 +133,10 @@ impl Applicant {
             offer: STANDARD.encode(&offered.offer),
             mac: offered.reply.mac.clone(),
             r_n: STANDARD.encode(self.r_n),
-            token_proof: None,
+            token_proof: self
+                .token
+                .as_ref()
+                .map(|token| STANDARD.encode(token.prove(&transcript))),
             signature: STANDARD.encode(signature),
         }
     }
@@ -161,6 +180,23 @@ impl Applicant {
         assert_eq!(answer.transcript, transcript.digest());
         assert_eq!(answer.counter, counter);
         answer
+    }
+
+    /// Steps 1 to 3 with a join token: what the control plane answers.
+    pub async fn enter(&self, server: &Server) -> Result<Answer, ClientError> {
+        let offered = self.greet(server).await;
+        let reveal = self.reveal(&offered).await;
+        let answer = say(server, REVEAL_PATH, &reveal).await?;
+        Ok(answer_of(&server.roots(), &answer))
+    }
+
+    /// Everything with a join token: becomes a member without a person.
+    pub async fn join_by_token(self, server: &Server) -> Member {
+        let answer = self
+            .enter(server)
+            .await
+            .unwrap_or_else(|error| panic!("the token was refused: {error}"));
+        Member::new(server, self.key, answer.issued.expect("issued at once"))
     }
 
     /// Everything: joins, is approved by its code, and becomes a member.

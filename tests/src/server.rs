@@ -282,6 +282,13 @@ impl Server {
         Person::log_in(self, &name, PASSWORD).await
     }
 
+    /// A new join token: the text with the secret.
+    pub async fn join_token(&self, wishes: &serde_json::Value) -> String {
+        let new = self.admin().await.post("/api/v1/join-tokens", wishes).await;
+        let new = new.unwrap_or_else(|error| panic!("no join token could be made: {error}"));
+        new["token"].as_str().expect("a text").to_owned()
+    }
+
     /// A new pool.
     pub async fn pool(&self) -> String {
         let name = crate::unique("pool");

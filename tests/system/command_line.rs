@@ -4,12 +4,12 @@ use muster_tests::{Applicant, Server, run_program, unique};
 use serde_json::Value;
 
 /// `muster` with a session of the first administrator.
-struct CommandLine {
+pub(crate) struct CommandLine {
     folder: std::path::PathBuf,
 }
 
 impl CommandLine {
-    fn log_in(server: &Server) -> Self {
+    pub(crate) fn log_in(server: &Server) -> Self {
         let command_line = Self {
             folder: muster_tests::folder("people"),
         };
@@ -31,7 +31,7 @@ impl CommandLine {
     }
 
     /// Exit code, standard output and standard error.
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let profiles = self.folder.to_string_lossy().into_owned();
         let mut all = vec!["--profile-dir", &profiles];
         all.extend(arguments);

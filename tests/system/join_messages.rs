@@ -3,7 +3,6 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use muster_client::Request;
-use muster_ids::TokenId;
 use muster_pki::{KeyUse, Purpose, Role, Signer as _, SoftwareSigner, csr};
 use muster_tests::{Applicant, Server, problem, refusal, unique};
 use muster_wire::{
@@ -181,27 +180,6 @@ async fn a_node_whose_clock_is_wrong_is_told_so() {
         .registers(HELLO_PATH, &node.hello)
         .await
         .expect("a few minutes do not matter");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_refused_in_words_until_tokens_exist() {
-    let server = Server::shared();
-    let mut node = Applicant::new(&unique("terr")).await;
-    let offered = node.greet(server).await;
-    let mut reveal = node.reveal(&offered).await;
-    reveal.token_proof = Some(STANDARD.encode([1; 64]));
-    node.hello.token_id = Some(TokenId::new(1, [1; 10]));
-    for said in [
-        problem(server.registers(HELLO_PATH, &node.hello).await),
-        problem(server.registers(REVEAL_PATH, &reveal).await),
-    ] {
-        assert_eq!(said.status, 422);
-        assert!(
-            said.detail.contains("join tokens are not supported"),
-            "{}",
-            said.detail
-        );
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod front_end;
 mod grant;
 mod join;
 mod join_messages;
+mod join_token;
 mod killed_node;
 mod outcome;
 mod parsers;

@@ -71,7 +71,10 @@ impl Things {
             .await;
         let function = author.register("a function", "terr", "1").await;
         let run = author.run(&function, &json!({})).await;
+        let token: muster_pki::join::JoinToken =
+            server.join_token(&json!({})).await.parse().expect("a token");
         let paths = [
+            ("/join-tokens/{id}", token.id().to_string()),
             ("/joins/{id}", transcript.join_id().to_string()),
             ("{node}", "member".to_owned()),
             ("/pools/{name}", "a%20pool".to_owned()),
@@ -95,6 +98,8 @@ impl Things {
                 json!({ "code": "0000-0000-0000" }),
             ),
             ("POST /api/v1/joins/{id}/reject", json!({})),
+            ("POST /api/v1/join-tokens", json!({ "uses": 2 })),
+            ("POST /api/v1/join-tokens/{id}/revoke", json!({})),
             ("PATCH /api/v1/nodes/{node}", json!({ "scheduling": "active" })),
             ("POST /api/v1/nodes/{node}/untrust", json!({})),
             ("POST /api/v1/pools", json!({ "name": "another" })),

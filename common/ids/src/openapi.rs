@@ -4,7 +4,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
 
 use crate::{
     CollectiveId, ControlPlaneId, Digest, FunctionId, GroupId, JoinId, Name, NodeId, PoolId, RunId, SiteId,
-    StampId, UserId, UserName,
+    StampId, TokenId, UserId, UserName,
 };
 
 macro_rules! strings {
@@ -28,6 +28,7 @@ strings! {
     FunctionId: "Identifier of a data function";
     RunId: "Identifier of a run";
     StampId: "Identifier of a stamp";
+    TokenId: "Identifier of a join token";
     JoinId: "Identifier of a join request, 32 hexadecimal digits";
     CollectiveId: "Identifier of a collective";
     ControlPlaneId: "Identifier of a control plane";

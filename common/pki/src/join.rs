@@ -20,6 +20,7 @@
 //! Test vectors: `docs/reference/join-protocol-vectors.json`.
 
 mod code;
+mod token;
 
 use std::fmt;
 
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 use crate::PublicKey;
 
 pub use code::{CodeError, VerificationCode};
+pub use token::{JoinToken, TokenError, TokenKey};
 
 /// The protocol's name and version: the `suite` of a hello.
 pub const SUITE: &str = "muster-join/1";

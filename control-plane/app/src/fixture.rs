@@ -62,6 +62,7 @@ pub(crate) async fn app() -> (App, TempDir) {
             back_ends: vec![":9443".to_owned()],
             session_lifetime: Duration::from_hours(1),
             offers_per_second: 200,
+            token_offers_per_second: 1_000,
             max_input: 1024,
         },
     };

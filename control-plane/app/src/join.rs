@@ -9,6 +9,8 @@ pub mod budget;
 mod exchange;
 pub mod message;
 pub mod queue;
+pub(crate) mod refusals;
+pub(crate) mod token;
 
 use std::sync::Arc;
 
@@ -76,19 +78,9 @@ impl App {
                 (_, error) => error,
             });
         }
+        let version = request.version + 1;
         let approved = request.approve(now).map_err(|error| refused(&error))?;
-        let (node, drafts, mut tx) = self.admit(tx, &approved, now).await?;
-        let issued = approved.issue(node.id).map_err(|error| refused(&error))?;
-        let (chain, issued_draft, next) = self.issue_node(tx, node.id, &issued.spki, 1).await?;
-        tx = next;
-        let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
-        // Approval and issue are two steps of the machine and one row of the table.
-        let stored = JoinRequest {
-            version: request_version(&issued),
-            ..issued
-        };
-        tx.join_put(&stored).await?;
-        tx.join_set_chain(stored.id, &chain).await?;
+        let (node, stored, records, tx) = self.issue_join(tx, approved, version, now).await?;
         let approved_draft = Draft {
             event: Event::JoinApproved,
             subject: node.name.to_string(),
@@ -99,8 +91,6 @@ impl App {
                 "by": match proof { Proof::Code(_) => "code", Proof::Fingerprint(_) => "fingerprint" },
             }),
         };
-        let mut records = vec![issued_draft];
-        records.extend(drafts);
         tx.commit(Records::new(approved_draft, records), now).await?;
         tracing::info!(node.id = %node.id, node.name = %node.name, by = %caller, "join approved");
         Ok(queue::to_wire(stored, now))
@@ -133,6 +123,26 @@ impl App {
         };
         tx.commit(draft, now).await?;
         Ok(queue::to_wire(rejected, now))
+    }
+
+    /// An approved request becomes a node with a certificate; all of it is in `tx`, not committed yet. Approval and
+    /// issue are two steps of the machine and one of the table: the row is stored as `version`.
+    pub(super) async fn issue_join(
+        &self,
+        tx: Tx,
+        approved: JoinRequest,
+        version: i64,
+        now: i64,
+    ) -> Result<(Node, JoinRequest, Vec<Draft>, Tx), Error> {
+        let (node, mut drafts, tx) = self.admit(tx, &approved, now).await?;
+        let issued = approved.issue(node.id).map_err(|error| refused(&error))?;
+        let (chain, issued_draft, mut tx) = self.issue_node(tx, node.id, &issued.spki, 1).await?;
+        let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
+        let stored = JoinRequest { version, ..issued };
+        tx.join_put(&stored).await?;
+        tx.join_set_chain(stored.id, &chain).await?;
+        drafts.insert(0, issued_draft);
+        Ok((node, stored, drafts, tx))
     }
 
     /// The node that an approved request becomes: a new one, or the known one whose key signs it.
@@ -250,11 +260,6 @@ fn live(waiting: &[JoinRequest], now: i64) -> usize {
         .iter()
         .filter(|join| (*join).clone().at(now).state == JoinState::Pending)
         .count()
-}
-
-/// The row was at the version before `approve`, so the stored one is one above it.
-fn request_version(issued: &JoinRequest) -> i64 {
-    issued.version - 1
 }
 
 fn parse_proof(approval: &ApproveJoin) -> Result<Proof, Error> {

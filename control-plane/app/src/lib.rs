@@ -17,6 +17,7 @@ pub mod group;
 pub mod idempotency;
 pub mod init;
 pub mod join;
+pub mod join_token;
 pub mod node;
 mod page;
 pub mod place;
@@ -37,7 +38,10 @@ use muster_ids::{CollectiveId, Incarnation};
 use muster_store::{BlobStore, Store};
 
 use self::{
-    authority::Authority, join::JoinKey, join::budget::OfferBudget, node::Liveness, session::Attempts,
+    authority::Authority,
+    join::{JoinKey, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
+    node::Liveness,
+    session::Attempts,
 };
 pub use self::{
     error::Error,
@@ -78,6 +82,8 @@ pub struct Options {
     pub session_lifetime: Duration,
     /// Join offers in all, a second.
     pub offers_per_second: u64,
+    /// Join offers to nodes that name a live token, a second.
+    pub token_offers_per_second: u64,
     /// Largest single input of a run, bytes.
     pub max_input: u64,
 }
@@ -89,6 +95,9 @@ struct Inner {
     epoch: u64,
     liveness: Liveness,
     offers: OfferBudget,
+    token_offers: OfferBudget,
+    live_tokens: LiveTokens,
+    refusals: Refusals,
     attempts: Attempts,
 }
 
@@ -101,6 +110,7 @@ impl App {
             .await?
             .ok_or(muster_store::StoreError::NotInitialised)?;
         let offers = OfferBudget::new(parts.options.offers_per_second);
+        let token_offers = OfferBudget::new(parts.options.token_offers_per_second);
         Ok(Self {
             inner: Arc::new(Inner {
                 collective: collective.collective,
@@ -109,6 +119,9 @@ impl App {
                 liveness: Liveness::default(),
                 attempts: Attempts::default(),
                 offers,
+                token_offers,
+                live_tokens: LiveTokens::default(),
+                refusals: Refusals::default(),
                 parts,
             }),
         })

@@ -8,7 +8,8 @@ use muster_ids::Digest;
 
 use crate::{
     audit, authority, certificate, compat, context::Context, failure::Failure, function, generate, group,
-    join, license, node, output::Format, place, policy, run, session, setting, status, trust, user,
+    join, join_token, license, node, output::Format, place, policy, run, session, setting, status, trust,
+    user,
 };
 
 /// Administers a Muster collective, runs its data functions, and asks what is trusted.
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     /// Nodes that ask to join
     #[command(subcommand)]
     Join(join::Command),
+    /// Secrets that let nodes in without a person
+    #[command(subcommand)]
+    JoinToken(join_token::Command),
     /// Nodes of the collective
     #[command(subcommand)]
     Node(node::Command),
@@ -123,6 +127,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Logout => session::logout(context).await,
         Command::Whoami => session::whoami(context).await,
         Command::Join(command) => join::run(context, command).await,
+        Command::JoinToken(command) => join_token::run(context, command).await,
         Command::Node(command) => node::run(context, command).await,
         Command::Cert(command) => certificate::run(context, command).await,
         Command::Ca(command) => authority::run(context, command).await,

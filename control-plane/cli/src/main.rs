@@ -18,6 +18,7 @@ mod function;
 mod generate;
 mod group;
 mod join;
+mod join_token;
 mod license;
 mod list;
 mod node;

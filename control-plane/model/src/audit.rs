@@ -35,6 +35,12 @@ events! {
     JoinApprovalFailed = "join.approval_failed";
     /// Strangers were refused on the registration listener (one row a prefix and minute).
     JoinRefused = "join.refused";
+    /// A join token was made.
+    JoinTokenCreated = "join_token.created";
+    /// A join token was taken back.
+    JoinTokenRevoked = "join_token.revoked";
+    /// Joins that named this token were refused (one row a token and minute).
+    JoinTokenRefused = "join_token.refused";
     /// A certificate was issued.
     CertificateIssued = "certificate.issued";
     /// A node lost its right to speak.

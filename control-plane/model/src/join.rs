@@ -1,20 +1,25 @@
 //! A join request, from the reveal to the certificate.
 //!
 //! ```text
-//!            reveal (same key: renewed)
+//!            reveal (same key: renewed), vote (not the last one that is needed)
 //!              ┌──┐
-//!   reveal ──► Pending ──approve──► Approved ──issue──► Issued
+//!   reveal ──► Pending ──last vote, token──► Approved ──issue──► Issued
 //!                │ │ │
-//!                │ │ └─ 24 h after the last reveal ──► Expired
-//!                │ └─── reject ──────────────────────► Rejected
-//!                └───── another key, same name ──────► Superseded   (by an administrator's approval of the other)
+//!                │ │ └─ 24 h after the last reveal, over quota, restore ──► Expired
+//!                │ └─── reject ──────────────────────────────────────────► Rejected
+//!                └───── another key, same name ──────────────────────────► Superseded   (the other was approved)
 //! ```
 //!
 //! Invariant: only `Pending` can be approved, and only while the code that the approver read is the code of
-//! the transcript in the row. Times are milliseconds since 1970, UTC.
+//! the transcript in the row. A vote counts for one transcript: a renewed request has none. Times are milliseconds
+//! since 1970, UTC.
 
-use muster_ids::{Digest, JoinId, Name, NodeId};
+pub mod approval;
+
+use muster_ids::{Digest, JoinId, Name, NodeId, TokenId};
 use serde::{Deserialize, Serialize};
+
+use approval::Vote;
 
 /// How long a verification code can be approved after the reveal that made it (protocols.md 2).
 pub const CODE_LIFETIME_MS: i64 = 60 * 60 * 1000;
@@ -163,6 +168,10 @@ pub struct JoinRequest {
     pub renewal_of: Option<NodeId>,
     /// The node, once issued.
     pub node: Option<NodeId>,
+    /// The join token that it names. People never approve such a request.
+    pub token: Option<TokenId>,
+    /// Who has approved this transcript, where several people must.
+    pub votes: Vec<Vote>,
     /// Number of changes; compare-and-swap on it decides between two administrators.
     pub version: i64,
 }
@@ -187,6 +196,14 @@ pub enum JoinRefused {
     /// Only an approved request gets a certificate.
     #[error("the request is {} and was not approved", .0.as_str())]
     NotApproved(JoinState),
+    /// The same person again, in whatever session.
+    #[error(
+        "you have approved this request already; another person must read the code on the node and approve it"
+    )]
+    SamePerson,
+    /// Tokens and people do not mix: offers for tokens are not budgeted against guessing.
+    #[error("the request names a join token and cannot be approved by a person; join without the token")]
+    NamesToken,
 }
 
 impl JoinRequest {
@@ -234,7 +251,7 @@ impl JoinRequest {
         now - self.revealed_at < CODE_LIFETIME_MS
     }
 
-    /// An administrator typed this transcript's code, or the whole fingerprint of its key.
+    /// It may have its certificate: the last vote that was needed was given, or what stands in place of people says so.
     pub fn approve(self, now: i64) -> Result<Self, JoinRefused> {
         let request = self.at(now);
         if request.state != JoinState::Pending {
@@ -274,6 +291,19 @@ impl JoinRequest {
             reason,
             version: request.version + 1,
             ..request
+        })
+    }
+
+    /// Nobody answered, and it must give way: `reason` says to what.
+    pub fn expire(self, reason: &str) -> Result<Self, JoinRefused> {
+        if self.state != JoinState::Pending {
+            return Err(JoinRefused::NotPending(self.state));
+        }
+        Ok(Self {
+            state: JoinState::Expired,
+            reason: Some(reason.to_owned()),
+            version: self.version + 1,
+            ..self
         })
     }
 

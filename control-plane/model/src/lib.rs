@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod audit;
 pub mod authority;
 pub mod join;
+pub mod join_token;
 pub mod node;
 pub mod permission;
 pub mod run;

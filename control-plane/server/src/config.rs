@@ -42,6 +42,8 @@ pub struct Config {
     pub operations: SocketAddr,
     /// Join offers in all, a second.
     pub offers_per_second: u64,
+    /// Join offers to nodes that name a live token, a second.
+    pub token_offers_per_second: u64,
     /// How long a session lasts.
     pub session_lifetime: Duration,
     /// Largest single input of a run, bytes.
@@ -93,6 +95,7 @@ impl Config {
             front_end_names: reader.list("front_end", "names", &["localhost", "127.0.0.1"]),
             operations: reader.address("operations", "listen", ([127, 0, 0, 1], 9090)),
             offers_per_second: reader.number("join", "offers_per_second", 200, 1..=100_000),
+            token_offers_per_second: reader.number("join", "token_offers_per_second", 1_000, 1..=100_000),
             session_lifetime: reader.duration(
                 "front_end",
                 "session_lifetime",

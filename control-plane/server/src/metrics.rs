@@ -13,6 +13,8 @@ pub(crate) struct Metrics {
     pub(crate) nodes_connected: Gauge,
     /// Runs declared lost.
     pub(crate) runs_lost: Counter,
+    /// Messages that were refused on the registration listener.
+    pub(crate) joins_refused: Counter,
     /// Back-end requests of nodes that may not speak.
     pub(crate) node_requests_refused: Counter,
     /// Number of the trust state.
@@ -31,6 +33,12 @@ impl Metrics {
         );
         let runs_lost = Counter::default();
         registry.register("runs_lost", "Runs declared lost", runs_lost.clone());
+        let joins_refused = Counter::default();
+        registry.register(
+            "joins_refused",
+            "Messages refused on the registration listener, counted once a minute",
+            joins_refused.clone(),
+        );
         let node_requests_refused = Counter::default();
         registry.register(
             "node_requests_refused",
@@ -43,6 +51,7 @@ impl Metrics {
             registry,
             nodes_connected,
             runs_lost,
+            joins_refused,
             node_requests_refused,
             trust_number,
         }

@@ -48,6 +48,8 @@ use crate::{
 
 /// Between two looks at leases and liveness.
 const RECONCILE: Duration = Duration::from_secs(5);
+/// Between two records of what was refused to strangers.
+const REFUSALS: Duration = Duration::from_mins(1);
 /// Between two clean-ups.
 const TIDY: Duration = Duration::from_mins(10);
 /// Connections that each listener holds at once.
@@ -171,6 +173,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if let Err(error) = app.reconcile_liveness().await {
         tracing::warn!(error = %error, "the last signs of life could not be written");
     }
+    if let Err(error) = app.reconcile_refusals().await {
+        tracing::warn!(error = %error, "the last refusals could not be recorded");
+    }
     app.store().close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -188,6 +193,7 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
         back_ends: config.back_ends(),
         session_lifetime: config.session_lifetime,
         offers_per_second: config.offers_per_second,
+        token_offers_per_second: config.token_offers_per_second,
         max_input: config.max_input,
     };
     let parts = Parts {
@@ -327,6 +333,7 @@ async fn follow_nodes(app: App, connections: Arc<Connections>, revoked: Revoked,
 async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(RECONCILE);
     let mut tidy = tokio::time::interval(TIDY);
+    let mut refusals = tokio::time::interval(REFUSALS);
     loop {
         let done = tokio::select! {
             _ = tick.tick() => async {
@@ -335,6 +342,9 @@ async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
                 app.reconcile_liveness().await
             }.await,
             _ = tidy.tick() => app.reconcile_tidy().await,
+            _ = refusals.tick() => app.reconcile_refusals().await.map(|refused| {
+                metrics.joins_refused.inc_by(refused);
+            }),
             () = stop.cancelled() => return,
         };
         if let Err(error) = done {

@@ -5,7 +5,10 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::{Digest, JoinId, Name};
-use muster_model::join::{JoinRequest, JoinState};
+use muster_model::{
+    address::Prefix,
+    join::{JoinRequest, JoinState},
+};
 
 use crate::{
     dialect::locking,
@@ -20,7 +23,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, join_key, spki, transcript, applicant, source, created_at, revealed_at, poll_counter, state, \
-             reason, renewal_of, node_id, version FROM joins ",
+             reason, renewal_of, node_id, token_id, votes, version FROM joins ",
             $tail
         )
     };
@@ -150,13 +153,16 @@ impl Tx {
             request.renewal_of,
             request.node,
             request.version,
+            request.token,
+            json(&request.votes)?,
+            prefix_of(&request.source),
         ];
         self.touch(Topic::Joins);
         if request.version == 1 {
             let known = "a join request of this key or transcript";
             let sql = "INSERT INTO joins (join_key, id, spki, transcript, name_key, applicant, source, created_at, \
-                       revealed_at, poll_counter, state, reason, renewal_of, node_id, version) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+                       revealed_at, poll_counter, state, reason, renewal_of, node_id, version, token_id, votes, prefix) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
             return self.insert(sql, values, known, known).await;
         }
         // The counter of the same exchange may have grown since the row was read.
@@ -164,7 +170,8 @@ impl Tx {
                    created_at = $8, revealed_at = $9, \
                    poll_counter = CASE WHEN id = $2 AND poll_counter > $10 THEN poll_counter ELSE $10 END, \
                    issued_chain = CASE WHEN id = $2 THEN issued_chain ELSE NULL END, \
-                   state = $11, reason = $12, renewal_of = $13, node_id = $14, version = $15 \
+                   state = $11, reason = $12, renewal_of = $13, node_id = $14, version = $15, token_id = $16, \
+                   votes = $17, prefix = $18 \
                    WHERE join_key = $1 AND version = $15 - 1";
         self.swap(
             sql,
@@ -194,6 +201,13 @@ impl Tx {
     }
 }
 
+/// The network that a request counts for; a source that is no address counts for itself.
+fn prefix_of(source: &str) -> String {
+    source
+        .parse()
+        .map_or_else(|_| source.to_owned(), |address| Prefix::of(address).to_string())
+}
+
 fn request(row: &Row) -> Result<JoinRequest, StoreError> {
     Ok(JoinRequest {
         id: row.parsed("id")?,
@@ -209,6 +223,8 @@ fn request(row: &Row) -> Result<JoinRequest, StoreError> {
         reason: row.optional_text("reason")?,
         renewal_of: row.optional("renewal_of")?,
         node: row.optional("node_id")?,
+        token: row.optional("token_id")?,
+        votes: row.json("votes")?,
         version: row.int("version")?,
     })
 }

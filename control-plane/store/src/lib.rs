@@ -20,6 +20,7 @@ mod function;
 mod group;
 mod idempotency;
 mod join;
+mod join_token;
 mod lease;
 mod meta;
 mod node;

@@ -22,6 +22,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/postgres/0001_spine.sql"),
     ),
     (
+        2,
+        "join",
+        include_str!("../../migrations/sqlite/0002_join.sql"),
+        include_str!("../../migrations/postgres/0002_join.sql"),
+    ),
+    (
         3,
         "certificates",
         include_str!("../../migrations/sqlite/0003_certificates.sql"),

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use muster_ids::{
     AuditWriter, CollectiveId, ControlPlaneId, Digest, FunctionId, GroupId, Incarnation, JoinId, NodeId,
-    PoolId, RunId, SiteId, UserId,
+    PoolId, RunId, SiteId, TokenId, UserId,
 };
 use serde::de::DeserializeOwned;
 use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
@@ -76,6 +76,7 @@ text_values!(
     PoolId,
     RunId,
     SiteId,
+    TokenId,
     UserId
 );
 

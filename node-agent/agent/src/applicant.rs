@@ -3,8 +3,13 @@
 use muster_engines::Network;
 
 use crate::{
-    capability::Capability, config::Config, credentials::Joining, engines::engines_config, home::Home,
+    capability::Capability,
+    config::Config,
+    credentials::Joining,
+    engines::engines_config,
+    home::Home,
     inventory,
+    join::{self, TokenFileError},
 };
 
 /// Why a join cannot be asked for.
@@ -25,21 +30,17 @@ pub enum ApplicantError {
         "no engine is installed here ({0}); install one, or name what this node will offer with --capability"
     )]
     NoEngine(String),
-    /// Not there yet.
-    #[error(
-        "join tokens are not supported by this version yet; join without --token-file and join.token_file, and have the code approved"
-    )]
-    Token,
+    /// The join token.
+    #[error(transparent)]
+    Token(#[from] TokenFileError),
 }
 
 /// What a node with these settings asks for.
 pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, ApplicantError> {
-    if config.join.token_file.is_some() {
-        return Err(ApplicantError::Token);
-    }
     if config.registration.is_empty() {
         return Err(ApplicantError::NoAddress);
     }
+    let pins = join::pins(&config.join)?;
     let name = if let Some(name) = &config.name {
         name.clone()
     } else {
@@ -64,7 +65,7 @@ pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, Applican
     };
     Ok(Joining {
         registration: config.registration.clone(),
-        pins: config.join.ca_fingerprint.clone(),
+        pins,
         name,
         capabilities,
         pool: config.pool.clone(),

@@ -14,13 +14,14 @@
 pub mod answer;
 pub mod exchange;
 mod news;
+mod token;
 
 use std::time::Duration;
 
 use muster_client::{ClientError, Connection, Endpoint, Limits, Request, Transport};
-use muster_daemon::{Backoff, Clock, Random, file::crash_point};
+use muster_daemon::{Backoff, Clock, Random, file::crash_point, secret::SecretFile};
 use muster_ids::Digest;
-use muster_pki::Signer as _;
+use muster_pki::{Signer as _, join::JoinToken};
 use muster_wire::node::v1::join::{
     Answer, HELLO_PATH, Hello, HelloReply, MAX_MESSAGE, POLL_PATH, REVEAL_PATH,
 };
@@ -30,6 +31,7 @@ use crate::credentials::{Credentials, Exchange, Joining, Rejected, Stage};
 pub use answer::AnswerError;
 pub use exchange::OfferError;
 pub use news::{JoinError, Joined, News};
+pub use token::{TokenFileError, pins};
 
 /// The wait after a failure (protocols.md 2): from 5 s to 5 min, with full jitter.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -43,6 +45,7 @@ const LONGEST_POLL: u64 = 300;
 /// Runs a join on the state of one node.
 pub struct Joiner {
     credentials: Credentials,
+    token: Option<SecretFile>,
     transport: Transport,
     clock: Clock,
     random: Random,
@@ -68,8 +71,8 @@ impl<E: Into<JoinError>> From<E> for Stop {
 }
 
 impl Joiner {
-    /// Continues, or begins, the join that `credentials` are at.
-    pub fn new(credentials: Credentials, clock: Clock, random: Random) -> Self {
+    /// Continues, or begins, the join that `credentials` are at, with the join token in the file `token`.
+    pub fn new(credentials: Credentials, token: Option<SecretFile>, clock: Clock, random: Random) -> Self {
         let limits = Limits {
             // An answer carries a chain and a list of back ends beside its signature.
             answer: 1024 * 1024,
@@ -77,6 +80,7 @@ impl Joiner {
         };
         Self {
             credentials,
+            token,
             transport: Transport::plain(limits),
             clock,
             random,
@@ -120,6 +124,11 @@ impl Joiner {
             self.begin(tell).await?;
             return Ok(Next::Now);
         };
+        if exchange.token() != self.token()?.map(|token| token.id()) {
+            // Another token than before, or a token where there was none: that is another question.
+            self.begin(tell).await?;
+            return Ok(Next::Now);
+        }
         if !exchange.revealed {
             return self.reveal(exchange, tell).await;
         }
@@ -136,11 +145,15 @@ impl Joiner {
     /// Step 1 and 2: a new nonce, a hello, and its offer on disk.
     async fn begin(&mut self, tell: &mut impl FnMut(News)) -> Result<(), Stop> {
         let joining = self.joining()?.clone();
+        let token = self.token()?.map(|token| token.id());
         let connection = self.connect(&joining).await?;
         let now = self.clock.unix_ms();
         let r_n = zeroize::Zeroizing::new(self.random.bytes::<32>());
         let csr = muster_pki::csr::request(self.credentials.key()).await?;
-        let hello: Hello = exchange::hello(&joining, self.credentials.key().public_key(), &csr, &r_n, now);
+        let hello = Hello {
+            token_id: token,
+            ..exchange::hello(&joining, self.credentials.key().public_key(), &csr, &r_n, now)
+        };
         let hello = serde_json::to_vec(&hello).expect("a hello has no maps");
         let reply: HelloReply = self.ask(&connection, HELLO_PATH, hello.clone()).await?;
         let offer = exchange::accept(&hello, &reply, &joining.pins)?;
@@ -149,10 +162,12 @@ impl Joiner {
             tell(News::Clock(difference));
         }
         let previous = joining.exchange.clone().filter(|exchange| exchange.revealed);
+        let previous = previous.or(joining.previous.clone());
         let exchange = Exchange::new(&r_n, hello, offer.bytes, reply.mac, &offer.roots, now);
         let joining = Joining {
             exchange: Some(exchange),
-            previous: previous.or(joining.previous),
+            // What was asked for by another way is given up.
+            previous: previous.filter(|previous| previous.token() == token),
             ..joining
         };
         self.credentials.advance(Stage::Joining(joining), "join.offer")?;
@@ -163,8 +178,9 @@ impl Joiner {
     /// Step 3, also repeated after a crash, with the same bytes.
     async fn reveal(&mut self, exchange: Exchange, tell: &mut impl FnMut(News)) -> Result<Next, Stop> {
         let joining = self.joining()?.clone();
+        let proof = self.token()?.map(|token| token.prove(&exchange.transcript()));
         let connection = self.connect(&joining).await?;
-        let message = exchange::reveal(&exchange, self.credentials.key()).await?;
+        let message = exchange::reveal(&exchange, proof, self.credentials.key()).await?;
         let answer = self.send(&connection, REVEAL_PATH, message).await;
         crash_point("join.revealed");
         let answer = match answer {
@@ -303,6 +319,18 @@ impl Joiner {
         Ok(Next::Done(joined))
     }
 
+    /// The join token, unless a known node asks for a new certificate: its key is its proof.
+    fn token(&self) -> Result<Option<JoinToken>, Stop> {
+        let file = self
+            .token
+            .as_ref()
+            .filter(|_| self.joining().is_ok_and(|joining| joining.renewal.is_none()));
+        // The file may be replaced by a good one while this node tries.
+        file.map(token::read)
+            .transpose()
+            .map_err(|error| Stop::Again(crate::sentence(&error), None))
+    }
+
     fn joining(&self) -> Result<&Joining, JoinError> {
         match self.credentials.stage() {
             Stage::Joining(joining) => Ok(joining),
@@ -323,6 +351,13 @@ impl Joiner {
         if let Ok(joining) = self.joining()
             && let Some(exchange) = &joining.exchange
         {
+            if let Some(token) = exchange.token() {
+                tell(News::Token {
+                    token,
+                    fingerprint: self.credentials.fingerprint(),
+                });
+                return;
+            }
             tell(News::Code {
                 code: exchange.transcript().code(),
                 fingerprint: self.credentials.fingerprint(),

@@ -1,9 +1,9 @@
 //! `muster-node run`: whatever stage the node is in, takes it from there until it is told to stop.
 //!
 //! ```text
-//!   no identity ──(pin, or accept_unverified_ca)──► joining ──► unconfirmed ──(confirm)──► trusted: works
-//!        └── else: refused                            ▲                                        │
-//!                                                     └────────── certificate over ────────────┘
+//!   no identity ──(pin, token, or accept_unverified_ca)──► joining ──► unconfirmed ──(confirm)──► trusted: works
+//!        └── else: refused                                    ▲                                        │
+//!                                                             └────────── certificate over ────────────┘
 //! ```
 //!
 //! Invariant: this process holds the lock of the state folder, except while it waits for `muster-node confirm`.
@@ -141,7 +141,7 @@ impl Service {
             && !config.join.accept_unverified_ca
         {
             return Err(ServiceError::Unattended(
-                "this node has not joined, and nothing here would prove the control plane; run muster-node join http://HOST:9080, or set join.ca_fingerprint in node.toml",
+                "this node has not joined, and nothing here would prove the control plane; run muster-node join http://HOST:9080, or set join.token_file or join.ca_fingerprint in node.toml",
             ));
         }
         let joining = applicant(config, &self.home).await?;
@@ -150,7 +150,8 @@ impl Service {
 
     async fn join(&self, credentials: Credentials) -> Result<(), ServiceError> {
         systemd::status("joining");
-        let mut joiner = Joiner::new(credentials, self.clock.clone(), self.random.clone());
+        let token = self.config.join.token_file.clone();
+        let mut joiner = Joiner::new(credentials, token, self.clock.clone(), self.random.clone());
         let joined = self.signals.stop.run_until_cancelled(joiner.run(log_news)).await;
         match joined {
             Some(Err(error)) => Err(error.into()),
@@ -343,6 +344,11 @@ fn log_news(news: News) {
                 "waits for approval: an administrator runs muster join approve --code {code}"
             );
         }
+        News::Token { token, fingerprint } => tracing::info!(
+            %token,
+            key_fingerprint = %fingerprint,
+            "asks to be let in by a join token"
+        ),
         News::Approved => tracing::info!("approved; the certificate is on its way"),
         News::Clock(difference_ms) => tracing::warn!(
             seconds = difference_ms / 1000,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::Agent,
-    credentials::{Credentials, Stage},
+    credentials::{Credentials, Exchange, Stage},
     home::Home,
     inventory::engine_list,
     link::LinkState,
@@ -181,9 +181,11 @@ impl Status {
                 status.state = "joining";
                 status.name = Some(joining.name.to_string());
                 status.control_planes.clone_from(&joining.registration);
+                let token = joining.exchange.as_ref().and_then(Exchange::token);
                 status.code = joining
                     .exchange
                     .as_ref()
+                    .filter(|_| token.is_none())
                     .map(|exchange| exchange.transcript().code().to_string());
                 if let Some(exchange) = &joining.exchange {
                     status.ca_fingerprints = exchange.roots.iter().map(|root| Digest::of(root)).collect();
@@ -197,6 +199,7 @@ impl Status {
                     (Some(code), Some(why)) => format!(
                         "Joins again because {why}: an administrator runs muster join approve --code {code}."
                     ),
+                    (None, _) if token.is_some() => "Asks to be let in by its join token.".to_owned(),
                     (None, _) => "Has not reached a control plane yet.".to_owned(),
                 };
             }

@@ -7,6 +7,7 @@ pub mod authority;
 pub mod function;
 pub mod group;
 pub mod join;
+pub mod join_token;
 pub mod node;
 pub mod place;
 pub mod run;

@@ -1,23 +1,48 @@
 //! Steps 1 to 5 of the join protocol, as bytes in and out.
 
+use std::net::IpAddr;
+
 use muster_ids::Digest;
 use muster_model::{
     audit::Event,
     join::{JoinRequest, JoinState},
-    permission::{Caller, Operation},
+    permission::{Authorized, Caller, Operation},
 };
 use muster_pki::{PublicKey, join::Transcript};
-use muster_store::Draft;
+use muster_store::{Draft, Tx};
 use muster_wire::node::v1::join::{HelloReply, Offer, SUITE};
 use serde_json::json;
 
 use super::message::{self, Revealed};
 use crate::{App, Error, text::encode};
 
+/// Where a reveal finds the row of its key.
+pub(super) enum Entry {
+    /// New, or renewed by this exchange: not stored yet.
+    Open(JoinRequest),
+    /// It stays as it is; the answer about it, under the transcript that the node knows.
+    Stands(JoinRequest),
+}
+
 impl App {
     /// Step 1 → 2: the offer for these bytes. Nothing is written.
-    pub fn join_hello(&self, hello: &[u8], source: std::net::IpAddr) -> Result<HelloReply, Error> {
-        self.inner.offers.take(source, self.clock().boot())?;
+    pub async fn join_hello(&self, hello: &[u8], source: IpAddr) -> Result<HelloReply, Error> {
+        let reply = self.try_hello(hello, source).await;
+        reply.inspect_err(|error| self.inner.refusals.count(source, error))
+    }
+
+    async fn try_hello(&self, hello: &[u8], source: IpAddr) -> Result<HelloReply, Error> {
+        // Naming a token is free; only one that is live has a part in their budget.
+        let by_token = match message::named_token(hello)? {
+            Some(id) => self.token_is_live(id).await?,
+            None => false,
+        };
+        let budget = if by_token {
+            &self.inner.token_offers
+        } else {
+            &self.inner.offers
+        };
+        budget.take(source, self.clock().boot())?;
         message::hello(hello, self.now())?;
         let offer = self.offer(hello)?;
         let chain = &self.authority().policy_chain;
@@ -30,18 +55,26 @@ impl App {
     }
 
     /// Step 3 → 5: the node shows that it has its key and what it committed to; only now there is a row.
-    pub async fn join_reveal(
-        &self,
-        message: &[u8],
-        source: std::net::IpAddr,
-        host: &str,
-    ) -> Result<Vec<u8>, Error> {
+    pub async fn join_reveal(&self, message: &[u8], source: IpAddr, host: &str) -> Result<Vec<u8>, Error> {
+        let answer = self.try_reveal(message, source, host).await;
+        answer.inspect_err(|error| self.inner.refusals.count(source, error))
+    }
+
+    async fn try_reveal(&self, message: &[u8], source: IpAddr, host: &str) -> Result<Vec<u8>, Error> {
         let caller = Caller::Stranger(source.to_string());
         let authorized = self.authorize(&caller, Operation::Join).await?;
         let now = self.now();
-        let Revealed { greeting, transcript } = message::reveal(message, self.join_key(), now)?;
-
-        let mut tx = self.store().begin(&authorized).await?;
+        let Revealed {
+            greeting,
+            transcript,
+            token_proof,
+        } = message::reveal(message, self.join_key(), now)?;
+        // The same reveal again: the answer got lost.
+        if let Some(row) = self.store().join_by_id(transcript.join_id()).await?
+            && row.transcript == transcript.digest()
+        {
+            return self.answer(&row.at(now), 0, host).await;
+        }
         let known = self.store().node_by_key(&greeting.key.fingerprint()).await?;
         let exchange = JoinRequest {
             id: transcript.join_id(),
@@ -57,33 +90,28 @@ impl App {
             reason: None,
             renewal_of: known.map(|node| node.id),
             node: None,
+            token: greeting.token,
+            votes: Vec::new(),
             version: 1,
         };
-        let request = match tx.join_by_key(&exchange.key).await? {
-            // The same reveal again: the answer got lost.
-            Some(row) if row.transcript == exchange.transcript => {
-                drop(tx);
-                return self.answer(&row.at(now), 0, host).await;
-            }
-            Some(row) => {
-                let asked = exchange.transcript;
-                let Ok(request) = row.clone().at(now).renew(exchange) else {
-                    drop(tx);
-                    // The answer that stands, about the transcript that the node knows.
-                    return self
-                        .answer(
-                            &JoinRequest {
-                                transcript: asked,
-                                ..row
-                            },
-                            0,
-                            host,
-                        )
-                        .await;
-                };
-                request
-            }
-            None => exchange,
+        let request = match token_proof {
+            Some(proof) => self.join_by_token(&authorized, exchange, &proof, source).await?,
+            None => self.join_by_people(&authorized, exchange).await?,
+        };
+        self.answer(&request, 0, host).await
+    }
+
+    /// The request waits for people.
+    async fn join_by_people(
+        &self,
+        authorized: &Authorized,
+        exchange: JoinRequest,
+    ) -> Result<JoinRequest, Error> {
+        let now = exchange.revealed_at;
+        let mut tx = self.store().begin(authorized).await?;
+        let request = match self.enter(&mut tx, exchange).await? {
+            Entry::Open(request) => request,
+            Entry::Stands(row) => return Ok(row),
         };
         tx.join_put(&request).await?;
         let draft = Draft {
@@ -97,12 +125,36 @@ impl App {
             }),
         };
         tx.commit(draft, now).await?;
-        self.answer(&request, 0, host).await
+        Ok(request)
+    }
+
+    /// The row that `exchange` makes or renews, or the one that stands.
+    pub(super) async fn enter(&self, tx: &mut Tx, exchange: JoinRequest) -> Result<Entry, Error> {
+        let now = exchange.revealed_at;
+        let Some(row) = tx.join_by_key(&exchange.key).await? else {
+            return Ok(Entry::Open(exchange));
+        };
+        if row.transcript == exchange.transcript {
+            return Ok(Entry::Stands(row.at(now)));
+        }
+        let asked = exchange.transcript;
+        match row.clone().at(now).renew(exchange) {
+            Ok(request) => Ok(Entry::Open(request)),
+            Err(_) => Ok(Entry::Stands(JoinRequest {
+                transcript: asked,
+                ..row
+            })),
+        }
     }
 
     /// Step 4 → 5: how far is it? A stranger who does not hold the key learns nothing, not even whether the
     /// request exists.
-    pub async fn join_poll(&self, message: &[u8], host: &str) -> Result<Vec<u8>, Error> {
+    pub async fn join_poll(&self, message: &[u8], source: IpAddr, host: &str) -> Result<Vec<u8>, Error> {
+        let answer = self.try_poll(message, host).await;
+        answer.inspect_err(|error| self.inner.refusals.count(source, error))
+    }
+
+    async fn try_poll(&self, message: &[u8], host: &str) -> Result<Vec<u8>, Error> {
         let poll = message::poll(message)?;
         let unknown = || Error::NotFound {
             detail:

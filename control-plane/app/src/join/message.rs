@@ -3,7 +3,7 @@
 //! Invariant: nothing here reads a clock, a database or a socket, so that every byte that a stranger can send is
 //! judged by functions that a fuzzer can call. What they return was checked in full; nothing has to be looked at again.
 
-use muster_ids::{Digest, JoinId, NodeId};
+use muster_ids::{Digest, JoinId, NodeId, TokenId};
 use muster_model::join::{Applicant, CLOCK_SKEW_MS, REQUEST_LIFETIME_MS};
 use muster_pki::{
     PublicKey, csr,
@@ -25,6 +25,8 @@ pub struct Greeting {
     pub key: PublicKey,
     /// Its commitment to a nonce.
     pub commit: Digest,
+    /// The join token that it will prove.
+    pub token: Option<TokenId>,
 }
 
 /// What a valid reveal says.
@@ -33,6 +35,9 @@ pub struct Revealed {
     pub greeting: Greeting,
     /// What the code follows from.
     pub transcript: Transcript,
+    /// The proof of the token that the hello names; not verified yet: that needs the token's key. There is one exactly
+    /// where a token is named.
+    pub token_proof: Option<Vec<u8>>,
 }
 
 /// What a readable poll says. Its signature is not verified yet: that needs the key of its request.
@@ -43,6 +48,12 @@ pub struct Polled {
     pub counter: u64,
     /// By the key of the request.
     pub signature: Vec<u8>,
+}
+
+/// The join token that a hello names, before anything else of it is looked at: another budget pays for it.
+pub fn named_token(bytes: &[u8]) -> Result<Option<TokenId>, Error> {
+    let hello: Hello = parse("hello", bytes)?;
+    Ok(hello.token_id)
 }
 
 /// Step 1. `now` is in milliseconds since 1970, UTC.
@@ -66,11 +77,6 @@ pub fn hello(bytes: &[u8], now: i64) -> Result<Greeting, Error> {
             "a hello is valid for at most 24 hours; correct the field expires",
         ));
     }
-    if hello.token_id.is_some() {
-        return Err(Error::invalid(
-            "join tokens are not supported by this control plane yet; join without one",
-        ));
-    }
     let csr = decode("csr", &hello.csr)?;
     let key = csr::public_key(&csr)
         .map_err(|error| Error::invalid(format!("the field csr is refused: {error}")))?;
@@ -78,6 +84,7 @@ pub fn hello(bytes: &[u8], now: i64) -> Result<Greeting, Error> {
         applicant: applicant(&hello)?,
         key,
         commit: hello.commit,
+        token: hello.token_id,
     })
 }
 
@@ -97,11 +104,15 @@ pub fn reveal(bytes: &[u8], key: &JoinKey, now: i64) -> Result<Revealed, Error> 
         ));
     }
     let greeting = hello(&hello_bytes, now)?;
-    if reveal.token_proof.is_some() {
-        return Err(Error::invalid(
-            "join tokens are not supported by this control plane yet; join without one",
-        ));
-    }
+    let token_proof = match (greeting.token, &reveal.token_proof) {
+        (Some(_), Some(proof)) => Some(decode("token_proof", proof)?),
+        (None, None) => None,
+        _ => {
+            return Err(Error::invalid(
+                "a join token is named in the hello and proved in the reveal, or neither; begin the join again",
+            ));
+        }
+    };
     let r_n: Nonce = decode_exact("r_n", &reveal.r_n)?;
     verify_commit(&greeting.commit, &greeting.key, &r_n)
         .map_err(|error| Error::invalid(error.to_string()))?;
@@ -115,7 +126,11 @@ pub fn reveal(bytes: &[u8], key: &JoinKey, now: i64) -> Result<Revealed, Error> 
         .map_err(|_| {
             Error::invalid("the reveal is not signed by the key of the hello; begin the join again")
         })?;
-    Ok(Revealed { greeting, transcript })
+    Ok(Revealed {
+        greeting,
+        transcript,
+        token_proof,
+    })
 }
 
 /// Step 4.

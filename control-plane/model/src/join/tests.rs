@@ -25,6 +25,8 @@ fn request() -> JoinRequest {
         reason: None,
         renewal_of: None,
         node: None,
+        token: None,
+        votes: vec![],
         version: 1,
     }
 }

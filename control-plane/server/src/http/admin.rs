@@ -7,6 +7,7 @@ mod function;
 mod group;
 mod idempotency;
 mod join;
+mod join_token;
 mod node;
 mod place;
 mod run;
@@ -59,6 +60,9 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(join::show))
         .routes(routes!(join::approve))
         .routes(routes!(join::reject))
+        .routes(routes!(join_token::list, join_token::create))
+        .routes(routes!(join_token::show))
+        .routes(routes!(join_token::revoke))
         .routes(routes!(node::list))
         .routes(routes!(node::show, node::patch, node::delete))
         .routes(routes!(node::untrust))

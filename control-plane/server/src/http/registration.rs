@@ -61,7 +61,7 @@ async fn hello(
     From(peer): From,
     Raw(message): Raw,
 ) -> Result<Json<HelloReply>, Failure> {
-    Ok(Json(app.join_hello(&message, peer.address.ip())?))
+    Ok(Json(app.join_hello(&message, peer.address.ip()).await?))
 }
 
 async fn reveal(
@@ -78,10 +78,14 @@ async fn reveal(
 
 async fn poll(
     State(Registration(app)): State<Registration>,
+    From(peer): From,
     headers: HeaderMap,
     Raw(message): Raw,
 ) -> Result<Response, Failure> {
-    Ok(envelope(app.join_poll(&message, &host(&headers)).await?))
+    Ok(envelope(
+        app.join_poll(&message, peer.address.ip(), &host(&headers))
+            .await?,
+    ))
 }
 
 fn envelope(bytes: Vec<u8>) -> Response {

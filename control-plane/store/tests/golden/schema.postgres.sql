@@ -77,6 +77,30 @@ CREATE TABLE public.idempotency (
     body text NOT NULL,
     created_at bigint NOT NULL
 );
+CREATE TABLE public.join_token_uses (
+    token_id text NOT NULL COLLATE pg_catalog."C",
+    node_key text NOT NULL COLLATE pg_catalog."C",
+    used_at bigint NOT NULL
+);
+CREATE TABLE public.join_tokens (
+    id text NOT NULL COLLATE pg_catalog."C",
+    public_key bytea NOT NULL,
+    capabilities text NOT NULL,
+    pool text NOT NULL,
+    site text NOT NULL,
+    name_pattern text,
+    address_pattern text,
+    uses bigint NOT NULL,
+    used bigint NOT NULL,
+    created_at bigint NOT NULL,
+    created_by text NOT NULL,
+    expires_at bigint NOT NULL,
+    revoked_at bigint,
+    reason text,
+    refused bigint NOT NULL,
+    refused_at bigint,
+    refused_why text
+);
 CREATE TABLE public.joins (
     join_key text NOT NULL,
     id text NOT NULL COLLATE pg_catalog."C",
@@ -93,7 +117,10 @@ CREATE TABLE public.joins (
     renewal_of text,
     node_id text COLLATE pg_catalog."C",
     issued_chain text,
-    version bigint NOT NULL
+    version bigint NOT NULL,
+    token_id text,
+    votes text DEFAULT '[]'::text NOT NULL,
+    prefix text DEFAULT ''::text NOT NULL
 );
 CREATE TABLE public.leases (
     name text NOT NULL,
@@ -246,6 +273,10 @@ ALTER TABLE ONLY public.groups
     ADD CONSTRAINT groups_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (user_id, request_key);
+ALTER TABLE ONLY public.join_token_uses
+    ADD CONSTRAINT join_token_uses_pkey PRIMARY KEY (token_id, node_key);
+ALTER TABLE ONLY public.join_tokens
+    ADD CONSTRAINT join_tokens_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.joins
     ADD CONSTRAINT joins_id_key UNIQUE (id);
 ALTER TABLE ONLY public.joins
@@ -293,8 +324,11 @@ CREATE INDEX certificates_revoked ON public.certificates USING btree (not_after)
 CREATE INDEX group_members_by_user ON public.group_members USING btree (user_id);
 CREATE INDEX group_parents_by_parent ON public.group_parents USING btree (parent_id);
 CREATE INDEX idempotency_by_age ON public.idempotency USING btree (created_at);
+CREATE INDEX join_tokens_by_end ON public.join_tokens USING btree (expires_at);
 CREATE INDEX joins_by_age ON public.joins USING btree (created_at, id);
+CREATE INDEX joins_by_end ON public.joins USING btree (revealed_at);
 CREATE INDEX joins_pending ON public.joins USING btree (revealed_at) WHERE (state = 'pending'::text);
+CREATE INDEX joins_waiting_by_prefix ON public.joins USING btree (prefix, source) WHERE (state = 'pending'::text);
 CREATE INDEX nodes_by_pool ON public.nodes USING btree (pool_id);
 CREATE INDEX nodes_by_site ON public.nodes USING btree (site_id);
 CREATE INDEX runs_by_user ON public.runs USING btree (user_id, id);
@@ -317,6 +351,8 @@ ALTER TABLE ONLY public.group_parents
     ADD CONSTRAINT group_parents_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.groups(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.group_parents
     ADD CONSTRAINT group_parents_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.groups(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.join_token_uses
+    ADD CONSTRAINT join_token_uses_token_id_fkey FOREIGN KEY (token_id) REFERENCES public.join_tokens(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pools(id);
 ALTER TABLE ONLY public.nodes

@@ -88,6 +88,32 @@ CREATE TABLE idempotency (
     PRIMARY KEY (user_id, request_key)
 ) STRICT;
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
+CREATE TABLE join_token_uses (
+    token_id TEXT NOT NULL REFERENCES join_tokens (id) ON DELETE CASCADE,
+    node_key TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (token_id, node_key)
+) STRICT;
+CREATE TABLE join_tokens (
+    id TEXT NOT NULL PRIMARY KEY,
+    public_key BLOB NOT NULL,
+    capabilities TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    site TEXT NOT NULL,
+    name_pattern TEXT,
+    address_pattern TEXT,
+    uses INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    reason TEXT,
+    refused INTEGER NOT NULL,
+    refused_at INTEGER,
+    refused_why TEXT
+) STRICT;
+CREATE INDEX join_tokens_by_end ON join_tokens (expires_at);
 CREATE TABLE joins (
     join_key TEXT NOT NULL PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -105,9 +131,11 @@ CREATE TABLE joins (
     node_id TEXT,
     issued_chain TEXT,
     version INTEGER NOT NULL
-) STRICT;
+, token_id TEXT, votes TEXT NOT NULL DEFAULT '[]', prefix TEXT NOT NULL DEFAULT '') STRICT;
 CREATE INDEX joins_by_age ON joins (created_at, id);
+CREATE INDEX joins_by_end ON joins (revealed_at);
 CREATE INDEX joins_pending ON joins (revealed_at) WHERE state = 'pending';
+CREATE INDEX joins_waiting_by_prefix ON joins (prefix, source) WHERE state = 'pending';
 CREATE TABLE leases (
     name TEXT NOT NULL PRIMARY KEY,
     holder TEXT NOT NULL,

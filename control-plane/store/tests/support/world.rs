@@ -280,6 +280,8 @@ pub(crate) fn join_request(name: &str, revealed_at: i64) -> JoinRequest {
         reason: None,
         renewal_of: None,
         node: None,
+        token: None,
+        votes: vec![],
         version: 1,
     }
 }

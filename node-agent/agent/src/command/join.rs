@@ -25,7 +25,8 @@ pub(super) async fn join(
     let home = Home::create(&context.state_dir).map_err(|error| Failure::of("state-folder", &error))?;
     let _lock = home.lock().map_err(|error| Failure::of("in-use", &error))?;
     let credentials = begin(&context, &home, &given).await?;
-    let mut joiner = Joiner::new(credentials, context.clock.clone(), context.random.clone());
+    let token = context.config.join.token_file.clone();
+    let mut joiner = Joiner::new(credentials, token, context.clock.clone(), context.random.clone());
     let signals = shutdown::listen().map_err(|error| Failure::of("system", &error))?;
     let ended = signals.stop.run_until_cancelled(joiner.run(tell)).await;
     let joined = match ended {
@@ -59,6 +60,12 @@ pub(super) async fn join(
         compare(&mut credentials)?;
     }
     show(&context, &credentials);
+    if let Some(file) = &context.config.join.token_file {
+        note(&format!(
+            "The join token in {} is not needed here any more.",
+            file.path().display()
+        ));
+    }
     note(
         "This node is a member now; start its service, for example with systemctl enable --now muster-node.",
     );
@@ -223,6 +230,10 @@ fn tell(news: News) {
                 "Have an administrator approve it within an hour: muster join approve --code {code}"
             ));
             note("Waiting; Ctrl-C leaves the request pending.");
+        }
+        News::Token { token, fingerprint } => {
+            note(&format!("Asks to be let in by the join token {token}."));
+            note(&format!("Key fingerprint: {fingerprint}"));
         }
         News::Approved => note("Approved; the certificate is on its way."),
         News::Clock(difference_ms) => note(&format!(

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use muster_ids::{CollectiveId, Digest, Name, NodeId};
+use muster_ids::{CollectiveId, Digest, Name, NodeId, TokenId};
 use muster_pki::{
     CertificateDer, Roots, RootsError,
     join::{Nonce, Transcript},
 };
+use muster_wire::node::v1::join::Hello;
 use serde::{Deserialize, Serialize};
 
 use super::form::{der_list, standard};
@@ -104,6 +105,11 @@ impl Exchange {
     /// The nonce.
     pub fn nonce(&self) -> Nonce {
         self.r_n
+    }
+
+    /// The join token that the hello names.
+    pub fn token(&self) -> Option<TokenId> {
+        serde_json::from_slice::<Hello>(&self.hello).ok()?.token_id
     }
 
     /// T.

@@ -98,8 +98,12 @@ pub fn accept(hello: &[u8], reply: &HelloReply, pins: &[Digest]) -> Result<Accep
     Ok(Accepted { bytes, roots })
 }
 
-/// The reveal of `exchange`, signed.
-pub(super) async fn reveal(exchange: &Exchange, key: &dyn Signer) -> Result<Vec<u8>, SignError> {
+/// The reveal of `exchange`, signed; `proof` is that of the token that its hello names.
+pub(super) async fn reveal(
+    exchange: &Exchange,
+    proof: Option<Vec<u8>>,
+    key: &dyn Signer,
+) -> Result<Vec<u8>, SignError> {
     let input = exchange.transcript().reveal_input();
     let reveal = Reveal {
         kind: "reveal".to_owned(),
@@ -107,7 +111,7 @@ pub(super) async fn reveal(exchange: &Exchange, key: &dyn Signer) -> Result<Vec<
         offer: STANDARD.encode(&exchange.offer),
         mac: exchange.mac.clone(),
         r_n: STANDARD.encode(exchange.nonce()),
-        token_proof: None,
+        token_proof: proof.map(|proof| STANDARD.encode(proof)),
         signature: STANDARD.encode(key.sign(Purpose::JoinReveal, &input).await?),
     };
     Ok(serde_json::to_vec(&reveal).expect("a reveal has no maps"))

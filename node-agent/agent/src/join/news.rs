@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_ids::Digest;
+use muster_ids::{Digest, TokenId};
 use muster_pki::{SignError, join::VerificationCode};
 
 use super::OfferError;
@@ -57,6 +57,13 @@ pub enum News {
         roots: Vec<Digest>,
         /// Whether one of them is pinned here.
         pinned: bool,
+    },
+    /// A join token stands in place of a person.
+    Token {
+        /// Which.
+        token: TokenId,
+        /// The digest of the node's key.
+        fingerprint: Digest,
     },
     /// An administrator approved; the certificate is on its way.
     Approved,

@@ -1,7 +1,7 @@
 //! `Idempotency-Key` on writes: the same request under the same key is answered as before.
 //!
 //! Runs bring their key into their own transaction (`app/run/submit.rs`). Requests with a password have none: not
-//! even a digest of them may be kept.
+//! even a digest of them may be kept. Nor has the making of a join token, whose answer holds a secret.
 
 use axum::{
     body::{Body, to_bytes},
@@ -22,7 +22,7 @@ pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -
     let path = request.uri().path();
     let own = path.ends_with("/runs")
         || path.ends_with("/password")
-        || matches!(path, "/api/v1/sessions" | "/api/v1/users");
+        || matches!(path, "/api/v1/sessions" | "/api/v1/users" | "/api/v1/join-tokens");
     match key {
         Some(key) if request.method() != Method::GET && !own => {
             match guarded(&app, &key, request, next).await {
