@@ -51,10 +51,14 @@ impl RealNode {
 
     /// A node with its configuration, which pins `root`; nothing of it runs yet.
     pub fn folder(server: &Server, pool: &str, root: Digest) -> Self {
-        let folder = process::folder("node");
+        Self::towards(server.registration(), pool, Some(root), process::folder("node"))
+    }
+
+    /// A node in `folder` that asks at `registration` to be let in, with the CA fingerprint that it pins, if any.
+    pub fn towards(registration: SocketAddr, pool: &str, pin: Option<Digest>, folder: PathBuf) -> Self {
         let name = crate::unique("node");
         let port = free_port();
-        let text = configuration(server, &folder, &name, pool, root, port);
+        let text = configuration(registration, &folder, &name, pool, pin, port);
         fs::write(folder.join("node.toml"), text).expect("write the configuration");
         // In place of a program that is not started yet.
         let idle = Process::start(Path::new("true"), [""; 0], &[], &folder.join("log"));
@@ -133,6 +137,11 @@ impl RealNode {
         );
     }
 
+    /// The folder of its key and everything else that it keeps.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// What another command of `muster-node` says, with its exit status.
     pub fn command(&self, command: &str) -> (bool, String) {
         let mut arguments = self.arguments("");
@@ -194,11 +203,11 @@ pub async fn approve(server: &Server, code: &str) {
 }
 
 fn configuration(
-    server: &Server,
+    registration: SocketAddr,
     folder: &Path,
     name: &str,
     pool: &str,
-    root: Digest,
+    pin: Option<Digest>,
     operations: u16,
 ) -> String {
     let jail = program("muster-jail");
@@ -209,16 +218,16 @@ fn configuration(
         "{} is missing; make it first: packaging/engines/make-venv.sh {0}",
         python.display()
     );
+    let pin = pin.map_or_else(String::new, |pin| format!("ca_fingerprint = [\"{pin}\"]\n"));
     let mut text = format!(
         "[node]\nname = \"{name}\"\npool = \"{pool}\"\nstate_dir = \"{}\"\n\
-         [control_plane]\nregistration = [\"http://{}\"]\n\
-         [join]\nca_fingerprint = [\"{root}\"]\n\
+         [control_plane]\nregistration = [\"http://{registration}\"]\n\
+         [join]\n{pin}\
          [engines]\npython = \"{}\"\n\
          [operations]\nlisten = \"127.0.0.1:{operations}\"\n\
          [log]\nformat = \"text\"\n\
          [jail]\nprogram = \"{}\"\nlock_library = \"{}\"\n",
         folder.join("state").display(),
-        server.registration(),
         python.display(),
         jail.display(),
         program("libmuster_lock.so").display()

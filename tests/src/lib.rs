@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod command_line;
 mod database;
 mod golden;
 pub mod member;
+mod middle;
 mod node;
 pub mod parsers;
 mod person;
@@ -15,9 +17,11 @@ mod server;
 
 pub use self::{
     agent::{RealNode, approve},
+    command_line::CommandLine,
     database::Sqlite,
     golden::golden,
     member::{Claimed, Member, ReceiptSigner, challenge},
+    middle::Middle,
     node::{Applicant, Offered, answer_of},
     person::{Person, problem, refusal},
     process::{Process, folder, needs_crash_points, program, run_program, until, within},

@@ -1,43 +1,7 @@
 //! The command line of administrators, as scripts use it.
 
-use muster_tests::{Applicant, Server, run_program, unique};
+use muster_tests::{Applicant, CommandLine, Server, unique};
 use serde_json::Value;
-
-/// `muster` with a session of the first administrator.
-pub(crate) struct CommandLine {
-    folder: std::path::PathBuf,
-}
-
-impl CommandLine {
-    pub(crate) fn log_in(server: &Server) -> Self {
-        let command_line = Self {
-            folder: muster_tests::folder("people"),
-        };
-        let address = format!("https://{}", server.front_end());
-        let password = server.state_dir().join("admin-password");
-        let root = server.root().to_string();
-        let (code, _, said) = command_line.run(&[
-            "login",
-            &address,
-            "--user",
-            "admin@SPOTFIRE",
-            "--password-file",
-            &password.to_string_lossy(),
-            "--ca-fingerprint",
-            &root,
-        ]);
-        assert_eq!(code, Some(0), "{said}");
-        command_line
-    }
-
-    /// Exit code, standard output and standard error.
-    pub(crate) fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let profiles = self.folder.to_string_lossy().into_owned();
-        let mut all = vec!["--profile-dir", &profiles];
-        all.extend(arguments);
-        run_program("muster", &all)
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_approves_by_the_code_and_by_nothing_else() {

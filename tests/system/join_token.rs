@@ -3,11 +3,11 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use muster_pki::join::JoinToken;
-use muster_tests::{Applicant, RealNode, Server, Settings, answer_of, problem, refusal, unique, until};
+use muster_tests::{
+    Applicant, CommandLine, RealNode, Server, Settings, answer_of, problem, refusal, unique, until,
+};
 use muster_wire::node::v1::join::{HELLO_PATH, REVEAL_PATH};
 use serde_json::{Value, json};
-
-use crate::command_line::CommandLine;
 
 /// The refusal that strangers get, whatever is wrong with their token.
 const REFUSED: (u16, &str) = (403, "join-token-refused");

@@ -3,3 +3,5 @@
 //! Each number has exactly one test here, named `join_NN_` and its sentence.
 
 mod contact;
+mod intake;
+mod middle;

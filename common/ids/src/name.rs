@@ -4,6 +4,8 @@
 //! bidirectional controls (the "Trojan Source" characters, CVE-2021-42574), without leading or trailing white
 //! space, and does not begin with `-`, so that it can never be read as an option.
 
+mod script;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,15 @@ impl Name {
     /// The form under which names are compared for being the same: upper and lower case do not differ.
     pub fn key(&self) -> String {
         self.0.to_lowercase().nfc().collect()
+    }
+
+    /// The first two alphabets that it mixes, where letters of one look like letters of the other: it may be meant to be
+    /// taken for another name. `None` for an ordinary name.
+    pub fn mixed_alphabets(&self) -> Option<(&'static str, &'static str)> {
+        let mut alphabets = self.0.chars().filter_map(script::of);
+        let first = alphabets.next()?;
+        let other = alphabets.find(|alphabet| *alphabet != first)?;
+        Some((first, other))
     }
 }
 
@@ -184,6 +195,17 @@ mod tests {
         let decomposed: Name = "Cafe\u{301}".parse().expect("name");
         assert_eq!(composed, decomposed);
         assert_eq!(composed.key(), "CAF\u{c9}".parse::<Name>().expect("name").key());
+    }
+
+    #[test]
+    fn letters_of_two_alphabets_that_look_alike_are_noticed() {
+        let mixed = |text: &str| text.parse::<Name>().expect(text).mixed_alphabets();
+        assert_eq!(mixed("t\u{435}rr01"), Some(("Latin", "Cyrillic")));
+        assert_eq!(mixed("\u{3c1}rod"), Some(("Greek", "Latin")));
+        assert_eq!(mixed("web\u{ff41}"), Some(("Latin", "fullwidth")));
+        for ordinary in ["terr01", "Ärzte-7", "узел 3", "解析 server", "Ωμέγα", "北京R"] {
+            assert_eq!(mixed(ordinary), None, "{ordinary}");
+        }
     }
 
     #[test]

@@ -157,10 +157,21 @@ async fn approve(context: &Context, rest: &Rest, arguments: Approve) -> Result<(
     })
 }
 
+/// The name, with a sign where it may be meant to be taken for another.
+fn marked(join: &Join) -> String {
+    match join.name_warning {
+        Some(_) => format!("{} (!)", join.name),
+        None => join.name.to_string(),
+    }
+}
+
 /// In one line what is let in.
 fn question(join: &Join) -> String {
+    let warning = join.name_warning.as_ref();
+    let warning = warning.map(|warning| format!("Warning: {}.\n", escaped(warning)));
     format!(
-        "Approve \"{}\" ({}; {}; waiting {})?",
+        "{}Approve \"{}\" ({}; {}; waiting {})?",
+        warning.unwrap_or_default(),
         escaped(join.name.as_str()),
         escaped(&join.source),
         escaped(&capabilities(join)),
@@ -195,7 +206,7 @@ fn rows(joins: &[Join], colour: bool) -> String {
         joins.iter().map(|join| {
             [
                 join.id.to_string(),
-                join.name.to_string(),
+                marked(join),
                 join.state.clone(),
                 join.source.clone(),
                 table::list(&join.capabilities),
@@ -216,6 +227,7 @@ fn fields(join: &Join, colour: bool) -> String {
             ("Request", join.id.to_string()),
             ("State", join.state.clone()),
             ("Name", join.name.to_string()),
+            ("Warning", optional(join.name_warning.clone())),
             ("Capabilities", capabilities(join)),
             ("Pool", table::or_dash(join.pool.as_ref())),
             ("Site", table::or_dash(join.site.as_ref())),

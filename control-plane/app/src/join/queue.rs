@@ -1,6 +1,6 @@
 //! The queue as administrators see it.
 
-use muster_ids::JoinId;
+use muster_ids::{JoinId, Name};
 use muster_model::{
     join::{JoinRequest, JoinState, REQUEST_LIFETIME_MS},
     permission::{Caller, Operation},
@@ -49,6 +49,7 @@ pub(super) fn to_wire(join: JoinRequest, now: i64) -> Join {
     Join {
         id: join.id,
         state: join.state.as_str().to_owned(),
+        name_warning: name_warning(&join.applicant.name),
         name: join.applicant.name,
         capabilities: join
             .applicant
@@ -69,4 +70,12 @@ pub(super) fn to_wire(join: JoinRequest, now: i64) -> Join {
         renewal_of: join.renewal_of,
         node: join.node,
     }
+}
+
+/// What an approver should know of a name that could pass for another on a screen.
+fn name_warning(name: &Name) -> Option<String> {
+    let (first, other) = name.mixed_alphabets()?;
+    Some(format!(
+        "the name mixes {first} and {other} letters, which look alike; compare the key, not the name"
+    ))
 }

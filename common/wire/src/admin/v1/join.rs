@@ -14,6 +14,9 @@ pub struct Join {
     pub state: String,
     /// The name that the node asks for.
     pub name: Name,
+    /// Why the name may be meant to be taken for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_warning: Option<String>,
     /// What it offers to run.
     pub capabilities: Vec<String>,
     /// The pool that it asks for.

@@ -1,0 +1,42 @@
+//! An administrator at a terminal: the real `muster`.
+
+use std::path::PathBuf;
+
+use crate::{Server, folder, run_program};
+
+/// `muster` with a session of the first administrator.
+pub struct CommandLine {
+    folder: PathBuf,
+}
+
+impl CommandLine {
+    /// Logs in as the first administrator.
+    pub fn log_in(server: &Server) -> Self {
+        let command_line = Self {
+            folder: folder("people"),
+        };
+        let address = format!("https://{}", server.front_end());
+        let password = server.state_dir().join("admin-password");
+        let root = server.root().to_string();
+        let (code, _, said) = command_line.run(&[
+            "login",
+            &address,
+            "--user",
+            "admin@SPOTFIRE",
+            "--password-file",
+            &password.to_string_lossy(),
+            "--ca-fingerprint",
+            &root,
+        ]);
+        assert_eq!(code, Some(0), "{said}");
+        command_line
+    }
+
+    /// Exit code, standard output and standard error.
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let profiles = self.folder.to_string_lossy().into_owned();
+        let mut all = vec!["--profile-dir", &profiles];
+        all.extend(arguments);
+        run_program("muster", &all)
+    }
+}
