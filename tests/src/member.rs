@@ -116,6 +116,13 @@ impl Member {
 
     /// Opens the control stream.
     pub async fn control(&self, connection: &Connection, challenge: &str) -> Lines {
+        self.try_control(connection, challenge)
+            .await
+            .expect("a control stream")
+    }
+
+    /// Opens the control stream; the control plane may refuse.
+    pub async fn try_control(&self, connection: &Connection, challenge: &str) -> Result<Lines, ClientError> {
         let open = OpenControl {
             protocols: vec![PROTOCOL],
             boot_nonce: self.boot_nonce.clone(),
@@ -123,10 +130,7 @@ impl Member {
             trust: None,
             challenge: challenge.to_owned(),
         };
-        connection
-            .lines(Request::post(CONTROL_PATH).json(&open))
-            .await
-            .expect("a control stream")
+        connection.lines(Request::post(CONTROL_PATH).json(&open)).await
     }
 
     /// A sign of life that names the claims that it works on.

@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use muster_client::{ClientError, Connection, Endpoint, Limits, Request, Transport};
-use muster_pki::SoftwareSigner;
+use muster_daemon::Random;
+use muster_pki::{KeyUse, Profile, Serial, Signer as _, SoftwareSigner, SpiffeId, Subject, Validity, issue};
+use muster_tests::Server;
 use muster_wire::node::v1::trust_state::TRUST_STATE_PATH;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion,
@@ -11,7 +13,8 @@ use rustls::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::aws_lc_rs::default_provider,
+    crypto::aws_lc_rs::{default_provider, sign::any_supported_type},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -27,9 +30,12 @@ pub(crate) fn client(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Believer));
     let mut config = match certificate {
-        Some((chain, key)) => builder
-            .with_client_auth_cert(chain, key)
-            .expect("a key for the certificate"),
+        Some((chain, key)) => {
+            // Shown as it is: the library would not let an honest client show some of these.
+            let key = any_supported_type(&key).expect("a key");
+            let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+            builder.with_client_cert_resolver(Arc::new(shown))
+        }
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::in_memory_sessions(16);
@@ -59,6 +65,40 @@ pub(crate) async fn connects(address: SocketAddr, config: ClientConfig) -> Resul
 pub(crate) fn tls_key(signer: &SoftwareSigner) -> PrivateKeyDer<'static> {
     let pkcs8 = signer.to_pkcs8().expect("a key").to_vec();
     PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8))
+}
+
+/// A certificate that the stolen key of the control plane's authority signs.
+pub(crate) async fn forged(
+    server: &Server,
+    subject: Subject,
+    key: &SoftwareSigner,
+    validity: &Validity,
+) -> Vec<CertificateDer<'static>> {
+    let intermediate = server.certificates("issuing.pem").remove(0);
+    let id = SpiffeId::new(server.roots().collective(), subject);
+    let leaf = issue(
+        &Profile::Identity(id),
+        key.public_key(),
+        &intermediate,
+        &server.key("issuing.key", KeyUse::Authority),
+        &Serial::from_random(Random::system().bytes()),
+        validity,
+    )
+    .await
+    .expect("issued");
+    vec![leaf, intermediate]
+}
+
+/// TLS itself said no: there was no answer over HTTP.
+pub(crate) fn refused_in_tls(result: Result<(), ClientError>) {
+    let error = result.expect_err("this must be refused");
+    assert!(error.problem().is_none(), "it passed TLS: {error}");
+    let said = error.to_string();
+    // The server's last word can be overtaken by the end of the connection.
+    assert!(
+        said.contains("does not accept the certificate of this side") || said.contains("was cut"),
+        "{said}"
+    );
 }
 
 #[derive(Debug)]

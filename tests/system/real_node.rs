@@ -489,7 +489,7 @@ pub(crate) async fn value(person: &Person, run: muster_ids::RunId, name: &str) -
 }
 
 /// Whether a process on this machine has this mark in its command line.
-fn is_running(mark: &str) -> bool {
+pub(crate) fn is_running(mark: &str) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return false;
     };

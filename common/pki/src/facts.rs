@@ -6,7 +6,7 @@
 
 use x509_parser::{
     certificate::{Validity as X509Validity, X509Certificate},
-    extensions::GeneralName,
+    extensions::{GeneralName, ParsedExtension},
     prelude::FromDer as _,
 };
 
@@ -80,6 +80,48 @@ impl Facts {
 pub fn not_after_ms(certificate: &[u8]) -> Option<i64> {
     let (_, x509) = X509Certificate::from_der(certificate).ok()?;
     Some(seconds_to_validity(x509.validity()).not_after_ms())
+}
+
+/// What any certificate says that an authority must know of it later, be it that of an identity or of a front end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// Which certificate of its issuer.
+    pub serial: Serial,
+    /// From when until when.
+    pub validity: Validity,
+    /// Its key, if it is of the one kind of a collective's own certificates.
+    pub public_key: Option<PublicKey>,
+    /// The identifier of its key.
+    pub key_identifier: Option<Vec<u8>>,
+    /// The identifier of its issuer's key.
+    pub issuer_key_identifier: Option<Vec<u8>>,
+}
+
+impl Outline {
+    /// Reads `certificate` (DER) without verifying anything; `None` if it cannot be read.
+    pub fn of(certificate: &[u8]) -> Option<Self> {
+        let (_, x509) = X509Certificate::from_der(certificate).ok()?;
+        let extension = |found: fn(&ParsedExtension<'_>) -> Option<Vec<u8>>| {
+            x509.extensions()
+                .iter()
+                .find_map(|extension| found(extension.parsed_extension()))
+        };
+        Some(Self {
+            serial: Serial::from_der_integer(x509.raw_serial()).ok()?,
+            validity: seconds_to_validity(x509.validity()),
+            public_key: PublicKey::from_spki(x509.public_key().raw).ok(),
+            key_identifier: extension(|parsed| match parsed {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+                _ => None,
+            }),
+            issuer_key_identifier: extension(|parsed| match parsed {
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    id.key_identifier.as_ref().map(|id| id.0.to_vec())
+                }
+                _ => None,
+            }),
+        })
+    }
 }
 
 fn identity(x509: &X509Certificate<'_>) -> Result<SpiffeId, FactsError> {

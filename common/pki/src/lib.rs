@@ -9,6 +9,7 @@
 
 mod authority;
 mod chain;
+mod crl;
 pub mod csr;
 pub mod envelope;
 mod facts;
@@ -28,8 +29,9 @@ mod verify;
 
 pub use authority::{AuthorityError, AuthorityFacts};
 pub use chain::{CrossRoot, Roots, RootsError};
+pub use crl::{CrlError, CrlHead, ReasonError, RevocationReason, RevokedCertificate, issue_crl};
 pub use envelope::{Envelope, EnvelopeError, PayloadType, Verified};
-pub use facts::{Facts, FactsError, not_after_ms};
+pub use facts::{Facts, FactsError, Outline, not_after_ms};
 pub use identity::{IdentityError, Role, SpiffeId, Subject};
 pub use issue::{IssueError, create_root, issue};
 pub use profile::{Profile, ProfileError};

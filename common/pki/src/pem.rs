@@ -62,6 +62,11 @@ pub fn write_certificates<'a>(certificates: impl IntoIterator<Item = &'a Certifi
         .collect()
 }
 
+/// A revocation list (DER) as PEM.
+pub fn write_crl(der: &[u8]) -> String {
+    section("X509 CRL", der)
+}
+
 /// A private key in PKCS#8 DER as PEM.
 pub fn write_private_key(pkcs8: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(section("PRIVATE KEY", pkcs8))

@@ -13,6 +13,8 @@ use crate::PublicKey;
 pub enum Purpose {
     /// A certificate.
     Certificate,
+    /// A list of revoked certificates.
+    RevocationList,
     /// A certificate signing request, which proves possession of its own key.
     CertificateRequest,
     /// The reveal of a join.
@@ -41,6 +43,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Certificate => "certificate",
+            Self::RevocationList => "revocation list",
             Self::CertificateRequest => "certificate request",
             Self::JoinReveal => "join reveal",
             Self::JoinPoll => "join poll",

@@ -31,7 +31,10 @@ impl KeyUse {
     /// Whether a key of this use signs for `purpose`.
     pub fn allows(self, purpose: Purpose) -> bool {
         match self {
-            Self::Authority => matches!(purpose, Purpose::Certificate | Purpose::EpochBump),
+            Self::Authority => matches!(
+                purpose,
+                Purpose::Certificate | Purpose::RevocationList | Purpose::EpochBump
+            ),
             Self::Tls => {
                 matches!(
                     purpose,

@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 use muster_ids::{CollectiveId, ControlPlaneId, NodeId};
 use muster_model::audit::Event;
 use muster_pki::{
-    AuthorityFacts, CertificateDer, Envelope, Facts, KeyUse, PayloadType, Profile, PublicKey, Roots, Serial,
-    Signer, SoftwareSigner, SpiffeId, Subject, Validity, issue, tls::Credential,
+    AuthorityFacts, CertificateDer, Envelope, Facts, KeyUse, Outline, PayloadType, Profile, PublicKey, Roots,
+    Serial, Signer, SoftwareSigner, SpiffeId, Subject, Validity, issue, tls::Credential,
 };
 use muster_store::{Certificate, CertificateState, Draft, Tx};
 use serde::Serialize;
@@ -121,6 +121,15 @@ impl App {
         Credential::new(authority.chain(leaf), &signer).map_err(Error::bug)
     }
 
+    /// Keeps a certificate that the front end of this control plane was given, so that it can be revoked.
+    pub async fn record_front_end(&self, leaf: &CertificateDer<'static>) -> Result<(), Error> {
+        let subject = self.authority().control_plane.to_string();
+        let tx = self.store().begin(&Self::system()).await?;
+        let (draft, tx) = record(tx, leaf, ("front_end", 1), subject).await?;
+        tx.commit(draft, self.now()).await?;
+        Ok(())
+    }
+
     /// A certificate that lets `node` speak on the back end, recorded in `tx`.
     pub(crate) async fn issue_node(
         &self,
@@ -170,25 +179,29 @@ async fn record(
     (purpose, generation): (&str, u64),
     subject: String,
 ) -> Result<(Draft, Tx), Error> {
-    let facts = Facts::of(leaf).map_err(Error::bug)?;
-    let serial = facts.serial.to_string();
+    let outline = Outline::of(leaf).ok_or_else(|| Error::bug("a certificate of ours that cannot be read"))?;
+    let serial = outline.serial.to_string();
+    let name = Facts::of(leaf).map_or_else(|_| format!("{purpose} {subject}"), |facts| facts.id.to_string());
     tx.certificate_insert(&Certificate {
         serial: serial.clone(),
         subject,
         purpose: purpose.to_owned(),
         der: leaf.to_vec(),
-        not_before: facts.validity.not_before_ms(),
-        not_after: facts.validity.not_after_ms(),
+        not_before: outline.validity.not_before_ms(),
+        not_after: outline.validity.not_after_ms(),
         state: CertificateState::Valid,
         revoked_at: None,
         reason: None,
-        key: (purpose == "node").then(|| facts.public_key.fingerprint()),
+        key: outline
+            .public_key
+            .filter(|_| purpose == "node")
+            .map(|key| key.fingerprint()),
         generation,
     })
     .await?;
     let detail = json!({
-        "serial": serial, "purpose": purpose, "generation": generation, "not_after": facts.validity.not_after_ms(),
+        "serial": serial, "purpose": purpose, "generation": generation, "not_after": outline.validity.not_after_ms(),
     });
-    let draft = Draft::new(Event::CertificateIssued, facts.id.to_string(), detail);
+    let draft = Draft::new(Event::CertificateIssued, name, detail);
     Ok((draft, tx))
 }

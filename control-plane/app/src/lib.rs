@@ -9,6 +9,8 @@
 pub mod audit;
 pub mod authority;
 mod authorize;
+pub mod certificate;
+pub mod crl;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -39,6 +41,7 @@ use muster_store::{BlobStore, Store};
 
 use self::{
     authority::Authority,
+    crl::Published,
     join::{JoinKey, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
     node::Liveness,
     session::Attempts,
@@ -99,6 +102,7 @@ struct Inner {
     live_tokens: LiveTokens,
     refusals: Refusals,
     attempts: Attempts,
+    published: Published,
 }
 
 impl App {
@@ -118,6 +122,7 @@ impl App {
                 epoch: collective.epoch,
                 liveness: Liveness::default(),
                 attempts: Attempts::default(),
+                published: Published::default(),
                 offers,
                 token_offers,
                 live_tokens: LiveTokens::default(),

@@ -62,7 +62,7 @@ impl Liveness {
         seen.get(&node).map(|seen| (seen.at, seen.inventory.clone()))
     }
 
-    fn forget(&self, node: NodeId) {
+    pub(crate) fn forget(&self, node: NodeId) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -216,7 +216,7 @@ impl App {
     }
 
     /// Takes a node's right to speak: also returns how many certificates it had, and the ends of its runs.
-    async fn revoke(
+    pub(crate) async fn revoke(
         &self,
         tx: &mut Tx,
         id: NodeId,
@@ -230,11 +230,7 @@ impl App {
             .untrust(reason);
         tx.node_put(&node).await?;
         let revoked = tx.certificates_revoke_for(id, now, reason).await?;
-        let mut records = Vec::new();
-        for run in self.store().runs_of_node(id).await? {
-            // The cause stands in for the end of the lease.
-            records.extend(self.lose_run(tx, run.run.id, (i64::MAX, now), lost).await?);
-        }
+        let records = self.lose_runs_of(tx, id, lost, now).await?;
         Ok((node, revoked, records))
     }
 

@@ -8,7 +8,7 @@ use muster_model::{
 };
 use muster_store::{NodeFilter, QueueLength, RunFilter};
 use muster_wire::admin::v1::{
-    authority::{Authority as WireAuthority, Certificate as WireCertificate},
+    authority::Authority as WireAuthority,
     status::{NodeCounts, Status},
 };
 
@@ -126,30 +126,5 @@ impl App {
             intermediate_expires: rfc3339(authority.intermediate_expires()),
             collective: self.collective().to_string(),
         })
-    }
-
-    /// Certificates that were issued.
-    pub async fn list_certificates(&self, caller: &Caller) -> Result<Vec<WireCertificate>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
-        let now = self.now();
-        let rows = self
-            .store()
-            .certificate_list(&muster_store::CertificateFilter::default(), None, ALL)
-            .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| WireCertificate {
-                state: if row.state == muster_store::CertificateState::Valid && row.not_after < now {
-                    "expired".to_owned()
-                } else {
-                    row.state.to_string()
-                },
-                serial: row.serial,
-                purpose: row.purpose,
-                subject: row.subject,
-                not_before: rfc3339(row.not_before),
-                not_after: rfc3339(row.not_after),
-            })
-            .collect())
     }
 }

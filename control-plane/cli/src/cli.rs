@@ -142,7 +142,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Trust(command) => trust::run(context, command).await,
         Command::Policy(command) => policy::run(context, command),
         Command::Audit(command) => audit::run(context, command).await,
-        Command::Compat(arguments) => compat::run(context, &arguments),
+        Command::Compat(arguments) => compat::run(context, &arguments).await,
         Command::Completions(arguments) => generate::completions(&arguments),
         Command::Man(arguments) => generate::manual(context, &arguments),
     }

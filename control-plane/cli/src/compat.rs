@@ -2,9 +2,11 @@
 //!
 //! Invariant: nothing is accepted and ignored. A command works as documented, or it is refused with what to use.
 
+mod certificate;
 mod commands;
+mod node;
 
-use clap::Args;
+use clap::{Args, Parser};
 use serde::Serialize;
 
 use crate::{context::Context, escape::escaped, failure::Failure, table};
@@ -34,20 +36,75 @@ pub(crate) struct Compat {
 #[derive(Serialize)]
 struct Line {
     command: &'static str,
-    state: &'static str,
+    state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     instead: Option<&'static str>,
 }
 
-/// What a command's feature is like in this version. None of the documented names is implemented yet.
-const NOT_YET: &str = "not yet";
+/// The options that every documented command with a database had. None can be taken over.
+#[derive(Debug, Args)]
+struct Common {
+    /// Refused: this program reads no database
+    #[arg(short = 'b', long, value_name = "FILE")]
+    bootstrap_config: Option<String>,
+    /// Refused: no password is given on a command line
+    #[arg(short = 't', long, value_name = "PASSWORD")]
+    tool_password: Option<String>,
+    /// Refused: the session holds what the control plane is known by
+    #[arg(short = 'k', long, value_name = "FILE")]
+    keystore_file: Option<String>,
+}
+
+impl Common {
+    /// Nothing is accepted and ignored.
+    fn check(&self) -> Result<(), Failure> {
+        let refused = if self.bootstrap_config.is_some() {
+            "-b, --bootstrap-config is not taken: this program asks a running control plane; name it with --server, or log in with muster login"
+        } else if self.tool_password.is_some() {
+            "-t, --tool-password is not taken: a password on a command line is seen by others; log in with muster login --password-file FILE, or at its prompt"
+        } else if self.keystore_file.is_some() {
+            "-k, --keystore-file is not taken: the control plane is known by its CA; log in with muster login --ca-file FILE or --ca-fingerprint"
+        } else {
+            return Ok(());
+        };
+        Err(Failure::usage(refused))
+    }
+}
+
+/// The options of a documented command, or its help, which is then all there is to do.
+fn options<T: Parser>(arguments: &[String]) -> Result<Option<T>, Failure> {
+    match T::try_parse_from(arguments) {
+        Ok(options) => Ok(Some(options)),
+        Err(error) if !error.use_stderr() => {
+            // That nobody listens any more is nothing more to tell.
+            let _ = error.print();
+            Ok(None)
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let said = text.split("\n\n").next().unwrap_or_default();
+            let said: Vec<&str> = said.split_whitespace().collect();
+            let said = said.join(" ");
+            Err(Failure::usage(said.strip_prefix("error: ").unwrap_or(&said)))
+        }
+    }
+}
 
 /// Lists the documented commands, or does one.
-pub(crate) fn run(context: &Context, arguments: &Compat) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Failure> {
     if arguments.list {
         return list(context);
     }
     let name = arguments.command.first().map_or("", String::as_str);
+    let command = &arguments.command;
+    match name {
+        "list-nodes" => return node::list(context, command).await,
+        "untrust-node" => return node::untrust(context, command).await,
+        "delete-node" => return node::delete(context, command).await,
+        "list-certificates" => return certificate::list(context, command).await,
+        "reset-trust" => return certificate::reset(context, command).await,
+        _ => {}
+    }
     match COMMANDS.iter().find(|command| command.name == name) {
         Some(command) => Err(Failure::failed("not-yet", refusal(command))),
         None => Err(Failure::usage(format!(
@@ -75,7 +132,7 @@ fn list(context: &Context) -> Result<(), Failure> {
         .iter()
         .map(|command| Line {
             command: command.name,
-            state: NOT_YET,
+            state: command.state.text(),
             instead: command.instead,
         })
         .collect();
@@ -86,7 +143,7 @@ fn list(context: &Context) -> Result<(), Failure> {
                 let instead = line
                     .instead
                     .map_or_else(table::dash, |instead| format!("muster {instead}"));
-                [line.command.to_owned(), line.state.to_owned(), instead]
+                [line.command.to_owned(), line.state.clone(), instead]
             }),
             "",
             context.colour,

@@ -43,12 +43,20 @@ events! {
     JoinTokenRefused = "join_token.refused";
     /// A certificate was issued.
     CertificateIssued = "certificate.issued";
+    /// Certificates were revoked, one or those of one key or holder.
+    CertificateRevoked = "certificate.revoked";
+    /// All certificates were revoked, and all nodes untrusted.
+    TrustReset = "trust.reset";
+    /// A revocation list was published.
+    RevocationListIssued = "revocation_list.issued";
     /// A node lost its right to speak.
     NodeUntrusted = "node.untrusted";
     /// A node was deleted.
     NodeDeleted = "node.deleted";
     /// A node's scheduling, pool or site changed.
     NodeChanged = "node.changed";
+    /// A draining node has ended its last run and is cordoned now.
+    NodeDrained = "node.drained";
     /// A pool was made.
     PoolCreated = "pool.created";
     /// A pool was deleted.

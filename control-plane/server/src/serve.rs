@@ -1,12 +1,6 @@
 //! `muster-server serve`: everything is put together, then the four listeners open.
 
-use std::{
-    collections::HashSet,
-    path::Path,
-    process::ExitCode,
-    sync::{Arc, RwLock},
-    time::Duration,
-};
+use std::{collections::HashSet, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -25,7 +19,7 @@ use muster_daemon::{
     watch::{self, Timing},
 };
 use muster_pki::{
-    KeyUse, Profile, Serial, ServerName, Signer as _, SoftwareSigner, not_after_ms, pem,
+    KeyUse, Outline, Profile, Serial, ServerName, Signer as _, SoftwareSigner, not_after_ms, pem,
     tls::{Credential, IsRevoked, Now, back_end_server, front_end_server},
 };
 use muster_store::{BlobStore, Store, Topic};
@@ -50,6 +44,8 @@ use crate::{
 const RECONCILE: Duration = Duration::from_secs(5);
 /// Between two records of what was refused to strangers.
 const REFUSALS: Duration = Duration::from_mins(1);
+/// Between two looks whether the revocation list must be made again.
+const REVOCATION_LIST: Duration = Duration::from_mins(30);
 /// Between two clean-ups.
 const TIDY: Duration = Duration::from_mins(10);
 /// Connections that each listener holds at once.
@@ -59,7 +55,7 @@ const FRONT_END_CONNECTIONS: usize = 4_096;
 const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// Serials of revoked certificates, asked in every handshake.
-type Revoked = Arc<RwLock<HashSet<String>>>;
+type Revoked = Arc<ArcSwap<HashSet<String>>>;
 
 /// Runs until a signal.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -73,15 +69,19 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let connections = Arc::new(Connections::default());
     let revoked = Revoked::default();
     refresh_revoked(&app, &revoked).await?;
+    app.reconcile_revocation_list().await?;
     app.forgive_silence().await?;
     let now: Now = Arc::new({
         let clock = clock.clone();
         move || clock.unix_ms()
     });
 
-    let back_end_tls = Arc::new(ArcSwap::from_pointee(back_end_tls(&app, &revoked, &now).await?));
+    let (back_end_tls, back_end_serial) = back_end_tls(&app, &revoked, &now).await?;
+    let back_end_tls = Arc::new(ArcSwap::from_pointee(back_end_tls));
+    let front_end_credential = front_end_credential(&config, &app, &revoked).await?;
+    let front_end_serial = serial_of(&front_end_credential);
     let front_end_tls = Arc::new(ArcSwap::from_pointee(front_end_server(
-        &front_end_credential(&config, &app).await?,
+        &front_end_credential,
         now.clone(),
     )?));
 
@@ -141,25 +141,28 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         tracing::info!(listener = listener.name, address = %address, "listening");
         tasks.spawn(listener.run(stop.clone()));
     }
-    tasks.spawn(follow_nodes(
+    let own = tokio::sync::watch::Sender::new(());
+    tasks.spawn(follow_revocations(
         app.clone(),
         connections,
         revoked.clone(),
+        own.clone(),
         stop.clone(),
     ));
     tasks.spawn(reconcile(app.clone(), metrics, stop.clone()));
     tasks.spawn(renew_back_end(
         app.clone(),
-        revoked,
+        (revoked.clone(), own.subscribe()),
         now.clone(),
-        back_end_tls,
+        (back_end_tls, back_end_serial),
         stop.clone(),
     ));
     tasks.spawn(reload_front_end(
         config.clone(),
         app.clone(),
+        (revoked, own.subscribe()),
         now,
-        front_end_tls,
+        (front_end_tls, front_end_serial),
         signals.reload,
         stop.clone(),
     ));
@@ -214,23 +217,26 @@ async fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpLi
     })
 }
 
-async fn back_end_tls(app: &App, revoked: &Revoked, now: &Now) -> anyhow::Result<rustls::ServerConfig> {
+/// The configuration of the back end with a new certificate, and that certificate's serial number.
+async fn back_end_tls(
+    app: &App,
+    revoked: &Revoked,
+    now: &Now,
+) -> anyhow::Result<(rustls::ServerConfig, Option<String>)> {
     let credential = app.issue_control_plane_credential().await?;
     let revoked = revoked.clone();
-    let is_revoked: IsRevoked = Arc::new(move |_, serial| {
-        let serials = revoked.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        serials.contains(&serial.to_string())
-    });
-    Ok(back_end_server(
+    let is_revoked: IsRevoked = Arc::new(move |_, serial| revoked.load().contains(&serial.to_string()));
+    let config = back_end_server(
         &credential,
         app.authority().roots.clone(),
         is_revoked,
         now.clone(),
-    )?)
+    )?;
+    Ok((config, serial_of(&credential)))
 }
 
 /// The configured certificate of the front end, or one that the collective issues and keeps.
-async fn front_end_credential(config: &Config, app: &App) -> anyhow::Result<Credential> {
+async fn front_end_credential(config: &Config, app: &App, revoked: &Revoked) -> anyhow::Result<Credential> {
     if let (Some(certificate), Some(key)) = (&config.front_end_certificate, &config.front_end_key) {
         return read_credential(certificate, key);
     }
@@ -252,6 +258,7 @@ async fn front_end_credential(config: &Config, app: &App) -> anyhow::Result<Cred
     if kept
         && let Ok(credential) = read_credential(&certificate, &key)
         && !ends_soon(&credential, app.clock().unix_ms())
+        && serial_of(&credential).is_some_and(|serial| !revoked.load().contains(&serial))
     {
         return Ok(credential);
     }
@@ -271,6 +278,7 @@ async fn front_end_credential(config: &Config, app: &App) -> anyhow::Result<Cred
             FRONT_END_LIFETIME,
         )
         .await?;
+    app.record_front_end(&leaf).await?;
     let mut chain = authority.chain(leaf);
     // The root goes along so that a client can be told to trust it by its fingerprint.
     chain.extend(authority.roots.certificates().iter().cloned());
@@ -292,6 +300,16 @@ fn read_credential(certificate: &Path, key: &Path) -> anyhow::Result<Credential>
     Ok(Credential::from_files(chain, &key_der)?)
 }
 
+/// Whether a certificate of this control plane's own must be replaced.
+fn is_revoked(revoked: &Revoked, serial: Option<&String>) -> bool {
+    serial.is_some_and(|serial| revoked.load().contains(serial))
+}
+
+fn serial_of(credential: &Credential) -> Option<String> {
+    let leaf = Outline::of(credential.chain().first()?)?;
+    Some(leaf.serial.to_string())
+}
+
 /// Whether less than a tenth of its life is left; unreadable counts as over.
 fn ends_soon(credential: &Credential, now: i64) -> bool {
     let tenth = i64::try_from(FRONT_END_LIFETIME.as_millis() / 10).unwrap_or(i64::MAX);
@@ -302,30 +320,47 @@ fn ends_soon(credential: &Credential, now: i64) -> bool {
         .is_none_or(|end| end - now < tenth)
 }
 
-async fn refresh_revoked(app: &App, revoked: &Revoked) -> anyhow::Result<()> {
+async fn refresh_revoked(app: &App, revoked: &Revoked) -> anyhow::Result<Arc<HashSet<String>>> {
     let serials = app.store().revoked_serials(app.clock().unix_ms()).await?;
-    let serials = serials.into_iter().map(|revoked| revoked.serial).collect();
-    *revoked.write().unwrap_or_else(std::sync::PoisonError::into_inner) = serials;
-    Ok(())
+    let serials: Arc<HashSet<_>> = Arc::new(serials.into_iter().map(|revoked| revoked.serial).collect());
+    revoked.store(serials.clone());
+    Ok(serials)
 }
 
-/// Follows changes of nodes: revoked ones are cut, here and at every other control plane.
-async fn follow_nodes(app: App, connections: Arc<Connections>, revoked: Revoked, stop: CancellationToken) {
+/// Follows revocations: the connections of what was revoked are cut, here and at every other control plane, a new list
+/// is published, and what is revoked of this control plane's own is replaced.
+async fn follow_revocations(
+    app: App,
+    connections: Arc<Connections>,
+    revoked: Revoked,
+    own: tokio::sync::watch::Sender<()>,
+    stop: CancellationToken,
+) {
     let mut wake = app.store().wake_listener();
+    let mut tick = tokio::time::interval(REVOCATION_LIST);
     loop {
-        let topics = tokio::select! {
-            topics = wake.next() => topics,
+        let cut = tokio::select! {
+            topics = wake.next() => match topics {
+                Some(topics) if topics.contains(&Topic::Revocations) => true,
+                Some(_) => continue,
+                None => return,
+            },
+            _ = tick.tick() => false,
             () = stop.cancelled() => return,
         };
-        match topics {
-            Some(topics) if topics.contains(&Topic::Nodes) => {
-                if let Err(error) = refresh_revoked(&app, &revoked).await {
+        if cut {
+            match refresh_revoked(&app, &revoked).await {
+                Ok(serials) => {
+                    connections.cut_revoked(&serials);
+                    own.send_replace(());
+                }
+                Err(error) => {
                     tracing::error!(error = %error, "the list of revoked certificates could not be read");
                 }
-                connections.cut_revoked(&app).await;
             }
-            Some(_) => {}
-            None => return,
+        }
+        if let Err(error) = app.reconcile_revocation_list().await {
+            tracing::error!(error = %error, "the revocation list could not be published and will be tried again");
         }
     }
 }
@@ -355,18 +390,26 @@ async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
 
 async fn renew_back_end(
     app: App,
-    revoked: Revoked,
+    (revoked, mut own): (Revoked, tokio::sync::watch::Receiver<()>),
     now: Now,
-    current: Arc<ArcSwap<rustls::ServerConfig>>,
+    (current, mut serial): (Arc<ArcSwap<rustls::ServerConfig>>, Option<String>),
     stop: CancellationToken,
 ) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(CONTROL_PLANE_LIFETIME / 2) => {}
+            told = own.changed() => match told {
+                Ok(()) if is_revoked(&revoked, serial.as_ref()) => {}
+                Ok(()) => continue,
+                Err(_) => return,
+            },
             () = stop.cancelled() => return,
         }
         match back_end_tls(&app, &revoked, &now).await {
-            Ok(config) => current.store(Arc::new(config)),
+            Ok((config, newer)) => {
+                current.store(Arc::new(config));
+                serial = newer;
+            }
             Err(error) => {
                 tracing::error!(error = %error, "the certificate of the back end could not be renewed");
             }
@@ -378,8 +421,9 @@ async fn renew_back_end(
 async fn reload_front_end(
     config: Config,
     app: App,
+    (revoked, mut own): (Revoked, tokio::sync::watch::Receiver<()>),
     now: Now,
-    current: Arc<ArcSwap<rustls::ServerConfig>>,
+    (current, mut serial): (Arc<ArcSwap<rustls::ServerConfig>>, Option<String>),
     mut reload: tokio::sync::watch::Receiver<u64>,
     stop: CancellationToken,
 ) {
@@ -395,14 +439,21 @@ async fn reload_front_end(
         tokio::select! {
             event = changed.changed() => if event.is_err() { return },
             event = reload.changed() => if event.is_err() { return },
+            event = own.changed() => match event {
+                Ok(()) if is_revoked(&revoked, serial.as_ref()) => {}
+                Ok(()) => continue,
+                Err(_) => return,
+            },
             () = stop.cancelled() => return,
         }
         let reloaded = async {
-            let credential = front_end_credential(&config, &app).await?;
-            anyhow::Ok(front_end_server(&credential, now.clone())?)
+            let credential = front_end_credential(&config, &app, &revoked).await?;
+            let tls = front_end_server(&credential, now.clone())?;
+            anyhow::Ok((tls, serial_of(&credential)))
         };
         match reloaded.await {
-            Ok(tls) => {
+            Ok((tls, newer)) => {
+                serial = newer;
                 current.store(Arc::new(tls));
                 tracing::info!("the certificate of the front end was taken anew");
             }

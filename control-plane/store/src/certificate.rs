@@ -1,4 +1,5 @@
 //! Certificates that the authority has issued. A row is never deleted: a serial that was issued stays known.
+//! Revoking them is in `revocation.rs`.
 
 use std::{fmt, str::FromStr};
 
@@ -10,6 +11,7 @@ use crate::{
     store::Store,
     tx::Tx,
     value::{Row, args, counter},
+    wake::Topic,
 };
 
 macro_rules! select {
@@ -21,6 +23,7 @@ macro_rules! select {
         )
     };
 }
+pub(crate) use select;
 
 macro_rules! of_key {
     () => {
@@ -35,6 +38,8 @@ pub enum CertificateState {
     Valid,
     /// Revoked for ever.
     Revoked,
+    /// Revoked for ever, and no longer shown.
+    Deleted,
 }
 
 impl CertificateState {
@@ -43,6 +48,7 @@ impl CertificateState {
         match self {
             Self::Valid => "valid",
             Self::Revoked => "revoked",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -56,7 +62,7 @@ impl fmt::Display for CertificateState {
 impl FromStr for CertificateState {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Valid, Self::Revoked]
+        [Self::Valid, Self::Revoked, Self::Deleted]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| format!("\"{text}\" is not a state of a certificate"))
@@ -107,8 +113,12 @@ pub struct CertificateFilter {
     pub subject: Option<String>,
     /// Those issued under this profile only.
     pub purpose: Option<String>,
-    /// Those in this state only.
+    /// Those in this state only; without it, all but deleted ones.
     pub state: Option<CertificateState>,
+    /// Those that end at this moment (milliseconds) or later only.
+    pub ends_from: Option<i64>,
+    /// Those that end before this moment only.
+    pub ends_before: Option<i64>,
 }
 
 /// What a revocation list says of one certificate.
@@ -141,8 +151,10 @@ impl Store {
                 select!(concat!(
                     "WHERE ",
                     $subject,
-                    " AND ($2 IS NULL OR purpose = $2) AND ($3 IS NULL OR state = $3) \
-                     AND ($4 IS NULL OR serial > $4) ORDER BY serial LIMIT $5"
+                    " AND ($2 IS NULL OR purpose = $2) \
+                     AND (($3 IS NULL AND state <> 'deleted') OR state = $3) \
+                     AND ($4 IS NULL OR serial > $4) AND ($5 IS NULL OR not_after >= $5) \
+                     AND ($6 IS NULL OR not_after < $6) ORDER BY serial LIMIT $7"
                 ))
             };
         }
@@ -153,7 +165,15 @@ impl Store {
             list!("$1 IS NULL")
         };
         let state = filter.state.map(CertificateState::as_str);
-        let values = args![&filter.subject, &filter.purpose, state, after, i64::from(limit)];
+        let values = args![
+            &filter.subject,
+            &filter.purpose,
+            state,
+            after,
+            filter.ends_from,
+            filter.ends_before,
+            i64::from(limit)
+        ];
         self.all(sql, values).await?.iter().map(certificate).collect()
     }
 
@@ -168,7 +188,7 @@ impl Store {
         let rows = self
             .all(
                 "SELECT serial, revoked_at, reason FROM certificates \
-                 WHERE state = 'revoked' AND not_after > $1 ORDER BY serial",
+                 WHERE state <> 'valid' AND not_after > $1 ORDER BY serial",
                 args![now],
             )
             .await?;
@@ -235,6 +255,7 @@ impl Tx {
         at: i64,
         reason: &str,
     ) -> Result<u64, StoreError> {
+        self.touch(Topic::Revocations);
         self.execute(
             "UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3 \
              WHERE subject_id = $1 AND state = 'valid'",
@@ -244,7 +265,7 @@ impl Tx {
     }
 }
 
-fn certificate(row: &Row) -> Result<Certificate, StoreError> {
+pub(crate) fn certificate(row: &Row) -> Result<Certificate, StoreError> {
     Ok(Certificate {
         serial: row.text("serial")?,
         subject: row.text("subject_id")?,

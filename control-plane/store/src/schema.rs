@@ -33,6 +33,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0003_certificates.sql"),
         include_str!("../../migrations/postgres/0003_certificates.sql"),
     ),
+    (
+        6,
+        "revocation",
+        include_str!("../../migrations/sqlite/0006_revocation.sql"),
+        include_str!("../../migrations/postgres/0006_revocation.sql"),
+    ),
 ];
 
 /// Which schema a database has.

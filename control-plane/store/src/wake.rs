@@ -33,11 +33,19 @@ pub enum Topic {
     Nodes,
     /// A join request was made or answered.
     Joins,
+    /// A certificate was revoked.
+    Revocations,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 4] = [Self::Trust, Self::Runs, Self::Nodes, Self::Joins];
+    pub const ALL: [Self; 5] = [
+        Self::Trust,
+        Self::Runs,
+        Self::Nodes,
+        Self::Joins,
+        Self::Revocations,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -45,6 +53,7 @@ impl Topic {
             Self::Runs => "runs",
             Self::Nodes => "nodes",
             Self::Joins => "joins",
+            Self::Revocations => "revocations",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod authority;
+pub mod certificate;
 pub mod function;
 pub mod group;
 pub mod join;

@@ -7,7 +7,7 @@ use muster_model::{
     run::{Mode, RunState},
 };
 use muster_pki::{Envelope, PayloadType, Subject};
-use muster_store::{Draft, RunRow};
+use muster_store::{CertificateState, Draft, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
     node::v1::outcome::{Countersignature, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE, Statement},
@@ -23,7 +23,14 @@ impl App {
     pub async fn complete_run(&self, node: NodeId, id: RunId, outcome: Outcome) -> Result<(), Error> {
         let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
         let state = end_state(&outcome.state)?;
-        let (receipt, statement) = self.check_receipt(node, id, &outcome)?;
+        let (receipt, statement, serial) = self.check_receipt(node, id, &outcome)?;
+        let known = self.store().certificate(&serial).await?;
+        if known.is_none_or(|certificate| certificate.state != CertificateState::Valid) {
+            return Err(Error::Invalid {
+                kind: "invalid-receipt",
+                detail: format!("the receipt of run {id} is refused: the certificate of its key is revoked"),
+            });
+        }
         for blob in outcome.outputs.values().chain(
             [&outcome.ending.stdout, &outcome.ending.stderr]
                 .into_iter()
@@ -158,13 +165,14 @@ impl App {
         self.run_to_wire(row).await
     }
 
-    /// The receipt must be signed by this node's receipt key and speak of this run, claim and ending.
+    /// The receipt must be signed by this node's receipt key and speak of this run, claim and ending. Also gives the
+    /// serial number of the certificate of that key.
     fn check_receipt(
         &self,
         node: NodeId,
         id: RunId,
         outcome: &Outcome,
-    ) -> Result<(Digest, Statement), Error> {
+    ) -> Result<(Digest, Statement, String), Error> {
         let invalid = |what: &str| Error::Invalid {
             kind: "invalid-receipt",
             detail: format!("the receipt of run {id} is refused: {what}"),
@@ -196,7 +204,8 @@ impl App {
                     .is_some_and(|blob| subject.digest.get("sha256") == Some(&blob.digest.hex()))
             });
         if fits {
-            Ok((Digest::of(&verified.payload), statement))
+            let serial = verified.signer.serial.to_string();
+            Ok((Digest::of(&verified.payload), statement, serial))
         } else {
             Err(invalid("it speaks of another run, ending or outputs"))
         }

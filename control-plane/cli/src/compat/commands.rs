@@ -6,16 +6,53 @@ pub(super) struct Documented {
     pub(super) name: &'static str,
     /// What does the same in this version, after `muster`.
     pub(super) instead: Option<&'static str>,
+    /// Whether it works under its documented name.
+    pub(super) state: State,
 }
 
+/// What a documented command is like in this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not under its own name.
+    NotYet,
+    /// As documented, but for this.
+    Partly(&'static str),
+}
+
+impl State {
+    /// As it is listed.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::NotYet => "not yet".to_owned(),
+            Self::Partly(missing) => format!("partly ({missing})"),
+        }
+    }
+}
+
+/// The options that all commands with a database had.
+const COMMON: &str = "-b, -k and -t are refused with what to do";
+
 const fn only(name: &'static str) -> Documented {
-    Documented { name, instead: None }
+    Documented {
+        name,
+        instead: None,
+        state: State::NotYet,
+    }
 }
 
 const fn like(name: &'static str, instead: &'static str) -> Documented {
     Documented {
         name,
         instead: Some(instead),
+        state: State::NotYet,
+    }
+}
+
+const fn partly(name: &'static str, instead: &'static str, missing: &'static str) -> Documented {
+    Documented {
+        name,
+        instead: Some(instead),
+        state: State::Partly(missing),
     }
 }
 
@@ -23,11 +60,11 @@ const fn like(name: &'static str, instead: &'static str) -> Documented {
 pub(super) const COMMANDS: &[Documented] = &[
     // Collective, nodes, certificates, sites.
     only("bootstrap"),
-    like("list-nodes", "node list"),
-    like("untrust-node", "node untrust"),
-    like("delete-node", "node delete"),
-    like("list-certificates", "cert list"),
-    only("reset-trust"),
+    partly("list-nodes", "node list", COMMON),
+    partly("untrust-node", "node untrust", COMMON),
+    partly("delete-node", "node delete", COMMON),
+    partly("list-certificates", "cert list", COMMON),
+    partly("reset-trust", "cert reset-trust", COMMON),
     like("list-addresses", "node show"),
     only("set-addresses"),
     like("create-site", "site create"),

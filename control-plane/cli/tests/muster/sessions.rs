@@ -77,7 +77,11 @@ fn a_ca_file_is_remembered_too() {
     ]);
     assert_eq!(done.code, Some(0), "{done:?}");
     std::fs::remove_file(&ca).expect("removed");
-    server.on("GET /api/v1/certificates", 200, &json!([]));
+    server.on(
+        "GET /api/v1/certificates?limit=1000",
+        200,
+        &json!({ "items": [] }),
+    );
     assert_eq!(home.muster(&["cert", "list"]).printed(), "No certificates.\n");
 }
 
@@ -177,13 +181,17 @@ fn a_token_is_not_shown_to_another_server() {
 #[test]
 fn automation_takes_a_token_from_a_private_file() {
     let (server, home) = (Server::start(), Home::new());
-    server.on("GET /api/v1/certificates", 200, &json!([]));
+    server.on(
+        "GET /api/v1/certificates?limit=1000",
+        200,
+        &json!({ "items": [] }),
+    );
     let token = home.write_private("token", "from-a-file\n");
     let (url, pin) = (server.url(), server.pin());
     let arguments = ["cert", "list", "--server", &url, "--ca-fingerprint", &pin];
     let done = home.muster_with(&arguments, &[("MUSTER_TOKEN_FILE", &token)]);
     assert_eq!(done.printed(), "No certificates.\n");
-    let asked = server.asked("GET /api/v1/certificates");
+    let asked = server.asked("GET /api/v1/certificates?limit=1000");
     assert_eq!(asked[0].authorization.as_deref(), Some("Bearer from-a-file"));
 
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("mode");

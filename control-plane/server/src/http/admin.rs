@@ -3,6 +3,7 @@
 //! Registering a route documents it: `docs/reference/openapi.json` is printed from this router.
 
 mod audit;
+mod certificate;
 mod function;
 mod group;
 mod idempotency;
@@ -52,7 +53,13 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(session::who_am_i, session::log_out))
         .routes(routes!(status::status))
         .routes(routes!(status::authority))
-        .routes(routes!(status::certificates))
+        .routes(routes!(certificate::crl))
+        .routes(routes!(certificate::crl_pem))
+        .routes(routes!(certificate::authority_pem))
+        .routes(routes!(certificate::list))
+        .routes(routes!(certificate::reset))
+        .routes(routes!(certificate::show))
+        .routes(routes!(certificate::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(join::list))

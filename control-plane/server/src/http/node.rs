@@ -35,6 +35,8 @@ pub(in crate::http) use self::blob::stream;
 
 /// How long the last answer on a connection may take to go out.
 const LAST_WORD: Duration = Duration::from_millis(200);
+/// When a node with too many connections may try again: lost ones are noticed by then.
+const RETRY_SECONDS: u64 = 30;
 /// The largest JSON body that a node sends; blobs stream past this limit.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -91,8 +93,12 @@ async fn authorize(
         .map(|facts| (facts.id.subject, facts.serial.to_string()))
     {
         Some((Subject::Node(node), serial)) => {
-            state.connections.register(node, peer.number, &peer.cut);
-            state.app.trusted_node(node, &serial).await.map(|_| node)
+            if state.connections.register(node, &serial, peer.number, &peer.cut) {
+                state.app.trusted_node(node, &serial).await.map(|_| node)
+            } else {
+                cut_soon(&peer);
+                Err(too_many("connections"))
+            }
         }
         _ => Err(Error::denied("the back end is for nodes")),
     };
@@ -109,6 +115,16 @@ async fn authorize(
             }
             Failure(error).into_response()
         }
+    }
+}
+
+/// A node that has more of `what` than any agent needs.
+fn too_many(what: &str) -> Error {
+    Error::TooMany {
+        detail: format!(
+            "this node has too many {what} open already; end the other agent with its certificate, or restart it"
+        ),
+        retry_after: RETRY_SECONDS,
     }
 }
 

@@ -7,6 +7,9 @@ on_both! {
     ten_thousand_heartbeats_are_one_flush
     lists_go_by_name_whatever_the_locale
     certificates_are_revoked_with_their_node
+    what_was_revoked_stays_so_even_when_it_is_deleted
+    certificates_are_found_by_their_end
+    a_revocation_list_follows_the_one_before
     a_pool_in_use_stays
     a_site_in_use_stays
 }
@@ -19,10 +22,28 @@ mod cases {
         node::{Scheduling, Trust},
     };
     use muster_store::{
-        Certificate, CertificateFilter, CertificateState, NodeFilter, Pool, RevokedSerial, Site, StoreError,
+        Certificate, CertificateFilter, CertificateState, NodeFilter, Pool, RevocationList, RevokedSerial,
+        Site, StoreError,
     };
 
     use crate::world::{NOW, World, commit, random};
+
+    /// The certificate of some control plane.
+    fn certificate(serial: &str, not_after: i64) -> Certificate {
+        Certificate {
+            serial: serial.to_owned(),
+            subject: "somebody".to_owned(),
+            purpose: "control_plane".to_owned(),
+            der: vec![0x30, 0x82],
+            not_before: NOW,
+            not_after,
+            state: CertificateState::Valid,
+            revoked_at: None,
+            reason: None,
+            key: None,
+            generation: 1,
+        }
+    }
 
     pub(super) async fn a_node_is_found_by_identity_name_and_key(world: World) {
         let node = world.add_node("Terr01").await;
@@ -231,6 +252,108 @@ mod cases {
         assert_eq!(
             page.iter().map(|row| row.serial.as_str()).collect::<Vec<_>>(),
             ["0b"]
+        );
+    }
+
+    pub(super) async fn what_was_revoked_stays_so_even_when_it_is_deleted(world: World) {
+        let mut tx = world.begin().await;
+        for (serial, not_after) in [("1a", NOW + 10), ("1b", NOW + 100), ("1c", NOW + 100)] {
+            let certificate = Certificate {
+                subject: "a node".to_owned(),
+                ..certificate(serial, not_after)
+            };
+            tx.certificate_insert(&certificate).await.expect("added");
+        }
+        let held = tx.certificates_of("a node", NOW + 50).await.expect("read");
+        assert_eq!(held.len(), 2, "one has expired");
+        for (at, first) in [(NOW + 1, true), (NOW + 2, false)] {
+            let done = tx
+                .certificate_revoke("1b", at, "superseded")
+                .await
+                .expect("asked");
+            assert_eq!(done, first);
+        }
+        commit(tx, Event::CertificateRevoked).await;
+        let revoked = world.store.certificates_revoked(NOW).await.expect("read");
+        assert_eq!(revoked.len(), 1);
+        assert_eq!(
+            (revoked[0].serial.as_str(), revoked[0].revoked_at),
+            ("1b", Some(NOW + 1))
+        );
+
+        for (delete, count) in [(false, 2), (true, 0)] {
+            let mut tx = world.begin().await;
+            let reset = tx.certificates_reset(NOW + 3, "trust was reset", delete).await;
+            assert_eq!(reset.expect("reset"), count);
+            commit(tx, Event::TrustReset).await;
+        }
+        let all = world
+            .store
+            .certificate_list(&CertificateFilter::default(), None, 9)
+            .await;
+        assert_eq!(all.expect("read"), [], "none is shown");
+        let known: Vec<_> = world.store.revoked_serials(NOW).await.expect("read");
+        let known: Vec<_> = known
+            .iter()
+            .map(|row| (row.serial.as_str(), row.revoked_at))
+            .collect();
+        assert_eq!(known, [("1a", NOW + 3), ("1b", NOW + 1), ("1c", NOW + 3)]);
+    }
+
+    pub(super) async fn certificates_are_found_by_their_end(world: World) {
+        let mut tx = world.begin().await;
+        for (serial, not_after) in [("2a", NOW + 10), ("2b", NOW + 100)] {
+            let certificate = certificate(serial, not_after);
+            tx.certificate_insert(&certificate).await.expect("added");
+        }
+        commit(tx, Event::CertificateIssued).await;
+        let at = NOW + 100;
+        let later = CertificateFilter {
+            ends_from: Some(at),
+            ..CertificateFilter::default()
+        };
+        let earlier = CertificateFilter {
+            ends_before: Some(at),
+            ..CertificateFilter::default()
+        };
+        for (filter, serial) in [(later, "2b"), (earlier, "2a")] {
+            let found = world
+                .store
+                .certificate_list(&filter, None, 9)
+                .await
+                .expect("read");
+            assert_eq!(
+                found.iter().map(|row| row.serial.as_str()).collect::<Vec<_>>(),
+                [serial]
+            );
+        }
+    }
+
+    pub(super) async fn a_revocation_list_follows_the_one_before(world: World) {
+        let list = |number| RevocationList {
+            issuer: "0102".to_owned(),
+            number,
+            content: "sha256:…".to_owned(),
+            this_update: NOW,
+            next_update: NOW + number,
+            der: vec![3],
+        };
+        assert_eq!(world.store.revocation_list("0102").await.expect("read"), None);
+        for number in [1, 2] {
+            let mut tx = world.begin().await;
+            tx.revocation_list_put(&list(number)).await.expect("kept");
+            commit(tx, Event::RevocationListIssued).await;
+        }
+        for number in [2, 4] {
+            let error = world.begin().await.revocation_list_put(&list(number)).await;
+            assert!(
+                matches!(error, Err(StoreError::Conflict { .. })),
+                "{number}: {error:?}"
+            );
+        }
+        assert_eq!(
+            world.store.revocation_list("0102").await.expect("read"),
+            Some(list(2))
         );
     }
 

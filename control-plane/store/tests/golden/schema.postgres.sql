@@ -162,6 +162,14 @@ CREATE TABLE public.pools (
     builtin boolean NOT NULL,
     created_at bigint NOT NULL
 );
+CREATE TABLE public.revocation_lists (
+    issuer text NOT NULL,
+    number bigint NOT NULL,
+    content text NOT NULL,
+    this_update bigint NOT NULL,
+    next_update bigint NOT NULL,
+    der bytea NOT NULL
+);
 CREATE TABLE public.runs (
     id text NOT NULL COLLATE pg_catalog."C",
     state text NOT NULL,
@@ -295,6 +303,8 @@ ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_name_key_key UNIQUE (name_key);
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.revocation_lists
+    ADD CONSTRAINT revocation_lists_pkey PRIMARY KEY (issuer);
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.schema_info
@@ -320,7 +330,7 @@ ALTER TABLE ONLY public.users
 CREATE INDEX audit_by_time ON public.audit USING btree (at, writer, sequence);
 CREATE INDEX certificates_by_key ON public.certificates USING btree (key) WHERE (purpose = 'node'::text);
 CREATE INDEX certificates_by_subject ON public.certificates USING btree (subject_id);
-CREATE INDEX certificates_revoked ON public.certificates USING btree (not_after) WHERE (state = 'revoked'::text);
+CREATE INDEX certificates_ended ON public.certificates USING btree (not_after) WHERE (state <> 'valid'::text);
 CREATE INDEX group_members_by_user ON public.group_members USING btree (user_id);
 CREATE INDEX group_parents_by_parent ON public.group_parents USING btree (parent_id);
 CREATE INDEX idempotency_by_age ON public.idempotency USING btree (created_at);

@@ -29,7 +29,7 @@ CREATE TABLE certificates (
 , key TEXT, generation INTEGER NOT NULL DEFAULT 1) STRICT;
 CREATE INDEX certificates_by_key ON certificates (key) WHERE purpose = 'node';
 CREATE INDEX certificates_by_subject ON certificates (subject_id);
-CREATE INDEX certificates_revoked ON certificates (not_after) WHERE state = 'revoked';
+CREATE INDEX certificates_ended ON certificates (not_after) WHERE state <> 'valid';
 CREATE TABLE control_planes (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
@@ -173,6 +173,14 @@ CREATE TABLE pools (
     name_key TEXT NOT NULL UNIQUE,
     builtin INTEGER NOT NULL,
     created_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE revocation_lists (
+    issuer TEXT NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL,
+    content TEXT NOT NULL,
+    this_update INTEGER NOT NULL,
+    next_update INTEGER NOT NULL,
+    der BLOB NOT NULL
 ) STRICT;
 CREATE TABLE runs (
     id TEXT NOT NULL PRIMARY KEY,

@@ -1,4 +1,4 @@
-//! The certificate authority and what it issued.
+//! The certificate authority.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,23 +15,4 @@ pub struct Authority {
     pub intermediate_expires: String,
     /// The collective.
     pub collective: String,
-}
-
-/// One certificate: `GET /api/v1/certificates`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    /// Hexadecimal.
-    pub serial: String,
-    /// What it is for.
-    pub purpose: String,
-    /// Whose it is.
-    pub subject: String,
-    /// `valid`, `expired` or `revoked`.
-    pub state: String,
-    /// When it begins.
-    pub not_before: String,
-    /// When it ends.
-    pub not_after: String,
 }

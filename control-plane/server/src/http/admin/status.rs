@@ -1,13 +1,10 @@
-//! Status, authority, certificates.
+//! Status and authority.
 
 use axum::{Json, extract::State};
 use muster_app::App;
 use muster_wire::{
     Problem,
-    admin::v1::{
-        authority::{Authority, Certificate},
-        status::Status,
-    },
+    admin::v1::{authority::Authority, status::Status},
 };
 
 use crate::http::{Failure, extract::User};
@@ -25,13 +22,4 @@ pub(super) async fn authority(
     User(caller): User,
 ) -> Result<Json<Authority>, Failure> {
     Ok(Json(app.show_authority(&caller).await?))
-}
-
-/// Certificates that were issued.
-#[utoipa::path(get, path = "/api/v1/certificates", tag = "authority", responses((status = 200, body = [Certificate]), (status = 403, body = Problem)))]
-pub(super) async fn certificates(
-    State(app): State<App>,
-    User(caller): User,
-) -> Result<Json<Vec<Certificate>>, Failure> {
-    Ok(Json(app.list_certificates(&caller).await?))
 }

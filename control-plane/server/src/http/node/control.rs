@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{BackEnd, FromNode, cut_soon};
+use super::{BackEnd, FromNode, cut_soon, too_many};
 use crate::http::{
     Failure,
     extract::{Body, From, Params},
@@ -54,9 +54,16 @@ pub(super) async fn open(
         )));
     }
     check_nonce(&open.challenge)?;
+    let Some(place) = state.connections.stream(node) else {
+        return Err(Failure(too_many("control streams")));
+    };
     state.connections.set_challenge(node, open.challenge);
     let (lines, stream) = mpsc::channel(BACKLOG);
-    tokio::spawn(speak(state, node, peer.cut.clone(), lines));
+    let cut = peer.cut.clone();
+    tokio::spawn(async move {
+        speak(state, node, cut, lines).await;
+        drop(place);
+    });
     let body = AxumBody::from_stream(ReceiverStream::new(stream).map(Ok::<_, std::convert::Infallible>));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
