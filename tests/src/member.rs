@@ -19,10 +19,11 @@ use muster_wire::{
             CONTROL_PATH, Claimed as Held, ControlMessage, HEARTBEAT_PATH, Heartbeat, HeartbeatReply,
             Inventory, LEAVE_PATH, OpenControl, RECEIPT_KEY_PATH, ReceiptCertificate, ReceiptKey,
         },
+        epoch::{KNOWN_PATH, Known},
         join::Issued,
         outcome::{Ending, Outcome, PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Statement, Subject},
         run::{BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
-        trust_state::{TRUST_STATE_PATH, TrustHead, TrustStateReply},
+        trust_state::{TRUST_STATE_PATH, TrustHead, TrustStateReply, TrustVersion},
     },
 };
 use serde_json::json;
@@ -102,6 +103,37 @@ impl Member {
         let config = node_client(&credential, self.roots.clone(), ControlPlanes::Any, system_time())
             .expect("a TLS configuration");
         Transport::tls(Arc::new(config), Limits::default())
+    }
+
+    /// A new connection to the back end of another control plane.
+    pub async fn connect_to(&self, server: &Server) -> Connection {
+        let endpoint: Endpoint = format!("https://{}", server.back_end())
+            .parse()
+            .expect("an endpoint");
+        let connected = self.transport().connect(&endpoint).await;
+        connected.expect("the back end takes a member")
+    }
+
+    /// Opens the control stream as the holder of this trust state; a refusal, or the first line.
+    pub async fn control_holding(
+        &self,
+        connection: &Connection,
+        trust: Option<TrustVersion>,
+    ) -> Result<ControlMessage, ClientError> {
+        let open = OpenControl {
+            protocols: vec![PROTOCOL],
+            boot_nonce: self.boot_nonce.clone(),
+            agent_version: "0.1.0".to_owned(),
+            trust,
+            challenge: challenge(),
+        };
+        let mut lines = connection.lines(Request::post(CONTROL_PATH).json(&open)).await?;
+        Ok(next(&mut lines).await)
+    }
+
+    /// Hands in what it knows of earlier epochs.
+    pub async fn hand_in(&self, connection: &Connection, known: &Known) -> Result<Answer, ClientError> {
+        connection.send(Request::post(KNOWN_PATH).json(known)).await
     }
 
     /// A new connection to the back end.

@@ -35,6 +35,11 @@ impl Person {
         Self::with_token(server, name, &session.token)
     }
 
+    /// Somebody whom the harness made, after sessions have ended.
+    pub async fn again(&self, server: &Server) -> Self {
+        Self::log_in(server, &self.name, crate::server::PASSWORD).await
+    }
+
     /// Goes on with a session.
     pub fn with_token(server: &Server, name: &str, token: &str) -> Self {
         Self {

@@ -87,7 +87,7 @@ impl Blank {
             folder: self.folder,
             ports: self.ports,
             root,
-            session: tokio::sync::OnceCell::new(),
+            session: tokio::sync::Mutex::default(),
         };
         server.wait_ready();
         server
@@ -101,7 +101,7 @@ pub struct Server {
     root: Digest,
     process: Mutex<Process>,
     /// The session of the first administrator.
-    session: tokio::sync::OnceCell<String>,
+    session: tokio::sync::Mutex<Option<String>>,
 }
 
 impl Server {
@@ -140,6 +140,29 @@ impl Server {
         let mut process = self.process();
         process.kill();
         *process = serve(&self.folder, environment);
+    }
+
+    /// A copy of this control plane with ports of its own, as somebody makes one by mistake. Neither runs.
+    pub fn twin(&self) -> Self {
+        self.kill();
+        let blank = Blank::new(&Settings::default());
+        let copied = process::run(
+            Path::new("cp"),
+            [
+                "-a".to_owned(),
+                self.state_dir().to_string_lossy().into_owned(),
+                blank.folder.join("state").to_string_lossy().into_owned(),
+            ],
+        );
+        assert!(copied.status.success(), "the state is copied");
+        let idle = Process::start(Path::new("true"), [""; 0], &[], &blank.folder.join("log"));
+        Self {
+            process: Mutex::new(idle),
+            folder: blank.folder,
+            ports: blank.ports,
+            root: self.root,
+            session: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The running program.
@@ -235,18 +258,23 @@ impl Server {
 
     /// The first administrator.
     pub async fn admin(&self) -> Person {
-        let token = self
-            .session
-            .get_or_init(|| async {
-                let password =
-                    fs::read_to_string(self.state_dir().join("admin-password")).expect("init writes it");
-                Person::log_in(self, "admin@SPOTFIRE", password.trim())
-                    .await
-                    .token()
-                    .to_owned()
-            })
-            .await;
-        Person::with_token(self, "admin@SPOTFIRE", token)
+        let mut session = self.session.lock().await;
+        let token = if let Some(token) = &*session {
+            token.clone()
+        } else {
+            let password =
+                fs::read_to_string(self.state_dir().join("admin-password")).expect("init writes it");
+            Person::log_in(self, "admin@SPOTFIRE", password.trim())
+                .await
+                .token()
+                .to_owned()
+        };
+        Person::with_token(self, "admin@SPOTFIRE", session.insert(token))
+    }
+
+    /// All sessions have ended: the first administrator logs in again when asked for.
+    pub async fn sessions_ended(&self) {
+        *self.session.lock().await = None;
     }
 
     /// Another administrator.

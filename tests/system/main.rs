@@ -9,6 +9,7 @@ mod attacker;
 mod audit;
 mod command_line;
 mod crash;
+mod epoch;
 mod front_end;
 mod grant;
 mod join;

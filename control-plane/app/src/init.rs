@@ -18,7 +18,7 @@ use muster_pki::{
     CertificateDer, KeyUse, Profile, Serial, Signer as _, SoftwareSigner, SpiffeId, Subject, Validity,
     create_root, issue, join::JoinKey,
 };
-use muster_store::{BuiltinGroups, Draft, NewCollective, Secret, Store, User, UserState};
+use muster_store::{BuiltinGroups, Draft, NewCollective, Secret, Store, Tx, User, UserState};
 use secrecy::SecretString;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -146,11 +146,9 @@ pub async fn init_database(
         created_at: now,
         version: 1,
     };
-    let join_key = Zeroizing::new(random.bytes::<32>());
     let mut tx = store.begin(&authorized).await?;
     tx.init(&new, now).await?;
-    tx.secret_put(JOIN_KEY, &seal(master_key, 1, join_key.as_slice(), random)?)
-        .await?;
+    put_join_key(&mut tx, master_key, 1, random).await?;
     tx.user_insert(&user).await?;
     tx.user_set_password(user.id, Some(&hash)).await?;
     tx.group_add_member(groups.administrator, user.id).await?;
@@ -161,6 +159,18 @@ pub async fn init_database(
     )
     .await?;
     Ok(())
+}
+
+/// Draws the join key of an epoch, in place of the one before.
+pub(crate) async fn put_join_key(
+    tx: &mut Tx,
+    master_key: &[u8; 32],
+    epoch: u64,
+    random: &Random,
+) -> Result<(), Error> {
+    let join_key = Zeroizing::new(random.bytes::<32>());
+    let sealed = seal(master_key, epoch, join_key.as_slice(), random)?;
+    Ok(tx.secret_put(JOIN_KEY, &sealed).await?)
 }
 
 /// The join key of the present epoch.

@@ -11,6 +11,7 @@ pub mod authority;
 mod authorize;
 pub mod certificate;
 pub mod crl;
+pub mod epoch;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -103,6 +104,7 @@ struct Inner {
     refusals: Refusals,
     attempts: Attempts,
     published: Published,
+    doubt: epoch::Doubt,
 }
 
 impl App {
@@ -123,6 +125,7 @@ impl App {
                 liveness: Liveness::default(),
                 attempts: Attempts::default(),
                 published: Published::default(),
+                doubt: epoch::Doubt::default(),
                 offers,
                 token_offers,
                 live_tokens: LiveTokens::default(),

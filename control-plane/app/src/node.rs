@@ -23,7 +23,9 @@ use muster_wire::{
 use serde_json::json;
 
 use crate::{
-    App, Error, page,
+    App, Error,
+    epoch::tombstone,
+    page,
     text::{decode, encode, rfc3339},
 };
 
@@ -230,6 +232,7 @@ impl App {
             .untrust(reason);
         tx.node_put(&node).await?;
         let revoked = tx.certificates_revoke_for(id, now, reason).await?;
+        tombstone::bury(tx, vec![tombstone::of_node(id, now)], now).await?;
         let records = self.lose_runs_of(tx, id, lost, now).await?;
         Ok((node, revoked, records))
     }
@@ -244,7 +247,9 @@ impl App {
     /// The node behind a certificate, as long as it may speak: asked for every request.
     pub async fn trusted_node(&self, id: NodeId, serial: &str) -> Result<Node, Error> {
         let node = self.store().node(id).await?;
-        let valid = match self.store().certificate(serial).await? {
+        let certificate = self.store().certificate(serial).await?;
+        let unknown = certificate.is_none() && node.as_ref().is_none_or(|node| node.trust == Trust::Trusted);
+        let valid = match certificate {
             Some(certificate) => {
                 certificate.state == CertificateState::Valid
                     && certificate.subject == id.to_string()
@@ -254,6 +259,11 @@ impl App {
         };
         match node {
             Some(node) if node.trust == Trust::Trusted && valid => Ok(node),
+            // The handshake has verified it, so a control plane of this collective issued it.
+            _ if unknown => Err(Error::Denied {
+                kind: "node-unknown",
+                detail: "the database of the control plane does not know the certificate of this node: it was issued after the backup that was put back; run muster-node leave on the node and let it join again".to_owned(),
+            }),
             _ => Err(Error::Denied {
                 kind: "node-revoked",
                 detail: "this node is not trusted; run muster-node leave on it and let it join again"

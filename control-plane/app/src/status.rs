@@ -91,6 +91,7 @@ impl App {
                 rfc3339(self.authority().intermediate_expires())
             ));
         }
+        problems.extend(self.epoch_problems(nodes.len()).await?);
         status.nodes = Some(counts);
         status.problems = problems;
         Ok(status)

@@ -27,6 +27,7 @@ use serde_json::json;
 
 use crate::{
     App, Error,
+    epoch::tombstone,
     function::{Current, item_hash},
     text::rfc3339,
 };
@@ -104,10 +105,13 @@ impl App {
             .trust_entries()
             .await?
             .into_iter()
-            .filter(|(key, value)| {
-                matches!(Entry::parse(key, value), Ok(Entry::Stamp(stamp)) if stamp.library_item.as_str() == item)
+            .filter_map(|(key, value)| match Entry::parse(&key, &value) {
+                Ok(Entry::Stamp(stamp)) if stamp.library_item.as_str() == item => {
+                    Some([(key, None), tombstone::of_stamp(stamp.id, now)])
+                }
+                _ => None,
             })
-            .map(|(key, _)| (key, None))
+            .flatten()
             .collect();
         if changes.is_empty() {
             return Err(Error::conflict(
@@ -120,7 +124,8 @@ impl App {
         }
         let mut tx = self.store().begin(&authorized).await?;
         tx.trust_change(&changes, now).await?;
-        let detail = json!({ "stamps": changes.len() });
+        let stamps = changes.len() / 2;
+        let detail = json!({ "stamps": stamps });
         tx.commit(
             Draft::new(
                 Event::FunctionUntrusted,
@@ -130,7 +135,7 @@ impl App {
             now,
         )
         .await?;
-        Ok(changes.len() as u64)
+        Ok(stamps as u64)
     }
 
     /// All stamps.
@@ -272,10 +277,16 @@ impl App {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .collect()
         });
+        // Whoever gets the whole state may come from an earlier epoch.
+        let bump = match self.store().epoch_bump().await?.filter(|_| entries.is_some()) {
+            Some(bump) => Some(serde_json::from_str(&bump).map_err(Error::bug)?),
+            None => None,
+        };
         Ok(TrustStateReply {
             head: serde_json::to_value(envelope).map_err(Error::bug)?,
             entries,
             changes,
+            bump,
         })
     }
 

@@ -65,6 +65,14 @@ events! {
     SiteCreated = "site.created";
     /// A site was deleted.
     SiteDeleted = "site.deleted";
+    /// An older database was put back on purpose: a new epoch.
+    EpochBegun = "epoch.begun";
+    /// A node knew of something that was taken away, and it was taken away again.
+    EpochUnited = "epoch.united";
+    /// What a node knows of earlier epochs could not be used.
+    EpochReportRefused = "epoch.report_refused";
+    /// Tombstones of certificates that are over left the trust state.
+    TombstonesExpired = "trust.tombstones_expired";
     /// Somebody logged in.
     Login = "login.succeeded";
     /// A log-in failed.

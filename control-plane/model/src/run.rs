@@ -61,6 +61,12 @@ words! {
     }
 }
 
+/// Below every fence of an epoch and above all of earlier ones: each epoch has 2³² fences of its own, so that a claim
+/// which a database has forgotten never has the fence of a later one.
+fn before_fences(epoch: u64) -> i64 {
+    i64::try_from(epoch.saturating_sub(1)).map_or(i64::MAX / 2, |epochs| epochs.saturating_mul(1 << 32))
+}
+
 /// What decides about a run; everything else in its row is description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -97,6 +103,15 @@ pub enum RunRefused {
 }
 
 impl Run {
+    /// The run with fences of this epoch.
+    #[must_use]
+    pub fn in_epoch(self, epoch: u64) -> Self {
+        Self {
+            fence: self.fence.max(before_fences(epoch)),
+            ..self
+        }
+    }
+
     /// `node` takes the run for [`LEASE_MS`].
     pub fn claim(self, node: NodeId, now: i64) -> Result<Self, RunRefused> {
         if self.state != RunState::Queued {

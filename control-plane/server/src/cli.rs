@@ -34,6 +34,12 @@ pub enum Command {
     Serve,
     /// Bring the database to the schema of this program.
     Migrate,
+    /// Make an older database that was put back the present one: a new epoch, signed with the root's key.
+    NewEpoch {
+        /// The highest epoch that nodes know, where it is above that of the database; nodes name it.
+        #[arg(long, value_name = "EPOCH", default_value_t = 0)]
+        above: u64,
+    },
     /// Look for problems; each finding is one sentence with its cure.
     Doctor,
     /// Look at the configuration.
@@ -96,7 +102,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         if matches!(
             cli.command,
-            Command::Serve | Command::Migrate | Command::ResetAdmin { .. }
+            Command::Serve | Command::Migrate | Command::ResetAdmin { .. } | Command::NewEpoch { .. }
         ) {
             command::require_collective(&config)?;
         }
@@ -104,6 +110,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Init { administrator } => command::init::run(&config, &administrator).await,
             Command::Serve => crate::serve::run(config).await,
             Command::Migrate => command::migrate::run(&config).await,
+            Command::NewEpoch { above } => command::new_epoch::run(&config, above).await,
             Command::Doctor => command::doctor::run(&config).await,
             Command::Config(ConfigCommand::Show) => command::config::show(&config),
             // Answered above.

@@ -4,6 +4,7 @@ pub mod config;
 pub mod doctor;
 pub mod init;
 pub mod migrate;
+pub mod new_epoch;
 pub mod reset_admin;
 
 use muster_store::{Store, StoreConfig};

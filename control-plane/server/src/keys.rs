@@ -14,7 +14,9 @@ use muster_daemon::{
     file::{self, Access},
     random::Random,
 };
-use muster_pki::{CertificateDer, Facts, KeyUse, Roots, SoftwareSigner, Subject, pem};
+use muster_pki::{
+    AuthorityFacts, CertificateDer, Facts, KeyUse, Roots, Signer, SoftwareSigner, Subject, pem,
+};
 use zeroize::Zeroizing;
 
 /// Larger than any file here.
@@ -95,6 +97,22 @@ impl Keys {
     /// The root certificates, for fingerprints.
     pub fn roots(&self) -> anyhow::Result<Roots> {
         Ok(Roots::new(self.certificates("root.pem")?)?)
+    }
+
+    /// The newest root with its key, where the key was not taken elsewhere.
+    pub fn root(&self) -> anyhow::Result<(CertificateDer<'static>, Arc<dyn Signer>)> {
+        let signer = self.signer("root.key", KeyUse::Authority)?;
+        let roots = self.certificates("root.pem")?;
+        let root = roots
+            .into_iter()
+            .find(|root| AuthorityFacts::of(root).is_ok_and(|facts| facts.public_key == *signer.public_key()))
+            .with_context(|| {
+                format!(
+                    "{} is the key of no root in root.pem",
+                    self.folder.join("root.key").display()
+                )
+            })?;
+        Ok((root, Arc::new(signer)))
     }
 
     /// What encrypts the small secrets in the database.

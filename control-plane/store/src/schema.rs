@@ -34,6 +34,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/postgres/0003_certificates.sql"),
     ),
     (
+        5,
+        "epochs",
+        include_str!("../../migrations/sqlite/0005_epochs.sql"),
+        include_str!("../../migrations/postgres/0005_epochs.sql"),
+    ),
+    (
         6,
         "revocation",
         include_str!("../../migrations/sqlite/0006_revocation.sql"),

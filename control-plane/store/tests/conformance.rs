@@ -15,6 +15,8 @@ mod bookkeeping;
 mod crash;
 #[path = "conformance/directory.rs"]
 mod directory;
+#[path = "conformance/epoch.rs"]
+mod epoch;
 #[path = "conformance/join.rs"]
 mod join;
 #[path = "conformance/node.rs"]

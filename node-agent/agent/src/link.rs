@@ -63,6 +63,12 @@ pub enum LinkError {
     /// The connection failed, or a request on it was refused.
     #[error(transparent)]
     Client(ClientError),
+    /// The control plane's database does not know this node: an older one was put back.
+    #[error(transparent)]
+    Unknown(ClientError),
+    /// The control plane works on another database than the present one.
+    #[error("this control plane does not work on the present database: {0}")]
+    Database(String),
     /// The control plane refuses this node as such, and not a request of it.
     #[error(transparent)]
     Denied(ClientError),
@@ -117,6 +123,10 @@ pub async fn run(agent: Arc<Agent>) {
                 revoked(&agent, &error);
                 REVOKED.mul_f64(0.75 + agent.random.fraction() / 2.0)
             }
+            LinkError::Unknown(error) => {
+                unknown(&agent, &error);
+                REVOKED.mul_f64(0.75 + agent.random.fraction() / 2.0)
+            }
             error => {
                 let told = match &error {
                     LinkError::Client(error) => error.retry_after(),
@@ -137,6 +147,17 @@ pub async fn run(agent: Arc<Agent>) {
     }
 }
 
+/// What runs goes on: the right database may come back, and then its outcome counts.
+fn unknown(agent: &Agent, error: &ClientError) {
+    let error = error.to_string();
+    tracing::error!(error, "the control plane does not know this node: join again");
+    agent
+        .conditions
+        .set("link", format!("degraded: unknown: join again: {error}"));
+    agent.link.send_replace(LinkState::Lost(error));
+    muster_daemon::systemd::status("unknown to the control plane: join again");
+}
+
 fn revoked(agent: &Agent, error: &ClientError) {
     let error = error.to_string();
     tracing::error!(
@@ -155,7 +176,9 @@ impl LinkError {
         let denied = error
             .problem()
             .is_some_and(|problem| matches!(problem.status, 401 | 403));
-        if denied || is_revocation(&error) {
+        if is_unknown(&error) {
+            Self::Unknown(error)
+        } else if denied || is_revocation(&error) {
             Self::Denied(error)
         } else {
             Self::Client(error)
@@ -164,12 +187,20 @@ impl LinkError {
 
     /// The error of any request.
     fn of_request(error: ClientError) -> Self {
-        if is_revocation(&error) {
+        if is_unknown(&error) {
+            Self::Unknown(error)
+        } else if is_revocation(&error) {
             Self::Denied(error)
         } else {
             Self::Client(error)
         }
     }
+}
+
+/// Whether the control plane says that its database does not know the certificate of this node.
+fn is_unknown(error: &ClientError) -> bool {
+    let problem = error.problem();
+    problem.is_some_and(|problem| problem.kind.strip_prefix(KIND_PREFIX) == Some("node-unknown"))
 }
 
 /// Whether the control plane says that it no longer knows this node: as a problem, or already in the TLS handshake,

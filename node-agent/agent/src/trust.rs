@@ -1,15 +1,16 @@
 //! What is trusted, as this node knows it, and whether that is still current.
 //!
 //! ```text
-//!   beacon ──► head newer than held ──► fetch ──► verify, apply, digest as signed ──► store ──► swap
+//!   beacon ──► head newer than held ──► fetch ──► verify, judge, apply, digest as signed ──► store ──► swap
 //!      └─────► head held ─────────────► fresh until challenge + min(time to live, max staleness)
 //! ```
 //!
 //! Invariant: the held state was signed under the collective's roots, is never replaced by an older one or by one
-//! of another copy of the database, and nobody sees half of a change. Freshness is counted on the boot clock and
+//! of another copy of the database unless a root has signed the bump, and nobody sees half of a change. Freshness is counted on the boot clock and
 //! does not survive a restart.
 
 mod freshness;
+mod reading;
 mod store;
 
 use std::{
@@ -18,17 +19,20 @@ use std::{
     time::Duration,
 };
 
-use muster_code_trust::{Change, StateError, StateVersion, TrustState, VersionError, check_requires};
+use muster_code_trust::{Known, StateError, StateVersion, TrustState, VersionError};
 use muster_daemon::file::FileError;
 use muster_ids::Digest;
 use muster_pki::{Envelope, EnvelopeError, PayloadType, Roots};
 use muster_wire::node::v1::{
     beacon::Beacon,
-    trust_state::{TrustHead, TrustStateReply, TrustVersion},
+    epoch,
+    trust_state::{TrustStateReply, TrustVersion},
 };
 use tokio::sync::watch;
 
 pub use freshness::{Freshness, UnknownChallenge};
+pub use reading::read;
+use reading::{build, open, open_bump};
 
 /// Why a trust state or a beacon is refused.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +72,23 @@ pub enum TrustError {
     /// Neither the whole nor changes, or changes to nothing.
     #[error("the answer holds neither a whole trust state nor changes to the one that is held")]
     Nothing,
+    /// The bump is of another collective.
+    #[error("the epoch bump is of another collective")]
+    Collective,
     /// A beacon that answers no question of this node.
     #[error("a beacon is refused")]
     Challenge(#[from] UnknownChallenge),
     /// It cannot be kept.
     #[error("cannot store the trust state")]
     Store(#[from] FileError),
+}
+
+impl TrustError {
+    /// Whether whoever sent it works on another database than the present one, as far as this node knows: no other
+    /// message of the same control plane mends that.
+    pub fn is_of_another_database(&self) -> bool {
+        matches!(self, Self::Version(_) | Self::BeforeJoin { .. })
+    }
 }
 
 /// A verified state with its version.
@@ -108,8 +123,8 @@ pub struct Trust {
 #[derive(Debug)]
 struct Inner {
     held: Option<Arc<Held>>,
-    /// What must not be undercut; may be known where the state itself is unusable.
-    floor: Option<StateVersion>,
+    /// What must not be undercut; its head may be known where the state itself is unusable.
+    known: Known,
     freshness: Freshness,
 }
 
@@ -118,9 +133,11 @@ impl Trust {
     /// verified any more, but its version stays the floor.
     pub fn load(path: PathBuf, roots: &Roots, joined: u64, max_staleness: Duration, now_ms: i64) -> Self {
         let stored = store::read(&path);
-        let floor = stored.as_ref().and_then(store::claimed_version);
-        let held = stored.and_then(|reply| {
-            read(&reply, None, roots, now_ms)
+        let claimed = stored.as_ref().and_then(store::Stored::claimed_version);
+        let lines = stored.as_ref().map(|stored| stored.lines.clone());
+        let known = Known::new(joined, claimed, lines.unwrap_or_default());
+        let held = stored.and_then(|stored| {
+            read(&stored.reply(), None, roots, now_ms)
                 .inspect_err(|error| {
                     tracing::warn!(error = %store::chain(error), "the stored trust state cannot be used; it will be fetched");
                 })
@@ -130,7 +147,7 @@ impl Trust {
         let (versions, _) = watch::channel(held.as_ref().map(|held| held.version));
         let inner = Mutex::new(Inner {
             held,
-            floor,
+            known,
             freshness: Freshness::new(max_staleness),
         });
         Self {
@@ -148,7 +165,9 @@ impl Trust {
 
     /// Draws the question for the next beacon.
     pub fn challenge(&self, random: [u8; 32], boot: Duration) -> String {
-        self.lock().freshness.challenge(random, boot)
+        let mut inner = self.lock();
+        let known = inner.known.head().copied();
+        inner.freshness.challenge(random, boot, known)
     }
 
     /// Takes a signed beacon.
@@ -162,11 +181,15 @@ impl Trust {
         let beacon: Beacon = serde_json::from_slice(&verified.payload)?;
         let version = version(&beacon.version);
         let mut inner = self.lock();
-        let until = inner.freshness.answer(&beacon)?;
-        if let Some(floor) = inner.floor
-            && !is_earlier(&version, &floor)
+        let (until, known_then) = inner.freshness.answer(&beacon)?;
+        // What was known when the node asked is known to the present database.
+        if let Some(known) = &known_then {
+            version.supersedes(known)?;
+        }
+        if let Some(known) = inner.known.head()
+            && !is_earlier(&version, known)
         {
-            version.supersedes(&floor)?;
+            version.supersedes(known)?;
         }
         self.not_before_join(&version)?;
         let current = inner
@@ -185,24 +208,39 @@ impl Trust {
     /// Takes a state or changes that were fetched, stores the result and makes it the held one.
     pub fn install(&self, reply: &TrustStateReply, roots: &Roots, now_ms: i64) -> Result<(), TrustError> {
         let head = open(reply, roots, now_ms)?;
-        self.not_before_join(&version(&head.version))?;
-        let before = {
+        let offered = version(&head.version);
+        self.not_before_join(&offered)?;
+        let (before, mut known) = {
             let inner = self.lock();
-            if let Some(floor) = &inner.floor {
-                version(&head.version).supersedes(floor)?;
-            }
-            inner.held.clone()
+            (inner.held.clone(), inner.known.clone())
         };
+        let present = known.head().map_or(self.joined, |head| head.epoch);
+        let bump = reply.bump.as_ref().filter(|_| offered.epoch > present);
+        let opened = bump.map(|bump| open_bump(bump, roots, now_ms)).transpose()?;
+        known.judge(&offered, opened.as_ref())?;
         let held = build(reply, &head, before.as_deref())?;
-        store::write(&self.path, &reply.head, &held)?;
+        known.accept(offered);
+        let bump = match bump {
+            Some(bump) => Some(bump.clone()),
+            None => store::read(&self.path).and_then(store::Stored::bump),
+        };
+        store::write(&self.path, &reply.head, &held, bump, known.lines())?;
         let version = held.version;
         let mut inner = self.lock();
-        inner.floor = Some(version);
+        inner.known = known;
         inner.held = Some(Arc::new(held));
         inner.freshness.settle(&version);
         drop(inner);
         self.versions.send_replace(Some(version));
         Ok(())
+    }
+
+    /// What this node can hand in when an epoch begins: the verified state that it holds, with its signature.
+    pub fn known(&self) -> epoch::Known {
+        let stored = self.held().and_then(|_| store::read(&self.path));
+        epoch::Known {
+            state: stored.map(store::Stored::known),
+        }
     }
 
     /// Lets later beacons count for this long only.
@@ -299,58 +337,6 @@ pub fn wire_version(version: &StateVersion) -> TrustVersion {
 /// An earlier number of the same history: a beacon that was on its way while the node fetched.
 fn is_earlier(version: &StateVersion, held: &StateVersion) -> bool {
     version.epoch == held.epoch && version.incarnation == held.incarnation && version.number < held.number
-}
-
-/// What `reply` leads to from `before`, verified under `roots`. Whether it may take the place of `before` is not asked
-/// here.
-pub fn read(
-    reply: &TrustStateReply,
-    before: Option<&Held>,
-    roots: &Roots,
-    now_ms: i64,
-) -> Result<Held, TrustError> {
-    build(reply, &open(reply, roots, now_ms)?, before)
-}
-
-/// The signed head, if this program can obey it.
-fn open(reply: &TrustStateReply, roots: &Roots, now_ms: i64) -> Result<TrustHead, TrustError> {
-    let envelope = crate::envelope::read(&reply.head, PayloadType::TrustState)?;
-    let verified = envelope.verify(PayloadType::TrustState, roots, now_ms)?;
-    let head: TrustHead = serde_json::from_slice(&verified.payload)?;
-    check_requires(head.requires.iter().map(String::as_str))?;
-    Ok(head)
-}
-
-/// The state that `reply` leads to from `before`; its digest is the signed one.
-fn build(reply: &TrustStateReply, head: &TrustHead, before: Option<&Held>) -> Result<Held, TrustError> {
-    let signed = head.version.digest;
-    let state = match (&reply.entries, &reply.changes, before) {
-        (Some(entries), None, _) => {
-            let pairs = entries.iter().map(|(key, value)| (key.clone(), value.clone()));
-            let state = TrustState::from_pairs(pairs)?;
-            let found = state.digest();
-            if found != signed {
-                return Err(TrustError::Digest { found, signed });
-            }
-            state
-        }
-        (None, Some(changes), Some(before)) => {
-            let changes: Vec<Change> = changes
-                .iter()
-                .map(|change| Change {
-                    number: change.number,
-                    key: change.key.clone(),
-                    value: change.value.clone(),
-                })
-                .collect();
-            before.state.apply(&changes, &signed)?
-        }
-        _ => return Err(TrustError::Nothing),
-    };
-    Ok(Held {
-        version: version(&head.version),
-        state,
-    })
 }
 
 #[cfg(test)]

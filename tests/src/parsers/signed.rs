@@ -86,6 +86,7 @@ pub(super) fn trust_state(bytes: &[u8]) {
         return;
     };
     let reply = TrustStateReply {
+        bump: None,
         head: muster_agent::envelope::wire(&head),
         entries: draft.entries,
         changes: draft.changes,
@@ -164,6 +165,7 @@ pub(super) fn trust_state_seeds() -> Vec<Vec<u8>> {
     let reply = world
         .sign(PayloadType::TrustState, head)
         .map(|head| TrustStateReply {
+            bump: None,
             head: muster_agent::envelope::wire(&head),
             entries: Some(entries(1)),
             changes: None,

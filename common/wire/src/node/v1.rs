@@ -2,6 +2,7 @@
 
 pub mod beacon;
 pub mod control;
+pub mod epoch;
 pub mod join;
 pub mod outcome;
 pub mod renew;

@@ -35,6 +35,9 @@ impl App {
     /// The oldest run that fits `node`, granted to it.
     pub async fn claim_run(&self, node: NodeId, claim: &Claim) -> Result<Option<Granted>, Error> {
         let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        if !self.has_reported(node).await? {
+            return Ok(None);
+        }
         if claim.boot_nonce.is_empty() || claim.boot_nonce.len() > 64 {
             return Err(Error::invalid(
                 "the field boot_nonce must hold 16 bytes in base64",
@@ -112,6 +115,7 @@ impl App {
         let run = row
             .run
             .clone()
+            .in_epoch(self.epoch())
             .claim(node.id, now)
             .map_err(|error| refused(&error))?;
         let grant = RunGrant {

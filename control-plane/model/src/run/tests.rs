@@ -105,3 +105,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_claim_of_a_later_epoch_has_a_fence_above_every_earlier_one() {
+    let claimed = run().in_epoch(1).claim(node(1), 0).expect("claimed");
+    assert_eq!(claimed.fence, 1);
+    let forgotten = Run {
+        fence: u32::MAX.into(),
+        ..run()
+    };
+    let restored = run().in_epoch(2).claim(node(1), 0).expect("claimed");
+    assert!(restored.fence > forgotten.fence);
+    assert_eq!(restored.clone().in_epoch(2).fence, restored.fence);
+    let later = restored.clone().in_epoch(3);
+    assert!(later.fence > restored.fence);
+}

@@ -23,6 +23,7 @@ use muster_ids::NodeId;
 use muster_pki::Subject;
 use muster_wire::node::v1::{
     control::{CONTROL_PATH, HEARTBEAT_PATH, LEAVE_PATH, RECEIPT_KEY_PATH},
+    epoch::{KNOWN_PATH, MAX_KNOWN},
     run::{BLOBS_PATH, CLAIM_PATH, RUNS_PATH},
     trust_state::TRUST_STATE_PATH,
 };
@@ -62,6 +63,10 @@ pub fn router(state: BackEnd) -> Router {
         .route(&format!("{RUNS_PATH}/{{run}}/put-back"), post(run::put_back))
         .route(&format!("{RUNS_PATH}/{{run}}/outcome"), post(run::outcome))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .route(
+            KNOWN_PATH,
+            post(control::known).layer(DefaultBodyLimit::max(MAX_KNOWN)),
+        )
         .route(&format!("{BLOBS_PATH}/{{digest}}"), get(blob::download))
         .route(
             &format!("{BLOBS_PATH}/{{digest}}"),

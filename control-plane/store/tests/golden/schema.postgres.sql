@@ -33,6 +33,25 @@ CREATE TABLE public.control_planes (
     started_at bigint NOT NULL,
     addresses text NOT NULL
 );
+CREATE TABLE public.epoch_reports (
+    epoch bigint NOT NULL,
+    node_id text NOT NULL,
+    incarnation text,
+    state_epoch bigint,
+    number bigint,
+    digest text,
+    reported_at bigint NOT NULL
+);
+CREATE TABLE public.epochs (
+    epoch bigint NOT NULL,
+    incarnation text NOT NULL,
+    from_epoch bigint NOT NULL,
+    from_incarnation text NOT NULL,
+    number bigint NOT NULL,
+    digest text NOT NULL,
+    bump text NOT NULL,
+    begun_at bigint NOT NULL
+);
 CREATE TABLE public.function_versions (
     function_id text NOT NULL COLLATE pg_catalog."C",
     digest text NOT NULL,
@@ -263,6 +282,10 @@ ALTER TABLE ONLY public.certificates
     ADD CONSTRAINT certificates_pkey PRIMARY KEY (serial);
 ALTER TABLE ONLY public.control_planes
     ADD CONSTRAINT control_planes_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.epoch_reports
+    ADD CONSTRAINT epoch_reports_pkey PRIMARY KEY (epoch, node_id);
+ALTER TABLE ONLY public.epochs
+    ADD CONSTRAINT epochs_pkey PRIMARY KEY (epoch);
 ALTER TABLE ONLY public.function_versions
     ADD CONSTRAINT function_versions_pkey PRIMARY KEY (function_id, digest);
 ALTER TABLE ONLY public.functions
@@ -331,6 +354,7 @@ CREATE INDEX audit_by_time ON public.audit USING btree (at, writer, sequence);
 CREATE INDEX certificates_by_key ON public.certificates USING btree (key) WHERE (purpose = 'node'::text);
 CREATE INDEX certificates_by_subject ON public.certificates USING btree (subject_id);
 CREATE INDEX certificates_ended ON public.certificates USING btree (not_after) WHERE (state <> 'valid'::text);
+CREATE INDEX epoch_reports_by_digest ON public.epoch_reports USING btree (epoch, digest);
 CREATE INDEX group_members_by_user ON public.group_members USING btree (user_id);
 CREATE INDEX group_parents_by_parent ON public.group_parents USING btree (parent_id);
 CREATE INDEX idempotency_by_age ON public.idempotency USING btree (created_at);

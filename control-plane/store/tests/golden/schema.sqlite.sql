@@ -36,6 +36,27 @@ CREATE TABLE control_planes (
     started_at INTEGER NOT NULL,
     addresses TEXT NOT NULL
 ) STRICT;
+CREATE TABLE epoch_reports (
+    epoch INTEGER NOT NULL,
+    node_id TEXT NOT NULL,
+    incarnation TEXT,
+    state_epoch INTEGER,
+    number INTEGER,
+    digest TEXT,
+    reported_at INTEGER NOT NULL,
+    PRIMARY KEY (epoch, node_id)
+) STRICT;
+CREATE INDEX epoch_reports_by_digest ON epoch_reports (epoch, digest);
+CREATE TABLE epochs (
+    epoch INTEGER NOT NULL PRIMARY KEY,
+    incarnation TEXT NOT NULL,
+    from_epoch INTEGER NOT NULL,
+    from_incarnation TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    bump TEXT NOT NULL,
+    begun_at INTEGER NOT NULL
+) STRICT;
 CREATE TABLE function_versions (
     function_id TEXT NOT NULL REFERENCES functions (id) ON DELETE CASCADE,
     digest TEXT NOT NULL,

@@ -8,6 +8,7 @@ use muster_pki::PayloadType;
 use muster_wire::node::v1::{
     PROTOCOL,
     control::{CONTROL_PATH, ControlMessage, HEARTBEAT_PATH, Heartbeat, HeartbeatReply, OpenControl},
+    epoch::{KNOWN_PATH, MAX_KNOWN},
     trust_state::{TRUST_STATE_PATH, TrustStateReply},
 };
 
@@ -66,6 +67,7 @@ async fn begin(agent: &Arc<Agent>, member: &Membership) -> Result<(Connection, L
     let Some(ControlMessage::Welcome {
         protocol,
         heartbeat_seconds,
+        report_known,
     }) = welcome
     else {
         return Err(LinkError::Protocol("its first line is no welcome".to_owned()));
@@ -73,12 +75,35 @@ async fn begin(agent: &Arc<Agent>, member: &Membership) -> Result<(Connection, L
     if protocol != PROTOCOL {
         return Err(LinkError::Protocol(format!("it speaks version {protocol}")));
     }
+    if report_known {
+        hand_in(agent, &connection).await.map_err(LinkError::of_member)?;
+    }
     agent
         .receipts
         .ensure(&connection, &member.roots, member.node(), agent.clock.unix_ms())
         .await?;
     let heartbeat = Duration::from_secs(heartbeat_seconds.clamp(1, SLOWEST_HEARTBEAT));
     Ok((connection, lines, heartbeat))
+}
+
+/// Hands in what this node knows of earlier epochs. Nothing is granted to it before.
+async fn hand_in(agent: &Agent, connection: &Connection) -> Result<(), ClientError> {
+    let mut known = agent.trust.known();
+    let size = serde_json::to_vec(&known).map_or(usize::MAX, |json| json.len());
+    if size > MAX_KNOWN {
+        tracing::error!(
+            size,
+            "the trust state is too large to be handed in; this node hands in nothing"
+        );
+        known.state = None;
+    }
+    let nothing = known.state.is_none();
+    connection
+        .send(Request::post(KNOWN_PATH).json(&known))
+        .await
+        .map(drop)?;
+    tracing::info!(nothing, "handed in what this node knows of earlier epochs");
+    Ok(())
 }
 
 async fn parts(
@@ -99,7 +124,7 @@ async fn parts(
     let never = tokio::select! {
         end = listen(agent, member, lines) => end,
         end = heartbeats(agent, connection, heartbeat) => end.map_err(LinkError::of_member),
-        end = trust(agent, member, connection) => end.map_err(LinkError::of_request),
+        end = trust(agent, member, connection) => end,
         end = claim::run(agent, connection) => end.map_err(LinkError::of_request),
         end = report::run(agent, connection) => end.map_err(LinkError::of_request),
         end = receipts(agent, member, connection) => end,
@@ -119,7 +144,7 @@ async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Re
             ControlMessage::Welcome { .. } => {
                 return Err(LinkError::Protocol("it welcomed this node twice".to_owned()));
             }
-            ControlMessage::Beacon { envelope } => beacon(agent, member, &envelope),
+            ControlMessage::Beacon { envelope } => beacon(agent, member, &envelope)?,
             ControlMessage::Trust { number } => {
                 if agent.trust.held().is_none_or(|held| held.version.number < number) {
                     agent.trust_wanted.notify_one();
@@ -141,7 +166,11 @@ async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Re
     Err(LinkError::Ended)
 }
 
-fn beacon(agent: &Agent, member: &Membership, wire: &muster_wire::node::v1::Envelope) {
+fn beacon(
+    agent: &Agent,
+    member: &Membership,
+    wire: &muster_wire::node::v1::Envelope,
+) -> Result<(), LinkError> {
     let now = agent.clock.unix_ms();
     let heard = crate::envelope::read(wire, PayloadType::Beacon)
         .map_err(Into::into)
@@ -159,6 +188,9 @@ fn beacon(agent: &Agent, member: &Membership, wire: &muster_wire::node::v1::Enve
         Err(error @ crate::trust::TrustError::Challenge(_)) => {
             tracing::debug!(error = %sentence(&error), "a beacon does not count");
         }
+        Err(error) if error.is_of_another_database() => {
+            return Err(LinkError::Database(sentence(&error)));
+        }
         Err(error) => {
             tracing::error!(error = %sentence(&error), "a beacon is refused");
             agent
@@ -166,6 +198,7 @@ fn beacon(agent: &Agent, member: &Membership, wire: &muster_wire::node::v1::Enve
                 .set("beacon", format!("degraded: {}", sentence(&error)));
         }
     }
+    Ok(())
 }
 
 fn note_clock(agent: &Agent, difference_ms: i64) {
@@ -215,7 +248,7 @@ async fn heartbeats(
     }
 }
 
-async fn trust(agent: &Agent, member: &Membership, connection: &Connection) -> Result<(), ClientError> {
+async fn trust(agent: &Agent, member: &Membership, connection: &Connection) -> Result<(), LinkError> {
     loop {
         agent.trust_wanted.notified().await;
         let mut backoff = Backoff::new(REFETCH.0, REFETCH.1);
@@ -240,7 +273,7 @@ async fn fetch(
     member: &Membership,
     connection: &Connection,
     whole: bool,
-) -> Result<Result<(), String>, ClientError> {
+) -> Result<Result<(), String>, LinkError> {
     let mut request = Request::get(TRUST_STATE_PATH);
     if let Some(held) = agent.trust.held().filter(|_| !whole) {
         request = request
@@ -248,18 +281,21 @@ async fn fetch(
             .query("incarnation", &held.version.incarnation.to_string());
     }
     let reply: TrustStateReply = match connection.send(request).await {
-        Ok(answer) => answer.json()?,
-        Err(error @ ClientError::Refused { .. }) if !super::is_revocation(&error) => {
-            return Ok(Err(error.to_string()));
-        }
-        Err(error) => return Err(error),
+        Ok(answer) => answer.json().map_err(LinkError::of_request)?,
+        Err(error) => match LinkError::of_request(error) {
+            LinkError::Client(error @ ClientError::Refused { .. }) => return Ok(Err(error.to_string())),
+            error => return Err(error),
+        },
     };
     let installed = agent.trust.install(&reply, &member.roots, agent.clock.unix_ms());
     if installed.is_ok() {
         let number = agent.trust.held().map(|held| held.version.number);
         tracing::info!(number, "took a trust state");
     }
-    Ok(installed.map_err(|error| sentence(&error)))
+    match installed {
+        Err(error) if error.is_of_another_database() => Err(LinkError::Database(sentence(&error))),
+        installed => Ok(installed.map_err(|error| sentence(&error))),
+    }
 }
 
 /// Has the receipt key certified anew before its certificate is over.

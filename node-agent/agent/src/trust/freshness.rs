@@ -21,12 +21,21 @@ const MAX_OPEN: usize = 32;
 #[error("it answers no question that this node has asked of late")]
 pub struct UnknownChallenge;
 
+/// A question, and what it takes to judge the answer.
+#[derive(Debug)]
+struct Question {
+    challenge: String,
+    made: Duration,
+    /// What was known then: the answer cannot be older.
+    known: Option<StateVersion>,
+}
+
 /// The freshness clock.
 #[derive(Debug)]
 pub struct Freshness {
     max_staleness: Duration,
     /// Open questions with the time when each was made, oldest first.
-    open: VecDeque<(String, Duration)>,
+    open: VecDeque<Question>,
     until: Option<Duration>,
     /// A newer version that is current until then, once it is held.
     promised: Option<(StateVersion, Duration)>,
@@ -48,26 +57,31 @@ impl Freshness {
         self.max_staleness = max_staleness;
     }
 
-    /// A new question made of `random` at `boot`.
-    pub fn challenge(&mut self, random: [u8; 32], boot: Duration) -> String {
+    /// A new question made of `random` at `boot`, when the version `known` was.
+    pub fn challenge(&mut self, random: [u8; 32], boot: Duration, known: Option<StateVersion>) -> String {
         let text = STANDARD.encode(random);
         if self.open.len() == MAX_OPEN {
             self.open.pop_front();
         }
-        self.open.push_back((text.clone(), boot));
+        self.open.push_back(Question {
+            challenge: text.clone(),
+            made: boot,
+            known,
+        });
         text
     }
 
-    /// Closes the question that `beacon` answers, with all before it, and says until when the beacon counts.
-    pub fn answer(&mut self, beacon: &Beacon) -> Result<Duration, UnknownChallenge> {
+    /// Closes the question that `beacon` answers, with all before it, and says until when the beacon counts and which
+    /// version was known when it was asked.
+    pub fn answer(&mut self, beacon: &Beacon) -> Result<(Duration, Option<StateVersion>), UnknownChallenge> {
         let at = self
             .open
             .iter()
-            .position(|(challenge, _)| *challenge == beacon.challenge)
+            .position(|question| question.challenge == beacon.challenge)
             .ok_or(UnknownChallenge)?;
-        let made = self.open[at].1;
-        self.open.drain(..=at);
-        Ok(made + Duration::from_secs(beacon.time_to_live).min(self.max_staleness))
+        let Question { made, known, .. } = self.open.drain(..=at).next_back().ok_or(UnknownChallenge)?;
+        let until = made + Duration::from_secs(beacon.time_to_live).min(self.max_staleness);
+        Ok((until, known))
     }
 
     /// What is held is current until then.
@@ -132,15 +146,15 @@ mod tests {
     #[test]
     fn nothing_is_fresh_before_the_first_beacon() {
         let mut freshness = Freshness::new(BOUND);
-        freshness.challenge([1; 32], Duration::ZERO);
+        freshness.challenge([1; 32], Duration::ZERO, None);
         assert!(!freshness.is_fresh(Duration::ZERO));
     }
 
     #[test]
     fn freshness_counts_from_the_question_and_not_from_the_answer() {
         let mut freshness = Freshness::new(BOUND);
-        let challenge = freshness.challenge([1; 32], Duration::from_secs(100));
-        let until = freshness.answer(&beacon(&challenge, 60)).expect("asked");
+        let challenge = freshness.challenge([1; 32], Duration::from_secs(100), None);
+        let until = freshness.answer(&beacon(&challenge, 60)).expect("asked").0;
         freshness.extend(until);
         assert_eq!(until, Duration::from_secs(160));
         assert!(freshness.is_fresh(Duration::from_secs(159)) && !freshness.is_fresh(until));
@@ -149,15 +163,15 @@ mod tests {
     #[test]
     fn the_nodes_own_bound_holds_against_a_longer_time_to_live() {
         let mut freshness = Freshness::new(BOUND);
-        let challenge = freshness.challenge([1; 32], Duration::ZERO);
-        assert_eq!(freshness.answer(&beacon(&challenge, u64::MAX)), Ok(BOUND));
+        let challenge = freshness.challenge([1; 32], Duration::ZERO, None);
+        assert_eq!(freshness.answer(&beacon(&challenge, u64::MAX)), Ok((BOUND, None)));
     }
 
     #[test]
     fn a_recorded_or_superseded_beacon_answers_nothing() {
         let mut freshness = Freshness::new(BOUND);
-        let first = freshness.challenge([1; 32], Duration::ZERO);
-        let second = freshness.challenge([2; 32], Duration::from_secs(10));
+        let first = freshness.challenge([1; 32], Duration::ZERO, None);
+        let second = freshness.challenge([2; 32], Duration::from_secs(10), None);
         assert!(freshness.answer(&beacon(&second, 60)).is_ok());
         for challenge in [&first, &second, "", "AAAA"] {
             assert_eq!(freshness.answer(&beacon(challenge, 60)), Err(UnknownChallenge));
@@ -186,9 +200,9 @@ mod tests {
                 let made = now;
                 let mut random = [0; 32];
                 random[0] = u8::try_from(index).expect("few steps");
-                let challenge = freshness.challenge(random, made);
+                let challenge = freshness.challenge(random, made, None);
                 if answered {
-                    let until = freshness.answer(&beacon(&challenge, time_to_live)).expect("asked");
+                    let until = freshness.answer(&beacon(&challenge, time_to_live)).expect("asked").0;
                     freshness.extend(until);
                     last_answered = Some(made);
                 }

@@ -247,6 +247,7 @@ impl BackEnd {
         let welcome = ControlMessage::Welcome {
             protocol: 1,
             heartbeat_seconds: 1,
+            report_known: false,
         };
         sender.send(welcome).expect("open");
         if self.beacons.load(Ordering::SeqCst) {
@@ -296,6 +297,7 @@ impl BackEnd {
             requires: state.requires().into_iter().map(str::to_owned).collect(),
         };
         TrustStateReply {
+            bump: None,
             head: self.collective.signed(PayloadType::TrustState, &head),
             entries: Some(
                 state

@@ -29,6 +29,7 @@ pub(crate) struct Collective {
     pub(crate) node: NodeId,
     pub(crate) root: CertificateDer<'static>,
     now_ms: i64,
+    root_key: SoftwareSigner,
     issuing_key: SoftwareSigner,
     issuing: CertificateDer<'static>,
     policy_key: SoftwareSigner,
@@ -71,6 +72,7 @@ impl Collective {
             node: NodeId::new(now_ms, [number; 10]),
             root,
             now_ms,
+            root_key,
             issuing_key,
             issuing,
             policy_key,
@@ -120,6 +122,18 @@ impl Collective {
             &self.policy_chain,
         ))
         .expect("signed")
+    }
+
+    /// `payload`, signed by the root itself, in the form of messages.
+    pub(crate) fn signed_by_root(
+        &self,
+        payload_type: PayloadType,
+        payload: &impl serde::Serialize,
+    ) -> serde_json::Value {
+        let payload = serde_json::to_vec(payload).expect("JSON");
+        let chain = std::slice::from_ref(&self.root);
+        let envelope = ready(Envelope::sign(payload_type, payload, &self.root_key, chain)).expect("signed");
+        serde_json::to_value(envelope).expect("JSON")
     }
 
     /// As [`Self::sign`], in the form of messages.

@@ -2,6 +2,7 @@
 
 mod back_end;
 mod crash;
+#[expect(dead_code, reason = "the unit tests use the rest")]
 mod fixture;
 mod joining;
 mod node;

@@ -41,6 +41,9 @@ pub enum ControlMessage {
         protocol: u32,
         /// Seconds between heartbeats.
         heartbeat_seconds: u64,
+        /// Whether the node must hand in what it knows of earlier epochs before anything is granted to it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        report_known: bool,
     },
     /// Signed [`super::beacon::Beacon`].
     Beacon {

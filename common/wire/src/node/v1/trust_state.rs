@@ -61,4 +61,7 @@ pub struct TrustStateReply {
     /// … or what changed since the number that was asked with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<TrustChange>>,
+    /// [`super::epoch::EpochBump`], signed by a root: with the whole state of every epoch but the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bump: Option<Envelope>,
 }

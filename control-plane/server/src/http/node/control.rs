@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use axum::{
     Json,
     body::{Body as AxumBody, Bytes},
-    extract::State,
+    extract::{FromRequest as _, Request, State},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
@@ -15,10 +15,11 @@ use muster_store::Topic;
 use muster_wire::node::v1::{
     PROTOCOL,
     control::{ControlMessage, Heartbeat, HeartbeatReply, OpenControl, ReceiptCertificate, ReceiptKey},
+    epoch::Known,
     trust_state::TrustStateReply,
 };
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ const HEARTBEAT_SECONDS: u64 = 10;
 const BEACON: Duration = Duration::from_secs(30);
 /// Lines that wait for a slow node before its connection is given up.
 const BACKLOG: usize = 64;
+/// Reports that are read at once: each may be large, and all nodes come when an epoch begins.
+const REPORTS: usize = 16;
 /// The longest challenge or nonce.
 const MAX_NONCE: usize = 64;
 
@@ -54,6 +57,7 @@ pub(super) async fn open(
         )));
     }
     check_nonce(&open.challenge)?;
+    let report_known = state.app.meet(node, open.trust.as_ref()).await?;
     let Some(place) = state.connections.stream(node) else {
         return Err(Failure(too_many("control streams")));
     };
@@ -61,7 +65,7 @@ pub(super) async fn open(
     let (lines, stream) = mpsc::channel(BACKLOG);
     let cut = peer.cut.clone();
     tokio::spawn(async move {
-        speak(state, node, cut, lines).await;
+        speak(state, node, report_known, cut, lines).await;
         drop(place);
     });
     let body = AxumBody::from_stream(ReceiverStream::new(stream).map(Ok::<_, std::convert::Infallible>));
@@ -69,11 +73,17 @@ pub(super) async fn open(
 }
 
 /// Tells the node what it should know until one of both is gone.
-async fn speak(state: BackEnd, node: NodeId, cut: CancellationToken, lines: mpsc::Sender<Bytes>) {
+async fn speak(
+    state: BackEnd,
+    node: NodeId,
+    report_known: bool,
+    cut: CancellationToken,
+    lines: mpsc::Sender<Bytes>,
+) {
     state.metrics.nodes_connected.inc();
     tracing::info!(node.id = %node, "node connected");
     let ended = tokio::select! {
-        ended = conversation(&state, node, &lines) => ended,
+        ended = conversation(&state, node, report_known, &lines) => ended,
         () = cut.cancelled() => Ok(()),
         () = lines.closed() => Ok(()),
     };
@@ -88,13 +98,19 @@ async fn speak(state: BackEnd, node: NodeId, cut: CancellationToken, lines: mpsc
     tracing::info!(node.id = %node, "node disconnected");
 }
 
-async fn conversation(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> Result<(), Error> {
+async fn conversation(
+    state: &BackEnd,
+    node: NodeId,
+    report_known: bool,
+    lines: &mpsc::Sender<Bytes>,
+) -> Result<(), Error> {
     let mut wake = state.app.store().wake_listener();
     send(
         lines,
         &ControlMessage::Welcome {
             protocol: PROTOCOL,
             heartbeat_seconds: HEARTBEAT_SECONDS,
+            report_known,
         },
     )
     .await?;
@@ -194,6 +210,20 @@ pub(super) async fn heartbeat(
     check_nonce(&beat.challenge)?;
     state.connections.set_challenge(node, beat.challenge.clone());
     Ok(Json(state.app.heartbeat(node, beat).await?))
+}
+
+/// What the node knows of earlier epochs.
+pub(super) async fn known(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+    request: Request,
+) -> Result<StatusCode, Response> {
+    static TURNS: Semaphore = Semaphore::const_new(REPORTS);
+    let _turn = TURNS.acquire().await;
+    let Body(known) = Body::<Known>::from_request(request, &state).await?;
+    let united = state.app.unite(node, known).await;
+    united.map_err(|error| Failure(error).into_response())?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A certificate for the key that signs receipts.

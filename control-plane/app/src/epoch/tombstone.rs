@@ -1,0 +1,61 @@
+//! Tombstones: what was taken away for ever stands in the trust state, so that nodes know it too.
+
+use muster_code_trust::{Entry, Gone, Moment, Tombstone};
+use muster_ids::{NodeId, StampId};
+use muster_model::audit::Event;
+use muster_store::{Draft, Tx};
+use serde_json::json;
+
+use crate::{App, Error};
+
+/// One change of the trust state.
+pub(crate) type Change = (String, Option<String>);
+
+fn entry(gone: Gone, now: i64) -> Change {
+    let entry = Entry::Tombstone(Tombstone {
+        gone,
+        at: Moment::from_unix_ms(now),
+    });
+    (entry.key(), Some(entry.value()))
+}
+
+/// That a stamp was removed.
+pub(crate) fn of_stamp(stamp: StampId, now: i64) -> Change {
+    entry(Gone::Stamp(stamp), now)
+}
+
+/// That a node was untrusted; its certificates go with it.
+pub(crate) fn of_node(node: NodeId, now: i64) -> Change {
+    entry(Gone::Node(node), now)
+}
+
+/// Writes tombstones; what has one already keeps it.
+pub(crate) async fn bury(tx: &mut Tx, mut tombstones: Vec<Change>, now: i64) -> Result<(), Error> {
+    let entries = tx.trust_entries().await?;
+    tombstones.retain(|(key, _)| !entries.contains_key(key));
+    tx.trust_change(&tombstones, now).await?;
+    Ok(())
+}
+
+impl App {
+    /// Lets tombstones go that nothing depends on any more.
+    pub(crate) async fn reconcile_tombstones(&self) -> Result<(), Error> {
+        let now = self.now();
+        let over: Vec<Change> = self
+            .trust_state()
+            .await?
+            .tombstones()
+            .filter(|tombstone| tombstone.is_over(Moment::from_unix_ms(now)))
+            .map(|tombstone| (Entry::Tombstone(tombstone).key(), None))
+            .collect();
+        if over.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store().begin(&Self::system()).await?;
+        tx.trust_change(&over, now).await?;
+        let detail = json!({ "certificates": over.len() });
+        tx.commit(Draft::new(Event::TombstonesExpired, "trust state", detail), now)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! What nodes know of earlier epochs, united with what the database knows.
+
+use std::collections::BTreeMap;
+
+use muster_code_trust::{Entry, Gone, Moment, TrustState};
+use muster_ids::NodeId;
+use muster_model::{
+    audit::Event,
+    node::Trust,
+    permission::{Authorized, Caller, Operation},
+};
+use muster_pki::{Envelope, PayloadType};
+use muster_store::{Draft, Records, TrustHead, Tx};
+use muster_wire::node::v1::{
+    epoch::{Known, KnownState},
+    trust_state::TrustHead as WireHead,
+};
+use serde_json::json;
+
+use super::{head, tombstone::Change};
+use crate::{App, Error};
+
+/// Why a node that the database trusts is untrusted.
+const UNTRUSTED: &str = "it was untrusted before the database was put back, as a node knew";
+
+/// What a report takes away.
+#[derive(Default)]
+struct Losses {
+    changes: Vec<Change>,
+    stamps: usize,
+    nodes: Vec<NodeId>,
+    certificates: Vec<String>,
+}
+
+impl App {
+    /// Takes what `node` knows of earlier epochs. A report that was not signed by a control plane of this collective
+    /// counts as none.
+    pub async fn unite(&self, node: NodeId, known: Known) -> Result<(), Error> {
+        let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        if self.has_reported(node).await? {
+            return Ok(());
+        }
+        let (epoch, now) = (self.epoch(), self.now());
+        let Some(reported) = known.state else {
+            return Ok(self.store().epoch_report_nothing(epoch, node, now).await?);
+        };
+        match self.read_known(reported, now) {
+            Ok((version, state)) if version.epoch < epoch => {
+                self.take_away(&authorized, node, &version, &state, now).await
+            }
+            // What it holds is of this epoch: there is nothing to learn.
+            Ok(_) => Ok(self.store().epoch_report_nothing(epoch, node, now).await?),
+            Err(why) => {
+                tracing::warn!(node.id = %node, why, "what a node knows of earlier epochs cannot be used");
+                let tx = self.store().begin(&authorized).await?;
+                let draft = Draft::new(Event::EpochReportRefused, node.to_string(), json!({ "why": why }));
+                tx.commit(draft, now).await?;
+                Ok(self.store().epoch_report_nothing(epoch, node, now).await?)
+            }
+        }
+    }
+
+    /// The state of a report, as a control plane of this collective signed it.
+    fn read_known(&self, known: KnownState, now: i64) -> Result<(TrustHead, TrustState), String> {
+        let json = serde_json::to_vec(&known.head).map_err(|error| error.to_string())?;
+        let payload = Envelope::from_json(&json, PayloadType::TrustState)
+            .and_then(|envelope| envelope.verify(PayloadType::TrustState, &self.authority().roots, now))
+            .map_err(|error| error.to_string())?
+            .payload;
+        let signed: WireHead = serde_json::from_slice(&payload).map_err(|error| error.to_string())?;
+        let state = TrustState::from_pairs(known.entries).map_err(|error| error.to_string())?;
+        if state.digest() != signed.version.digest {
+            return Err("its entries are not those that were signed".to_owned());
+        }
+        Ok((head(&signed.version), state))
+    }
+
+    /// Takes away what `state` says was taken away, and nothing else.
+    async fn take_away(
+        &self,
+        authorized: &Authorized,
+        node: NodeId,
+        version: &TrustHead,
+        state: &TrustState,
+        now: i64,
+    ) -> Result<(), Error> {
+        let mut tx = self.store().begin(authorized).await?;
+        let entries = tx.trust_entries().await?;
+        let losses = losses(&entries, state, Moment::from_unix_ms(now));
+        tx.trust_change(&losses.changes, now).await?;
+        let mut records = Vec::new();
+        let mut untrusted = 0;
+        for id in &losses.nodes {
+            if self.is_trusted(&mut tx, *id).await? {
+                let why = (UNTRUSTED, "its node was untrusted");
+                let (gone, certificates, runs) = self.revoke(&mut tx, *id, why, now).await?;
+                let detail =
+                    json!({ "node": id.to_string(), "reason": UNTRUSTED, "certificates": certificates });
+                records.push(Draft::new(Event::NodeUntrusted, gone.name.to_string(), detail));
+                records.extend(runs);
+                untrusted += 1;
+            }
+        }
+        let mut certificates = 0;
+        for serial in &losses.certificates {
+            let reason = "revoked before the database was put back, as a node knew";
+            certificates += usize::from(tx.certificate_revoke_known(serial, now, reason).await?);
+        }
+        tx.epoch_report(self.epoch(), node, version, now).await?;
+        let detail = json!({
+            "epoch": version.epoch,
+            "number": version.number,
+            "tombstones": losses.changes.len() - losses.stamps,
+            "stamps": losses.stamps,
+            "nodes": untrusted,
+            "certificates": certificates,
+        });
+        let draft = Draft::new(Event::EpochUnited, node.to_string(), detail);
+        tx.commit(Records::new(draft, records), now).await?;
+        if !losses.changes.is_empty() {
+            tracing::warn!(node.id = %node, stamps = losses.stamps, nodes = untrusted, certificates, "what a node knew was taken away again");
+        }
+        Ok(())
+    }
+
+    async fn is_trusted(&self, tx: &mut Tx, id: NodeId) -> Result<bool, Error> {
+        let node = tx.node_get(id).await?;
+        Ok(node.is_some_and(|node| node.trust == Trust::Trusted))
+    }
+}
+
+fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -> Losses {
+    let mut losses = Losses::default();
+    for tombstone in state.tombstones().filter(|tombstone| !tombstone.is_over(now)) {
+        let gone = tombstone.gone.clone();
+        let entry = Entry::Tombstone(tombstone);
+        if entries.contains_key(&entry.key()) {
+            continue;
+        }
+        losses.changes.push((entry.key(), Some(entry.value())));
+        match gone {
+            Gone::Stamp(id) => {
+                let key = format!("stamp/{id}");
+                if entries.contains_key(&key) {
+                    losses.changes.push((key, None));
+                    losses.stamps += 1;
+                }
+            }
+            Gone::Node(id) => losses.nodes.push(id),
+            // In the database serial numbers have all their digits.
+            Gone::Certificate { serial, .. } => {
+                losses.certificates.push(format!("{:0>32}", serial.to_string()));
+            }
+        }
+    }
+    losses
+}

@@ -1,0 +1,286 @@
+//! An older database is put back: nodes notice, the root vouches for it, and what was taken away stays away.
+
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use muster_agent::trust::{Trust, wire_version};
+use muster_pki::PayloadType;
+use muster_tests::{Applicant, Person, RealNode, Server, problem, refusal, unique, within};
+use muster_wire::{
+    admin::v1::{node::Node, status::Status, trust::Stamp},
+    node::v1::{
+        control::ControlMessage,
+        epoch::{Known, KnownState},
+    },
+};
+use serde_json::json;
+
+/// Longer than an agent waits between two tries to connect.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// The files of the database while nothing runs on it.
+struct Backup(Vec<(&'static str, Option<Vec<u8>>)>);
+
+impl Backup {
+    fn take(server: &Server) -> Self {
+        server.kill();
+        let files = ["muster.db", "muster.db-wal", "muster.db-shm"];
+        let kept = files.map(|name| (name, fs::read(server.state_dir().join(name)).ok()));
+        server.restart();
+        Self(kept.into())
+    }
+
+    fn put_back(&self, server: &Server) {
+        server.kill();
+        for (name, bytes) in &self.0 {
+            let path = server.state_dir().join(name);
+            match bytes {
+                Some(bytes) => fs::write(path, bytes).expect("the database is put back"),
+                None => {
+                    let _ = fs::remove_file(path);
+                }
+            }
+        }
+    }
+}
+
+fn serials(server: &Server) -> BTreeSet<String> {
+    let rows = server.database().rows("SELECT serial FROM certificates");
+    rows.iter()
+        .map(|row| row["serial"].as_str().expect("a serial").to_owned())
+        .collect()
+}
+
+async fn holds_number(node: &RealNode, number: i64) {
+    within(PATIENCE, "the node holds the trust state", async || {
+        (node.status()["agent"]["trust_number"] == number).then_some(())
+    })
+    .await;
+}
+
+fn number(server: &Server) -> i64 {
+    server.database().number("SELECT number FROM trust_head")
+}
+
+async fn new_epoch(server: &Server) -> String {
+    server.kill();
+    let (done, said) = server.command("new-epoch");
+    assert!(done, "{said}");
+    server.restart();
+    server.sessions_ended().await;
+    said
+}
+
+async fn stamps(admin: &Person) -> Vec<Stamp> {
+    admin.get("/api/v1/trust/stamps").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_database_is_refused_until_the_root_vouches_for_it_and_then_learns_what_was_taken_away() {
+    let server = Server::private();
+    let (admin, author) = (server.admin().await, server.author().await);
+    let pool = server.pool().await;
+    let node = RealNode::start(&server, &pool).await;
+    let gone = Applicant::new(&unique("gone")).await.join(&server).await;
+    let function = author.register("double", "r", "y <- 2").await;
+    author.trust(&function).await;
+    let waiting = Applicant::new(&unique("waiting")).await;
+    let code = waiting.apply(&server).await.code().to_string();
+    let token = json!({ "capabilities": ["R"], "uses": 3, "ttl_seconds": 3600 });
+    admin.post("/api/v1/join-tokens", &token).await.expect("a token");
+    let backup = Backup::take(&server);
+
+    let untrust = ["functions", "double", "untrust"];
+    author
+        .tell(&untrust, &serde_json::Value::Null)
+        .await
+        .expect("untrusted");
+    let reason = json!({ "reason": "stolen" });
+    let untrusted = admin.tell(&["nodes", gone.name(), "untrust"], &reason).await;
+    untrusted.expect("untrusted");
+    let late = Applicant::new(&unique("late")).await.join(&server).await;
+    node.connected(&server).await;
+    holds_number(&node, number(&server)).await;
+    let mut issued = serials(&server);
+
+    backup.put_back(&server);
+    let known = serials(&server);
+    server.restart();
+    within(PATIENCE, "the node is turned away", async || {
+        node.log().contains("run muster-server new-epoch").then_some(())
+    })
+    .await;
+    assert!(server.log().contains("a node knows another database"));
+    let status: Status = admin.get("/api/v1/status").await;
+    let told = status
+        .problems
+        .iter()
+        .any(|problem| problem.contains(node.name()) && problem.contains("run muster-server new-epoch"));
+    assert!(told, "{:?}", status.problems);
+    let unknown = late.try_claim(&late.connect().await).await.map(drop);
+    assert_eq!(refusal(unknown), (403, "node-unknown".to_owned()));
+    assert_eq!(stamps(&admin).await.len(), 1, "the old database has forgotten");
+
+    let said = new_epoch(&server).await;
+    assert!(
+        said.contains("Epoch 2 began") && said.contains("1 waiting join requests, 1 join tokens"),
+        "{said}"
+    );
+    assert!(refusal(admin.post("/api/v1/joins/match", &json!({ "code": code })).await).0 == 401);
+    let admin = server.admin().await;
+    let matched = admin.post("/api/v1/joins/match", &json!({ "code": code })).await;
+    assert_eq!(problem(matched).status, 404, "what waited is void");
+
+    within(PATIENCE, "what the node knew was taken away again", async || {
+        (!admin.audited("epoch.united").await.is_empty()).then_some(())
+    })
+    .await;
+    assert!(stamps(&admin).await.is_empty(), "the stamp stays removed");
+    let shown: Node = admin.show(&["nodes", gone.name()]).await;
+    assert_eq!(shown.trust, "revoked", "the node stays untrusted");
+    let speaks = match gone.try_connect().await {
+        Ok(connection) => gone.try_claim(&connection).await.is_ok(),
+        Err(_) => false,
+    };
+    assert!(!speaks, "its certificate is of no use");
+    holds_number(&node, number(&server)).await;
+    node.connected(&server).await;
+    assert_eq!(admin.audited("epoch.begun").await.len(), 1);
+    assert_eq!(admin.audit_broken().await, None);
+
+    let fresh = Applicant::new(&unique("fresh")).await.join(&server).await;
+    assert_eq!(fresh.issued.epoch, 2);
+    let after = serials(&server);
+    let new: Vec<_> = after.difference(&known).collect();
+    assert!(!new.is_empty() && new.iter().all(|serial| issued.insert((*serial).clone())));
+    assert!(issued.iter().all(|serial| serial.len() == 32));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_granted_before_a_node_has_handed_in_what_it_knows_and_fences_begin_anew() {
+    let server = Server::private();
+    let author = server.author().await;
+    let pool = server.pool().await;
+    let member = Applicant::new(&unique("terr"))
+        .await
+        .in_pool(&pool)
+        .join(&server)
+        .await;
+    let function = author.register("double", "r", "y <- 2").await;
+    author.trust(&function).await;
+    let connection = member.connect().await;
+    let (head, reply) = member.trust_state(&connection, None).await;
+    assert!(reply.bump.is_none(), "the first epoch has none");
+    let answered = member.control_holding(&connection, None).await.expect("welcome");
+    assert!(matches!(
+        answered,
+        ControlMessage::Welcome {
+            report_known: false,
+            ..
+        }
+    ));
+
+    new_epoch(&server).await;
+    let admin = server.admin().await;
+    let author = author.again(&server).await;
+    author
+        .run(&function, &json!({ "pool": pool, "inputs": {} }))
+        .await;
+    let connection = member.connect().await;
+    let held = Some(head.version.clone());
+    let answered = member
+        .control_holding(&connection, held.clone())
+        .await
+        .expect("welcome");
+    // It holds exactly what the epoch began with: there is nothing to learn.
+    assert!(matches!(
+        answered,
+        ControlMessage::Welcome {
+            report_known: false,
+            ..
+        }
+    ));
+    let claimed = member.claim(&connection).await.expect("granted");
+    assert!(
+        claimed.grant.fence > i64::from(u32::MAX),
+        "{}",
+        claimed.grant.fence
+    );
+
+    let other = Applicant::new(&unique("terr"))
+        .await
+        .in_pool(&pool)
+        .join(&server)
+        .await;
+    author
+        .run(&function, &json!({ "pool": pool, "inputs": {} }))
+        .await;
+    let connection = other.connect().await;
+    let answered = other.control_holding(&connection, None).await.expect("welcome");
+    assert!(matches!(
+        answered,
+        ControlMessage::Welcome {
+            report_known: true,
+            ..
+        }
+    ));
+    assert!(other.claim(&connection).await.is_none(), "not before its report");
+
+    // A report that nobody signed takes nothing away.
+    let mut entries = reply.entries.expect("entries");
+    let stamp = entries
+        .keys()
+        .find_map(|key| key.strip_prefix("stamp/"))
+        .expect("a stamp");
+    let forged = format!("tombstone/stamp/{stamp}");
+    let value = format!(r#"{{"at":"2026-01-01T00:00:00Z","stamp":"{stamp}"}}"#);
+    entries.insert(forged, value);
+    let state = Some(KnownState {
+        head: reply.head,
+        entries,
+    });
+    let answer = other.hand_in(&connection, &Known { state }).await.expect("taken");
+    assert_eq!(answer.status, 204);
+    assert_eq!(stamps(&admin).await.len(), 1);
+    assert_eq!(admin.audited("epoch.report_refused").await.len(), 1);
+    assert!(admin.audited("epoch.united").await.is_empty());
+    assert!(other.claim(&connection).await.is_some(), "its report was read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_copy_of_an_epoch_is_refused_by_nodes_and_refuses_them() {
+    let server = Server::private();
+    let pool = server.pool().await;
+    let member = Applicant::new(&unique("terr"))
+        .await
+        .in_pool(&pool)
+        .join(&server)
+        .await;
+    let twin = server.twin();
+    new_epoch(&server).await;
+    new_epoch(&twin).await;
+
+    let folder = muster_tests::folder("trust");
+    let (roots, now) = (server.roots(), muster_tests::now());
+    let file = folder.join("trust-state.json");
+    let trust = Trust::load(file, &roots, member.issued.epoch, Duration::from_mins(15), now);
+    let (_, reply) = member.trust_state(&member.connect().await, None).await;
+    let bump = reply.bump.clone().expect("the bump comes along");
+    assert!(
+        member.verified(&bump, PayloadType::EpochBump).is_err(),
+        "no member signs it"
+    );
+    trust
+        .install(&reply, &roots, now)
+        .expect("the root vouches for it");
+
+    let connection = member.connect_to(&twin).await;
+    let (head, other) = member.trust_state(&connection, None).await;
+    assert_eq!(head.version.epoch, 2);
+    let error = trust.install(&other, &roots, now).expect_err("a second copy");
+    assert!(error.is_of_another_database(), "{error}");
+    let held = trust.held().expect("held").version;
+    let turned_away = member
+        .control_holding(&connection, Some(wire_version(&held)))
+        .await;
+    assert_eq!(refusal(turned_away), (409, "second-copy".to_owned()));
+}
