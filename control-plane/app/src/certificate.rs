@@ -24,7 +24,7 @@ use muster_wire::admin::v1::{
 };
 use serde_json::json;
 
-use crate::{App, Error, node::ALL, page, text::rfc3339};
+use crate::{App, Error, epoch::tombstone, node::ALL, page, text::rfc3339};
 
 /// The certificates that let nodes speak.
 const NODE: &str = "node";
@@ -208,6 +208,13 @@ impl App {
         for serial in &serials {
             tx.certificate_revoke(serial, now, reason.as_str()).await?;
         }
+        let gone: Vec<_> = held
+            .iter()
+            .chain([&row])
+            .filter(|other| serials.contains(&other.serial) && other.not_after > now)
+            .map(|other| tombstone::of_certificate(other, now))
+            .collect::<Result<_, _>>()?;
+        tombstone::bury(&mut tx, gone, now).await?;
         let remaining: Vec<_> = held
             .iter()
             .filter(|other| !serials.contains(&other.serial))
@@ -245,12 +252,13 @@ impl App {
         let nodes = self.store().node_list(&NodeFilter::default(), None, ALL).await?;
         let mut tx = self.store().begin(&authorized).await?;
         let mut records = Vec::new();
-        let (mut trusted, mut certificates) = (0, 0);
+        let (mut trusted, mut certificates, mut gone) = (0, 0, Vec::new());
         for node in &nodes {
             if node.trust == Trust::Trusted {
                 trusted += 1;
                 let lost = (reason, "the trust in its node was reset");
-                let (_, revoked, ends) = self.revoke(&mut tx, node.id, lost, now).await?;
+                let (_, revoked, ends) = self.revoke_unburied(&mut tx, node.id, lost, now).await?;
+                gone.push(tombstone::of_node(node.id, now));
                 certificates += revoked;
                 records.extend(ends);
             }
@@ -258,6 +266,7 @@ impl App {
                 tx.node_delete(node.id).await?;
             }
         }
+        tombstone::bury(&mut tx, gone, now).await?;
         certificates += tx.certificates_reset(now, reason, request.delete).await?;
         let answer = TrustReset {
             nodes: trusted,

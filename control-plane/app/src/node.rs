@@ -222,6 +222,19 @@ impl App {
         &self,
         tx: &mut Tx,
         id: NodeId,
+        why: (&str, &str),
+        now: i64,
+    ) -> Result<(Node, u64, Vec<Draft>), Error> {
+        let revoked = self.revoke_unburied(tx, id, why, now).await?;
+        tombstone::bury(tx, vec![tombstone::of_node(id, now)], now).await?;
+        Ok(revoked)
+    }
+
+    /// As [`Self::revoke`], for callers who write the tombstones of many nodes at once.
+    pub(crate) async fn revoke_unburied(
+        &self,
+        tx: &mut Tx,
+        id: NodeId,
         (reason, lost): (&str, &str),
         now: i64,
     ) -> Result<(Node, u64, Vec<Draft>), Error> {
@@ -232,7 +245,6 @@ impl App {
             .untrust(reason);
         tx.node_put(&node).await?;
         let revoked = tx.certificates_revoke_for(id, now, reason).await?;
-        tombstone::bury(tx, vec![tombstone::of_node(id, now)], now).await?;
         let records = self.lose_runs_of(tx, id, lost, now).await?;
         Ok((node, revoked, records))
     }

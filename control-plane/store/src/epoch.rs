@@ -181,17 +181,4 @@ impl Tx {
         ];
         self.execute(sql, values).await.map(drop)
     }
-
-    /// Revokes one certificate that is valid; whether there was one.
-    pub async fn certificate_revoke_known(
-        &mut self,
-        serial: &str,
-        at: i64,
-        reason: &str,
-    ) -> Result<bool, StoreError> {
-        let sql = "UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3 \
-                   WHERE serial = $1 AND state = 'valid'";
-        self.touch(Topic::Nodes);
-        Ok(self.execute(sql, args![serial, at, reason]).await? > 0)
-    }
 }

@@ -3,7 +3,7 @@
 use muster_code_trust::{Entry, Gone, Moment, Tombstone};
 use muster_ids::{NodeId, StampId};
 use muster_model::audit::Event;
-use muster_store::{Draft, Tx};
+use muster_store::{Certificate, Draft, Tx};
 use serde_json::json;
 
 use crate::{App, Error};
@@ -27,6 +27,15 @@ pub(crate) fn of_stamp(stamp: StampId, now: i64) -> Change {
 /// That a node was untrusted; its certificates go with it.
 pub(crate) fn of_node(node: NodeId, now: i64) -> Change {
     entry(Gone::Node(node), now)
+}
+
+/// That a single certificate was revoked.
+pub(crate) fn of_certificate(certificate: &Certificate, now: i64) -> Result<Change, Error> {
+    let gone = Gone::Certificate {
+        serial: certificate.serial.parse().map_err(Error::bug)?,
+        until: Moment::from_unix_ms(certificate.not_after),
+    };
+    Ok(entry(gone, now))
 }
 
 /// Writes tombstones; what has one already keeps it.

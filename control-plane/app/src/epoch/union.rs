@@ -104,7 +104,7 @@ impl App {
         let mut certificates = 0;
         for serial in &losses.certificates {
             let reason = "revoked before the database was put back, as a node knew";
-            certificates += usize::from(tx.certificate_revoke_known(serial, now, reason).await?);
+            certificates += usize::from(tx.certificate_revoke(serial, now, reason).await?);
         }
         tx.epoch_report(self.epoch(), node, version, now).await?;
         let detail = json!({
