@@ -3,7 +3,7 @@
 //! Invariant: the database holds digests of tokens and Argon2id hashes of passwords only. A wrong user name
 //! costs the same time as a wrong password.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{collections::HashMap, net::IpAddr, sync::Mutex};
 
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
 use muster_code_trust::{Group, GroupGraph, UserFacts};
@@ -175,6 +175,32 @@ impl App {
             self.now(),
         )
         .await?;
+        Ok(())
+    }
+
+    /// These came over the plain port from `source`, where everybody on the way could read them: sessions among them
+    /// end at once. What is no session is counted only.
+    pub async fn leaked(&self, tokens: &[&str], source: IpAddr) -> Result<(), Error> {
+        let now = self.now();
+        let mut found = false;
+        for token in tokens {
+            let Some(session) = self.store().session_user(&token_hash(token), now).await? else {
+                continue;
+            };
+            found = true;
+            let mut tx = self.store().begin(&Self::system()).await?;
+            tx.session_delete(&token_hash(token)).await?;
+            let detail = json!({ "source": source.to_string(), "ended": true });
+            tx.commit(
+                Draft::new(Event::SecretLeaked, session.user.name.to_string(), detail),
+                now,
+            )
+            .await?;
+            tracing::warn!(user = %session.user.name, %source, "a session came over the plain port and was ended");
+        }
+        if !found {
+            self.inner.refusals.secret(source);
+        }
         Ok(())
     }
 

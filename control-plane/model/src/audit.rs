@@ -35,6 +35,10 @@ events! {
     JoinApprovalFailed = "join.approval_failed";
     /// Strangers were refused on the registration listener (one row a prefix and minute).
     JoinRefused = "join.refused";
+    /// Messages of a request came again from another address (one row a request and minute).
+    JoinReplay = "join.replay";
+    /// A session's secret, or what looks like one, came over the plain port; a session has ended by it.
+    SecretLeaked = "secret.leaked";
     /// A join token was made.
     JoinTokenCreated = "join_token.created";
     /// A join token was taken back.

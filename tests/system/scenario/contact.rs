@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::header::{AUTHORIZATION, COOKIE};
 use muster_client::{ClientError, Connection, Request};
 use muster_daemon::{Clock, clock::format_rfc3339};
 use muster_ids::JoinId;
@@ -12,7 +13,7 @@ use muster_wire::{
     node::v1::join::{HELLO_PATH, POLL_PATH, Poll, REVEAL_PATH},
     problem::KIND_PREFIX,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +48,55 @@ async fn join_01_the_same_request_sent_again_is_the_same_request() {
         .iter()
         .filter(|row| row["subject"] == node.hello.name.as_str());
     assert_eq!(mine.count(), 1, "one entry");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn join_02_a_request_replayed_by_another_host_is_unusable_and_recorded() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let node = Applicant::new("terr01").await;
+    let offered = node.greet(&server).await;
+    let reveal = node.reveal(&offered).await;
+    let transcript = node.transcript(&offered);
+    server.registers(REVEAL_PATH, &reveal).await.expect("revealed");
+    approve(&admin, &transcript.join_id(), &transcript.code().to_string()).await;
+    let poll = node.poll(&transcript, 1).await;
+    server.registers(POLL_PATH, &poll).await.expect("answered");
+    // As if the request had come from elsewhere, so that this machine is another host.
+    server.database().change("UPDATE joins SET source = '192.0.2.7'");
+
+    assert_eq!(
+        refusal(server.registers(POLL_PATH, &poll).await),
+        (409, "join-replayed".to_owned())
+    );
+    let answer = server
+        .registers(REVEAL_PATH, &reveal)
+        .await
+        .expect("the answer is no secret");
+    let answer = answer_of(&server.roots(), &answer);
+    assert_eq!(answer.transcript, transcript.digest());
+    let chain = &answer.issued.expect("issued").chain;
+    let leaf = STANDARD.decode(&chain[0]).expect("base64");
+    assert_eq!(
+        &Facts::of(&leaf).expect("a leaf").public_key,
+        node.key.public_key(),
+        "worth nothing without the node's key"
+    );
+    let replays = muster_tests::within(Duration::from_mins(2), "the replay is recorded", async || {
+        let rows = admin.audited("join.replay").await;
+        (!rows.is_empty()).then_some(rows)
+    })
+    .await;
+    let said = serde_json::to_string(&replays).expect("JSON");
+    assert!(
+        said.contains("terr01")
+            && said.contains("127.0.0.1")
+            && said.contains(&transcript.join_id().to_string()),
+        "{said}"
+    );
+    let nodes: Value = admin.get("/api/v1/nodes").await;
+    let nodes = nodes["items"].as_array().map(Vec::len);
+    assert_eq!(nodes, Some(1), "it made no other node");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,6 +338,55 @@ async fn join_11_the_plain_port_answers_join_messages_and_nothing_else() {
         }
     }
     assert_eq!(server.database().number(rows), before, "no work was done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn join_12_a_session_that_comes_over_the_plain_port_is_refused_flagged_and_ended() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let node = Applicant::new("terr01").await;
+    let paths = ["/node/v1/heartbeat", "/api/v1/status", HELLO_PATH];
+    for (path, by_cookie) in paths.into_iter().zip([false, true, false]) {
+        let (leaked, other) = (server.administrator().await, server.administrator().await);
+        let request = Request::post(path).json(&node.hello);
+        let request = if by_cookie {
+            request.header(COOKIE, &format!("theme=dark; session={}", leaked.token()))
+        } else {
+            request.header(AUTHORIZATION, &format!("Bearer {}", leaked.token()))
+        };
+        let connection = server.plain(server.registration()).await;
+        let refused = connection.send(request).await.expect_err("refused");
+        let said = refused.problem().expect("an answer");
+        assert_eq!((said.status, said.kind.as_str()), (404, "about:blank"), "{path}");
+
+        let now = leaked.send(Request::get("/api/v1/sessions/current")).await;
+        assert_eq!(refusal(now).0, 401, "the session has ended");
+        let still: Value = other.get("/api/v1/status").await;
+        assert!(still.is_object(), "sessions of others go on");
+        let rows = admin.audited("secret.leaked").await;
+        assert!(
+            rows.iter().any(|row| row["subject"] == leaked.name()
+                && row["detail"].to_string().contains("127.0.0.1")
+                && row["detail"]["ended"] == true),
+            "{rows:?}"
+        );
+        let seen = format!("{rows:?}{}{}", server.log(), server.database().dump());
+        assert!(!seen.contains(leaked.token()), "and nobody reads it there");
+    }
+    let before = admin.audited("secret.leaked").await.len();
+    let connection = server.plain(server.registration()).await;
+    for n in 0..50 {
+        let request = Request::get("/").header(AUTHORIZATION, &format!("Bearer unknown{n}"));
+        let refused = connection.send(request).await.expect_err("refused");
+        assert_eq!(refused.problem().map(|problem| problem.status), Some(404));
+    }
+    node.greet(&server).await;
+    let after = muster_tests::within(Duration::from_mins(2), "it is recorded", async || {
+        let after = admin.audited("secret.leaked").await.len();
+        (after > before).then_some(after)
+    })
+    .await;
+    assert!(after <= before + 2, "what is no session is one row a minute");
 }
 
 /// What the registration listener answers to these bytes.

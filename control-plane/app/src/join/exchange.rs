@@ -69,11 +69,15 @@ impl App {
             transcript,
             token_proof,
         } = message::reveal(message, self.join_key(), now)?;
-        // The same reveal again: the answer got lost.
+        // The same reveal again: the answer got lost, or somebody repeats what was recorded. The answer is no secret.
         if let Some(row) = self.store().join_by_id(transcript.join_id()).await?
             && row.transcript == transcript.digest()
         {
-            return self.answer(&row.at(now), 0, host).await;
+            let row = row.at(now);
+            if row.state != JoinState::Pending {
+                self.inner.refusals.repeated(&row, source);
+            }
+            return self.answer(&row, 0, host).await;
         }
         let known = self.store().node_by_key(&greeting.key.fingerprint()).await?;
         let exchange = JoinRequest {
@@ -96,7 +100,7 @@ impl App {
         };
         let request = match token_proof {
             Some(proof) => self.join_by_token(&authorized, exchange, &proof, source).await?,
-            None => self.join_by_people(&authorized, exchange).await?,
+            None => self.join_by_people(&authorized, exchange, source).await?,
         };
         self.answer(&request, 0, host).await
     }
@@ -106,12 +110,18 @@ impl App {
         &self,
         authorized: &Authorized,
         exchange: JoinRequest,
+        source: IpAddr,
     ) -> Result<JoinRequest, Error> {
-        let now = exchange.revealed_at;
+        let (now, asked) = (exchange.revealed_at, exchange.applicant.asked_at);
         let mut tx = self.store().begin(authorized).await?;
         let request = match self.enter(&mut tx, exchange).await? {
             Entry::Open(request) => request,
-            Entry::Stands(row) => return Ok(row),
+            Entry::Stands(row) => {
+                if asked < row.applicant.asked_at {
+                    self.inner.refusals.repeated(&row, source);
+                }
+                return Ok(row);
+            }
         };
         tx.join_put(&request).await?;
         let draft = Draft {
@@ -150,25 +160,33 @@ impl App {
     /// Step 4 → 5: how far is it? A stranger who does not hold the key learns nothing, not even whether the
     /// request exists.
     pub async fn join_poll(&self, message: &[u8], source: IpAddr, host: &str) -> Result<Vec<u8>, Error> {
-        let answer = self.try_poll(message, host).await;
+        let answer = self.try_poll(message, source, host).await;
         answer.inspect_err(|error| self.inner.refusals.count(source, error))
     }
 
-    async fn try_poll(&self, message: &[u8], host: &str) -> Result<Vec<u8>, Error> {
+    async fn try_poll(&self, message: &[u8], source: IpAddr, host: &str) -> Result<Vec<u8>, Error> {
         let poll = message::poll(message)?;
         let unknown = || Error::NotFound {
             detail:
                 "there is no such join request, or the poll is not signed by its key; begin the join again"
                     .to_owned(),
         };
-        let row = self.store().join_by_id(poll.id).await?.ok_or_else(unknown)?;
-        let transcript = Transcript::from_digest(row.transcript);
-        let key = PublicKey::from_spki(&row.spki).map_err(Error::bug)?;
-        key.verify(&transcript.poll_input(poll.counter), &poll.signature)
-            .map_err(|_| unknown())?;
-        let polled = row
-            .poll(poll.counter)
-            .map_err(|error| Error::conflict("join-replayed", error.to_string()))?;
+        let row = self.store().join_by_id(poll.id).await?;
+        // The same work where there is no request, so that the time tells as little as the answer.
+        let (transcript, key) = match &row {
+            Some(row) => (
+                row.transcript,
+                PublicKey::from_spki(&row.spki).map_err(Error::bug)?,
+            ),
+            None => (Digest::of(message), *self.authority().policy.public_key()),
+        };
+        let input = Transcript::from_digest(transcript).poll_input(poll.counter);
+        let genuine = key.verify(&input, &poll.signature).is_ok();
+        let row = row.filter(|_| genuine).ok_or_else(unknown)?;
+        let polled = row.clone().poll(poll.counter).map_err(|error| {
+            self.inner.refusals.repeated(&row, source);
+            Error::conflict("join-replayed", error.to_string())
+        })?;
         if !self.store().join_poll(poll.id, poll.counter).await? {
             return Err(Error::conflict(
                 "join-replayed",

@@ -1,7 +1,8 @@
 //! What was refused on the registration listener: counted in memory, written once a minute.
 //!
-//! Invariant: a message that is refused writes nothing by itself. A minute of refusals is one row a prefix, and one a
-//! token that somebody named in vain; there is an upper bound to both, whatever a flood brings.
+//! Invariant: a message that is refused writes nothing by itself. A minute of refusals is one row a prefix, one a token
+//! that somebody named in vain, one a request whose messages were repeated, and one a prefix that sent what may be a
+//! secret; there is an upper bound to each, whatever a flood brings.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -9,14 +10,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use muster_ids::TokenId;
-use muster_model::{address::Prefix, audit::Event, join_token::TokenRefused};
+use muster_ids::{JoinId, Name, TokenId};
+use muster_model::{address::Prefix, audit::Event, join::JoinRequest, join_token::TokenRefused};
 use muster_store::{Draft, Records};
 use serde_json::json;
 
 use crate::{App, Error};
 
-/// The most prefixes, and the most tokens, of one minute that get a row of their own.
+/// The most prefixes, tokens and requests of one minute that get a row of their own.
 const MOST: usize = 256;
 
 /// How often something was refused, by why.
@@ -32,6 +33,16 @@ struct Minute {
     /// Of all prefixes beyond the first [`MOST`].
     others: Counts,
     tokens: BTreeMap<TokenId, Token>,
+    repeated: BTreeMap<JoinId, Repeated>,
+    /// Headers that could hold the secret of a session, but of none that lives.
+    secrets: BTreeMap<Prefix, u64>,
+}
+
+/// Recorded messages of one request that came from elsewhere.
+struct Repeated {
+    name: Name,
+    count: u64,
+    source: IpAddr,
 }
 
 struct Token {
@@ -78,6 +89,33 @@ impl Refusals {
         (token.last, token.source) = ((now, why), source);
     }
 
+    /// Somebody at `source` sent again what belongs to `row`. From where the request came itself that is a lost answer.
+    pub(super) fn repeated(&self, row: &JoinRequest, source: IpAddr) {
+        if row.source == source.to_string() {
+            return;
+        }
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if minute.repeated.len() >= MOST && !minute.repeated.contains_key(&row.id) {
+            return;
+        }
+        let repeated = minute.repeated.entry(row.id).or_insert_with(|| Repeated {
+            name: row.applicant.name.clone(),
+            count: 0,
+            source,
+        });
+        repeated.count += 1;
+        repeated.source = source;
+    }
+
+    /// Somebody at `source` sent something that looks like a secret and is none that counts.
+    pub(crate) fn secret(&self, source: IpAddr) {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let prefix = Prefix::of(source);
+        if minute.secrets.len() < MOST || minute.secrets.contains_key(&prefix) {
+            *minute.secrets.entry(prefix).or_default() += 1;
+        }
+    }
+
     fn take(&self) -> Minute {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -94,6 +132,15 @@ impl Refusals {
                 Entry::Occupied(mut entry) => add(&mut entry.get_mut().counts, token.counts),
                 Entry::Vacant(entry) => drop(entry.insert(token)),
             }
+        }
+        for (id, repeated) in written_not.repeated {
+            match minute.repeated.entry(id) {
+                Entry::Occupied(mut entry) => entry.get_mut().count += repeated.count,
+                Entry::Vacant(entry) => drop(entry.insert(repeated)),
+            }
+        }
+        for (prefix, count) in written_not.secrets {
+            *minute.secrets.entry(prefix).or_default() += count;
         }
     }
 }
@@ -137,6 +184,18 @@ impl App {
                 "source": token.source.to_string(),
             });
             drafts.push(Draft::new(Event::JoinTokenRefused, id.to_string(), detail));
+        }
+        for (id, repeated) in &minute.repeated {
+            let detail = json!({
+                "join": id.to_string(),
+                "count": repeated.count,
+                "source": repeated.source.to_string(),
+            });
+            drafts.push(Draft::new(Event::JoinReplay, repeated.name.to_string(), detail));
+        }
+        for (prefix, count) in &minute.secrets {
+            let detail = json!({ "count": count, "ended": false });
+            drafts.push(Draft::new(Event::SecretLeaked, prefix.to_string(), detail));
         }
         if drafts.is_empty() {
             return Ok(0);

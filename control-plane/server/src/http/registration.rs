@@ -24,6 +24,11 @@ use super::{
 /// A join message of at most 32 KiB comes within this time.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// The longest text that is looked up as a token.
+const MAX_TOKEN: usize = 1024;
+/// The most texts of one request that are looked up as tokens.
+const MOST_SECRETS: usize = 4;
+
 /// What join messages need, and no more than that.
 #[derive(Clone)]
 pub struct Registration(App);
@@ -44,6 +49,7 @@ pub fn router(state: Registration) -> Router {
         .fallback(|| async { StatusCode::NOT_FOUND })
         .method_not_allowed_fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
+        .layer(middleware::from_fn_with_state(state.clone(), no_secrets))
         .layer(middleware::from_fn(deadline))
         .with_state(state)
 }
@@ -54,6 +60,45 @@ async fn deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
+}
+
+/// Join messages carry no secret of a person. Whoever sends one here has shown it to everybody on the way: the session
+/// ends, and the request is answered as everything is that is no join message.
+async fn no_secrets(
+    State(Registration(app)): State<Registration>,
+    From(peer): From,
+    request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    if !headers.contains_key(header::AUTHORIZATION) && !headers.contains_key(header::COOKIE) {
+        return next.run(request).await;
+    }
+    let source = peer.address.ip();
+    if let Err(error) = app.leaked(&secrets(headers), source).await {
+        tracing::error!(%error, %source, "a secret came over the plain port and could not be looked up");
+    }
+    StatusCode::NOT_FOUND.into_response()
+}
+
+/// What in these headers could be the token of a session: a few at the most, whatever somebody sends.
+fn secrets(headers: &HeaderMap) -> Vec<&str> {
+    let texts = |name| {
+        headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+    };
+    let tokens = texts(header::AUTHORIZATION).filter_map(|text| Some(text.split_once(' ')?.1));
+    let cookies = texts(header::COOKIE)
+        .flat_map(|text| text.split(';'))
+        .filter_map(|cookie| Some(cookie.split_once('=')?.1));
+    tokens
+        .chain(cookies)
+        .map(str::trim)
+        .filter(|token| !token.is_empty() && token.len() <= MAX_TOKEN)
+        .take(MOST_SECRETS)
+        .collect()
 }
 
 async fn hello(
