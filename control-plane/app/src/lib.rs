@@ -15,6 +15,7 @@ pub mod epoch;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod fleet;
 pub mod function;
 pub mod group;
 pub mod idempotency;
@@ -43,6 +44,7 @@ use muster_store::{BlobStore, Store};
 use self::{
     authority::Authority,
     crl::Published,
+    fleet::Fleet,
     join::{JoinKey, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
     node::Liveness,
     session::Attempts,
@@ -105,6 +107,7 @@ struct Inner {
     attempts: Attempts,
     published: Published,
     doubt: epoch::Doubt,
+    fleet: Fleet,
 }
 
 impl App {
@@ -126,6 +129,7 @@ impl App {
                 attempts: Attempts::default(),
                 published: Published::default(),
                 doubt: epoch::Doubt::default(),
+                fleet: Fleet::default(),
                 offers,
                 token_offers,
                 live_tokens: LiveTokens::default(),

@@ -5,10 +5,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use muster_ids::{Name, NodeId, PoolId, RunId, SiteId};
+use muster_ids::{Name, NodeId, RunId};
 use muster_model::{
     audit::Event,
-    node::{Health, Node, NodeRefused, Trust},
+    node::{Node, NodeRefused, Trust},
     permission::{Caller, Operation},
 };
 use muster_pki::csr;
@@ -249,13 +249,6 @@ impl App {
         Ok((node, revoked, records))
     }
 
-    /// Pool and site of a node: settings are set by their identity.
-    pub async fn placement(&self, id: NodeId) -> Result<(PoolId, SiteId), Error> {
-        self.authorize(&Caller::Node(id), Operation::ActAsNode).await?;
-        let node = self.store().node(id).await?.ok_or_else(|| no_such_node(id))?;
-        Ok((node.pool, node.site))
-    }
-
     /// The node behind a certificate, as long as it may speak: asked for every request.
     pub async fn trusted_node(&self, id: NodeId, serial: &str) -> Result<Node, Error> {
         let node = self.store().node(id).await?;
@@ -389,8 +382,7 @@ impl App {
             id: node.id,
             trust: node.trust.to_string(),
             scheduling: node.scheduling.to_string(),
-            // Nobody hears a revoked node: its connections are cut and its new ones are refused.
-            health: Health::at(seen.filter(|_| node.trust == Trust::Trusted), self.now()).to_string(),
+            health: self.health(&node).to_string(),
             capabilities: node.capabilities.iter().map(ToString::to_string).collect(),
             pool: named(node.pool.to_string())?,
             site: named(node.site.to_string())?,

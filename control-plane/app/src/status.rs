@@ -62,7 +62,7 @@ impl App {
         let mut counts = NodeCounts::default();
         let nodes = self.store().node_list(&trusted, None, ALL).await?;
         for node in &nodes {
-            match Health::at(self.last_seen(node), now) {
+            match self.health(node) {
                 Health::Online => counts.online += 1,
                 Health::Suspect => counts.suspect += 1,
                 Health::Offline => {
@@ -79,7 +79,7 @@ impl App {
                 node.takes_runs()
                     && node.capabilities.contains(&queue.capability)
                     && (node.pool, node.site) == (queue.pool, queue.site)
-                    && Health::at(self.last_seen(node), now) != Health::Offline
+                    && self.health(node) != Health::Offline
             };
             if !nodes.iter().any(|node| takes(&node)) {
                 problems.push(self.nobody_takes(&queue).await?);

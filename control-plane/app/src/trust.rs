@@ -293,7 +293,7 @@ impl App {
     /// The signed word that a state is the current one, in answer to a node's challenge.
     pub async fn beacon(&self, node: NodeId, challenge: &str) -> Result<serde_json::Value, Error> {
         self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
-        let head = self.store().trust_head().await?;
+        let head = self.trust_head_now().await?;
         let beacon = Beacon {
             version: version(&head),
             issued: self.now(),
@@ -306,7 +306,7 @@ impl App {
 
     /// The number of the current state.
     pub async fn trust_number(&self) -> Result<u64, Error> {
-        Ok(self.store().trust_head().await?.number)
+        Ok(self.trust_head_now().await?.number)
     }
 
     /// Where decisions about a run on `node` look for settings.

@@ -119,6 +119,11 @@ impl Db {
         }
     }
 
+    /// Whether this process alone changes the database.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
+    }
+
     pub(crate) async fn begin(&self) -> Result<Conn, StoreError> {
         Ok(match self {
             // A deferred transaction that reads and then writes fails at once when another has written meanwhile.

@@ -96,6 +96,23 @@ impl Store {
         self.all(sql, values).await?.iter().map(node).collect()
     }
 
+    /// When any node was last heard of, as far as it was written.
+    pub async fn nodes_last_seen(&self) -> Result<Option<i64>, StoreError> {
+        let row = self
+            .first("SELECT MAX(seen_at) AS seen_at FROM nodes", args![])
+            .await?;
+        row.map_or(Ok(None), |row| row.optional_int("seen_at"))
+    }
+
+    /// Pool and site of every node.
+    pub async fn node_places(&self) -> Result<Vec<(NodeId, PoolId, SiteId)>, StoreError> {
+        let rows = self
+            .all("SELECT id, pool_id, site_id FROM nodes", args![])
+            .await?;
+        let place = |row: &Row| Ok((row.parsed("id")?, row.parsed("pool_id")?, row.parsed("site_id")?));
+        rows.iter().map(place).collect()
+    }
+
     /// Writes what was observed of many nodes in one transaction. A time never goes back; an inventory stays unless
     /// there is a new one; nodes that were deleted meanwhile are passed over.
     pub async fn flush_liveness(&self, observed: &[Liveness]) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use crate::{
     schema::{self, Schema},
     tx::Tx,
     value::{Row, Value},
-    wake::{Hub, WakeListener},
+    wake::{Hub, Topic, WakeListener},
 };
 
 /// Which database.
@@ -80,6 +80,17 @@ impl Store {
     /// Hints that something has changed. Hints may be lost or come twice; whoever acts on them reads the truth.
     pub fn wake_listener(&self) -> WakeListener {
         self.hub.listen()
+    }
+
+    /// How many changes this process has committed, if no other process changes this database: whatever was read while
+    /// this number is the same still holds. Signs of life and poll counters are no such changes.
+    pub fn commits(&self) -> Option<u64> {
+        self.db.is_own().then(|| self.hub.commits())
+    }
+
+    /// How often `topic` was hinted at. What was read before the number moved may be over.
+    pub fn hints(&self, topic: Topic) -> u64 {
+        self.hub.hints(topic)
     }
 
     /// Whether the database answers now.

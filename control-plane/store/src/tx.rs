@@ -44,7 +44,9 @@ impl Tx {
         // Last, because writers of one chain queue here.
         let head = audit::append(&mut self, records.into(), now).await?;
         self.conn.notify(&payload(&self.touched)).await?;
-        self.conn.commit().await?;
+        let committed = self.conn.commit().await;
+        self.hub.committed();
+        committed?;
         self.hub.hint(&self.touched);
         Ok(head)
     }

@@ -5,7 +5,14 @@
 //! carries them, and a look at the ends of the audit chains every [`POLL`] finds what a broken connection lost:
 //! every change that could wake somebody is audited.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
@@ -65,6 +72,7 @@ struct Counts([u64; Topic::ALL.len()]);
 /// Where hints come together.
 pub(crate) struct Hub {
     counts: Arc<watch::Sender<Counts>>,
+    commits: AtomicU64,
     remote: Option<JoinHandle<()>>,
 }
 
@@ -75,13 +83,34 @@ impl Hub {
             Db::Sqlite { .. } => None,
             Db::Postgres { pool, .. } => Some(tokio::spawn(follow(pool.clone(), counts.clone()))),
         };
-        Self { counts, remote }
+        Self {
+            counts,
+            commits: AtomicU64::new(0),
+            remote,
+        }
     }
 
     pub(crate) fn hint(&self, topics: &BTreeSet<Topic>) {
         if !topics.is_empty() {
             hint(&self.counts, |topic| topics.contains(&topic));
         }
+    }
+
+    /// How often `topic` was hinted at.
+    pub(crate) fn hints(&self, topic: Topic) -> u64 {
+        let counts = self.counts.borrow();
+        std::iter::zip(Topic::ALL, counts.0)
+            .find_map(|(one, count)| (one == topic).then_some(count))
+            .unwrap_or(0)
+    }
+
+    /// A change of this process is in the database, or may be.
+    pub(crate) fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::SeqCst)
     }
 
     pub(crate) fn listen(&self) -> WakeListener {

@@ -16,7 +16,7 @@ impl App {
     pub async fn forgive_silence(&self) -> Result<(), Error> {
         let until = self.now().saturating_add(AFTER_START_MS);
         self.store().leases_extend(until).await?;
-        Ok(())
+        self.forgive_nodes().await
     }
 
     /// Declares runs lost whose lease is over; says how many.

@@ -80,15 +80,13 @@ impl Store {
             .collect()
     }
 
-    /// The runs of a node that a person asked to end.
-    pub async fn runs_cancel_requested(&self, node: NodeId) -> Result<Vec<RunId>, StoreError> {
+    /// The claims that a person asked to end, of all nodes: node, run and fence.
+    pub async fn runs_cancel_requested(&self) -> Result<Vec<(NodeId, RunId, i64)>, StoreError> {
         let sql =
-            "SELECT id FROM runs WHERE state = 'running' AND node_id = $1 AND cancel_requested ORDER BY id";
-        self.all(sql, args![node])
-            .await?
-            .iter()
-            .map(|row| row.parsed("id"))
-            .collect()
+            "SELECT id, node_id, fence FROM runs WHERE state = 'running' AND cancel_requested ORDER BY id";
+        let rows = self.all(sql, args![]).await?;
+        let claim = |row: &Row| Ok((row.parsed("node_id")?, row.parsed("id")?, row.int("fence")?));
+        rows.iter().map(claim).collect()
     }
 
     /// How many runs wait, for each capability, pool and site with any.

@@ -181,8 +181,8 @@ mod cases {
         tx.run_put(&row).await.expect("stored");
         commit(tx, Event::RunCancelled).await;
         assert_eq!(
-            world.store.runs_cancel_requested(node).await.expect("read"),
-            [runs[1].id]
+            world.store.runs_cancel_requested().await.expect("read"),
+            [(node, runs[1].id, runs[1].fence)]
         );
         assert_eq!(world.store.runs_of_node(node).await.expect("read").len(), 3);
 
