@@ -9,6 +9,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 mod escape;
 pub mod file;
 pub mod lock;

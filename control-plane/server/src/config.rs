@@ -26,12 +26,18 @@ pub struct Config {
     pub database_url: SecretString,
     /// Plain HTTP, join messages only.
     pub registration: SocketAddr,
+    /// How many connections it holds at once.
+    pub registration_connections: usize,
     /// Mutual TLS, nodes only.
     pub back_end: SocketAddr,
+    /// How many connections it holds at once.
+    pub back_end_connections: usize,
     /// `host:port` where nodes find the back end.
     pub back_end_advertised: Vec<String>,
     /// TLS, people and programs.
     pub front_end: SocketAddr,
+    /// How many connections it holds at once.
+    pub front_end_connections: usize,
     /// The front end's own certificate, in place of one of the collective.
     pub front_end_certificate: Option<PathBuf>,
     /// Its key.
@@ -87,9 +93,12 @@ impl Config {
         let config = Self {
             database_url,
             registration: reader.address("registration", "listen", ([0, 0, 0, 0], 9080)),
+            registration_connections: connections(&mut reader, "registration", 1_024),
             back_end,
+            back_end_connections: connections(&mut reader, "back_end", 16_384),
             back_end_advertised: reader.list("back_end", "advertise", &[]),
             front_end: reader.address("front_end", "listen", ([0, 0, 0, 0], 8443)),
+            front_end_connections: connections(&mut reader, "front_end", 2_048),
             front_end_certificate: reader.optional_path("front_end", "certificate"),
             front_end_key: reader.optional_path("front_end", "key"),
             front_end_names: reader.list("front_end", "names", &["localhost", "127.0.0.1"]),
@@ -141,10 +150,21 @@ impl Config {
         }
     }
 
+    /// Descriptors that all listeners together need when they are full, and the rest of the program beside them.
+    pub fn descriptors(&self) -> usize {
+        const REST: usize = 320;
+        self.registration_connections + self.back_end_connections + self.front_end_connections + REST
+    }
+
     /// A configuration file with every key at its default, for `init` and the documentation.
     pub fn sample() -> &'static str {
         include_str!("../../../packaging/server.toml")
     }
+}
+
+fn connections(reader: &mut Reader, section: &str, default: u64) -> usize {
+    let number = reader.number(section, "connections", default, 16..=1_000_000);
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

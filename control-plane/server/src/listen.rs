@@ -1,7 +1,13 @@
 //! Listeners: accept, TLS, HTTP, and an orderly end.
 //!
-//! Invariants: a peer that does not finish its handshake or its request headers in time is dropped; the number
-//! of connections of each listener is bounded; one bad connection never stops the accept loop.
+//! Invariants: accepting never waits for a peer; what strangers can take is bounded for each listener apart, in all and
+//! by source ([`gate`]), and for each connection in time, rate, requests and bytes ([`limits`]); one bad connection
+//! never stops the accept loop.
+
+mod activity;
+mod connection;
+mod gate;
+mod limits;
 
 use std::{
     net::SocketAddr,
@@ -13,30 +19,27 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use axum::{Extension, Router, extract::Request, middleware};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
-use muster_pki::{Facts, tls::peer};
+use axum::Router;
+use muster_pki::Facts;
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
+    time::Instant,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A TLS handshake must be over by then.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The headers of a request must have come by then, those of the first one counted from the handshake.
-const HEADERS: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
-/// A peer that does not answer HTTP/2 pings is gone after interval and time-out.
-const PING: Duration = Duration::from_secs(10);
+pub use self::limits::Limits;
+use self::{connection::Manner, gate::Gate};
+use crate::metrics::ListenerMetrics;
+
 /// How long open requests may take when the process ends.
 pub const GRACE: Duration = Duration::from_secs(5);
+/// Connections that the kernel holds until they are accepted: a fleet that comes back at once fits.
+const BACKLOG: u32 = 8_192;
+/// What a peer of the plain port hears when there is no room; nodes obey `Retry-After`.
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Numbers connections.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -96,21 +99,41 @@ pub struct Listener {
     pub transport: Transport,
     /// What it answers.
     pub router: Router,
-    /// How many connections it holds at once.
-    pub connections: usize,
+    /// What it grants.
+    pub limits: Limits,
+    /// What it counts.
+    pub metrics: ListenerMetrics,
     /// Told when a connection has ended.
     pub ended: Option<Ended>,
+}
+
+/// A socket that listens on `address`.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restart must not wait for connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Listener {
     /// Serves until `stop`, then lets open requests finish within [`GRACE`].
     pub async fn run(self, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.connections));
+        let gate = Gate::new(self.limits.room);
+        // Half of the processors shake hands; the others go on with those who have.
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let manner = Arc::new(Manner {
+            transport: self.transport,
+            router: self.router,
+            pace: self.limits.pace,
+            turns: Semaphore::new((processors / 2).max(1)),
+        });
         let tasks = TaskTracker::new();
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
-                break;
-            };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 () = stop.cancelled() => break,
@@ -124,24 +147,28 @@ impl Listener {
                     continue;
                 }
             };
-            let (transport, router, stop, name) = (
-                self.transport.clone(),
-                self.router.clone(),
-                stop.clone(),
-                self.name,
-            );
+            let (number, cut) = (NEXT.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
+            let Ok((place, displaced)) = gate.enter(number, address.ip(), &cut, Instant::now()) else {
+                self.metrics.refused.inc();
+                turn_away(&stream, &manner.transport);
+                continue;
+            };
+            self.metrics.displaced.inc_by(u64::from(displaced));
             let peer = Peer {
                 address,
                 certificate: None,
-                cut: CancellationToken::new(),
-                number: NEXT.fetch_add(1, Ordering::Relaxed),
+                cut,
+                number,
                 ended: self.ended.clone(),
             };
+            let (manner, stop, name, open) =
+                (manner.clone(), stop.clone(), self.name, self.metrics.open.clone());
             tasks.spawn(async move {
-                if let Err(error) = connection(stream, peer, transport, router, stop).await {
+                open.inc();
+                if let Err(error) = connection::run(stream, peer, place, manner, stop).await {
                     tracing::debug!(listener = name, peer = %address, error = %error, "connection ended");
                 }
-                drop(slot);
+                open.dec();
             });
         }
         tasks.close();
@@ -154,136 +181,10 @@ impl Listener {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    mut who: Peer,
-    transport: Transport,
-    router: Router,
-    stop: CancellationToken,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
-    match transport {
-        Transport::Plain => serve(stream, who, Builder::http1_only, router, stop).await,
-        Transport::Tls(config) => {
-            let tls = handshake(stream, &config).await?;
-            serve(tls, who, std::convert::identity, router, stop).await
-        }
-        Transport::MutualTls(config) => {
-            let tls = handshake(stream, &config).await?;
-            let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
-            who.certificate = Some(peer(certificates)?);
-            serve(tls, who, std::convert::identity, router, stop).await
-        }
-    }
-}
-
-async fn handshake(
-    stream: TcpStream,
-    config: &ArcSwap<ServerConfig>,
-) -> Result<tokio_rustls::server::TlsStream<TcpStream>, Box<dyn std::error::Error + Send + Sync>> {
-    let acceptor = TlsAcceptor::from(config.load_full());
-    Ok(tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??)
-}
-
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    versions: fn(Builder<TokioExecutor>) -> Builder<TokioExecutor>,
-    router: Router,
-    stop: CancellationToken,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let cut = peer.cut.clone();
-    let asked = CancellationToken::new();
-    let noted = asked.clone();
-    let router = router
-        .layer(Extension(Arc::new(peer)))
-        .layer(middleware::map_request(move |request: Request| {
-            noted.cancel();
-            std::future::ready(request)
-        }));
-    let service = TowerToHyperService::new(router);
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .max_headers(64);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
-        .max_concurrent_streams(64)
-        .max_header_list_size(16 * 1024);
-    let connection = versions(builder)
-        .serve_connection(TokioIo::new(stream), service)
-        .into_owned();
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        // A node that lost its right to speak is not asked to finish its sentence.
-        () = cut.cancelled() => return Ok(()),
-        // The limits of HTTP begin only once it is known which version the peer speaks.
-        () = silence(&asked) => return Err("no request came".into()),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        ended = tokio::time::timeout(GRACE, connection.as_mut()) => ended.unwrap_or(Ok(())),
-        () = cut.cancelled() => Ok(()),
-    }
-}
-
-/// Ends when no request has come in time.
-async fn silence(asked: &CancellationToken) {
-    if tokio::time::timeout(HEADERS, asked.cancelled()).await.is_ok() {
-        std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-
-    /// Serves one connection, says `words` on it, and reads until the server closes it.
-    async fn said(words: &[u8]) -> Vec<u8> {
-        let (mut client, server) = tokio::io::duplex(4096);
-        let peer = Peer {
-            address: SocketAddr::from(([127, 0, 0, 1], 1)),
-            certificate: None,
-            cut: CancellationToken::new(),
-            number: 0,
-            ended: None,
-        };
-        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
-        let served = serve(
-            server,
-            peer,
-            std::convert::identity,
-            router,
-            CancellationToken::new(),
-        );
-        let (_, heard) = tokio::join!(served, async {
-            client.write_all(words).await.expect("taken");
-            let mut heard = Vec::new();
-            client.read_to_end(&mut heard).await.expect("closed");
-            heard
-        });
-        heard
-    }
-
-    #[tokio::test]
-    async fn a_connection_without_a_request_is_closed_whatever_it_begins_with() {
-        for words in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM", b"GET / HTTP/1.1\r\n"] {
-            let closed = tokio::time::timeout(Duration::from_secs(30), said(words)).await;
-            assert!(closed.is_ok(), "{words:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_request_is_answered() {
-        let heard = said(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").await;
-        assert!(heard.ends_with(b"here"));
+/// A plain peer is told when to come back; behind TLS nothing can be said before the handshake.
+fn turn_away(stream: &TcpStream, transport: &Transport) {
+    if matches!(transport, Transport::Plain) {
+        // A new socket has room for it; a peer that is gone needs no answer.
+        let _ = stream.try_write(BUSY);
     }
 }

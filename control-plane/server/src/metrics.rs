@@ -2,9 +2,27 @@
 
 use muster_daemon::metrics;
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+/// Which listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: &'static str,
+}
+
+/// What one listener counts.
+#[derive(Clone)]
+pub struct ListenerMetrics {
+    /// Open connections.
+    pub(crate) open: Gauge,
+    /// Connections that were cut because others needed the room.
+    pub(crate) displaced: Counter,
+    /// Connections for which there was no room.
+    pub(crate) refused: Counter,
+}
 
 /// The metrics.
 pub(crate) struct Metrics {
@@ -19,6 +37,9 @@ pub(crate) struct Metrics {
     pub(crate) node_requests_refused: Counter,
     /// Number of the trust state.
     pub(crate) trust_number: Gauge,
+    connections: Family<ListenerLabel, Gauge>,
+    connections_displaced: Family<ListenerLabel, Counter>,
+    connections_refused: Family<ListenerLabel, Counter>,
 }
 
 impl Metrics {
@@ -47,6 +68,20 @@ impl Metrics {
         );
         let trust_number = Gauge::default();
         registry.register("trust_number", "Number of the trust state", trust_number.clone());
+        let connections = Family::default();
+        registry.register("connections", "Open connections", connections.clone());
+        let connections_displaced = Family::default();
+        registry.register(
+            "connections_displaced",
+            "Connections that were cut because others needed the room",
+            connections_displaced.clone(),
+        );
+        let connections_refused = Family::default();
+        registry.register(
+            "connections_refused",
+            "Connections for which there was no room",
+            connections_refused.clone(),
+        );
         Self {
             registry,
             nodes_connected,
@@ -54,6 +89,19 @@ impl Metrics {
             joins_refused,
             node_requests_refused,
             trust_number,
+            connections,
+            connections_displaced,
+            connections_refused,
+        }
+    }
+
+    /// Those of the listener of this name.
+    pub(crate) fn listener(&self, listener: &'static str) -> ListenerMetrics {
+        let label = ListenerLabel { listener };
+        ListenerMetrics {
+            open: self.connections.get_or_create(&label).clone(),
+            displaced: self.connections_displaced.get_or_create(&label).clone(),
+            refused: self.connections_refused.get_or_create(&label).clone(),
         }
     }
 

@@ -11,6 +11,7 @@ use muster_app::{
 };
 use muster_daemon::{
     clock::Clock,
+    descriptors,
     file::{self, Access},
     lock::FolderLock,
     log,
@@ -36,7 +37,7 @@ use crate::{
         registration::{self, Registration},
     },
     keys::Keys,
-    listen::{Listener, Transport},
+    listen::{self, Limits, Listener, Transport},
     metrics::Metrics,
 };
 
@@ -48,11 +49,6 @@ const REFUSALS: Duration = Duration::from_mins(1);
 const REVOCATION_LIST: Duration = Duration::from_mins(30);
 /// Between two clean-ups.
 const TIDY: Duration = Duration::from_mins(10);
-/// Connections that each listener holds at once.
-const REGISTRATION_CONNECTIONS: usize = 1_024;
-const BACK_END_CONNECTIONS: usize = 16_384;
-const FRONT_END_CONNECTIONS: usize = 4_096;
-const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// Serials of revoked certificates, asked in every handshake.
 type Revoked = Arc<ArcSwap<HashSet<String>>>;
@@ -61,6 +57,14 @@ type Revoked = Arc<ArcSwap<HashSet<String>>>;
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
     log::start(config.log_format, &config.log_levels, clock.clone())?;
+    let descriptors = descriptors::raise();
+    if descriptors < config.descriptors() as u64 {
+        tracing::warn!(
+            allowed = descriptors,
+            needed = config.descriptors(),
+            "fewer files may be open than full listeners need; raise LimitNOFILE, or lower the settings connections"
+        );
+    }
     let signals = shutdown::listen()?;
     let _lock = FolderLock::acquire(&config.state_dir)?;
     let store = open_store(&config, false).await?;
@@ -89,23 +93,26 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         app: app.clone(),
         connections: connections.clone(),
         metrics: metrics.clone(),
+        lookups: Arc::new(tokio::sync::Semaphore::new(node::LOOKUPS)),
     };
     let forget = connections.clone();
     let listeners = [
         Listener {
             name: "registration",
-            socket: bind("registration", config.registration).await?,
+            socket: bind("registration", config.registration)?,
             transport: Transport::Plain,
             router: registration::router(Registration::new(app.clone())),
-            connections: REGISTRATION_CONNECTIONS,
+            limits: Limits::registration(config.registration_connections),
+            metrics: metrics.listener("registration"),
             ended: None,
         },
         Listener {
             name: "back_end",
-            socket: bind("back_end", config.back_end).await?,
+            socket: bind("back_end", config.back_end)?,
             transport: Transport::MutualTls(back_end_tls.clone()),
             router: node::router(back_end),
-            connections: BACK_END_CONNECTIONS,
+            limits: Limits::back_end(config.back_end_connections),
+            metrics: metrics.listener("back_end"),
             ended: Some(Arc::new(move |peer| {
                 if let Some(muster_pki::Subject::Node(node)) =
                     peer.certificate.as_ref().map(|facts| facts.id.subject)
@@ -116,21 +123,23 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         },
         Listener {
             name: "front_end",
-            socket: bind("front_end", config.front_end).await?,
+            socket: bind("front_end", config.front_end)?,
             transport: Transport::Tls(front_end_tls.clone()),
             router: admin::router(app.clone()).merge(console::router()),
-            connections: FRONT_END_CONNECTIONS,
+            limits: Limits::front_end(config.front_end_connections),
+            metrics: metrics.listener("front_end"),
             ended: None,
         },
         Listener {
             name: "operations",
-            socket: bind("operations", config.operations).await?,
+            socket: bind("operations", config.operations)?,
             transport: Transport::Plain,
             router: ops::router(Operations {
                 app: app.clone(),
                 metrics: metrics.clone(),
             }),
-            connections: OPERATIONS_CONNECTIONS,
+            limits: Limits::operations(),
+            metrics: metrics.listener("operations"),
             ended: None,
         },
     ];
@@ -211,8 +220,8 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
     Ok(App::new(parts).await?)
 }
 
-async fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    listen::bind(address).with_context(|| {
         format!("cannot listen on {address} ([{name}] listen); another program may have the port")
     })
 }

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use muster_daemon::clock::{Clock, format_rfc3339};
+use muster_daemon::{
+    clock::{Clock, format_rfc3339},
+    descriptors,
+};
 use tokio::net::TcpStream;
 
 use super::{open_store, say};
@@ -14,6 +17,12 @@ const SOON_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// Looks at state, keys, database and listeners. Ends with 1 when something was found.
 pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let mut findings = Vec::new();
+    let (allowed, needed) = (descriptors::most(), config.descriptors());
+    if allowed < needed as u64 {
+        findings.push(format!(
+            "Only {allowed} files may be open at once, and full listeners need {needed}; raise LimitNOFILE of the service, or lower the settings named connections."
+        ));
+    }
     keys(config, &mut findings);
     database(config, &mut findings).await;
     listeners(config, &mut findings).await;

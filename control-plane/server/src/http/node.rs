@@ -27,6 +27,7 @@ use muster_wire::node::v1::{
     run::{BLOBS_PATH, CLAIM_PATH, RUNS_PATH},
     trust_state::TRUST_STATE_PATH,
 };
+use tokio::sync::Semaphore;
 
 use self::connections::Connections;
 use super::{Failure, extract::From};
@@ -38,6 +39,11 @@ pub(in crate::http) use self::blob::stream;
 const LAST_WORD: Duration = Duration::from_millis(200);
 /// When a node with too many connections may try again: lost ones are noticed by then.
 const RETRY_SECONDS: u64 = 30;
+/// Requests whose right is looked up in the database at the same time. More than that are put off: a database that does
+/// not keep up is not helped by a queue, and a node that waits in one does not know it.
+pub const LOOKUPS: usize = 512;
+/// Seconds after which a node that was put off may come back, at the least.
+const PUT_OFF: u64 = 2;
 /// The largest JSON body that a node sends; blobs stream past this limit.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -49,6 +55,8 @@ pub struct BackEnd {
     /// Live connections of nodes.
     pub connections: Arc<Connections>,
     pub(crate) metrics: Arc<Metrics>,
+    /// See [`LOOKUPS`].
+    pub(crate) lookups: Arc<Semaphore>,
 }
 
 /// The routes of the back end.
@@ -92,14 +100,23 @@ async fn authorize(
     mut request: Request<axum::body::Body>,
     next: Next,
 ) -> Response {
-    let node = match peer
-        .certificate
-        .as_ref()
-        .map(|facts| (facts.id.subject, facts.serial.to_string()))
-    {
-        Some((Subject::Node(node), serial)) => {
+    let node = match peer.certificate.as_ref().map(|facts| {
+        (
+            facts.id.subject,
+            facts.serial.to_string(),
+            facts.validity.not_after_ms(),
+        )
+    }) {
+        Some((Subject::Node(node), serial, until)) => {
             if state.connections.register(node, &serial, peer.number, &peer.cut) {
-                state.app.trusted_node(node, &serial).await.map(|_| node)
+                match state.lookups.try_acquire() {
+                    Ok(_lookup) => state.app.admit_node(node, &serial, until).await.map(|()| node),
+                    Err(_) => Err(Error::TooMany {
+                        detail: "too many nodes speak at once; the node tries again by itself".to_owned(),
+                        // Not all of them at the same moment.
+                        retry_after: PUT_OFF + peer.number % PUT_OFF,
+                    }),
+                }
             } else {
                 cut_soon(&peer);
                 Err(too_many("connections"))

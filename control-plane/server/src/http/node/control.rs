@@ -10,7 +10,7 @@ use axum::{
 };
 use http::{StatusCode, header};
 use muster_app::Error;
-use muster_ids::{NodeId, PoolId, RunId, SiteId};
+use muster_ids::{NodeId, PoolId, SiteId};
 use muster_store::Topic;
 use muster_wire::node::v1::{
     PROTOCOL,
@@ -118,8 +118,6 @@ async fn conversation(
     placement(state, node, lines, &mut place).await?;
     let mut tick = tokio::time::interval(BEACON);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // The first look at the queue needs no hint.
-    send(lines, &ControlMessage::RunAvailable).await?;
     loop {
         let topics = tokio::select! {
             _ = tick.tick() => {
@@ -142,8 +140,14 @@ async fn conversation(
             }
         }
         if topics.contains(&Topic::Runs) {
-            cancels(state, node, lines).await?;
-            send(lines, &ControlMessage::RunAvailable).await?;
+            for (run, fence) in state.app.cancelled_claims(node).await? {
+                send(lines, &ControlMessage::Cancel { run, fence }).await?;
+            }
+            if let Some(place) = place
+                && state.app.work_waits(place).await?
+            {
+                send(lines, &ControlMessage::RunAvailable).await?;
+            }
         }
     }
 }
@@ -169,23 +173,6 @@ async fn beacon(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> R
     };
     let envelope = state.app.beacon(node, &challenge).await?;
     send(lines, &ControlMessage::Beacon { envelope }).await
-}
-
-async fn cancels(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> Result<(), Error> {
-    let wanted: Vec<RunId> = state.app.store().runs_cancel_requested(node).await?;
-    for run in wanted {
-        if let Some(row) = state.app.store().run(run).await? {
-            send(
-                lines,
-                &ControlMessage::Cancel {
-                    run,
-                    fence: row.run.fence,
-                },
-            )
-            .await?;
-        }
-    }
-    Ok(())
 }
 
 async fn send(lines: &mpsc::Sender<Bytes>, message: &ControlMessage) -> Result<(), Error> {
