@@ -26,6 +26,8 @@ pub mod operations;
 pub mod receipt;
 pub mod run;
 pub mod service;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod spool;
 pub mod status;
 pub mod trust;

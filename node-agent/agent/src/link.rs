@@ -19,8 +19,9 @@ use muster_wire::problem::KIND_PREFIX;
 
 use crate::{agent::Agent, receipt::ReceiptError, run::Why, sentence};
 
-/// Waits between two tries to connect: at first below a second, at the most below a minute.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// Waits between two tries to connect: at first below a second, at the most below 20, so that a fleet is back within
+/// half a minute however long its control plane was away, and spread over the whole of that time.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 /// How long a revoked node waits before it asks again whether it still is.
 const REVOKED: Duration = Duration::from_mins(5);
 /// A session that lasted this long was a success: the next failure begins the waits anew.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: it is made of a trusted identity only, whose certificate and key belong together.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use muster_client::{Endpoint, EndpointError, Limits, Transport};
 use muster_daemon::Clock;
@@ -91,9 +91,11 @@ impl Membership {
         let credential = Credential::new(member.chain.clone(), credentials.key())?;
         let clock = clock.clone();
         let now: Now = Arc::new(move || clock.unix_ms());
-        // A whole trust state comes as one answer.
         let limits = Limits {
+            // A whole trust state comes as one answer.
             answer: MAX_ANSWER,
+            // Whatever comes counts as a sign of life, and heartbeats are answered more often than this.
+            ping: Duration::from_secs(15),
             ..Limits::default()
         };
         let tls = node_client(&credential, Arc::new(roots.clone()), ControlPlanes::Any, now)?;

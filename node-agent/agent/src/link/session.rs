@@ -238,10 +238,20 @@ async fn heartbeats(
             inventory,
             running: agent.spool.claims(),
         };
-        let reply: HeartbeatReply = connection
+        let sent = connection
             .send(Request::post(HEARTBEAT_PATH).json(&heartbeat))
-            .await?
-            .json()?;
+            .await;
+        let reply: HeartbeatReply = match sent {
+            Ok(answer) => answer.json()?,
+            // It is busy, and a new connection would make it busier.
+            Err(error) if error.retry_after().is_some() => {
+                tracing::debug!(error = %sentence(&error), "a heartbeat was put off");
+                let told = error.retry_after().unwrap_or_default().min(period);
+                tokio::time::sleep(told.mul_f64(agent.random.fraction())).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         for run in reply.stop {
             agent.running.stop(run, None, Why::Cancelled);
         }

@@ -48,7 +48,15 @@ pub async fn run(agent: &Arc<Agent>, connection: &Connection) -> Result<(), Clie
                 boot_nonce: agent.boot_nonce.clone(),
                 engines: engines.iter().map(|engine| engine.name().to_owned()).collect(),
             };
-            let answer = connection.send(Request::post(CLAIM_PATH).json(&ask)).await?;
+            let answer = match connection.send(Request::post(CLAIM_PATH).json(&ask)).await {
+                Ok(answer) => answer,
+                // It is busy, and asks to be left alone for a while.
+                Err(error) if error.retry_after().is_some() => {
+                    tokio::time::sleep(error.retry_after().unwrap_or_default().min(SLOW)).await;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             if answer.status.as_u16() == 204 || answer.body.is_empty() {
                 break;
             }
