@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The benchmarks beside their peers: installs what is missing, builds for release, measures, prints a table and
 # writes bench/summary.json into cargo's target folder.
-#     tests/benches/run.sh [--rounds N] [--only jail|collective]
+#     tests/benches/run.sh [--rounds N] [--nodes N] [--only jail|collective|fleet]
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
 
 packaging/deps/install.sh build engines test
 step python-engine packaging/engines/make-venv.sh "$target/engines/python"
 step build cargo build --locked --release -p muster-server -p muster-cli -p muster-sandbox
+step build-fleet cargo build --locked --release -p muster-agent --example fleet --features sim
 # As it is packaged.
 step build-node cargo build --locked --profile node -p muster-agent
 cargo bench --locked -p muster-tests --bench peers -- "$@"

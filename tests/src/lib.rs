@@ -6,6 +6,7 @@
 mod agent;
 mod command_line;
 mod database;
+pub mod flood;
 mod golden;
 pub mod member;
 mod middle;

@@ -170,6 +170,15 @@ impl Server {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Its resident memory, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let id = self.process().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+        size.expect("a running program has resident memory")
+    }
+
     /// Everything that it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()

@@ -4,5 +4,7 @@
 
 mod certificates;
 mod contact;
+mod fleet;
+mod flood;
 mod intake;
 mod middle;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod collective;
+mod fleet;
 mod jail;
 mod memory;
 mod programs;
@@ -23,11 +24,16 @@ use crate::programs::Programs;
 /// Rounds of each jail comparison, and runs of each function.
 const ROUNDS: usize = 30;
 
+/// Nodes of the fleet.
+const NODES: usize = 5_000;
+
 /// What the command line asks for.
 struct Wanted {
     rounds: usize,
+    nodes: usize,
     jail: bool,
     collective: bool,
+    fleet: bool,
 }
 
 fn main() -> ExitCode {
@@ -46,12 +52,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--rounds N`, `--only jail|collective`; cargo adds `--bench`.
+/// `--rounds N`, `--nodes N`, `--only jail|collective|fleet`; cargo adds `--bench`.
 fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted> {
     let mut wanted = Wanted {
         rounds: ROUNDS,
+        nodes: NODES,
         jail: true,
         collective: true,
+        fleet: true,
     };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -62,12 +70,26 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted>
                     .filter(|number| *number > 0)
                     .context("--rounds takes a number of at least 1")?;
             }
-            "--only" => match arguments.next().as_deref() {
-                Some("jail") => wanted.collective = false,
-                Some("collective") => wanted.jail = false,
-                _ => bail!("--only takes jail or collective"),
-            },
-            other => bail!("{other:?} is no option; there are --rounds N and --only jail|collective"),
+            "--nodes" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                wanted.nodes = number
+                    .filter(|number| *number > 0)
+                    .context("--nodes takes a number of at least 1")?;
+            }
+            "--only" => {
+                let only = arguments.next().unwrap_or_default();
+                let part = |part: &str| only == part;
+                (wanted.jail, wanted.collective, wanted.fleet) =
+                    (part("jail"), part("collective"), part("fleet"));
+                if !(wanted.jail || wanted.collective || wanted.fleet) {
+                    bail!("--only takes jail, collective or fleet");
+                }
+            }
+            other => {
+                bail!(
+                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|fleet"
+                )
+            }
         }
     }
     Ok(wanted)
@@ -84,6 +106,10 @@ fn measure(wanted: &Wanted) -> anyhow::Result<()> {
             .enable_all()
             .build()?;
         rows.extend(runtime.block_on(runs::rows(&programs, wanted.rounds))?);
+    }
+    if wanted.fleet {
+        let runtime = tokio::runtime::Runtime::new()?;
+        rows.extend(runtime.block_on(fleet::rows(wanted.nodes))?);
     }
     report::publish(&programs.summary(), &rows)
 }

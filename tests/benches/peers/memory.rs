@@ -76,7 +76,7 @@ fn parents() -> anyhow::Result<BTreeMap<u32, u32>> {
 }
 
 /// User and system time of a process, in ticks.
-fn ticks(pid: u32) -> anyhow::Result<u64> {
+pub(crate) fn ticks(pid: u32) -> anyhow::Result<u64> {
     Ok(stat_field(pid, 11)? + stat_field(pid, 12)?)
 }
 

@@ -1,0 +1,147 @@
+//! Many nodes, and a control plane that was away.
+
+use std::{sync::Arc, time::Duration};
+
+use muster_client::{Connection, Lines};
+use muster_daemon::Random;
+use muster_tests::{Applicant, Member, RealNode, Server, challenge, until, within};
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::timeout};
+
+/// Longer than an engine's first start on a loaded machine takes.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// Enough to be a storm for a control plane that was built for debugging.
+const NODES: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn join_40_a_node_that_missed_a_change_is_stale_until_it_has_caught_up() {
+    let server = Server::private();
+    let pool = server.pool().await;
+    let node = RealNode::start(&server, &pool).await;
+    let author = server.author().await;
+    let function = author.register("f", "python", "y = 1").await;
+    until("the node is fresh", async || is_fresh(&node, true)).await;
+
+    // It hears nothing of this.
+    node.process().kill();
+    author.trust(&function).await;
+    server.kill();
+    node.run(&[]);
+    until("the node says that it is stale", async || is_fresh(&node, false)).await;
+    let conditions = node.status()["agent"]["conditions"].clone();
+    assert!(conditions.to_string().contains("\"stale\""), "{conditions}");
+
+    server.restart();
+    node.connected(&server).await;
+    within(PATIENCE, "the node is fresh again", async || {
+        is_fresh(&node, true)
+    })
+    .await;
+    let number = author.get::<Value>("/api/v1/status").await["trust_number"].clone();
+    assert_eq!(node.status()["agent"]["trust_number"], number);
+    let run = author.run(&function, &json!({ "pool": pool })).await;
+    let run = within(PATIENCE, "the run ends", async || {
+        let run = author.run_now(run.id).await;
+        run.finished.is_some().then_some(run)
+    })
+    .await;
+    assert_eq!(run.mode.as_deref(), Some("unrestricted"), "{:?}", run.ending);
+}
+
+/// Something once the running agent says of its trust state what is `wanted`.
+fn is_fresh(node: &RealNode, wanted: bool) -> Option<()> {
+    (node.status()["agent"]["trust_fresh"] == wanted).then_some(())
+}
+
+/// A node with its control connection.
+struct Connected {
+    member: Arc<Member>,
+    connection: Connection,
+    lines: Lines,
+}
+
+/// All of `members` at the same moment, each again until it is let in.
+async fn connect(members: &[Arc<Member>]) -> Vec<Connected> {
+    let mut tasks = JoinSet::new();
+    for member in members {
+        let member = member.clone();
+        tasks.spawn(async move {
+            let connection = loop {
+                match member.try_connect().await {
+                    Ok(connection) => break connection,
+                    // Full jitter, as nodes have it.
+                    Err(_) => {
+                        let wait = Duration::from_secs(1).mul_f64(Random::system().fraction());
+                        tokio::time::sleep(wait).await;
+                    }
+                }
+            };
+            let mut lines = member.control(&connection, &challenge()).await;
+            member.next_beacon(&mut lines).await;
+            member.heartbeat(&connection, &[]).await.expect("a sign of life");
+            Connected {
+                member,
+                connection,
+                lines,
+            }
+        });
+    }
+    timeout(PATIENCE, tasks.join_all()).await.expect("all are back")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn join_55_a_fleet_comes_back_after_a_restart_and_nobody_is_marked_lost() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let mut members = Vec::new();
+    for n in 0..NODES {
+        members.push(Arc::new(
+            Applicant::new(&format!("node{n:03}")).await.join(&server).await,
+        ));
+    }
+    let before = connect(&members).await;
+    let author = server.author().await;
+    let function = author.register("f", "terr", "y <- 1").await;
+    let run = author.run(&function, &json!({})).await;
+    let claimed = before[0].member.claim(&before[0].connection).await.expect("work");
+    assert_eq!(claimed.grant.run, run.id);
+
+    // Signs of life are written in batches.
+    within(PATIENCE, "all nodes were seen", async || {
+        let seen = server
+            .database()
+            .number("SELECT COUNT(*) FROM nodes WHERE seen_at IS NOT NULL");
+        usize::try_from(seen)
+            .is_ok_and(|seen| seen == NODES)
+            .then_some(())
+    })
+    .await;
+    server.kill();
+    for mut node in before {
+        // Each has noticed.
+        while let Ok(Some(_)) = node.lines.next_json::<Value>().await {}
+    }
+    server.restart();
+    let watched = tokio::spawn(lost(server.admin().await));
+    let after = connect(&members).await;
+    let status: Value = admin.get("/api/v1/status").await;
+    assert_eq!(status["nodes"]["online"], NODES, "{}", status["nodes"]);
+    watched.abort();
+    if let Ok(lost) = watched.await {
+        panic!("a healthy node was marked lost: {lost}");
+    }
+    assert_eq!(author.run_now(run.id).await.state, "running", "its node holds it");
+    drop(after);
+}
+
+/// Ends when any node is shown as offline.
+async fn lost(admin: muster_tests::Person) -> Value {
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        looks.tick().await;
+        let status: Value = admin.get("/api/v1/status").await;
+        if status["nodes"]["offline"] != 0 {
+            return status["nodes"].clone();
+        }
+    }
+}
