@@ -163,6 +163,11 @@ impl RealNode {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
+    /// Its identity on disk.
+    pub fn identity(&self) -> PathBuf {
+        self.folder.join("state/identity.json")
+    }
+
     /// Waits until it is connected and ready.
     pub async fn connected(&self, server: &Server) {
         within(PATIENCE, "the node is connected", async || {

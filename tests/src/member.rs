@@ -22,6 +22,7 @@ use muster_wire::{
         epoch::{KNOWN_PATH, Known},
         join::Issued,
         outcome::{Ending, Outcome, PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Statement, Subject},
+        renew::{RENEW_PATH, Renew, Renewed},
         run::{BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
         trust_state::{TRUST_STATE_PATH, TrustHead, TrustStateReply, TrustVersion},
     },
@@ -185,6 +186,57 @@ impl Member {
         };
         let answer = connection.send(Request::post(HEARTBEAT_PATH).json(&beat)).await?;
         answer.json()
+    }
+
+    /// Asks for the next certificate under `key`, as the holder of the present one.
+    pub async fn renew(&self, connection: &Connection, key: &SoftwareSigner) -> Result<Renewed, ClientError> {
+        let csr = csr::request(key).await.expect("a certificate request");
+        let request = Renew {
+            csr: STANDARD.encode(csr),
+            generation: self.issued.generation,
+        };
+        let answer = connection.send(Request::post(RENEW_PATH).json(&request)).await?;
+        answer.json()
+    }
+
+    /// The same node under its next certificate; its agent goes on.
+    pub fn renewed(&self, key: SoftwareSigner, renewed: Renewed) -> Self {
+        Self {
+            issued: Issued {
+                chain: renewed.chain,
+                generation: renewed.generation,
+                ..self.issued.clone()
+            },
+            boot_nonce: self.boot_nonce.clone(),
+            key,
+            roots: Arc::clone(&self.roots),
+            back_end: self.back_end.clone(),
+        }
+    }
+
+    /// The same node with what it was issued when it came back.
+    pub fn with_issued(&self, issued: Issued) -> Self {
+        Self {
+            issued,
+            ..self.copied()
+        }
+    }
+
+    /// Its key, for another join.
+    pub fn into_key(self) -> SoftwareSigner {
+        self.key
+    }
+
+    /// A copy of its machine: the same identity, and another agent.
+    pub fn copied(&self) -> Self {
+        let key = SoftwareSigner::from_pkcs8(&self.key.to_pkcs8().expect("a key"), KeyUse::Tls);
+        Self {
+            issued: self.issued.clone(),
+            boot_nonce: STANDARD.encode(Random::system().bytes::<16>()),
+            key: key.expect("the same key"),
+            roots: Arc::clone(&self.roots),
+            back_end: self.back_end.clone(),
+        }
     }
 
     /// Leaves the collective.

@@ -135,6 +135,12 @@ impl Server {
         self.wait_ready();
     }
 
+    /// As [`Self::restart`], in this environment.
+    pub fn restart_in(&self, environment: &[(&str, &str)]) {
+        self.begin(environment);
+        self.wait_ready();
+    }
+
     /// As [`Self::restart`], in this environment and without waiting.
     pub fn begin(&self, environment: &[(&str, &str)]) {
         let mut process = self.process();

@@ -1,6 +1,8 @@
 //! The command line of administrators, as scripts use it.
 
-use muster_tests::{Applicant, CommandLine, Server, unique};
+use std::time::Duration;
+
+use muster_tests::{Applicant, CommandLine, Server, unique, within};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,5 +62,32 @@ async fn what_is_refused_is_one_sentence_and_for_programs_one_problem() {
     assert!(
         complained.contains("check that muster-server runs there"),
         "{complained}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_nodes_whose_certificates_have_ended_are_approved_together() {
+    let server = Server::private();
+    server.restart_in(&[("MUSTER_CERTIFICATES__NODE_LIFETIME", "10s")]);
+    let muster = CommandLine::log_in(&server);
+    let member = Applicant::new("terr01").await.join(&server).await;
+    within(
+        Duration::from_secs(40),
+        "the certificate ends",
+        async || match member.try_connect().await {
+            Ok(connection) => member.heartbeat(&connection, &[]).await.is_err().then_some(()),
+            Err(_) => Some(()),
+        },
+    )
+    .await;
+    let back = Applicant::with_key("terr01", member.into_key()).await;
+    let transcript = back.apply(&server).await;
+    let (exit, said, _) = muster.run(&["join", "approve", "--renewals", "--yes"]);
+    assert_eq!((exit, said.as_str()), (Some(0), "Approved 1 of 1.\n"));
+    assert!(back.ask(&server, &transcript, 1).await.issued.is_some());
+    let (exit, said, _) = muster.run(&["join", "approve", "--renewals", "--yes"]);
+    assert_eq!(
+        (exit, said.as_str()),
+        (Some(0), "No known node waits for a renewal.\n")
     );
 }

@@ -8,3 +8,4 @@ mod fleet;
 mod flood;
 mod intake;
 mod middle;
+mod renewal;

@@ -1,11 +1,12 @@
 //! The two clocks of the product, as a parameter, and the text form of time.
 //!
 //! Wall time dates things; it may jump. The boot clock measures spans, also across suspension, and never goes
-//! back; whatever bounds trust in time is counted on it.
+//! back; whatever bounds trust in time is counted on it. Once somebody who knows it has said what time it is
+//! ([`Clock::prove`]), wall time is counted on from there by the boot clock, and the machine's own no longer matters.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,7 +17,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Tells the time. Clones tell the same time.
 #[derive(Debug, Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// A proved time, and how far the boot clock was then.
+    proved: Arc<Mutex<Option<(i64, Duration)>>>,
+}
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -42,7 +47,14 @@ pub struct TimeError;
 impl Clock {
     /// The clock of the machine.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self::of(Source::System)
+    }
+
+    fn of(source: Source) -> Self {
+        Self {
+            source,
+            proved: Arc::default(),
+        }
     }
 
     /// A clock for tests that stands at `unix_ms` until it is moved.
@@ -51,12 +63,30 @@ impl Clock {
             unix_ms: unix_ms.into(),
             boot_ms: 0.into(),
         });
-        (Self(Source::Hand(Arc::clone(&hand))), ClockHand(hand))
+        (Self::of(Source::Hand(Arc::clone(&hand))), ClockHand(hand))
     }
 
-    /// Wall time: milliseconds since 1970, UTC.
+    /// Wall time: milliseconds since 1970, UTC; from the time that was proved, if one was.
     pub fn unix_ms(&self) -> i64 {
-        match &self.0 {
+        let proved = *self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        match proved {
+            Some((unix_ms, boot)) => {
+                let since = self.boot().saturating_sub(boot).as_millis();
+                unix_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+            }
+            None => self.machine_ms(),
+        }
+    }
+
+    /// It is `unix_ms` now, says somebody who is believed: from now on the machine's wall clock may jump.
+    pub fn prove(&self, unix_ms: i64) {
+        let boot = self.boot();
+        *self.proved.lock().unwrap_or_else(PoisonError::into_inner) = Some((unix_ms, boot));
+    }
+
+    /// What the machine takes for wall time: milliseconds since 1970, UTC.
+    pub fn machine_ms(&self) -> i64 {
+        match &self.source {
             Source::System => {
                 let now = clock_gettime(ClockId::Realtime);
                 now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
@@ -67,7 +97,7 @@ impl Clock {
 
     /// The time since this machine was booted, suspension included (CLOCK_BOOTTIME).
     pub fn boot(&self) -> Duration {
-        match &self.0 {
+        match &self.source {
             Source::System => {
                 let now = clock_gettime(ClockId::Boottime);
                 // The kernel's boot clock is never negative and its nanoseconds are below 10^9.
@@ -145,6 +175,17 @@ mod tests {
             (clock.clone().unix_ms(), clock.boot()),
             (1, Duration::from_secs(2))
         );
+    }
+
+    #[test]
+    fn a_proved_time_goes_on_whatever_the_wall_clock_does() {
+        let (clock, hand) = Clock::by_hand(5_000);
+        clock.clone().prove(7_000);
+        hand.set_wall(1);
+        hand.advance(Duration::from_secs(2));
+        assert_eq!((clock.unix_ms(), clock.machine_ms()), (9_000, 2_001));
+        clock.prove(8_000);
+        assert_eq!(clock.unix_ms(), 8_000);
     }
 
     #[test]

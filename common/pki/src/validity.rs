@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How far the beginning lies before the moment of issue, so that a peer whose clock is a little behind
-/// accepts a fresh certificate.
+/// accepts a fresh certificate: at most this, and at most a tenth of its life, which half of it is counted in.
 const BACKDATE_MS: i64 = 5 * 60 * 1000;
 
 /// The span of time in which a certificate is accepted. Both ends are inclusive and whole seconds.
@@ -14,11 +14,12 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// From five minutes before `now_ms` (milliseconds since 1970, UTC) until `lifetime` after it.
+    /// From five minutes (a tenth of a shorter life) before `now_ms` (milliseconds since 1970, UTC) until `lifetime`
+    /// after it.
     pub fn starting(now_ms: i64, lifetime: Duration) -> Self {
         let lifetime_ms = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
         Self::between(
-            now_ms.saturating_sub(BACKDATE_MS),
+            now_ms.saturating_sub(BACKDATE_MS.min(lifetime_ms / 10)),
             now_ms.saturating_add(lifetime_ms),
         )
     }
@@ -65,6 +66,15 @@ mod tests {
         assert_eq!((leaf.not_before_ms(), leaf.not_after_ms()), (750_000, 4_650_000));
         assert_eq!(leaf.ending_with(issuer).not_after_ms(), 1_100_000);
         assert_eq!(issuer.ending_with(leaf), issuer);
+    }
+
+    #[test]
+    fn a_short_validity_begins_a_tenth_of_its_life_early() {
+        let short = Validity::starting(1_000_000, Duration::from_secs(100));
+        assert_eq!(
+            (short.not_before_ms(), short.not_after_ms()),
+            (990_000, 1_100_000)
+        );
     }
 
     #[test]

@@ -17,10 +17,6 @@ use serde_json::json;
 
 use crate::{App, Error};
 
-/// How long a node's certificate is valid (interface.md 4).
-const NODE_LIFETIME: Duration = Duration::from_hours(7 * 24);
-/// How long the certificate of a node's receipt key is valid: made anew at each start of the agent.
-const RECEIPT_LIFETIME: Duration = Duration::from_hours(7 * 24);
 /// How long a control plane's own TLS certificate is valid: made anew at each start and renewed from half of it.
 pub const CONTROL_PLANE_LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// How long the certificate that the collective issues for a front end is valid; browsers accept 398 days.
@@ -138,7 +134,11 @@ impl App {
         spki: &[u8],
         generation: u64,
     ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
-        let profile = ("node", Subject::Node(node), NODE_LIFETIME);
+        let profile = (
+            "node",
+            Subject::Node(node),
+            self.options().certificates.node_lifetime,
+        );
         self.issue_for_node(tx, profile, node, spki, generation).await
     }
 
@@ -149,7 +149,11 @@ impl App {
         node: NodeId,
         spki: &[u8],
     ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
-        let profile = ("receipt", Subject::Receipt(node), RECEIPT_LIFETIME);
+        let profile = (
+            "receipt",
+            Subject::Receipt(node),
+            self.options().certificates.receipt_lifetime,
+        );
         self.issue_for_node(tx, profile, node, spki, 1).await
     }
 

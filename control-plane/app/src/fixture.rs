@@ -64,6 +64,7 @@ pub(crate) async fn app() -> (App, TempDir) {
             offers_per_second: 200,
             token_offers_per_second: 1_000,
             max_input: 1024,
+            certificates: crate::Certificates::default(),
         },
     };
     (App::new(parts).await.expect("a control plane"), folder)

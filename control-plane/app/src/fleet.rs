@@ -14,7 +14,7 @@ use muster_ids::{NodeId, PoolId, RunId, SiteId};
 use muster_model::node::{Health, Node, OFFLINE_MS, Trust};
 use muster_store::{StoreError, Topic, TrustHead};
 
-use crate::{App, Error};
+use crate::{App, Error, renewal::Shown};
 
 /// The most time for which an answer is used. Beacons are signed for a head that was read within the last second
 /// (protocols.md 3).
@@ -49,26 +49,34 @@ struct Silence {
 #[derive(Default)]
 struct Standings {
     commits: u64,
-    good: HashMap<String, (NodeId, Duration)>,
+    good: HashMap<String, (Shown, Duration)>,
 }
 
 impl App {
-    /// Whether the node behind a certificate may speak: asked for every request. The certificate's own time is `until`.
-    pub async fn admit_node(&self, node: NodeId, serial: &str, until: i64) -> Result<(), Error> {
+    /// The certificate behind a request, as long as its node may speak with it: asked for every request. The
+    /// certificate's own time is `until`; `renews` tells whether the request is for the next one.
+    pub async fn admit_node(
+        &self,
+        node: NodeId,
+        serial: &str,
+        until: i64,
+        renews: bool,
+    ) -> Result<Shown, Error> {
         let boot = self.clock().boot();
         // Read before the database is: a change in between makes the answer one of the past.
         let commits = self.store().commits();
         if let Some(commits) = commits
             && until >= self.now()
-            && self.inner.fleet.is_good(commits, node, serial, boot)
+            && let Some(shown) = self.inner.fleet.good(commits, node, serial, boot)
         {
-            return Ok(());
+            return Ok(shown);
         }
-        self.trusted_node(node, serial).await?;
-        if let Some(commits) = commits {
-            self.inner.fleet.is_found_good(commits, node, serial, boot);
+        let shown = self.trusted_node(node, serial, renews).await?;
+        // One that is left behind is good for a while only.
+        if let Some(commits) = commits.filter(|_| !shown.superseded) {
+            self.inner.fleet.is_found_good(commits, &shown, boot);
         }
-        Ok(())
+        Ok(shown)
     }
 
     /// Nodes that were there when the last control plane stopped are not gone because it was.
@@ -152,23 +160,23 @@ impl App {
 }
 
 impl Fleet {
-    fn is_good(&self, commits: u64, node: NodeId, serial: &str, boot: Duration) -> bool {
+    fn good(&self, commits: u64, node: NodeId, serial: &str, boot: Duration) -> Option<Shown> {
         let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-        standings.commits == commits
-            && standings
-                .good
-                .get(serial)
-                .is_some_and(|(whose, found)| *whose == node && boot.saturating_sub(*found) < STANDING)
+        let (shown, found) = standings
+            .good
+            .get(serial)
+            .filter(|_| standings.commits == commits)?;
+        (shown.node == node && boot.saturating_sub(*found) < STANDING).then(|| shown.clone())
     }
 
-    fn is_found_good(&self, commits: u64, node: NodeId, serial: &str, boot: Duration) {
+    fn is_found_good(&self, commits: u64, shown: &Shown, boot: Duration) {
         let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         if commits > standings.commits {
             standings.commits = commits;
             standings.good.clear();
         }
         if commits == standings.commits {
-            standings.good.insert(serial.to_owned(), (node, boot));
+            standings.good.insert(shown.serial.clone(), (shown.clone(), boot));
         }
     }
 }
@@ -225,20 +233,21 @@ mod tests {
     fn a_certificate_is_good_only_until_something_is_committed() {
         let fleet = Fleet::default();
         let node = NodeId::new(1, [1; 10]);
-        fleet.is_found_good(1, node, "a", LATER);
-        assert!(fleet.is_good(1, node, "a", LATER));
+        let (a, b) = (Shown::of_test(node, "a"), Shown::of_test(node, "b"));
+        fleet.is_found_good(1, &a, LATER);
+        assert!(fleet.good(1, node, "a", LATER).is_some());
         assert!(
-            !fleet.is_good(1, NodeId::new(1, [2; 10]), "a", LATER),
+            !fleet.good(1, NodeId::new(1, [2; 10]), "a", LATER).is_some(),
             "another node"
         );
-        assert!(!fleet.is_good(1, node, "b", LATER), "another certificate");
-        assert!(!fleet.is_good(2, node, "a", LATER), "something was committed");
-        assert!(!fleet.is_good(1, node, "a", LATER + STANDING), "long ago");
-        fleet.is_found_good(2, node, "b", LATER);
-        assert!(!fleet.is_good(2, node, "a", LATER), "nothing older counts");
+        assert!(!fleet.good(1, node, "b", LATER).is_some(), "another certificate");
+        assert!(!fleet.good(2, node, "a", LATER).is_some(), "something was committed");
+        assert!(!fleet.good(1, node, "a", LATER + STANDING).is_some(), "long ago");
+        fleet.is_found_good(2, &b, LATER);
+        assert!(!fleet.good(2, node, "a", LATER).is_some(), "nothing older counts");
         // One that read before the commit comes last.
-        fleet.is_found_good(1, node, "a", LATER);
-        assert!(!fleet.is_good(1, node, "a", LATER) && !fleet.is_good(2, node, "a", LATER));
+        fleet.is_found_good(1, &a, LATER);
+        assert!(!fleet.good(1, node, "a", LATER).is_some() && !fleet.good(2, node, "a", LATER).is_some());
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ mod exchange;
 pub mod message;
 pub mod queue;
 pub(crate) mod refusals;
+mod renewal;
 pub(crate) mod token;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use muster_ids::{Digest, JoinId, NodeId};
 use muster_model::{
     audit::Event,
+    authority::Return,
     join::{JoinRefused, JoinRequest, JoinState},
     node::{Node, Scheduling, Trust},
     permission::{Authorized, Caller, Operation},
@@ -134,9 +136,9 @@ impl App {
         version: i64,
         now: i64,
     ) -> Result<(Node, JoinRequest, Vec<Draft>, Tx), Error> {
-        let (node, mut drafts, tx) = self.admit(tx, &approved, now).await?;
+        let (node, generation, mut drafts, tx) = self.admit(tx, &approved, now).await?;
         let issued = approved.issue(node.id).map_err(|error| refused(&error))?;
-        let (chain, issued_draft, mut tx) = self.issue_node(tx, node.id, &issued.spki, 1).await?;
+        let (chain, issued_draft, mut tx) = self.issue_node(tx, node.id, &issued.spki, generation).await?;
         let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
         let stored = JoinRequest { version, ..issued };
         tx.join_put(&stored).await?;
@@ -145,11 +147,17 @@ impl App {
         Ok((node, stored, drafts, tx))
     }
 
-    /// The node that an approved request becomes: a new one, or the known one whose key signs it.
-    async fn admit(&self, mut tx: Tx, join: &JoinRequest, now: i64) -> Result<(Node, Vec<Draft>, Tx), Error> {
+    /// The node that an approved request becomes, with the generation of its certificate: a new one, or the known one
+    /// whose key signs it.
+    async fn admit(
+        &self,
+        mut tx: Tx,
+        join: &JoinRequest,
+        now: i64,
+    ) -> Result<(Node, u64, Vec<Draft>, Tx), Error> {
         let pool = self.pool_or_default(join.applicant.pool.as_ref()).await?.id;
         let site = self.site_or_default(join.applicant.site.as_ref()).await?.id;
-        if let Some(known) = self.store().node_by_key(&join.key).await? {
+        if let Some((known, comes_back)) = self.node_of_key(&join.key).await? {
             if known.trust == Trust::Revoked {
                 return Err(Error::conflict(
                     "node-revoked",
@@ -159,6 +167,9 @@ impl App {
                     ),
                 ));
             }
+            let Return::Known(generation) = comes_back else {
+                return Err(renewal::old_key());
+            };
             let node = Node {
                 capabilities: join.applicant.capabilities.clone(),
                 addresses: join.applicant.addresses.clone(),
@@ -166,7 +177,7 @@ impl App {
                 ..known
             };
             tx.node_put(&node).await?;
-            return Ok((node, Vec::new(), tx));
+            return Ok((node, generation, Vec::new(), tx));
         }
         let name = &join.applicant.name;
         if let Some(other) = self.store().node_by_name(name).await? {
@@ -198,7 +209,7 @@ impl App {
         };
         tx.node_insert(&node).await?;
         let drafts = self.supersede_others(&mut tx, join, now).await?;
-        Ok((node, drafts, tx))
+        Ok((node, 1, drafts, tx))
     }
 
     /// Other requests for the same name lose their place.

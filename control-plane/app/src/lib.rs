@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alarm;
 pub mod audit;
 pub mod authority;
 mod authorize;
@@ -26,6 +27,7 @@ pub mod node;
 mod page;
 pub mod place;
 pub mod reconcile;
+pub mod renewal;
 pub mod run;
 pub mod session;
 pub mod setting;
@@ -42,6 +44,7 @@ use muster_ids::{CollectiveId, Incarnation};
 use muster_store::{BlobStore, Store};
 
 use self::{
+    alarm::Alarms,
     authority::Authority,
     crl::Published,
     fleet::Fleet,
@@ -92,6 +95,42 @@ pub struct Options {
     pub token_offers_per_second: u64,
     /// Largest single input of a run, bytes.
     pub max_input: u64,
+    /// How long certificates of nodes are valid, and what may come after them.
+    pub certificates: Certificates,
+}
+
+/// How long certificates of nodes are valid, and what may come after them.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    /// A node's own certificate.
+    pub node_lifetime: Duration,
+    /// The certificate of a node's receipt key.
+    pub receipt_lifetime: Duration,
+    /// Whether a known node whose certificate has ended is let in again without a person.
+    pub expired_renewal: ExpiredRenewal,
+    /// For how long after its end, milliseconds.
+    pub expired_renewal_ms: i64,
+}
+
+impl Default for Certificates {
+    /// Seven days (interface.md 4), and an administrator's approval within thirty days after that.
+    fn default() -> Self {
+        Self {
+            node_lifetime: Duration::from_hours(7 * 24),
+            receipt_lifetime: Duration::from_hours(7 * 24),
+            expired_renewal: ExpiredRenewal::Approve,
+            expired_renewal_ms: 30 * 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+/// What happens when a known node whose certificate has ended joins again with its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiredRenewal {
+    /// An administrator approves it, singly or with others.
+    Approve,
+    /// It is let in.
+    Automatic,
 }
 
 struct Inner {
@@ -108,6 +147,7 @@ struct Inner {
     published: Published,
     doubt: epoch::Doubt,
     fleet: Fleet,
+    alarms: Alarms,
 }
 
 impl App {
@@ -130,6 +170,7 @@ impl App {
                 published: Published::default(),
                 doubt: epoch::Doubt::default(),
                 fleet: Fleet::default(),
+                alarms: Alarms::default(),
                 offers,
                 token_offers,
                 live_tokens: LiveTokens::default(),
@@ -183,6 +224,11 @@ impl App {
     /// The last sign of life of each node.
     pub fn liveness(&self) -> &Liveness {
         &self.inner.liveness
+    }
+
+    /// What an operator must hear of.
+    pub fn alarms(&self) -> &Alarms {
+        &self.inner.alarms
     }
 
     fn options(&self) -> &Options {

@@ -12,7 +12,7 @@ use muster_model::{
     permission::{Caller, Operation},
 };
 use muster_pki::csr;
-use muster_store::{CertificateFilter, CertificateState, Draft, NodeFilter, Records, Tx};
+use muster_store::{CertificateFilter, Draft, NodeFilter, Records, Tx};
 use muster_wire::{
     admin::v1::{
         Page, PageQuery,
@@ -26,6 +26,7 @@ use crate::{
     App, Error,
     epoch::tombstone,
     page,
+    renewal::Shown,
     text::{decode, encode, rfc3339},
 };
 
@@ -249,41 +250,14 @@ impl App {
         Ok((node, revoked, records))
     }
 
-    /// The node behind a certificate, as long as it may speak: asked for every request.
-    pub async fn trusted_node(&self, id: NodeId, serial: &str) -> Result<Node, Error> {
-        let node = self.store().node(id).await?;
-        let certificate = self.store().certificate(serial).await?;
-        let unknown = certificate.is_none() && node.as_ref().is_none_or(|node| node.trust == Trust::Trusted);
-        let valid = match certificate {
-            Some(certificate) => {
-                certificate.state == CertificateState::Valid
-                    && certificate.subject == id.to_string()
-                    && certificate.not_after >= self.now()
-            }
-            None => false,
-        };
-        match node {
-            Some(node) if node.trust == Trust::Trusted && valid => Ok(node),
-            // The handshake has verified it, so a control plane of this collective issued it.
-            _ if unknown => Err(Error::Denied {
-                kind: "node-unknown",
-                detail: "the database of the control plane does not know the certificate of this node: it was issued after the backup that was put back; run muster-node leave on the node and let it join again".to_owned(),
-            }),
-            _ => Err(Error::Denied {
-                kind: "node-revoked",
-                detail: "this node is not trusted; run muster-node leave on it and let it join again"
-                    .to_owned(),
-            }),
-        }
-    }
-
     /// A sign of life.
     pub fn node_seen(&self, id: NodeId) {
         self.liveness().note(id, self.now(), None);
     }
 
     /// A heartbeat: what the node is like, and which claims it works on.
-    pub async fn heartbeat(&self, id: NodeId, beat: Heartbeat) -> Result<HeartbeatReply, Error> {
+    pub async fn heartbeat(&self, shown: &Shown, beat: Heartbeat) -> Result<HeartbeatReply, Error> {
+        let id = shown.node;
         self.authorize(&Caller::Node(id), Operation::ActAsNode).await?;
         let now = self.now();
         let held: Vec<(RunId, i64)> = beat
@@ -299,7 +273,7 @@ impl App {
                 .into_iter()
                 .chain(answer.cancel_requested)
                 .collect(),
-            renew_within: None,
+            renew_within: shown.renew_within(now),
         })
     }
 

@@ -12,7 +12,7 @@ use muster_wire::admin::v1::{
     status::{NodeCounts, Status},
 };
 
-use crate::{App, Error, node::ALL, text::rfc3339};
+use crate::{App, Error, node::ALL, renewal::TWO_HOLDERS, text::rfc3339};
 
 /// A certificate authority that ends within this time is a problem, milliseconds.
 const EXPIRY_WARNING_MS: i64 = 90 * 24 * 60 * 60 * 1000;
@@ -74,6 +74,7 @@ impl App {
                 }
             }
         }
+        problems.extend(self.doubtful_identities(now).await?);
         for queue in self.store().queued_counts().await? {
             let takes = |node: &&Node| {
                 node.takes_runs()
@@ -95,6 +96,41 @@ impl App {
         status.nodes = Some(counts);
         status.problems = problems;
         Ok(status)
+    }
+
+    /// Identities that more than one machine holds or has held.
+    async fn doubtful_identities(&self, now: i64) -> Result<Vec<String>, Error> {
+        let revoked = NodeFilter {
+            trust: Some(Trust::Revoked),
+            ..NodeFilter::default()
+        };
+        let mut problems: Vec<String> = self
+            .store()
+            .node_list(&revoked, None, ALL)
+            .await?
+            .into_iter()
+            .filter(|node| node.reason.as_deref() == Some(TWO_HOLDERS))
+            .map(|node| {
+                format!(
+                    "the node \"{0}\" is locked: {TWO_HOLDERS}; find the copy, run muster-node leave on both, and delete it with muster node delete {0}",
+                    node.name
+                )
+            })
+            .collect();
+        for id in self.alarms().duplicated(now) {
+            if let Some(node) = self
+                .store()
+                .node(id)
+                .await?
+                .filter(|node| node.trust == Trust::Trusted)
+            {
+                problems.push(format!(
+                    "a second machine used the identity of the node \"{0}\" and was refused; find the copy and run muster-node leave on it, see muster audit list",
+                    node.name
+                ));
+            }
+        }
+        Ok(problems)
     }
 
     async fn nobody_takes(&self, queue: &QueueLength) -> Result<String, Error> {

@@ -6,7 +6,9 @@ use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
 use muster_ids::{Digest, JoinId};
 use muster_pki::join::VerificationCode;
-use muster_wire::admin::v1::join::{ApproveJoin, Join, MatchJoin, RejectJoin};
+use muster_wire::admin::v1::join::{
+    ApproveJoin, ApproveRenewals, ApprovedRenewals, Join, MatchJoin, RejectJoin,
+};
 
 use crate::{
     context::Context,
@@ -17,6 +19,8 @@ use crate::{
 };
 
 const PATH: &str = "/api/v1/joins";
+/// Renewals that are approved by one request.
+const AT_ONCE: usize = 100;
 
 /// Nodes that ask to join
 #[derive(Subcommand)]
@@ -51,8 +55,9 @@ pub(crate) enum Command {
 /// Let a node in, by the code or the full fingerprint that you read on the node
 #[derive(Args)]
 #[command(after_help = "Examples:\n  muster join approve --code 4821-0937-5512\n  \
-                  muster join approve ID --fingerprint sha256:…\n\n\
-                  Both are shown by muster-node join and muster-node status, on the node only.")]
+                  muster join approve ID --fingerprint sha256:…\n  \
+                  muster join approve --renewals\n\n\
+                  Code and fingerprint are shown by muster-node join and muster-node status, on the node only.")]
 pub(crate) struct Approve {
     /// The 12 digits that the node shows
     #[arg(long, conflicts_with_all = ["id", "fingerprint"])]
@@ -63,6 +68,9 @@ pub(crate) struct Approve {
     /// The full fingerprint of the node's key, as the node shows it (sha256:…)
     #[arg(long, value_name = "DIGEST")]
     fingerprint: Option<Digest>,
+    /// All waiting requests of known nodes whose certificates have ended; their keys sign them, so no code is needed
+    #[arg(long, conflicts_with_all = ["code", "id", "fingerprint"])]
+    renewals: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -87,6 +95,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let join: Join = rest.call(at(Request::get(PATH), id)).await?;
             context.show(&join, || fields(&join, context.colour))
         }
+        Command::Approve(arguments) if arguments.renewals => renewals(context, &rest, arguments.yes).await,
         Command::Approve(arguments) => approve(context, &rest, arguments).await,
         Command::Reject { id, reason } => {
             let request = at(Request::post(PATH), id)
@@ -101,7 +110,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
 impl Approve {
     /// What clap cannot say well: which two ways there are.
     fn check(&self) -> Result<(), Failure> {
-        let either = self.code.is_some() || (self.id.is_some() && self.fingerprint.is_some());
+        let either =
+            self.renewals || self.code.is_some() || (self.id.is_some() && self.fingerprint.is_some());
         either.then_some(()).ok_or_else(without_proof)
     }
 }
@@ -163,6 +173,40 @@ fn marked(join: &Join) -> String {
         Some(_) => format!("{} (!)", join.name),
         None => join.name.to_string(),
     }
+}
+
+/// Approves every renewal that waits, after showing all of them.
+async fn renewals(context: &Context, rest: &Rest, yes: bool) -> Result<(), Failure> {
+    let waiting: Vec<Join> = rest.call(Request::get(PATH).segment("renewals")).await?;
+    if waiting.is_empty() {
+        let nothing = ApprovedRenewals::default();
+        return context.show(&nothing, || "No known node waits for a renewal.".to_owned());
+    }
+    if !yes && terminal::can_ask() {
+        output::complain(&rows(&waiting, context.colour));
+    }
+    let nodes = if waiting.len() == 1 { "node" } else { "nodes" };
+    let question = format!("Renew the certificates of {} known {nodes}?", waiting.len());
+    terminal::confirm(yes, &question, "give --yes")?;
+    let mut answer = ApprovedRenewals::default();
+    for part in waiting.chunks(AT_ONCE) {
+        let joins = part.iter().map(|join| join.id).collect();
+        let request = Request::post(PATH)
+            .segment("renewals")
+            .segment("approve")
+            .json(&ApproveRenewals { joins });
+        let done: ApprovedRenewals = rest.call(request).await?;
+        answer.approved.extend(done.approved);
+        answer.refused.extend(done.refused);
+    }
+    context.show(&answer, || {
+        let mut text = format!("Approved {} of {}.", answer.approved.len(), waiting.len());
+        for refused in &answer.refused {
+            text.push('\n');
+            text.push_str(&escaped(&refused.detail));
+        }
+        text
+    })
 }
 
 /// In one line what is let in.

@@ -53,6 +53,14 @@ events! {
     TrustReset = "trust.reset";
     /// A revocation list was published.
     RevocationListIssued = "revocation_list.issued";
+    /// A node used its next certificate for the first time, and stands at it from now on.
+    CertificateFirstUsed = "certificate.first_used";
+    /// A node's identity was found to have two holders; both were locked.
+    NodeCloneDetected = "node.clone_detected";
+    /// A second agent of a node was refused while the first was connected.
+    NodeDuplicateRefused = "node.duplicate_refused";
+    /// Somebody asked to join with a key that its node has left behind.
+    JoinOldKey = "join.old_key";
     /// A node lost its right to speak.
     NodeUntrusted = "node.untrusted";
     /// A node was deleted.

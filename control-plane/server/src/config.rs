@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use muster_app::{Certificates, ExpiredRenewal};
 use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
     log::LogFormat,
@@ -16,6 +17,12 @@ use secrecy::SecretString;
 pub const DEFAULT_FILE: &str = "/etc/muster/server.toml";
 /// Where the state is kept when neither `--state-dir` nor the file names another place.
 pub const DEFAULT_STATE: &str = "/var/lib/muster/server";
+
+/// Shorter ones end while they are being renewed; below an hour is for tests.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(10);
+/// Longer ones are not renewed while anybody remembers how.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(397 * 24);
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
@@ -50,6 +57,8 @@ pub struct Config {
     pub offers_per_second: u64,
     /// Join offers to nodes that name a live token, a second.
     pub token_offers_per_second: u64,
+    /// How long certificates of nodes are valid, and what may come after them.
+    pub certificates: Certificates,
     /// How long a session lasts.
     pub session_lifetime: Duration,
     /// Largest single input of a run, bytes.
@@ -105,6 +114,7 @@ impl Config {
             operations: reader.address("operations", "listen", ([127, 0, 0, 1], 9090)),
             offers_per_second: reader.number("join", "offers_per_second", 200, 1..=100_000),
             token_offers_per_second: reader.number("join", "token_offers_per_second", 1_000, 1..=100_000),
+            certificates: certificates(&mut reader),
             session_lifetime: reader.duration(
                 "front_end",
                 "session_lifetime",
@@ -165,6 +175,34 @@ impl Config {
 fn connections(reader: &mut Reader, section: &str, default: u64) -> usize {
     let number = reader.number(section, "connections", default, 16..=1_000_000);
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// `[certificates]`, and in `[join]` what follows them.
+fn certificates(reader: &mut Reader) -> Certificates {
+    let default = Certificates::default();
+    let lifetimes = SHORTEST_LIFETIME..=LONGEST_LIFETIME;
+    let policies = [
+        ("approve", ExpiredRenewal::Approve),
+        ("automatic", ExpiredRenewal::Automatic),
+    ];
+    let expired_renewal = reader.choice("join", "expired_renewal", &policies, "approve");
+    let days = reader.number("join", "expired_renewal_days", 30, 0..=3650);
+    Certificates {
+        node_lifetime: reader.duration(
+            "certificates",
+            "node_lifetime",
+            default.node_lifetime,
+            lifetimes.clone(),
+        ),
+        receipt_lifetime: reader.duration(
+            "certificates",
+            "receipt_lifetime",
+            default.receipt_lifetime,
+            lifetimes,
+        ),
+        expired_renewal,
+        expired_renewal_ms: i64::try_from(days).unwrap_or(i64::MAX).saturating_mul(DAY_MS),
+    }
 }
 
 #[cfg(test)]

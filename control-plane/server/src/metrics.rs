@@ -1,5 +1,6 @@
 //! Every metric of the control plane; names follow `muster_<area>_<noun>_<unit>`.
 
+use muster_app::alarm::Alarms;
 use muster_daemon::metrics;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -40,6 +41,8 @@ pub(crate) struct Metrics {
     connections: Family<ListenerLabel, Gauge>,
     connections_displaced: Family<ListenerLabel, Counter>,
     connections_refused: Family<ListenerLabel, Counter>,
+    nodes_cloned: Counter,
+    nodes_duplicated: Counter,
 }
 
 impl Metrics {
@@ -82,6 +85,18 @@ impl Metrics {
             "Connections for which there was no room",
             connections_refused.clone(),
         );
+        let nodes_cloned = Counter::default();
+        registry.register(
+            "nodes_cloned",
+            "Nodes that were locked because their identity had two holders",
+            nodes_cloned.clone(),
+        );
+        let nodes_duplicated = Counter::default();
+        registry.register(
+            "nodes_duplicated",
+            "Agents that were refused beside another agent of the same identity",
+            nodes_duplicated.clone(),
+        );
         Self {
             registry,
             nodes_connected,
@@ -89,6 +104,8 @@ impl Metrics {
             joins_refused,
             node_requests_refused,
             trust_number,
+            nodes_cloned,
+            nodes_duplicated,
             connections,
             connections_displaced,
             connections_refused,
@@ -103,6 +120,14 @@ impl Metrics {
             displaced: self.connections_displaced.get_or_create(&label).clone(),
             refused: self.connections_refused.get_or_create(&label).clone(),
         }
+    }
+
+    /// Takes over what the use cases have counted.
+    pub(crate) fn note_alarms(&self, alarms: &Alarms) {
+        self.nodes_cloned
+            .inc_by(alarms.clones().saturating_sub(self.nodes_cloned.get()));
+        self.nodes_duplicated
+            .inc_by(alarms.duplicates().saturating_sub(self.nodes_duplicated.get()));
     }
 
     /// OpenMetrics text.

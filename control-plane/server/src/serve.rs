@@ -92,6 +92,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let back_end = BackEnd {
         app: app.clone(),
         connections: connections.clone(),
+        presence: Arc::default(),
         metrics: metrics.clone(),
         lookups: Arc::new(tokio::sync::Semaphore::new(node::LOOKUPS)),
     };
@@ -207,6 +208,7 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
         offers_per_second: config.offers_per_second,
         token_offers_per_second: config.token_offers_per_second,
         max_input: config.max_input,
+        certificates: config.certificates.clone(),
     };
     let parts = Parts {
         store,
@@ -382,6 +384,7 @@ async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
         let done = tokio::select! {
             _ = tick.tick() => async {
                 metrics.runs_lost.inc_by(app.reconcile_leases().await? as u64);
+                metrics.note_alarms(app.alarms());
                 metrics.trust_number.set(i64::try_from(app.trust_number().await?).unwrap_or(i64::MAX));
                 app.reconcile_liveness().await
             }.await,

@@ -178,6 +178,11 @@ impl Tx {
     /// Stores the next version of a node; what was observed of it stays as flushed.
     pub async fn node_put(&mut self, node: &Node) -> Result<(), StoreError> {
         self.touch(Topic::Nodes);
+        self.node_moved_on(node).await
+    }
+
+    /// Stores that a node stands at its next certificate, which concerns nobody else.
+    pub async fn node_moved_on(&mut self, node: &Node) -> Result<(), StoreError> {
         self.swap(
             "UPDATE nodes SET version = $2, name = $3, name_key = $4, node_key = $5, trust = $6, scheduling = $7, \
              capabilities = $8, pool_id = $9, site_id = $10, addresses = $11, generation = $12, generation_at = $13, \

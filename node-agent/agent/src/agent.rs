@@ -31,6 +31,7 @@ use crate::{
     link::LinkState,
     membership::Membership,
     receipt::Receipts,
+    renew::Schedule,
     run::{Running, admit::Used},
     spool::{Spool, SpoolError},
     trust::Trust,
@@ -65,6 +66,8 @@ pub struct Agent {
     pub used: Mutex<Used>,
     /// The receipt key.
     pub receipts: Receipts,
+    /// When the certificate is to be renewed.
+    pub renewal: Schedule,
     /// What is not as it should be.
     pub conditions: Conditions,
     /// The machine.
@@ -167,6 +170,7 @@ impl Agent {
             running: Running::default(),
             used: Mutex::default(),
             receipts: Receipts::default(),
+            renewal: Schedule::default(),
             conditions,
             machine: Mutex::new(Machine::new()),
             placement: Mutex::default(),

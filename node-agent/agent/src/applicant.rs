@@ -74,5 +74,6 @@ pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, Applican
         exchange: None,
         previous: None,
         renewal: None,
+        former: None,
     })
 }

@@ -103,7 +103,8 @@ async fn serve(context: Context, must_exist: bool) -> Result<ExitCode, Failure> 
         random,
         ..
     } = context;
-    muster_daemon::log::start(config.log_format, &config.log_level, clock.clone())
+    // The log shows the machine's own time, beside that of other logs.
+    muster_daemon::log::start(config.log_format, &config.log_level, Clock::system())
         .map_err(|error| Failure::of("log", &error))?;
     let signals = shutdown::listen().map_err(|error| Failure::of("system", &error))?;
     let home = Home::create(&state_dir).map_err(|error| Failure::of("state-folder", &error))?;

@@ -5,6 +5,8 @@
 //!                        │  ▲ └──issued, CA not proved──► Unconfirmed ──confirm──► Trusted
 //!                        │  └── a new exchange
 //!                        └──rejected──► Rejected
+//!
+//!   Trusted ──key made──► Trusted, with the next key ──certificate for it──► Trusted, under that key
 //! ```
 //!
 //! Invariant: at every moment, also after a crash, the file holds one whole state that the node was in, readable
@@ -62,6 +64,9 @@ pub enum CredentialsError {
     /// No key could be made.
     #[error("cannot make a key for this node")]
     Key(#[from] KeyError),
+    /// No request could be made.
+    #[error("cannot make a certificate request for this node")]
+    Request(#[from] muster_pki::csr::RequestError),
 }
 
 /// The key of a node and its stage, as they are on disk.
@@ -69,6 +74,18 @@ pub struct Credentials {
     path: PathBuf,
     key: SoftwareSigner,
     stage: Stage,
+    next: Option<Next>,
+}
+
+/// The key that a renewal asks a certificate for. It is on disk before it is asked for, so that a crash never makes
+/// this node ask with another one.
+pub struct Next {
+    /// The key.
+    pub key: SoftwareSigner,
+    /// The request (PKCS#10 DER) that is sent until it is answered.
+    pub csr: Vec<u8>,
+    /// When the key was made, milliseconds since 1970, UTC.
+    pub begun: i64,
 }
 
 impl Credentials {
@@ -78,6 +95,7 @@ impl Credentials {
             path: home.identity(),
             key: SoftwareSigner::generate(KeyUse::Tls)?,
             stage: Stage::Joining(joining),
+            next: None,
         };
         credentials.store("join.key")?;
         Ok(credentials)
@@ -118,16 +136,30 @@ impl Credentials {
             Err(error @ FileError::TooLong { .. }) => return Err(Problem::Damaged(error.to_string())),
             Err(error) => return Err(Problem::Refused(error.into())),
         };
-        let (key, stage) = match form::read(&bytes) {
+        let read = match form::read(&bytes) {
             Ok(content) => content,
             Err(form::FormError::Version(found)) => {
                 return Err(Problem::Refused(CredentialsError::Version { path, found }));
             }
             Err(error) => return Err(Problem::Damaged(error.to_string())),
         };
-        let key = SoftwareSigner::from_pkcs8(&key, KeyUse::Tls)
-            .map_err(|error| Problem::Damaged(error.to_string()))?;
-        Ok(Some(Self { path, key, stage }))
+        let signer = |key: &[u8]| {
+            SoftwareSigner::from_pkcs8(key, KeyUse::Tls).map_err(|error| Problem::Damaged(error.to_string()))
+        };
+        let next = match read.next {
+            Some((key, csr, begun)) => Some(Next {
+                key: signer(&key)?,
+                csr,
+                begun,
+            }),
+            None => None,
+        };
+        Ok(Some(Self {
+            path,
+            key: signer(&read.key)?,
+            stage: read.stage,
+            next,
+        }))
     }
 
     /// The key.
@@ -153,15 +185,65 @@ impl Credentials {
         }
     }
 
-    /// Goes over to `stage` durably. `name` begins the names of the write points; the point `name.stored`
+    /// The key that is to be certified next, while a renewal is under way.
+    pub fn next(&self) -> Option<&Next> {
+        self.next.as_ref()
+    }
+
+    /// Makes the next key at `now_ms` and stores it; the one that is there already is kept.
+    pub async fn begin_renewal(&mut self, now_ms: i64) -> Result<(), CredentialsError> {
+        if self.next.is_some() {
+            return Ok(());
+        }
+        let key = SoftwareSigner::generate(KeyUse::Tls)?;
+        let csr = muster_pki::csr::request(&key).await?;
+        self.next = Some(Next {
+            key,
+            csr,
+            begun: now_ms,
+        });
+        self.store("renew.key").inspect_err(|_| self.next = None)
+    }
+
+    /// Stores that the next key was certified as `member`, and goes over to it. Without a renewal under way nothing
+    /// happens. When this fails, key and membership stay as they were, here and on disk.
+    pub fn finish_renewal(&mut self, member: Member) -> Result<(), CredentialsError> {
+        let Some(next) = self.next.take() else {
+            return Ok(());
+        };
+        let begun = next.begun;
+        let csr = next.csr;
+        let key = std::mem::replace(&mut self.key, next.key);
+        let stage = std::mem::replace(&mut self.stage, Stage::Trusted(member));
+        self.store("renew.certificate").inspect_err(|_| {
+            let next = std::mem::replace(&mut self.key, key);
+            self.stage = stage;
+            self.next = Some(Next {
+                key: next,
+                csr,
+                begun,
+            });
+        })
+    }
+
+    /// Goes over to `stage` durably, and forgets a renewal that was under way. `name` begins the names of the write points; the point `name.stored`
     /// follows them. When this fails, the old stage stays, here and on disk.
     pub fn advance(&mut self, stage: Stage, name: &str) -> Result<(), CredentialsError> {
         let before = std::mem::replace(&mut self.stage, stage);
-        self.store(name).inspect_err(|_| self.stage = before)
+        let next = self.next.take();
+        self.store(name).inspect_err(|_| {
+            self.stage = before;
+            self.next = next;
+        })
     }
 
     fn store(&self, name: &str) -> Result<(), CredentialsError> {
-        let bytes = form::write(&self.key.to_pkcs8()?, &self.stage);
+        let next = match &self.next {
+            Some(next) => Some((next.key.to_pkcs8()?, next)),
+            None => None,
+        };
+        let next = next.as_ref().map(|(key, next)| (key.as_slice(), *next));
+        let bytes = form::write(&self.key.to_pkcs8()?, &self.stage, next);
         file::write(&self.path, &bytes, 0o600, name)?;
         crash_point(&format!("{name}.stored"));
         Ok(())

@@ -149,7 +149,7 @@ async fn member(membership: &Membership, clock: &Clock) -> Vec<Finding> {
         )
     } else if left < SOON_MS {
         ill(format!(
-            "The certificate of this node is over in {span}; the agent will then join again."
+            "The certificate of this node is over in {span} and was not renewed; the agent must reach a back end, see muster-node status."
         ))
     } else {
         well(format!("The certificate of this node is valid for {span}."))

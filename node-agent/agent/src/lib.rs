@@ -24,6 +24,7 @@ pub mod membership;
 pub mod metrics;
 pub mod operations;
 pub mod receipt;
+pub mod renew;
 pub mod run;
 pub mod service;
 #[cfg(feature = "sim")]

@@ -1,8 +1,10 @@
 //! The control connection: dials the control plane, listens to it, and tells it how this node is.
 //!
 //! ```text
-//!   Connecting ──► Connected ──► Lost ──(full jitter)──► Connecting
-//!        │              │
+//!                    ┌── certificate replaced: the next one first ──┐
+//!                    ▼                                              │
+//!   Connecting ──► Connected ───────────────────────────────────────┘
+//!        │              ├──► Lost ──(full jitter)──► Connecting
 //!        └──────────────┴──► Revoked ──(5 min)──► Connecting
 //! ```
 //!
@@ -16,14 +18,18 @@ use std::{fmt, sync::Arc, time::Duration};
 use muster_client::{ClientError, Connection};
 use muster_daemon::Backoff;
 use muster_wire::problem::KIND_PREFIX;
+use tokio_util::sync::CancellationToken;
 
-use crate::{agent::Agent, receipt::ReceiptError, run::Why, sentence};
+use self::session::Session;
+use crate::{agent::Agent, membership::Membership, receipt::ReceiptError, run::Why, sentence};
 
 /// Waits between two tries to connect: at first below a second, at the most below 20, so that a fleet is back within
 /// half a minute however long its control plane was away, and spread over the whole of that time.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 /// How long a revoked node waits before it asks again whether it still is.
 const REVOKED: Duration = Duration::from_mins(5);
+/// How long what is under way on a session may take after the next one was opened.
+const DRAIN: Duration = Duration::from_secs(10);
 /// A session that lasted this long was a success: the next failure begins the waits anew.
 const LASTING: Duration = Duration::from_secs(30);
 
@@ -84,9 +90,9 @@ pub enum LinkError {
     /// The other side ended it, as when it stops.
     #[error("the control plane ended the connection")]
     Ended,
-    /// The identity of this node was replaced.
-    #[error("the certificate of this node was replaced")]
-    Replaced,
+    /// The certificate that it was opened with is over.
+    #[error("the certificate of this node is over")]
+    Expired,
 }
 
 impl From<ReceiptError> for LinkError {
@@ -111,15 +117,16 @@ pub async fn run(agent: Arc<Agent>) {
         }
         let mut replaced = agent.membership.subscribe();
         let begun = agent.clock.boot();
-        let error = session::run(&agent, &member).await;
+        let error = match session::begin(&agent, member).await {
+            Ok(session) => Box::pin(keep(&agent, session)).await,
+            Err(error) => error,
+        };
         if agent.clock.boot().saturating_sub(begun) >= LASTING {
             backoff.reset();
         }
         let wait = match error {
-            LinkError::Replaced => {
-                tracing::info!("the certificate of this node was replaced; connecting anew");
-                continue;
-            }
+            LinkError::Expired => continue,
+            LinkError::Denied(_) if agent.member().has_expired(agent.clock.unix_ms()) => continue,
             LinkError::Denied(error) => {
                 revoked(&agent, &error);
                 REVOKED.mul_f64(0.75 + agent.random.fraction() / 2.0)
@@ -157,6 +164,58 @@ fn unknown(agent: &Agent, error: &ClientError) {
         .set("link", format!("degraded: unknown: join again: {error}"));
     agent.link.send_replace(LinkState::Lost(error));
     muster_daemon::systemd::status("unknown to the control plane: join again");
+}
+
+/// Keeps a session. Whenever the membership is replaced, one with the new certificate is opened first, and the one
+/// before ends once nothing is under way on it; the first to fail ends it all.
+async fn keep(agent: &Arc<Agent>, mut session: Session) -> LinkError {
+    loop {
+        let leaving = CancellationToken::new();
+        let member = Arc::clone(&session.member);
+        let mut present = std::pin::pin!(session::run(agent, session, &leaving));
+        let next = tokio::select! {
+            end = &mut present => return end.err().unwrap_or(LinkError::Ended),
+            next = successor(agent, &member) => next,
+        };
+        leaving.cancel();
+        // What is not through by then is done again on the next one.
+        let _ = tokio::time::timeout(DRAIN, present).await;
+        tracing::info!("the connection goes on with another certificate");
+        session = next;
+    }
+}
+
+/// Waits until the membership is another than `member`, and opens a session with it, however often it must try.
+async fn successor(agent: &Arc<Agent>, member: &Arc<Membership>) -> Session {
+    let mut replaced = agent.membership.subscribe();
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    loop {
+        let newest = Arc::clone(&replaced.borrow_and_update());
+        if Arc::ptr_eq(&newest, member) {
+            // The sender lives in the agent.
+            let _ = replaced.changed().await;
+            continue;
+        }
+        match session::begin(agent, newest).await {
+            Ok(session) => {
+                agent.conditions.clear("link");
+                return session;
+            }
+            Err(error) => {
+                let wait = backoff.next(agent.random.fraction(), None);
+                let error = sentence(&error);
+                tracing::warn!(error, ?wait, "cannot connect with the new certificate yet");
+                agent.conditions.set(
+                    "link",
+                    format!("degraded: cannot connect with the new certificate: {error}"),
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    _ = replaced.changed() => {}
+                }
+            }
+        }
+    }
 }
 
 fn revoked(agent: &Agent, error: &ClientError) {

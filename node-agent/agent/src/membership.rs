@@ -113,6 +113,11 @@ impl Membership {
         self.member.node
     }
 
+    /// This node, and the generation of its certificate.
+    pub fn holder(&self) -> (NodeId, u64) {
+        (self.member.node, self.member.generation)
+    }
+
     /// Whether the certificate is over at `now_ms`.
     pub fn has_expired(&self, now_ms: i64) -> bool {
         now_ms > self.facts.validity.not_after_ms()

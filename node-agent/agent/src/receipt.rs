@@ -49,6 +49,8 @@ struct Certified {
     key: SoftwareSigner,
     chain: Vec<CertificateDer<'static>>,
     facts: Facts,
+    /// That of the node's own certificate.
+    generation: u64,
 }
 
 /// The receipt key of this life of the agent.
@@ -56,17 +58,19 @@ struct Certified {
 pub struct Receipts(Mutex<Option<Arc<Certified>>>);
 
 impl Receipts {
-    /// Has a key certified unless there is one with more than half of its time left.
+    /// Has a key certified unless there is one that came with the certificate of this `generation` of the node and
+    /// has more than half of its time left.
     pub async fn ensure(
         &self,
         connection: &Connection,
         roots: &Roots,
-        node: NodeId,
+        (node, generation): (NodeId, u64),
         now_ms: i64,
     ) -> Result<(), ReceiptError> {
         if self.current().is_some_and(|current| {
             let validity = current.facts.validity;
-            now_ms < i64::midpoint(validity.not_before_ms(), validity.not_after_ms())
+            current.generation == generation
+                && now_ms < i64::midpoint(validity.not_before_ms(), validity.not_after_ms())
         }) {
             return Ok(());
         }
@@ -87,7 +91,12 @@ impl Receipts {
         if facts.public_key != *key.public_key() || facts.id != expected {
             return Err(ReceiptError::Other);
         }
-        *self.lock() = Some(Arc::new(Certified { key, chain, facts }));
+        *self.lock() = Some(Arc::new(Certified {
+            key,
+            chain,
+            facts,
+            generation,
+        }));
         Ok(())
     }
 

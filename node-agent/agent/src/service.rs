@@ -8,7 +8,7 @@
 //!
 //! Invariant: this process holds the lock of the state folder, except while it waits for `muster-node confirm`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use muster_daemon::{Clock, FolderLock, Random, config::ConfigErrors, shutdown::Signals, systemd, watch};
 use muster_engines::Network;
@@ -18,15 +18,18 @@ use crate::{
     agent::{Agent, Start, WorkEnd},
     applicant::{ApplicantError, applicant},
     config::Config,
-    credentials::{Credentials, CredentialsError, Joining, Stage},
+    credentials::{Credentials, CredentialsError, Joining, Member, Stage},
     engines::engines_config,
     home::{Home, HomeError},
     join::{JoinError, Joiner, News},
     membership::{Membership, MembershipError},
-    operations, sentence,
+    operations, renew, sentence,
     spool::SpoolError,
     status,
 };
+
+/// How often a node whose certificate seems over looks whether its clock was set.
+const CLOCK_LOOK: Duration = Duration::from_secs(5);
 
 /// Why the service ended.
 #[derive(Debug, thiserror::Error)]
@@ -150,16 +153,45 @@ impl Service {
 
     async fn join(&self, credentials: Credentials) -> Result<(), ServiceError> {
         systemd::status("joining");
+        let former = match credentials.stage() {
+            Stage::Joining(joining) => joining.former.clone(),
+            _ => None,
+        };
         let token = self.config.join.token_file.clone();
         let mut joiner = Joiner::new(credentials, token, self.clock.clone(), self.random.clone());
-        let joined = self.signals.stop.run_until_cancelled(joiner.run(log_news)).await;
-        match joined {
-            Some(Err(error)) => Err(error.into()),
-            Some(Ok(_)) => {
+        tokio::select! {
+            joined = joiner.run(log_news) => {
+                joined?;
                 tracing::info!("the join was approved");
-                Ok(())
+                return Ok(());
             }
-            None => Ok(()),
+            () = self.holds_again(former.as_deref()) => {}
+            () = self.signals.stop.cancelled() => return Ok(()),
+        }
+        // The clock was wrong: the certificate has not ended.
+        let mut credentials = joiner.into_credentials();
+        if let Some(member) = former {
+            tracing::warn!(
+                "the clock of this node was set, and its certificate is valid: it is a member as before"
+            );
+            credentials.advance(Stage::Trusted(*member), "join.resumed")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the certificate of a membership that was given up is valid: the clock was wrong.
+    async fn holds_again(&self, former: Option<&Member>) {
+        let facts = former.and_then(|member| muster_pki::tls::peer(&member.chain).ok());
+        let Some(facts) = facts else {
+            return std::future::pending().await;
+        };
+        loop {
+            let now = self.clock.unix_ms();
+            let validity = facts.validity;
+            if validity.not_before_ms() <= now && now <= validity.not_after_ms() {
+                return;
+            }
+            tokio::time::sleep(CLOCK_LOOK).await;
         }
     }
 
@@ -211,6 +243,7 @@ impl Service {
         })?;
         let mut helpers = tokio::task::JoinSet::new();
         helpers.spawn(status::keep(Arc::clone(&agent)));
+        helpers.spawn(renew::keep(Arc::clone(&agent), credentials));
         if let Some(address) = self.config.operations {
             let listener = operations::listen(address)
                 .await
@@ -229,7 +262,9 @@ impl Service {
             }
         };
         helpers.shutdown().await;
-        if end == WorkEnd::Expired {
+        if end == WorkEnd::Expired
+            && let Some(credentials) = Credentials::load(&self.home, self.clock.unix_ms())?
+        {
             return self.rejoin(credentials);
         }
         Ok(())
@@ -257,6 +292,7 @@ impl Service {
             exchange: None,
             previous: None,
             renewal: Some("its certificate is over".to_owned()),
+            former: Some(Box::new(member)),
         };
         Ok(credentials.advance(Stage::Joining(joining), "join.renewal")?)
     }
@@ -301,7 +337,12 @@ async fn look_again(
         Ok(Some(credentials)) => match Membership::of(&credentials, config, &agent.clock) {
             Some(Ok(membership)) => {
                 let current = agent.member();
-                if membership.member != current.member || membership.back_ends != current.back_ends {
+                // The file may have been read just before a renewal wrote it.
+                let older = membership.member.node == current.member.node
+                    && membership.member.generation < current.member.generation;
+                if !older
+                    && (membership.member != current.member || membership.back_ends != current.back_ends)
+                {
                     agent.membership.send_replace(Arc::new(membership));
                 }
                 agent.conditions.clear("identity");

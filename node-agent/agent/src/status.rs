@@ -40,6 +40,9 @@ pub struct Live {
     pub trust_number: Option<u64>,
     /// Whether that is current.
     pub trust_fresh: bool,
+    /// When the certificate is renewed, and whether that is under way.
+    #[serde(default)]
+    pub renewal: Option<String>,
     /// The engines as they really are.
     pub engines: Vec<EngineInfo>,
     /// What is not as it should be.
@@ -66,6 +69,7 @@ impl Live {
             detail,
             trust_number: agent.trust.held().map(|held| held.version.number),
             trust_fresh: agent.trust.is_fresh(agent.clock.boot()),
+            renewal: agent.renewal.words(),
             engines: engine_list(&agent.probe()),
             conditions: agent.conditions.list(),
             running: agent.running.len(),
@@ -302,6 +306,9 @@ impl Status {
                     Some(number) => format!("number {number}, stale: trusted code does not run as trusted"),
                 };
                 row("Trust state", &trust);
+                if let Some(renewal) = &live.renewal {
+                    row("Renewal", renewal);
+                }
                 for engine in &live.engines {
                     row("Engine", &engine.description);
                 }

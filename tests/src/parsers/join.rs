@@ -165,6 +165,7 @@ pub(super) fn answer_seeds() -> Vec<Vec<u8>> {
         back_ends: vec!["control:9443".to_owned(), "[::1]:9443".to_owned()],
         server_identity: format!("spiffe://{}/control-plane/", world.collective),
         anchors: list(std::slice::from_ref(&world.root)),
+        generation: 1,
         epoch: 1,
     };
     let payloads = [answer("pending", None), answer("issued", Some(issued))];

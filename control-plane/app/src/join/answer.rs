@@ -21,6 +21,8 @@ impl App {
         counter: u64,
         host: &str,
     ) -> Result<Vec<u8>, Error> {
+        let automatic = self.renewed_automatically(join).await?;
+        let join = automatic.as_ref().unwrap_or(join);
         let issued = match join.state {
             JoinState::Issued => Some(self.issued(join, host).await?),
             _ => None,
@@ -54,8 +56,10 @@ impl App {
         let chain = self.store().join_chain(join.id).await?.ok_or_else(gone)?;
         let pool = self.store().pool(node.pool).await?.ok_or_else(gone)?;
         let site = self.store().site(node.site).await?.ok_or_else(gone)?;
+        let generation = self.generation_of(&chain).await?;
         let collective = self.collective();
         Ok(Issued {
+            generation,
             node: id,
             collective,
             name: node.name,

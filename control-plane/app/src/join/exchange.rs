@@ -79,7 +79,7 @@ impl App {
             }
             return self.answer(&row, 0, host).await;
         }
-        let known = self.store().node_by_key(&greeting.key.fingerprint()).await?;
+        let known = self.returning(&greeting.key.fingerprint()).await?;
         let exchange = JoinRequest {
             id: transcript.join_id(),
             key: greeting.key.fingerprint(),
@@ -92,7 +92,7 @@ impl App {
             poll_counter: 0,
             state: JoinState::Pending,
             reason: None,
-            renewal_of: known.map(|node| node.id),
+            renewal_of: known,
             node: None,
             token: greeting.token,
             votes: Vec::new(),

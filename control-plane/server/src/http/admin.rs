@@ -64,6 +64,8 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(audit::verify))
         .routes(routes!(join::list))
         .routes(routes!(join::find))
+        .routes(routes!(join::renewals))
+        .routes(routes!(join::approve_renewals))
         .routes(routes!(join::show))
         .routes(routes!(join::approve))
         .routes(routes!(join::reject))

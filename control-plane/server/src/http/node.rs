@@ -6,6 +6,7 @@
 mod blob;
 pub mod connections;
 mod control;
+pub mod presence;
 mod run;
 
 use std::{sync::Arc, time::Duration};
@@ -18,18 +19,19 @@ use axum::{
     routing::{get, post, put},
 };
 use http::{Request, request::Parts};
-use muster_app::{App, Error};
+use muster_app::{App, Error, renewal::Shown};
 use muster_ids::NodeId;
 use muster_pki::Subject;
 use muster_wire::node::v1::{
     control::{CONTROL_PATH, HEARTBEAT_PATH, LEAVE_PATH, RECEIPT_KEY_PATH},
     epoch::{KNOWN_PATH, MAX_KNOWN},
+    renew::RENEW_PATH,
     run::{BLOBS_PATH, CLAIM_PATH, RUNS_PATH},
     trust_state::TRUST_STATE_PATH,
 };
 use tokio::sync::Semaphore;
 
-use self::connections::Connections;
+use self::{connections::Connections, presence::Presence};
 use super::{Failure, extract::From};
 use crate::{listen::Peer, metrics::Metrics};
 
@@ -54,6 +56,8 @@ pub struct BackEnd {
     pub app: App,
     /// Live connections of nodes.
     pub connections: Arc<Connections>,
+    /// Which agent speaks for each node.
+    pub presence: Arc<Presence>,
     pub(crate) metrics: Arc<Metrics>,
     /// See [`LOOKUPS`].
     pub(crate) lookups: Arc<Semaphore>,
@@ -65,6 +69,7 @@ pub fn router(state: BackEnd) -> Router {
         .route(CONTROL_PATH, post(control::open))
         .route(HEARTBEAT_PATH, post(control::heartbeat))
         .route(RECEIPT_KEY_PATH, post(control::receipt_key))
+        .route(RENEW_PATH, post(control::renew))
         .route(LEAVE_PATH, post(control::leave))
         .route(TRUST_STATE_PATH, get(control::trust_state))
         .route(CLAIM_PATH, post(run::claim))
@@ -89,9 +94,9 @@ pub fn router(state: BackEnd) -> Router {
         .with_state(state)
 }
 
-/// The node behind a request that was authorized.
-#[derive(Debug, Clone, Copy)]
-struct Authenticated(NodeId);
+/// The certificate behind a request that was authorized.
+#[derive(Debug, Clone)]
+struct Authenticated(Shown);
 
 /// Admits a request only while the node and its certificate hold.
 async fn authorize(
@@ -100,7 +105,8 @@ async fn authorize(
     mut request: Request<axum::body::Body>,
     next: Next,
 ) -> Response {
-    let node = match peer.certificate.as_ref().map(|facts| {
+    let renews = request.uri().path() == RENEW_PATH;
+    let shown = match peer.certificate.as_ref().map(|facts| {
         (
             facts.id.subject,
             facts.serial.to_string(),
@@ -110,7 +116,7 @@ async fn authorize(
         Some((Subject::Node(node), serial, until)) => {
             if state.connections.register(node, &serial, peer.number, &peer.cut) {
                 match state.lookups.try_acquire() {
-                    Ok(_lookup) => state.app.admit_node(node, &serial, until).await.map(|()| node),
+                    Ok(_lookup) => state.app.admit_node(node, &serial, until, renews).await,
                     Err(_) => Err(Error::TooMany {
                         detail: "too many nodes speak at once; the node tries again by itself".to_owned(),
                         // Not all of them at the same moment.
@@ -124,10 +130,10 @@ async fn authorize(
         }
         _ => Err(Error::denied("the back end is for nodes")),
     };
-    match node {
-        Ok(node) => {
-            state.app.node_seen(node);
-            request.extensions_mut().insert(Authenticated(node));
+    match shown {
+        Ok(shown) => {
+            state.app.node_seen(shown.node);
+            request.extensions_mut().insert(Authenticated(shown));
             next.run(request).await
         }
         Err(error) => {
@@ -162,12 +168,24 @@ fn cut_soon(peer: &Peer) {
 /// The authenticated node, in handlers.
 struct FromNode(NodeId);
 
+/// The certificate that it has shown, in handlers.
+struct FromCertificate(Shown);
+
 impl FromRequestParts<BackEnd> for FromNode {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &BackEnd) -> Result<Self, Response> {
+        let FromCertificate(shown) = FromCertificate::from_request_parts(parts, state).await?;
+        Ok(Self(shown.node))
+    }
+}
+
+impl FromRequestParts<BackEnd> for FromCertificate {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &BackEnd) -> Result<Self, Response> {
         match parts.extensions.get::<Authenticated>() {
-            Some(Authenticated(node)) => Ok(Self(*node)),
+            Some(Authenticated(shown)) => Ok(Self(shown.clone())),
             None => {
                 Err(Failure(Error::bug("a handler of the back end without authorization")).into_response())
             }

@@ -159,6 +159,7 @@ fn asks_the_same(stored: &Joining, wanted: &Joining) -> bool {
         exchange: None,
         previous: None,
         renewal: None,
+        former: None,
         ..joining.clone()
     };
     question(stored) == question(wanted)

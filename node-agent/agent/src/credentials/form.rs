@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::Stage;
+use super::{Next, Stage};
 
 /// The format that this version writes.
 const FORMAT: u32 = 1;
@@ -41,14 +41,47 @@ struct Content<'a, S> {
     /// PKCS#8 DER, base64; borrowed, so that no copy is made that nobody wipes.
     key: &'a str,
     stage: S,
+    /// The key that a renewal asks a certificate for.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    renewal: Option<Renewal<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Renewal<'a> {
+    /// PKCS#8 DER, base64.
+    key: &'a str,
+    /// The request that is sent until it is answered: PKCS#10 DER, base64.
+    csr: &'a str,
+    /// When the key was made, milliseconds since 1970, UTC.
+    begun: i64,
+}
+
+/// A file's content; keys as PKCS#8 DER.
+pub(super) struct Read {
+    pub(super) key: Zeroizing<Vec<u8>>,
+    pub(super) stage: Stage,
+    pub(super) next: Option<(Zeroizing<Vec<u8>>, Vec<u8>, i64)>,
 }
 
 /// The file's bytes.
-pub(super) fn write(key: &[u8], stage: &Stage) -> Zeroizing<Vec<u8>> {
+pub(super) fn write(key: &[u8], stage: &Stage, next: Option<(&[u8], &Next)>) -> Zeroizing<Vec<u8>> {
     let key = Zeroizing::new(STANDARD.encode(key));
-    let content = Zeroizing::new(
-        serde_json::to_string(&Content { key: &key, stage }).expect("every map of a stage has text for keys"),
-    );
+    let next = next.map(|(key, next)| {
+        let key = Zeroizing::new(STANDARD.encode(key));
+        (key, STANDARD.encode(&next.csr), next.begun)
+    });
+    let content = Content {
+        key: &key,
+        stage,
+        renewal: next.as_ref().map(|(key, csr, begun)| Renewal {
+            key,
+            csr,
+            begun: *begun,
+        }),
+    };
+    let content = serde_json::to_string(&content).expect("every map of a stage has text for keys");
+    let content = Zeroizing::new(content);
     let digest = Digest::of(content.as_bytes());
     // Put together by hand, so that no other copy of the key is made on the way.
     let mut bytes = Zeroizing::new(Vec::with_capacity(content.len() + 256));
@@ -58,8 +91,8 @@ pub(super) fn write(key: &[u8], stage: &Stage) -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-/// Key and stage of a file's bytes.
-pub(super) fn read(bytes: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Stage), FormError> {
+/// What a file's bytes hold.
+pub(super) fn read(bytes: &[u8]) -> Result<Read, FormError> {
     let outer: Outer<'_> = serde_json::from_slice(bytes).map_err(|_| FormError::Json)?;
     if Digest::of(outer.content.get().as_bytes()) != outer.digest {
         return Err(FormError::Digest);
@@ -69,10 +102,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Stage), FormErro
     }
     let content: Content<'_, Stage> =
         serde_json::from_str(outer.content.get()).map_err(FormError::Content)?;
-    let key = STANDARD
-        .decode(content.key.as_bytes())
-        .map_err(|_| FormError::Key)?;
-    Ok((Zeroizing::new(key), content.stage))
+    let decode = |text: &str| STANDARD.decode(text.as_bytes()).map_err(|_| FormError::Key);
+    let next = match content.renewal {
+        Some(next) => Some((Zeroizing::new(decode(next.key)?), decode(next.csr)?, next.begun)),
+        None => None,
+    };
+    Ok(Read {
+        key: Zeroizing::new(decode(content.key)?),
+        stage: content.stage,
+        next,
+    })
 }
 
 /// Bytes as base64.

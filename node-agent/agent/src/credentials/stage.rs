@@ -56,6 +56,13 @@ pub struct Joining {
     /// Why this node, a member already, joins again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal: Option<String>,
+    /// The membership whose certificate has ended: it holds again if the clock was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Box<Member>>,
+}
+
+fn first_generation() -> u64 {
+    1
 }
 
 /// One hello, its offer and the nonce between them. Stored before the nonce is revealed; the nonce is never
@@ -153,6 +160,9 @@ pub struct Member {
     /// Certificate and intermediate, leaf first.
     #[serde(with = "der_list")]
     pub chain: Vec<CertificateDer<'static>>,
+    /// The generation of the certificate: 1 for the first of this node, then one more with each renewal.
+    #[serde(default = "first_generation")]
+    pub generation: u64,
     /// The roots of everything that the control plane shows or signs.
     #[serde(with = "der_list")]
     pub roots: Vec<CertificateDer<'static>>,

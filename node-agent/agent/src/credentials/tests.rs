@@ -22,6 +22,7 @@ fn joining() -> Joining {
         exchange: None,
         previous: None,
         renewal: None,
+        former: None,
     }
 }
 
@@ -150,7 +151,7 @@ proptest! {
     fn any_cut_or_changed_byte_is_noticed(at in any::<prop::sample::Index>(), flip in 1_u8..=255, cut: bool) {
         let key = SoftwareSigner::generate(KeyUse::Tls).expect("key");
         let stage = Stage::Joining(joining());
-        let bytes = form::write(&key.to_pkcs8().expect("DER"), &stage);
+        let bytes = form::write(&key.to_pkcs8().expect("DER"), &stage, None);
         let mut damaged = bytes.to_vec();
         // The newline at the end is no content.
         let at = at.index(bytes.len() - 1);
@@ -161,4 +162,67 @@ proptest! {
         }
         prop_assert!(form::read(&damaged).is_err());
     }
+}
+
+fn member(generation: u64) -> Member {
+    serde_json::from_value(serde_json::json!({
+        "node": "019b76da-a800-7111-9111-111111111111", "collective": "019b76da-a800-7222-9222-222222222222",
+        "name": "terr01", "capabilities": ["TERR"], "pool": "default", "site": "default", "chain": [], "roots": [],
+        "back_ends": ["control:9443"], "registration": ["control:9080"], "epoch": 1, "generation": generation,
+    }))
+    .expect("a member")
+}
+
+#[tokio::test]
+async fn a_renewal_keeps_its_key_over_a_restart_and_changes_to_it_at_the_end() {
+    let (_outer, home) = home();
+    let mut made = Credentials::create(&home, joining()).expect("made");
+    made.advance(Stage::Trusted(member(1)), "join.issued")
+        .expect("stored");
+    made.begin_renewal(7).await.expect("stored");
+    let asked = made.next().expect("a key").key.public_key().fingerprint();
+
+    let mut loaded = Credentials::load(&home, 0).expect("readable").expect("there");
+    loaded.begin_renewal(9).await.expect("nothing to do");
+    let next = loaded.next().expect("the key");
+    assert_eq!((next.key.public_key().fingerprint(), next.begun), (asked, 7));
+    assert_eq!(
+        loaded.fingerprint(),
+        made.fingerprint(),
+        "the present key is still in use"
+    );
+
+    loaded.finish_renewal(member(2)).expect("stored");
+    let renewed = Credentials::load(&home, 0).expect("readable").expect("there");
+    assert_eq!(renewed.fingerprint(), asked);
+    assert!(renewed.next().is_none());
+    assert_eq!(renewed.trusted().map(|member| member.generation), Some(2));
+}
+
+#[tokio::test]
+async fn a_renewal_that_cannot_be_stored_changes_nothing() {
+    let (_outer, home) = home();
+    let mut made = Credentials::create(&home, joining()).expect("made");
+    made.advance(Stage::Trusted(member(1)), "join.issued")
+        .expect("stored");
+    made.begin_renewal(7).await.expect("stored");
+    let (held, asked) = (made.fingerprint(), made.next().expect("a key").csr.clone());
+    fs::rename(home.root(), home.root().with_extension("away")).expect("moved");
+    made.finish_renewal(member(2)).expect_err("there is no folder");
+    assert_eq!(made.fingerprint(), held);
+    assert_eq!(made.next().map(|next| &next.csr), Some(&asked));
+    assert_eq!(made.trusted().map(|member| member.generation), Some(1));
+}
+
+#[tokio::test]
+async fn joining_again_forgets_the_renewal_that_was_under_way() {
+    let (_outer, home) = home();
+    let mut made = Credentials::create(&home, joining()).expect("made");
+    made.advance(Stage::Trusted(member(1)), "join.issued")
+        .expect("stored");
+    made.begin_renewal(7).await.expect("stored");
+    made.advance(Stage::Joining(joining()), "join.renewal")
+        .expect("stored");
+    let loaded = Credentials::load(&home, 0).expect("readable").expect("there");
+    assert!(loaded.next().is_none());
 }

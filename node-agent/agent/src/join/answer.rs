@@ -105,6 +105,7 @@ pub fn member(
         pool: issued.pool,
         site: issued.site,
         chain,
+        generation: issued.generation,
         roots: roots.certificates().to_vec(),
         back_ends,
         registration: registration.to_vec(),

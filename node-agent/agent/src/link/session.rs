@@ -1,4 +1,5 @@
-//! One session on a control connection, from the welcome to whatever ends it.
+//! One session on a control connection, from the welcome to whatever ends it. A node has two of them only while the
+//! one with its renewed certificate takes over.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +12,7 @@ use muster_wire::node::v1::{
     epoch::{KNOWN_PATH, MAX_KNOWN},
     trust_state::{TRUST_STATE_PATH, TrustStateReply},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{LinkError, LinkState};
 use crate::{
@@ -30,19 +32,16 @@ const REFETCH: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mi
 /// A difference of the clocks that people should hear of.
 const CLOCK_DIFFERENCE_MS: i64 = 5 * 60 * 1000;
 
-/// Runs one session; it always ends with a reason.
-pub(super) async fn run(agent: &Arc<Agent>, member: &Arc<Membership>) -> LinkError {
-    match begin(agent, member).await {
-        Ok((connection, lines, heartbeat)) => {
-            let error = parts(agent, member, &connection, lines, heartbeat).await;
-            connection.close();
-            error
-        }
-        Err(error) => error,
-    }
+/// A control connection that was welcomed.
+pub(super) struct Session {
+    pub(super) member: Arc<Membership>,
+    connection: Connection,
+    lines: Lines,
+    heartbeat: Duration,
 }
 
-async fn begin(agent: &Arc<Agent>, member: &Membership) -> Result<(Connection, Lines, Duration), LinkError> {
+/// Opens a control connection with the certificate of `member`.
+pub(super) async fn begin(agent: &Arc<Agent>, member: Arc<Membership>) -> Result<Session, LinkError> {
     let start = agent.random.below(member.back_ends.len());
     let connection = member
         .transport
@@ -80,10 +79,32 @@ async fn begin(agent: &Arc<Agent>, member: &Membership) -> Result<(Connection, L
     }
     agent
         .receipts
-        .ensure(&connection, &member.roots, member.node(), agent.clock.unix_ms())
+        .ensure(&connection, &member.roots, member.holder(), agent.clock.unix_ms())
         .await?;
     let heartbeat = Duration::from_secs(heartbeat_seconds.clamp(1, SLOWEST_HEARTBEAT));
-    Ok((connection, lines, heartbeat))
+    Ok(Session {
+        member,
+        connection,
+        lines,
+        heartbeat,
+    })
+}
+
+/// Works on a session until it fails, or, once it is `leaving`, until nothing is under way on it that would be lost.
+pub(super) async fn run(
+    agent: &Arc<Agent>,
+    session: Session,
+    leaving: &CancellationToken,
+) -> Result<(), LinkError> {
+    let Session {
+        member,
+        connection,
+        lines,
+        heartbeat,
+    } = session;
+    let ended = parts(agent, &member, &connection, (lines, heartbeat), leaving).await;
+    connection.close();
+    ended
 }
 
 /// Hands in what this node knows of earlier epochs. Nothing is granted to it before.
@@ -110,28 +131,44 @@ async fn parts(
     agent: &Arc<Agent>,
     member: &Arc<Membership>,
     connection: &Connection,
-    lines: Lines,
-    heartbeat: Duration,
-) -> LinkError {
+    (lines, heartbeat): (Lines, Duration),
+    leaving: &CancellationToken,
+) -> Result<(), LinkError> {
     tracing::info!(control_plane = %connection.endpoint(), "connected");
     muster_daemon::systemd::status(&format!("connected to {}", connection.endpoint()));
     agent.conditions.clear("link");
     agent.link.send_replace(LinkState::Connected(connection.clone()));
-    let mut replaced = agent.membership.subscribe();
     if agent.trust.held().is_none() {
         agent.trust_wanted.notify_one();
     }
-    let never = tokio::select! {
-        end = listen(agent, member, lines) => end,
-        end = heartbeats(agent, connection, heartbeat) => end.map_err(LinkError::of_member),
-        end = trust(agent, member, connection) => end,
-        end = claim::run(agent, connection) => end.map_err(LinkError::of_request),
-        end = report::run(agent, connection) => end.map_err(LinkError::of_request),
-        end = receipts(agent, member, connection) => end,
-        _ = replaced.changed() => Err(LinkError::Replaced),
-        () = connection.closed() => Err(LinkError::Ended),
+    let work = async {
+        tokio::try_join!(
+            claim::run(agent, connection, leaving),
+            report::run(agent, connection, leaving)
+        )
     };
-    never.err().unwrap_or(LinkError::Ended)
+    tokio::select! {
+        end = listen(agent, member, lines) => end,
+        end = heartbeats(agent, member, connection, heartbeat) => end.map_err(LinkError::of_member),
+        end = trust(agent, member, connection) => end,
+        end = work => end.map(drop).map_err(LinkError::of_request),
+        end = receipts(agent, member, connection) => end,
+        () = over(agent, member) => Err(LinkError::Expired),
+        () = connection.closed() => Err(LinkError::Ended),
+    }
+}
+
+/// Waits until the certificate of the session is over.
+async fn over(agent: &Agent, member: &Membership) {
+    while !member.has_expired(agent.clock.unix_ms()) {
+        let left = member
+            .facts
+            .validity
+            .not_after_ms()
+            .saturating_sub(agent.clock.unix_ms());
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        tokio::time::sleep(left.clamp(Duration::from_millis(100), Duration::from_mins(1))).await;
+    }
 }
 
 async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Result<(), LinkError> {
@@ -179,7 +216,8 @@ fn beacon(
         Ok((heard, beacon)) => {
             agent.conditions.clear("beacon");
             agent.note_freshness();
-            note_clock(agent, beacon.issued.saturating_sub(now));
+            note_clock(agent, beacon.issued.saturating_sub(agent.clock.machine_ms()));
+            agent.clock.prove(beacon.issued);
             if heard == Heard::Behind {
                 agent.trust_wanted.notify_one();
             }
@@ -217,6 +255,7 @@ fn note_clock(agent: &Agent, difference_ms: i64) {
 
 async fn heartbeats(
     agent: &Arc<Agent>,
+    member: &Membership,
     connection: &Connection,
     period: Duration,
 ) -> Result<(), ClientError> {
@@ -254,6 +293,11 @@ async fn heartbeats(
         };
         for run in reply.stop {
             agent.running.stop(run, None, Why::Cancelled);
+        }
+        if let Some(within) = reply.renew_within {
+            let (generation, within) = (member.member.generation, Duration::from_secs(within));
+            let (now, fraction) = (agent.clock.unix_ms(), agent.random.fraction());
+            agent.renewal.tell(generation, within, now, fraction);
         }
     }
 }
@@ -314,7 +358,7 @@ async fn receipts(agent: &Agent, member: &Membership, connection: &Connection) -
         tokio::time::sleep(Duration::from_hours(1)).await;
         agent
             .receipts
-            .ensure(connection, &member.roots, member.node(), agent.clock.unix_ms())
+            .ensure(connection, &member.roots, member.holder(), agent.clock.unix_ms())
             .await?;
     }
 }

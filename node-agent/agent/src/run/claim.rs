@@ -12,6 +12,7 @@ use muster_client::{ClientError, Connection, Request};
 use muster_engines::EngineKind;
 use muster_ids::RunId;
 use muster_wire::node::v1::run::{CLAIM_PATH, Claim as Ask, Granted};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Work,
@@ -29,11 +30,15 @@ const SLOW: Duration = Duration::from_secs(30);
 /// How long to wait after a run was handed back: it could come again at once.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Claims runs until the connection fails.
-pub async fn run(agent: &Arc<Agent>, connection: &Connection) -> Result<(), ClientError> {
+/// Claims runs until the connection fails, or until it is being left: what was asked for is still heard and kept.
+pub async fn run(
+    agent: &Arc<Agent>,
+    connection: &Connection,
+    leaving: &CancellationToken,
+) -> Result<(), ClientError> {
     let mut handed_back = agent.put_backs.load(Ordering::SeqCst);
     loop {
-        while !agent.stop.is_cancelled() {
+        while !agent.stop.is_cancelled() && !leaving.is_cancelled() {
             let engines = free_engines(agent);
             if engines.is_empty() {
                 break;
@@ -65,6 +70,7 @@ pub async fn run(agent: &Arc<Agent>, connection: &Connection) -> Result<(), Clie
         tokio::select! {
             () = agent.available.notified() => {}
             () = tokio::time::sleep(SLOW) => {}
+            () = leaving.cancelled() => return Ok(()),
         }
     }
 }

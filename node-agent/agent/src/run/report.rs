@@ -21,6 +21,8 @@ use muster_wire::{
 };
 
 use super::outcome::{self, Ended, Grounds};
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     agent::Agent,
     link::LinkState,
@@ -35,13 +37,20 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// The kind of the answer to an outcome that came too late.
 const DOES_NOT_COUNT: &str = "outcome-does-not-count";
 
-/// Reports until the control connection fails.
-pub async fn run(agent: &Arc<Agent>, control: &Connection) -> Result<(), ClientError> {
+/// Reports until the control connection fails, or until it is being left.
+pub async fn run(
+    agent: &Arc<Agent>,
+    control: &Connection,
+    leaving: &CancellationToken,
+) -> Result<(), ClientError> {
     loop {
         let mut later = false;
         match agent.spool.entries() {
             Ok(entries) => {
                 for entry in entries {
+                    if leaving.is_cancelled() {
+                        return Ok(());
+                    }
                     later |= settle(agent, control, entry).await? == Settled::Later;
                 }
                 agent.conditions.clear("spool list");
@@ -59,6 +68,7 @@ pub async fn run(agent: &Arc<Agent>, control: &Connection) -> Result<(), ClientE
         tokio::select! {
             () = agent.spooled.notified() => {}
             () = tokio::time::sleep(if later { AGAIN } else { SLOW }) => {}
+            () = leaving.cancelled() => return Ok(()),
         }
     }
 }

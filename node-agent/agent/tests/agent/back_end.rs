@@ -37,6 +37,7 @@ use muster_wire::{
             RECEIPT_KEY_PATH, ReceiptCertificate, ReceiptKey,
         },
         outcome::{Outcome, Statement},
+        renew::{RENEW_PATH, Renew, Renewed},
         run::{BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
         trust_state::{TRUST_STATE_PATH, TrustHead, TrustStateReply, TrustVersion},
     },
@@ -62,7 +63,17 @@ pub(crate) struct Log {
     pub(crate) last_grant: Option<serde_json::Value>,
     streams: Vec<mpsc::UnboundedSender<ControlMessage>>,
     stop: Vec<RunId>,
-    renew_within: Option<u64>,
+    /// What the answers to heartbeats say of the certificate.
+    pub(crate) renew_within: Option<u64>,
+    /// The key that was certified for each generation of the node, and the answer.
+    pub(crate) renewed: BTreeMap<u64, (Digest, Renewed)>,
+    /// How often a generation was asked for with a second key.
+    pub(crate) other_keys: usize,
+    /// Control streams that were opened, and how many of them while another was open.
+    pub(crate) opened: usize,
+    pub(crate) overlapped: usize,
+    /// Whether the next renewals stay without an answer.
+    pub(crate) renews_not: bool,
 }
 
 /// The back end of one control plane.
@@ -216,6 +227,7 @@ impl BackEnd {
                 self.log().left = true;
                 json(&serde_json::json!({}))
             }
+            (&Method::POST, RENEW_PATH) => self.renew(&serde_json::from_slice(body)?),
             (&Method::GET, TRUST_STATE_PATH) => json(&self.trust_state()),
             (&Method::POST, CLAIM_PATH) => self.claim(&serde_json::from_slice(body)?),
             (&Method::POST, _) if path.starts_with(RUNS_PATH) => {
@@ -253,7 +265,11 @@ impl BackEnd {
         if self.beacons.load(Ordering::SeqCst) {
             sender.send(self.beacon(open.challenge)).expect("open");
         }
-        self.log().streams.push(sender);
+        let mut log = self.log();
+        log.opened += 1;
+        log.overlapped += usize::from(log.streams.iter().any(|stream| !stream.is_closed()));
+        log.streams.push(sender);
+        drop(log);
         let lines = stream::unfold(receiver, |mut receiver| async {
             let message = receiver.recv().await?;
             let line = format!("{}\n", serde_json::to_string(&message).expect("JSON"));
@@ -277,6 +293,25 @@ impl BackEnd {
     /// Names a run in the answers to heartbeats.
     pub(crate) fn stop(&self, run: RunId) {
         self.log().stop.push(run);
+    }
+
+    /// The same key gets the same certificate; a node that asks with another one is two nodes.
+    fn renew(&self, ask: &Renew) -> Response<Body> {
+        let csr = STANDARD.decode(&ask.csr).expect("base64");
+        let key = muster_pki::csr::public_key(&csr).expect("a request");
+        let generation = ask.generation + 1;
+        let mut log = self.log();
+        if log.renews_not {
+            return problem(503, "unavailable");
+        }
+        let (known, renewed) = log.renewed.entry(generation).or_insert_with(|| {
+            let chain = self.collective.certify(Subject::Node(self.collective.node), &key);
+            let chain = chain.iter().map(|der| STANDARD.encode(der)).collect();
+            (key.fingerprint(), Renewed { chain, generation })
+        });
+        let (same, reply) = (*known == key.fingerprint(), json(renewed));
+        log.other_keys += usize::from(!same);
+        reply
     }
 
     fn receipt_key(&self, ask: &ReceiptKey) -> Response<Body> {

@@ -28,14 +28,14 @@ fn points_of(write: &str) -> Vec<String> {
 }
 
 /// The points of one write of the identity.
-fn points_of_identity(write: &str) -> Vec<String> {
+pub(crate) fn points_of_identity(write: &str) -> Vec<String> {
     let mut points = points_of(write);
     points.push(format!("{write}.stored"));
     points
 }
 
 /// Tells the story for each of the points.
-async fn at_each<F>(points: Vec<String>, story: impl Fn(String) -> F)
+pub(crate) async fn at_each<F>(points: Vec<String>, story: impl Fn(String) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {

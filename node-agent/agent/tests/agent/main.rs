@@ -7,4 +7,5 @@ mod fixture;
 mod joining;
 mod node;
 mod registration;
+mod renewing;
 mod working;

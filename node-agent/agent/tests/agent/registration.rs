@@ -291,6 +291,7 @@ impl Registration {
             back_ends: self.back_ends.lock().expect("no panic").clone(),
             server_identity: format!("spiffe://{}/control-plane/", self.collective.id),
             anchors: vec![STANDARD.encode(&self.collective.root)],
+            generation: 1,
             epoch: 1,
         });
         let answer = Answer {

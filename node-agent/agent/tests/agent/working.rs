@@ -23,7 +23,7 @@ use crate::{
 
 /// A jail that refuses at once, or one that never answers.
 pub(crate) const REFUSES: &str = "#!/bin/sh\nexit 1\n";
-const WAITS: &str = "#!/bin/sh\nexec sleep 600\n";
+pub(crate) const WAITS: &str = "#!/bin/sh\nexec sleep 600\n";
 
 pub(crate) struct World {
     pub(crate) node: Node,
@@ -63,7 +63,7 @@ impl World {
         Self { node, back }
     }
 
-    async fn connected(&self) -> tokio::process::Child {
+    pub(crate) async fn connected(&self) -> tokio::process::Child {
         let (agent, _) = self.node.until(&["run"], "connected").await;
         self.back
             .until("a heartbeat", |log| log.heartbeats.last().map(|_| ()))
@@ -78,7 +78,7 @@ fn program(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
 }
 
-fn definition() -> FunctionDefinition {
+pub(crate) fn definition() -> FunctionDefinition {
     FunctionDefinition {
         name: "Forecast".parse().expect("name"),
         language: "terr".to_owned(),
@@ -96,7 +96,7 @@ fn definition() -> FunctionDefinition {
     }
 }
 
-fn grant(back: &BackEnd, number: u8, mode: &str) -> RunGrant {
+pub(crate) fn grant(back: &BackEnd, number: u8, mode: &str) -> RunGrant {
     RunGrant {
         run: RunId::new(i64::from(number), [number; 10]),
         fence: 1,

@@ -81,3 +81,35 @@ pub struct RejectJoin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
+
+/// `POST /api/v1/joins/renewals/approve`: requests of known nodes whose certificates have ended, as
+/// `GET /api/v1/joins/renewals` lists them. Their keys sign them, so no code is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRenewals {
+    /// Which, 1 to 1,000.
+    pub joins: Vec<JoinId>,
+}
+
+/// What became of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ApprovedRenewals {
+    /// They have their certificates.
+    pub approved: Vec<Join>,
+    /// They were left as they are.
+    pub refused: Vec<RefusedRenewal>,
+}
+
+/// A request that was not approved with the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RefusedRenewal {
+    /// Which.
+    pub id: JoinId,
+    /// Why, and what to do.
+    pub detail: String,
+}

@@ -163,6 +163,9 @@ pub struct Issued {
     pub site: Name,
     /// Certificate and intermediates, leaf first, base64 of DER.
     pub chain: Vec<String>,
+    /// The generation of the certificate in the lineage of its node; absent for 1, the first.
+    #[serde(default = "first_generation", skip_serializing_if = "is_first_generation")]
+    pub generation: u64,
     /// `host:port` of the back ends.
     pub back_ends: Vec<String>,
     /// The identity that a back end must show: `spiffe://<collective>/control-plane/`.
@@ -171,4 +174,13 @@ pub struct Issued {
     pub anchors: Vec<String>,
     /// The epoch of the control plane's database.
     pub epoch: u64,
+}
+
+fn first_generation() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_first_generation(generation: &u64) -> bool {
+    *generation == 1
 }

@@ -7,7 +7,7 @@ use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
-        join::{ApproveJoin, Join, MatchJoin, RejectJoin},
+        join::{ApproveJoin, ApproveRenewals, ApprovedRenewals, Join, MatchJoin, RejectJoin},
     },
 };
 
@@ -35,6 +35,23 @@ pub(super) async fn find(
     Body(wanted): Body<MatchJoin>,
 ) -> Result<Json<Join>, Failure> {
     Ok(Json(app.match_join(&caller, &wanted.code).await?))
+}
+
+/// The waiting requests of known nodes whose certificates have ended: they can be approved without a code.
+#[utoipa::path(get, path = "/api/v1/joins/renewals", tag = "joins", responses((status = 200, body = Vec<Join>), (status = 403, body = Problem)))]
+pub(super) async fn renewals(State(app): State<App>, User(caller): User) -> Result<Json<Vec<Join>>, Failure> {
+    Ok(Json(app.list_renewals(&caller).await?))
+}
+
+/// Approve renewals of known nodes, all that are named.
+#[utoipa::path(post, path = "/api/v1/joins/renewals/approve", tag = "joins", request_body = ApproveRenewals,
+    responses((status = 200, body = ApprovedRenewals), (status = 403, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn approve_renewals(
+    State(app): State<App>,
+    User(caller): User,
+    Body(approval): Body<ApproveRenewals>,
+) -> Result<Json<ApprovedRenewals>, Failure> {
+    Ok(Json(app.approve_renewals(&caller, &approval).await?))
 }
 
 /// One request.

@@ -16,6 +16,7 @@ use muster_wire::node::v1::{
     PROTOCOL,
     control::{ControlMessage, Heartbeat, HeartbeatReply, OpenControl, ReceiptCertificate, ReceiptKey},
     epoch::Known,
+    renew::{Renew, Renewed},
     trust_state::TrustStateReply,
 };
 use serde::Deserialize;
@@ -23,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{BackEnd, FromNode, cut_soon, too_many};
+use super::{BackEnd, FromCertificate, FromNode, cut_soon, presence::Heard, too_many};
 use crate::http::{
     Failure,
     extract::{Body, From, Params},
@@ -57,19 +58,47 @@ pub(super) async fn open(
         )));
     }
     check_nonce(&open.challenge)?;
+    check_nonce(&open.boot_nonce)?;
     let report_known = state.app.meet(node, open.trust.as_ref()).await?;
     let Some(place) = state.connections.stream(node) else {
         return Err(Failure(too_many("control streams")));
     };
+    let heard = {
+        let address = peer.address.ip();
+        state
+            .presence
+            .open(node, &open.boot_nonce, address, state.app.clock().boot())
+    };
+    alone(&state, node, heard).await?;
     state.connections.set_challenge(node, open.challenge);
     let (lines, stream) = mpsc::channel(BACKLOG);
-    let cut = peer.cut.clone();
+    let (cut, boot_nonce) = (peer.cut.clone(), open.boot_nonce);
     tokio::spawn(async move {
+        let presence = state.presence.clone();
         speak(state, node, report_known, cut, lines).await;
+        presence.close(node, &boot_nonce);
         drop(place);
     });
     let body = AxumBody::from_stream(ReceiverStream::new(stream).map(Ok::<_, std::convert::Infallible>));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// Refuses an agent while another one speaks for its node, and raises the alarm when both are there.
+async fn alone(state: &BackEnd, node: NodeId, heard: Heard) -> Result<(), Failure> {
+    match heard {
+        Heard::Alone => Ok(()),
+        Heard::Contested(address) => {
+            // The first agent is in the right, whatever becomes of the alarm.
+            if let Err(error) = state.app.duplicate_node(node, address).await {
+                tracing::error!(node.id = %node, error = %error, "an alarm could not be recorded");
+            }
+            Ok(())
+        }
+        Heard::Elsewhere => Err(Failure(Error::conflict(
+            "node-elsewhere",
+            "another agent with the identity of this node is connected; if this machine is a copy of another one, run muster-node leave on it and let it join as a node of its own",
+        ))),
+    }
 }
 
 /// Tells the node what it should know until one of both is gone.
@@ -191,12 +220,27 @@ async fn send(lines: &mpsc::Sender<Bytes>, message: &ControlMessage) -> Result<(
 /// What the node is like, and what it works on.
 pub(super) async fn heartbeat(
     State(state): State<BackEnd>,
-    FromNode(node): FromNode,
+    FromCertificate(shown): FromCertificate,
+    From(peer): From,
     Body(beat): Body<Heartbeat>,
 ) -> Result<Json<HeartbeatReply>, Failure> {
     check_nonce(&beat.challenge)?;
-    state.connections.set_challenge(node, beat.challenge.clone());
-    Ok(Json(state.app.heartbeat(node, beat).await?))
+    let (address, now) = (peer.address.ip(), state.app.clock().boot());
+    let heard = state.presence.beat(shown.node, &beat.boot_nonce, address, now);
+    alone(&state, shown.node, heard).await?;
+    state
+        .connections
+        .set_challenge(shown.node, beat.challenge.clone());
+    Ok(Json(state.app.heartbeat(&shown, beat).await?))
+}
+
+/// The next certificate of the node.
+pub(super) async fn renew(
+    State(state): State<BackEnd>,
+    FromCertificate(shown): FromCertificate,
+    Body(request): Body<Renew>,
+) -> Result<Json<Renewed>, Failure> {
+    Ok(Json(state.app.renew(&shown, &request).await?))
 }
 
 /// What the node knows of earlier epochs.
