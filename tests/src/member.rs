@@ -440,6 +440,7 @@ pub fn inventory() -> Inventory {
         engines: Vec::new(),
         conditions: Vec::new(),
         trust_number: None,
+        roots: Vec::new(),
     }
 }
 

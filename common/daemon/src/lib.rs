@@ -15,6 +15,7 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod random;
+pub mod seal;
 pub mod secret;
 pub mod shutdown;
 pub mod systemd;

@@ -9,6 +9,7 @@ use std::{
 use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
     log::LogFormat,
+    secret::SecretFile,
 };
 use secrecy::SecretString;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub front_end_names: Vec<String>,
     /// Plain HTTP, health and metrics.
     pub operations: SocketAddr,
+    /// Where the key lies that seals the others, if not in the state directory.
+    pub master_key: Option<SecretFile>,
     /// Join offers in all, a second.
     pub offers_per_second: u64,
     /// Join offers to nodes that name a live token, a second.
@@ -84,8 +87,11 @@ impl Config {
             }),
         };
         let back_end = reader.address("back_end", "listen", ([0, 0, 0, 0], 9443));
+        let master_key = reader.optional_secret_file("keys", "master_key_file");
+        let master_key = master_key.or_else(|| reader.credential("muster-master-key"));
         let config = Self {
             database_url,
+            master_key,
             registration: reader.address("registration", "listen", ([0, 0, 0, 0], 9080)),
             back_end,
             back_end_advertised: reader.list("back_end", "advertise", &[]),

@@ -1,8 +1,9 @@
 //! Every metric of the control plane; names follow `muster_<area>_<noun>_<unit>`.
 
+use muster_app::authority::Ends;
 use muster_daemon::metrics;
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -19,6 +20,7 @@ pub(crate) struct Metrics {
     pub(crate) node_requests_refused: Counter,
     /// Number of the trust state.
     pub(crate) trust_number: Gauge,
+    authority_expires: Family<Vec<(&'static str, &'static str)>, Gauge>,
 }
 
 impl Metrics {
@@ -47,6 +49,12 @@ impl Metrics {
         );
         let trust_number = Gauge::default();
         registry.register("trust_number", "Number of the trust state", trust_number.clone());
+        let authority_expires = Family::default();
+        registry.register(
+            "authority_certificate_expires_seconds",
+            "When a certificate of the authority ends, in seconds since 1970",
+            authority_expires.clone(),
+        );
         Self {
             registry,
             nodes_connected,
@@ -54,6 +62,20 @@ impl Metrics {
             joins_refused,
             node_requests_refused,
             trust_number,
+            authority_expires,
+        }
+    }
+
+    /// Notes when the authority's own certificates end.
+    pub(crate) fn authority_ends(&self, ends: Ends) {
+        for (certificate, end) in [
+            ("root", ends.root),
+            ("intermediate", ends.intermediate),
+            ("policy", ends.policy),
+        ] {
+            self.authority_expires
+                .get_or_create(&vec![("certificate", certificate)])
+                .set(end / 1000);
         }
     }
 
