@@ -492,6 +492,7 @@ pub fn inventory() -> Inventory {
         engines: Vec::new(),
         conditions: Vec::new(),
         trust_number: None,
+        roots: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use muster_client::{ClientError, Connection, Endpoint, Limits, Transport};
-use muster_daemon::Clock;
+use muster_daemon::{Clock, seal, secret::SecretFile};
 use muster_ids::Digest;
 use muster_pki::{CertificateDer, KeyUse, Roots, SoftwareSigner, pem};
 
@@ -263,12 +263,28 @@ impl Server {
 
     /// A key of the control plane: what a thief of its state folder has.
     pub fn key(&self, name: &str, key_use: KeyUse) -> SoftwareSigner {
-        let key = pem::private_key(&self.key_file(name)).expect("a key in PEM");
-        SoftwareSigner::from_pkcs8(key.secret_der(), key_use).expect("a key on P-256")
+        let keys = self.state_dir().join("keys");
+        let master = SecretFile::at(keys.join("master.key"))
+            .read_key()
+            .expect("the master key");
+        let place = self.key_place(name);
+        let sealed = fs::read(keys.join(&place)).expect("a file of the control plane");
+        let key = seal::open(&master, &place, &sealed).expect("a sealed key");
+        SoftwareSigner::from_pkcs8(&key, key_use).expect("a key on P-256")
     }
 
     fn key_file(&self, name: &str) -> Vec<u8> {
-        fs::read(self.state_dir().join("keys").join(name)).expect("a file of the control plane")
+        let keys = self.state_dir().join("keys");
+        fs::read(keys.join(self.key_place(name))).expect("a file of the control plane")
+    }
+
+    /// Where a file lies below the folder of keys: there, or in the folder of the first authority.
+    fn key_place(&self, name: &str) -> String {
+        if self.state_dir().join("keys").join(name).exists() {
+            name.to_owned()
+        } else {
+            format!("{}/{name}", &self.root.hex()[..16])
+        }
     }
 
     /// The first administrator.

@@ -8,6 +8,7 @@
 //! | `revocation/<user>/<from>`, with `/<until>` where it ends | [`Revocation`] |
 //! | `root/<name>` | the name |
 //! | `setting/all/<name>`, `setting/site/<id>/<name>`, `setting/pool/<id>/<name>`, `setting/node/<id>/<name>` | its value |
+//! | `authority/<fingerprint>` | [`Authority`] |
 //! | `tombstone/stamp/<id>`, `tombstone/node/<id>`, `tombstone/certificate/<serial>` | [`Tombstone`] |
 //!
 //! Values are JSON with sorted keys and without white space; names in keys are folded as names are compared.
@@ -24,9 +25,11 @@ use crate::{
     SignedKind, words::words,
 };
 
+mod authority;
 mod form;
 mod tombstone;
 
+pub use authority::Authority;
 use form::{BlockForm, TrustForm};
 pub use tombstone::{Gone, Tombstone};
 
@@ -47,6 +50,8 @@ pub enum Entry {
     Setting(Scope, Setting),
     /// Something that was taken away for ever.
     Tombstone(Tombstone),
+    /// An authority of the collective itself, since its first rotation.
+    Authority(Authority),
 }
 
 /// That one version of a script, data function or query is trusted, through the library item that carries it.
@@ -230,6 +235,7 @@ impl Entry {
             Self::Root(name) => format!("root/{name}"),
             Self::Setting(scope, setting) => format!("setting/{scope}/{}", setting.name()),
             Self::Tombstone(tombstone) => tombstone.key(),
+            Self::Authority(authority) => format!("authority/{}", authority.fingerprint),
         }
     }
 
@@ -243,6 +249,7 @@ impl Entry {
             Self::Root(name) => canonical(name),
             Self::Setting(_, setting) => setting.to_json(),
             Self::Tombstone(tombstone) => canonical(tombstone),
+            Self::Authority(authority) => canonical(authority),
         }
     }
 
@@ -255,6 +262,7 @@ impl Entry {
             Some(("revocation", _)) => Self::Revocation(read(key, value)?),
             Some(("root", _)) => Self::Root(read(key, value)?),
             Some(("tombstone", _)) => Self::Tombstone(read(key, value)?),
+            Some(("authority", _)) => Self::Authority(read(key, value)?),
             Some(("setting", rest)) => {
                 let unknown = || EntryError::UnknownKind { shown: shown(key) };
                 let (scope, name) = rest.rsplit_once('/').ok_or_else(unknown)?;

@@ -24,8 +24,8 @@ mod words;
 
 pub use decide::decide;
 pub use entry::{
-    Block, Certificate, Entry, EntryError, Gone, ItemRef, Principal, Revocation, Role, SignedRef, Signer,
-    Stamp, Target, Tombstone, TrustEntry,
+    Authority, Block, Certificate, Entry, EntryError, Gone, ItemRef, Principal, Revocation, Role, SignedRef,
+    Signer, Stamp, Target, Tombstone, TrustEntry,
 };
 pub use function::{DataType, FunctionContent, Language, Parameter, ParameterKind};
 pub use groups::{

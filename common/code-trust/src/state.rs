@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use muster_ids::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::{CodeType, Entry, EntryError, ItemHash, Place, Settings, Stamp, Tombstone};
+use crate::{Authority, CodeType, Entry, EntryError, ItemHash, Place, Settings, Stamp, Tombstone};
 
 mod index;
 
@@ -17,6 +17,7 @@ pub(crate) use index::{Index, TrustedBy};
 /// What this program knows how to obey. A signed state names what its reader must know; the entries of this version
 /// need no more than this list.
 const FEATURES: &[&str] = &[
+    "authorities/1",
     "blocks/1",
     "revocations/1",
     "roots/1",
@@ -189,6 +190,7 @@ impl TrustState {
     /// What a reader of this state must know, for the `requires` of the signed message.
     pub fn requires(&self) -> Vec<&'static str> {
         let kinds = [
+            "authority/",
             "block/",
             "revocation/",
             "root/",
@@ -209,6 +211,17 @@ impl TrustState {
             .filter(|(prefix, _)| present(prefix))
             .map(|(_, feature)| *feature)
             .collect()
+    }
+
+    /// The authorities of the collective, in the order of their fingerprints; none before the first rotation.
+    pub fn authorities(&self) -> impl Iterator<Item = Authority> {
+        self.entries
+            .range("authority/".to_owned()..)
+            .take_while(|(key, _)| key.starts_with("authority/"))
+            .filter_map(|(key, value)| match Entry::parse(key, value) {
+                Ok(Entry::Authority(authority)) => Some(authority),
+                _ => None,
+            })
     }
 
     /// The settings as they hold at `place`.

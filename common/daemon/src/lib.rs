@@ -16,6 +16,7 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod random;
+pub mod seal;
 pub mod secret;
 pub mod shutdown;
 pub mod systemd;

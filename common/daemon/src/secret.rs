@@ -25,6 +25,9 @@ pub enum SecretError {
     /// It is not text where a text is needed.
     #[error("the secret file {} is not UTF-8 text", .0.display())]
     NotText(PathBuf),
+    /// It is not a key of the right length.
+    #[error("the key file {} holds neither 32 bytes nor 64 hexadecimal digits; restore it, or make a new one with openssl rand -hex 32", .0.display())]
+    NotKey(PathBuf),
 }
 
 /// Where a secret lies.
@@ -74,6 +77,33 @@ impl SecretFile {
         }
     }
 
+    /// A key of 32 bytes, as they are or as 64 hexadecimal digits with or without a newline at the end.
+    pub fn read_key(&self) -> Result<Zeroizing<[u8; 32]>, SecretError> {
+        let bytes = Zeroizing::new(file::read(&self.path, self.access, MAX_SECRET)?);
+        let mut key = Zeroizing::new([0; 32]);
+        if bytes.len() == key.len() {
+            key.copy_from_slice(&bytes);
+            return Ok(key);
+        }
+        let wrong = || SecretError::NotKey(self.path.clone());
+        let digits = bytes.trim_ascii_end();
+        if digits.len() != 2 * key.len() {
+            return Err(wrong());
+        }
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |at: usize| {
+                char::from(pair[at])
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            };
+            let (Some(high), Some(low)) = (digit(0), digit(1)) else {
+                return Err(wrong());
+            };
+            *byte = high << 4 | low;
+        }
+        Ok(key)
+    }
+
     /// The secret as text, without one newline at its end.
     pub fn read_text(&self) -> Result<SecretString, SecretError> {
         let mut bytes = self.read_bytes()?;
@@ -109,6 +139,20 @@ mod tests {
         ] {
             let (_folder, file) = secret(content.as_bytes(), 0o600);
             assert_eq!(file.read_text().expect("read").expose_secret(), expected);
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_as_bytes_and_as_digits() {
+        let raw: Vec<u8> = (0..32).map(|byte| byte ^ 0x0a).collect();
+        let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        for content in [raw.clone(), digits.clone().into(), format!("{digits}\r\n").into()] {
+            let (_folder, file) = secret(&content, 0o600);
+            assert_eq!(file.read_key().expect("a key").as_slice(), raw);
+        }
+        for content in [&b""[..], &[7; 31], &[b'x'; 64], &[b'0'; 65]] {
+            let (_folder, file) = secret(content, 0o600);
+            assert!(matches!(file.read_key(), Err(SecretError::NotKey(_))));
         }
     }
 

@@ -77,6 +77,11 @@ pub(crate) fn same_authority(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
+/// Whether the authority with the certificate `issuer` signed `certificate` (both DER).
+pub fn is_signed_by(certificate: &[u8], issuer: &[u8]) -> bool {
+    AuthorityFacts::of(issuer).is_ok_and(|issuer| signed_by(certificate, &issuer.public_key))
+}
+
 /// Whether the key `issuer` signed `certificate` (DER, and exactly that: what is outside of the signature is
 /// held to it by the stricter of two parsers).
 pub(crate) fn signed_by(certificate: &[u8], issuer: &PublicKey) -> bool {

@@ -27,7 +27,7 @@ mod two_pass;
 mod validity;
 mod verify;
 
-pub use authority::{AuthorityError, AuthorityFacts};
+pub use authority::{AuthorityError, AuthorityFacts, is_signed_by};
 pub use chain::{CrossRoot, Roots, RootsError};
 pub use crl::{CrlError, CrlHead, ReasonError, RevocationReason, RevokedCertificate, issue_crl};
 pub use envelope::{Envelope, EnvelopeError, PayloadType, Verified};

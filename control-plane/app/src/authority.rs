@@ -3,19 +3,33 @@
 //! Invariant: profiles decide what a certificate says; a request contributes its public key only. Each
 //! certificate is recorded in the transaction that needed it.
 
+mod keys;
+mod load;
+mod make;
+mod renew;
+mod rotation;
+mod show;
+
 use std::{sync::Arc, time::Duration};
 
-use muster_ids::{CollectiveId, ControlPlaneId, NodeId};
+use muster_ids::{CollectiveId, ControlPlaneId, Digest, NodeId};
 use muster_model::audit::Event;
 use muster_pki::{
-    AuthorityFacts, CertificateDer, Envelope, Facts, KeyUse, Outline, PayloadType, Profile, PublicKey, Roots,
-    Serial, Signer, SoftwareSigner, SpiffeId, Subject, Validity, issue, tls::Credential,
+    AuthorityFacts, CertificateDer, CrossRoot, Envelope, Facts, KeyUse, Outline, PayloadType, Profile,
+    PublicKey, Roots, Serial, Signer, SoftwareSigner, SpiffeId, Subject, Validity, issue, tls::Credential,
 };
 use muster_store::{Certificate, CertificateState, Draft, Tx};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{App, Error};
+
+pub use self::{
+    keys::AuthorityKeys,
+    load::{active_root, load},
+    make::{NewAuthority, create_authority, first},
+    show::Ends,
+};
 
 /// How long a control plane's own TLS certificate is valid: made anew at each start and renewed from half of it.
 pub const CONTROL_PLANE_LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -24,12 +38,21 @@ pub const FRONT_END_LIFETIME: Duration = Duration::from_hours(397 * 24);
 
 /// The keys and certificates of this control plane. Callers see signatures, never keys.
 pub struct Authority {
+    /// The fingerprint of its own root.
+    pub root: Digest,
     /// Which control plane.
     pub control_plane: ControlPlaneId,
-    /// The roots of the collective.
+    /// The roots of the collective: its own, and during a rotation another.
     pub roots: Arc<Roots>,
+    /// The roots that receipts may lead to: also those that were left, since a node sends what it signed under them over a
+    /// connection that it opened with a certificate which is accepted now.
+    pub receipt_roots: Arc<Roots>,
+    /// Which older root vouches for which of them.
+    pub crosses: Vec<CrossRoot>,
     /// The issuing intermediate.
     pub intermediate: CertificateDer<'static>,
+    /// The same intermediate under the root before, for those who know only that one.
+    pub bridge: Option<CertificateDer<'static>>,
     /// The intermediate's key.
     pub issuing: Arc<dyn Signer>,
     /// The policy certificate and the intermediate.
@@ -77,7 +100,9 @@ impl Authority {
 
     /// `leaf` with what leads from it to the roots: the chain that its holder presents.
     pub fn chain(&self, leaf: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
-        vec![leaf, self.intermediate.clone()]
+        let mut chain = vec![leaf, self.intermediate.clone()];
+        chain.extend(self.bridge.clone());
+        chain
     }
 
     /// When the intermediate ends, milliseconds since 1970, UTC.
@@ -111,6 +136,7 @@ impl App {
             &leaf,
             ("control_plane", 1),
             authority.control_plane.to_string(),
+            authority.root,
         )
         .await?;
         tx.commit(draft, self.now()).await?;
@@ -121,7 +147,7 @@ impl App {
     pub async fn record_front_end(&self, leaf: &CertificateDer<'static>) -> Result<(), Error> {
         let subject = self.authority().control_plane.to_string();
         let tx = self.store().begin(&Self::system()).await?;
-        let (draft, tx) = record(tx, leaf, ("front_end", 1), subject).await?;
+        let (draft, tx) = record(tx, leaf, ("front_end", 1), subject, self.authority().root).await?;
         tx.commit(draft, self.now()).await?;
         Ok(())
     }
@@ -172,7 +198,7 @@ impl App {
         let leaf = authority
             .issue(&profile, &key, &serial, self.now(), lifetime)
             .await?;
-        let (draft, tx) = record(tx, &leaf, (purpose, generation), node.to_string()).await?;
+        let (draft, tx) = record(tx, &leaf, (purpose, generation), node.to_string(), authority.root).await?;
         Ok((authority.chain(leaf), draft, tx))
     }
 }
@@ -182,6 +208,7 @@ async fn record(
     leaf: &CertificateDer<'static>,
     (purpose, generation): (&str, u64),
     subject: String,
+    authority: Digest,
 ) -> Result<(Draft, Tx), Error> {
     let outline = Outline::of(leaf).ok_or_else(|| Error::bug("a certificate of ours that cannot be read"))?;
     let serial = outline.serial.to_string();
@@ -201,6 +228,7 @@ async fn record(
             .filter(|_| purpose == "node")
             .map(|key| key.fingerprint()),
         generation,
+        authority: Some(authority),
     })
     .await?;
     let detail = json!({

@@ -1,17 +1,21 @@
 //! A control plane in a folder of its own, for tests of use cases that need one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use arc_swap::ArcSwap;
 use muster_daemon::{clock::Clock, random::Random};
-use muster_pki::{KeyUse, Roots, SoftwareSigner};
+use muster_ids::Digest;
+use muster_pki::{KeyUse, Signer, SoftwareSigner};
 use muster_store::{BlobStore, Store, StoreConfig};
 use tempfile::TempDir;
 
 use crate::{
-    App, Options, Parts,
-    authority::Authority,
-    init::{create_authority, init_database, load_join_key},
+    App, Error, Options, Parts,
+    authority::{AuthorityKeys, NewAuthority, create_authority},
+    init::{init_database, load_join_key},
 };
 
 /// A new collective with the administrator `admin@SPOTFIRE`; it lives as long as the folder.
@@ -29,32 +33,17 @@ pub(crate) async fn app() -> (App, TempDir) {
     let administrator = "admin@SPOTFIRE".parse().expect("a name");
     let password = "correct horse battery".to_owned().into();
     let master = [7; 32];
-    init_database(
-        &store,
-        new.collective,
-        &master,
-        &administrator,
-        password,
-        &clock,
-        &random,
-    )
-    .await
-    .expect("a collective");
-    let signer =
-        |key: &[u8], key_use| Arc::new(SoftwareSigner::from_pkcs8(key, key_use).expect("a key of ours"));
+    init_database(&store, &new, &master, &administrator, password, &clock, &random)
+        .await
+        .expect("a collective");
+    let keys = Arc::new(Memory::default());
+    keys.store(&new).expect("kept");
     let parts = Parts {
         join_key: Arc::new(load_join_key(&store, &master).await.expect("the join key")),
         blobs: BlobStore::open(&folder.path().join("blobs"))
             .await
             .expect("a folder of blobs"),
-        authority: ArcSwap::from_pointee(Authority {
-            control_plane: new.control_plane,
-            roots: Arc::new(Roots::new(vec![new.root]).expect("a root")),
-            intermediate: new.issuing.clone(),
-            issuing: signer(&new.issuing_key, KeyUse::Authority),
-            policy_chain: vec![new.policy, new.issuing],
-            policy: signer(&new.policy_key, KeyUse::Policy),
-        }),
+        keys,
         store,
         clock,
         random,
@@ -68,4 +57,48 @@ pub(crate) async fn app() -> (App, TempDir) {
         },
     };
     (App::new(parts).await.expect("a control plane"), folder)
+}
+
+/// Keys of authorities in memory: root, issuing, policy.
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<HashMap<Digest, [Option<Arc<dyn Signer>>; 3]>>);
+
+impl Memory {
+    fn get(&self, root: &Digest, which: usize) -> Option<Arc<dyn Signer>> {
+        self.0.lock().expect("whole").get(root)?[which].clone()
+    }
+}
+
+impl AuthorityKeys for Memory {
+    fn store(&self, new: &NewAuthority) -> Result<(), Error> {
+        let signer = |key: &[u8], key_use| -> Option<Arc<dyn Signer>> {
+            Some(Arc::new(
+                SoftwareSigner::from_pkcs8(key, key_use).expect("a key of ours"),
+            ))
+        };
+        let keys = [
+            signer(&new.root_key, KeyUse::Authority),
+            signer(&new.issuing_key, KeyUse::Authority),
+            signer(&new.policy_key, KeyUse::Policy),
+        ];
+        self.0.lock().expect("whole").insert(new.fingerprint(), keys);
+        Ok(())
+    }
+
+    fn root(&self, root: &Digest) -> Result<Option<Arc<dyn Signer>>, Error> {
+        Ok(self.get(root, 0))
+    }
+
+    fn issuing(&self, root: &Digest) -> Result<Arc<dyn Signer>, Error> {
+        self.get(root, 1).ok_or_else(|| Error::bug("no key"))
+    }
+
+    fn policy(&self, root: &Digest) -> Result<Arc<dyn Signer>, Error> {
+        self.get(root, 2).ok_or_else(|| Error::bug("no key"))
+    }
+
+    fn forget(&self, root: &Digest) -> Result<(), Error> {
+        self.0.lock().expect("whole").remove(root);
+        Ok(())
+    }
 }

@@ -3,119 +3,29 @@
 //! Order: the caller stores the keys first, then [`init_database`] writes everything else in one transaction.
 //! A crash in between leaves an empty database, and `init` can simply run again.
 
-use std::time::Duration;
-
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use muster_daemon::{clock::Clock, random::Random};
-use muster_ids::{
-    AuditWriter, CollectiveId, ControlPlaneId, GroupId, Incarnation, PoolId, SiteId, UserId, UserName,
-};
+use muster_ids::{AuditWriter, GroupId, Incarnation, PoolId, SiteId, UserId, UserName};
 use muster_model::{
     audit::Event,
     permission::{ADMINISTRATOR, Caller, Operation, authorize},
 };
-use muster_pki::{
-    CertificateDer, KeyUse, Profile, Serial, Signer as _, SoftwareSigner, SpiffeId, Subject, Validity,
-    create_root, issue, join::JoinKey,
-};
+use muster_pki::join::JoinKey;
 use muster_store::{BuiltinGroups, Draft, NewCollective, Secret, Store, Tx, User, UserState};
 use secrecy::SecretString;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{Error, session};
+use crate::{Error, authority::NewAuthority, session};
 
-/// How long a root is valid.
-const ROOT_LIFETIME: Duration = Duration::from_hours(10 * 365 * 24);
-/// How long an issuing intermediate is valid.
-const ISSUING_LIFETIME: Duration = Duration::from_hours(5 * 365 * 24);
-/// How long the certificate of a policy key is valid.
-const POLICY_LIFETIME: Duration = Duration::from_hours(365 * 24);
 /// The name of the join key among the secrets.
 const JOIN_KEY: &str = "join-key";
 
-/// Keys and certificates of a new collective.
-pub struct NewAuthority {
-    /// The collective.
-    pub collective: CollectiveId,
-    /// This control plane.
-    pub control_plane: ControlPlaneId,
-    /// The root.
-    pub root: CertificateDer<'static>,
-    /// The root's key, PKCS#8.
-    pub root_key: Zeroizing<Vec<u8>>,
-    /// The issuing intermediate.
-    pub issuing: CertificateDer<'static>,
-    /// The intermediate's key, PKCS#8.
-    pub issuing_key: Zeroizing<Vec<u8>>,
-    /// The policy certificate.
-    pub policy: CertificateDer<'static>,
-    /// The policy key, PKCS#8.
-    pub policy_key: Zeroizing<Vec<u8>>,
-}
-
-/// Makes the keys and certificates of a new collective.
-pub async fn create_authority(clock: &Clock, random: &Random) -> Result<NewAuthority, Error> {
-    let now = clock.unix_ms();
-    let collective = random.id(now, CollectiveId::new);
-    let control_plane = random.id(now, ControlPlaneId::new);
-    let generate = |key_use| SoftwareSigner::generate(key_use).map_err(Error::bug);
-    let serial = || Serial::from_random(random.bytes());
-
-    let root_signer = generate(KeyUse::Authority)?;
-    let root_validity = Validity::starting(now, ROOT_LIFETIME);
-    let root = create_root(collective, &root_signer, &serial(), &root_validity)
-        .await
-        .map_err(Error::bug)?;
-
-    let issuing_signer = generate(KeyUse::Authority)?;
-    let profile = Profile::Issuing {
-        collective,
-        control_plane,
-    };
-    let issuing_validity = Validity::starting(now, ISSUING_LIFETIME).ending_with(root_validity);
-    let issuing = issue(
-        &profile,
-        issuing_signer.public_key(),
-        &root,
-        &root_signer,
-        &serial(),
-        &issuing_validity,
-    )
-    .await
-    .map_err(Error::bug)?;
-
-    let policy_signer = generate(KeyUse::Policy)?;
-    let profile = Profile::Identity(SpiffeId::new(collective, Subject::Policy(control_plane)));
-    let validity = Validity::starting(now, POLICY_LIFETIME).ending_with(issuing_validity);
-    let policy = issue(
-        &profile,
-        policy_signer.public_key(),
-        &issuing,
-        &issuing_signer,
-        &serial(),
-        &validity,
-    )
-    .await
-    .map_err(Error::bug)?;
-
-    Ok(NewAuthority {
-        collective,
-        control_plane,
-        root,
-        root_key: root_signer.to_pkcs8().map_err(Error::bug)?,
-        issuing,
-        issuing_key: issuing_signer.to_pkcs8().map_err(Error::bug)?,
-        policy,
-        policy_key: policy_signer.to_pkcs8().map_err(Error::bug)?,
-    })
-}
-
-/// Writes a new collective into an empty, migrated database: identity, built-in groups and places, the join
+/// Writes a new collective into an empty, migrated database: identity, authority, built-in groups and places, the join
 /// key, and `administrator` with `password`.
 pub async fn init_database(
     store: &Store,
-    collective: CollectiveId,
+    authority: &NewAuthority,
     master_key: &[u8; 32],
     administrator: &UserName,
     password: SecretString,
@@ -132,7 +42,7 @@ pub async fn init_database(
         custom_query_author: random.id(now, GroupId::new),
     };
     let new = NewCollective {
-        collective,
+        collective: authority.collective,
         incarnation: random.id(now, Incarnation::new),
         writer: random.id(now, AuditWriter::new),
         pool: random.id(now, PoolId::new),
@@ -148,13 +58,14 @@ pub async fn init_database(
     };
     let mut tx = store.begin(&authorized).await?;
     tx.init(&new, now).await?;
+    tx.authority_insert(&authority.first(now)).await?;
     put_join_key(&mut tx, master_key, 1, random).await?;
     tx.user_insert(&user).await?;
     tx.user_set_password(user.id, Some(&hash)).await?;
     tx.group_add_member(groups.administrator, user.id).await?;
     let detail = json!({ "administrator": user.name.as_str(), "group": ADMINISTRATOR });
     tx.commit(
-        Draft::new(Event::CollectiveInit, collective.to_string(), detail),
+        Draft::new(Event::CollectiveInit, new.collective.to_string(), detail),
         now,
     )
     .await?;

@@ -42,10 +42,11 @@ use arc_swap::ArcSwap;
 use muster_daemon::{clock::Clock, random::Random};
 use muster_ids::{CollectiveId, Incarnation};
 use muster_store::{BlobStore, Store};
+use tokio::sync::watch;
 
 use self::{
     alarm::Alarms,
-    authority::Authority,
+    authority::{Authority, AuthorityKeys},
     crl::Published,
     fleet::Fleet,
     join::{JoinKey, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
@@ -70,8 +71,8 @@ pub struct Parts {
     pub store: Store,
     /// Inputs and outputs of runs.
     pub blobs: BlobStore,
-    /// The keys that sign; swapped when a rotation changes them.
-    pub authority: ArcSwap<Authority>,
+    /// Where the keys of authorities are kept.
+    pub keys: Arc<dyn AuthorityKeys>,
     /// Makes offers.
     pub join_key: JoinKey,
     /// Time.
@@ -135,6 +136,8 @@ pub enum ExpiredRenewal {
 
 struct Inner {
     parts: Parts,
+    authority: ArcSwap<Authority>,
+    authority_changes: watch::Sender<u64>,
     collective: CollectiveId,
     incarnation: Incarnation,
     epoch: u64,
@@ -158,6 +161,7 @@ impl App {
             .collective()
             .await?
             .ok_or(muster_store::StoreError::NotInitialised)?;
+        let authority = authority::load(&parts.store, &*parts.keys).await?;
         let offers = OfferBudget::new(parts.options.offers_per_second);
         let token_offers = OfferBudget::new(parts.options.token_offers_per_second);
         Ok(Self {
@@ -175,6 +179,8 @@ impl App {
                 token_offers,
                 live_tokens: LiveTokens::default(),
                 refusals: Refusals::default(),
+                authority: ArcSwap::from_pointee(authority),
+                authority_changes: watch::Sender::new(0),
                 parts,
             }),
         })
@@ -190,10 +196,24 @@ impl App {
         &self.inner.parts.blobs
     }
 
-    /// The keys that sign now. They can change at any time: whoever needs two things of one authority asks
+    /// The authority that signs now. It can change at any time: whoever needs two things of one authority asks
     /// once.
     pub fn authority(&self) -> Arc<Authority> {
-        self.inner.parts.authority.load_full()
+        self.inner.authority.load_full()
+    }
+
+    /// Tells each time after [`App::authority`] has changed.
+    pub fn authority_changes(&self) -> watch::Receiver<u64> {
+        self.inner.authority_changes.subscribe()
+    }
+
+    pub(crate) fn replace_authority(&self, authority: Authority) {
+        self.inner.authority.store(Arc::new(authority));
+        self.inner.authority_changes.send_modify(|count| *count += 1);
+    }
+
+    fn keys(&self) -> &dyn AuthorityKeys {
+        &*self.inner.parts.keys
     }
 
     /// Time.

@@ -316,6 +316,12 @@ impl App {
         self.liveness().get(node.id).map(|(at, _)| at).max(node.seen_at)
     }
 
+    /// What the node last said of itself: from memory, else from the database.
+    pub(crate) fn inventory_of(&self, node: &Node) -> Option<Inventory> {
+        let heard = self.liveness().get(node.id).and_then(|(_, inventory)| inventory);
+        heard.or_else(|| serde_json::from_str(node.inventory.as_deref()?).ok())
+    }
+
     async fn places(&self) -> Result<BTreeMap<String, Name>, Error> {
         let pools = self
             .store()
@@ -340,12 +346,7 @@ impl App {
         };
         let certificates = self.store().certificate_list(&filter, None, 1000).await?;
         let seen = self.last_seen(&node);
-        let inventory = self.liveness().get(node.id).and_then(|(_, inventory)| inventory);
-        let stored = || {
-            node.inventory
-                .as_deref()
-                .and_then(|json| serde_json::from_str(json).ok())
-        };
+        let inventory = self.inventory_of(&node);
         let named = |id: String| {
             places
                 .get(&id)
@@ -368,7 +369,7 @@ impl App {
                 .map(|certificate| certificate.not_after)
                 .max()
                 .map(rfc3339),
-            inventory: inventory.or_else(stored),
+            inventory,
             name: node.name,
             addresses: node.addresses,
         })

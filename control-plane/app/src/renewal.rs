@@ -55,6 +55,7 @@ impl Shown {
             held: Held {
                 not_before: 0,
                 not_after: 1,
+                leave_within: None,
             },
         }
     }
@@ -106,6 +107,7 @@ impl App {
             held: Held {
                 not_before: certificate.not_before,
                 not_after: certificate.not_after,
+                leave_within: None,
             },
         })
     }

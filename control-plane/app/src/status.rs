@@ -7,10 +7,7 @@ use muster_model::{
     run::RunState,
 };
 use muster_store::{NodeFilter, QueueLength, RunFilter};
-use muster_wire::admin::v1::{
-    authority::Authority as WireAuthority,
-    status::{NodeCounts, Status},
-};
+use muster_wire::admin::v1::status::{NodeCounts, Status};
 
 use crate::{App, Error, node::ALL, renewal::TWO_HOLDERS, text::rfc3339};
 
@@ -86,11 +83,26 @@ impl App {
                 problems.push(self.nobody_takes(&queue).await?);
             }
         }
-        if self.authority().intermediate_expires() - now < EXPIRY_WARNING_MS {
-            problems.push(format!(
-                "the issuing certificate ends on {}",
-                rfc3339(self.authority().intermediate_expires())
-            ));
+        let ends = self.authority_ends();
+        for (what, end, cure) in [
+            ("root", ends.root, "exchange it with muster ca rotate prepare"),
+            (
+                "issuing certificate",
+                ends.intermediate,
+                "bring the root's key back with muster-server root-key import, and it is renewed",
+            ),
+            (
+                "policy certificate",
+                ends.policy,
+                "see the log of muster-server for why it is not renewed",
+            ),
+        ] {
+            if end - now < EXPIRY_WARNING_MS {
+                problems.push(format!(
+                    "the {what} of the authority ends on {}; {cure}",
+                    rfc3339(end)
+                ));
+            }
         }
         problems.extend(self.epoch_problems(nodes.len()).await?);
         status.nodes = Some(counts);
@@ -146,22 +158,5 @@ impl App {
             named(pool.map(|pool| pool.name)),
             named(site.map(|site| site.name)),
         ))
-    }
-
-    /// The certificate authority: public facts, for everybody who is logged in.
-    pub async fn show_authority(&self, caller: &Caller) -> Result<WireAuthority, Error> {
-        self.authorize(caller, Operation::Use).await?;
-        let authority = self.authority();
-        Ok(WireAuthority {
-            root_fingerprints: authority
-                .roots
-                .fingerprints()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            roots_pem: muster_pki::pem::write_certificates(authority.roots.certificates()),
-            intermediate_expires: rfc3339(authority.intermediate_expires()),
-            collective: self.collective().to_string(),
-        })
     }
 }

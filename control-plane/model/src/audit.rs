@@ -47,6 +47,20 @@ events! {
     JoinTokenRefused = "join_token.refused";
     /// A certificate was issued.
     CertificateIssued = "certificate.issued";
+    /// An authority that an older version had made was written down.
+    AuthorityRecorded = "authority.recorded";
+    /// A rotation of the authority began: a new one was made.
+    AuthorityPrepared = "authority.prepared";
+    /// Another authority signs.
+    AuthorityActivated = "authority.activated";
+    /// What an authority signed must be replaced.
+    AuthorityTainted = "authority.tainted";
+    /// Nothing of an authority is accepted any more.
+    AuthorityRevoked = "authority.revoked";
+    /// A rotation of the authority was taken back.
+    AuthorityAborted = "authority.aborted";
+    /// Certificates of the authority itself were issued anew.
+    AuthorityRenewed = "authority.renewed";
     /// Certificates were revoked, one or those of one key or holder.
     CertificateRevoked = "certificate.revoked";
     /// All certificates were revoked, and all nodes untrusted.

@@ -13,6 +13,8 @@
 //! taken for two, wherever it crashes. Two holders that have both renewed are always found out: only the first use of
 //! a generation counts, and the other holder is left with a certificate or a key that the lineage has passed by.
 
+pub mod rotation;
+
 use muster_ids::Digest;
 
 /// How long a certificate is good after the first use of the one that replaced it: for what was under way.
@@ -175,6 +177,8 @@ pub struct Held {
     pub not_before: i64,
     /// Valid until, milliseconds.
     pub not_after: i64,
+    /// Its authority is to be left within this time, milliseconds.
+    pub leave_within: Option<i64>,
 }
 
 /// Within how many milliseconds a certificate should be renewed; `None` while it is good as it is. Nodes renew by
@@ -182,7 +186,8 @@ pub struct Held {
 pub fn renew_within(held: Held, now: i64) -> Option<i64> {
     let life = held.not_after.saturating_sub(held.not_before).max(0);
     let half = held.not_before.saturating_add(life / 100 * RENEW_FROM);
-    (now >= half).then_some(life / 100 * RENEW_WITHIN)
+    let by_age = (now >= half).then_some(life / 100 * RENEW_WITHIN);
+    by_age.into_iter().chain(held.leave_within).min()
 }
 
 #[cfg(test)]

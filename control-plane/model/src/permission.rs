@@ -70,6 +70,8 @@ pub enum Operation {
     ReadAdministration,
     /// Approve and reject joins, untrust and change nodes, pools, sites.
     ManageNodes,
+    /// Exchange the certificate authority.
+    ManageAuthority,
     /// Users, groups, licenses, passwords of others.
     ManageUsers,
     /// Change the own password.
@@ -152,6 +154,7 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         Operation::Use | Operation::Run | Operation::ChangeOwnPassword => true,
         Operation::ReadAdministration
         | Operation::ManageNodes
+        | Operation::ManageAuthority
         | Operation::ManageUsers
         | Operation::ManageSettings
         | Operation::ManageRuns => administrator,
@@ -171,6 +174,7 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         ),
         Operation::ReadAdministration => ("read this", ADMIN),
         Operation::ManageNodes => ("manage nodes", ADMIN),
+        Operation::ManageAuthority => ("exchange the certificate authority", ADMIN),
         Operation::ManageUsers => ("manage users, groups and licenses", ADMIN),
         Operation::ChangeOwnPassword => ("change a password", "log in first"),
         Operation::ManageSettings => ("change settings", ADMIN),

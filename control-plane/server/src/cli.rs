@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use muster_ids::UserName;
+use muster_ids::{Digest, UserName};
 
 use crate::{command, config::Config};
 
@@ -45,6 +45,9 @@ pub enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Take the root's key away, or bring it back.
+    #[command(subcommand)]
+    RootKey(RootKeyCommand),
     /// Print the description of the REST API (OpenAPI 3.1).
     #[command(hide = true)]
     Openapi,
@@ -53,6 +56,27 @@ pub enum Command {
         /// The administrator; made when missing.
         #[arg(long, default_value = "admin@SPOTFIRE")]
         administrator: UserName,
+    },
+}
+
+/// What to do with the root's key, which only rotations, new epochs and the renewal of the intermediate need.
+#[derive(Debug, Subcommand)]
+pub enum RootKeyCommand {
+    /// Write it to a new file, as PEM that is not encrypted.
+    Export {
+        /// The file.
+        file: PathBuf,
+        /// Another root than the active one.
+        #[arg(long, value_name = "FINGERPRINT")]
+        root: Option<Digest>,
+        /// Take it away from the state directory.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Bring it back.
+    Import {
+        /// The file.
+        file: PathBuf,
     },
 }
 
@@ -102,7 +126,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         if matches!(
             cli.command,
-            Command::Serve | Command::Migrate | Command::ResetAdmin { .. } | Command::NewEpoch { .. }
+            Command::Serve
+                | Command::Migrate
+                | Command::ResetAdmin { .. }
+                | Command::NewEpoch { .. }
+                | Command::RootKey(_)
         ) {
             command::require_collective(&config)?;
         }
@@ -113,6 +141,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::NewEpoch { above } => command::new_epoch::run(&config, above).await,
             Command::Doctor => command::doctor::run(&config).await,
             Command::Config(ConfigCommand::Show) => command::config::show(&config),
+            Command::RootKey(RootKeyCommand::Export { file, root, remove }) => {
+                command::root_key::export(&config, &file, root, remove).await
+            }
+            Command::RootKey(RootKeyCommand::Import { file }) => {
+                command::root_key::import(&config, &file).await
+            }
             // Answered above.
             Command::Openapi => Ok(ExitCode::SUCCESS),
             Command::ResetAdmin { administrator } => command::reset_admin::run(&config, &administrator).await,

@@ -6,6 +6,7 @@ pub mod init;
 pub mod migrate;
 pub mod new_epoch;
 pub mod reset_admin;
+pub mod root_key;
 
 use muster_store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
@@ -24,7 +25,7 @@ pub(crate) async fn open_store(config: &Config, create: bool) -> anyhow::Result<
 /// Says what to do where `init` has never been.
 pub(crate) fn require_collective(config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(
-        Keys::below(&config.state_dir).exist(),
+        Keys::exist(&config.state_dir),
         "there is no collective in {}; run muster-server init first, or name its folder with --state-dir",
         config.state_dir.display()
     );

@@ -10,6 +10,7 @@ use muster_app::{Certificates, ExpiredRenewal};
 use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
     log::LogFormat,
+    secret::SecretFile,
 };
 use secrecy::SecretString;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub front_end_names: Vec<String>,
     /// Plain HTTP, health and metrics.
     pub operations: SocketAddr,
+    /// Where the key lies that seals the others, if not in the state directory.
+    pub master_key: Option<SecretFile>,
     /// Join offers in all, a second.
     pub offers_per_second: u64,
     /// Join offers to nodes that name a live token, a second.
@@ -99,8 +102,11 @@ impl Config {
             }),
         };
         let back_end = reader.address("back_end", "listen", ([0, 0, 0, 0], 9443));
+        let master_key = reader.optional_secret_file("keys", "master_key_file");
+        let master_key = master_key.or_else(|| reader.credential("muster-master-key"));
         let config = Self {
             database_url,
+            master_key,
             registration: reader.address("registration", "listen", ([0, 0, 0, 0], 9080)),
             registration_connections: connections(&mut reader, "registration", 1_024),
             back_end,

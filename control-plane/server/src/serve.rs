@@ -167,6 +167,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         (back_end_tls, back_end_serial),
         stop.clone(),
     ));
+    tasks.spawn(keep_roots(config.clone(), app.clone(), stop.clone()));
     tasks.spawn(reload_front_end(
         config.clone(),
         app.clone(),
@@ -196,9 +197,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 /// The use cases over the state of this configuration.
 pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
     store.schema().await?.check()?;
-    let keys = Keys::below(&config.state_dir);
-    let authority = ArcSwap::from_pointee(keys.authority()?);
-    let join_key = Arc::new(load_join_key(&store, &*keys.master_key()?).await?);
+    let clock = Clock::system();
+    let keys = Keys::open(config)?;
+    keys.adopt(&store, clock.unix_ms()).await?;
+    let join_key = Arc::new(load_join_key(&store, keys.master_key()).await?);
     let blobs = BlobStore::open(&config.state_dir.join("blobs"))
         .await
         .context("the folder of blobs cannot be opened")?;
@@ -213,9 +215,9 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
     let parts = Parts {
         store,
         blobs,
-        authority,
+        keys: Arc::new(keys),
         join_key,
-        clock: Clock::system(),
+        clock,
         random: Random::system(),
         options,
     };
@@ -251,8 +253,7 @@ async fn front_end_credential(config: &Config, app: &App, revoked: &Revoked) -> 
     if let (Some(certificate), Some(key)) = (&config.front_end_certificate, &config.front_end_key) {
         return read_credential(certificate, key);
     }
-    let keys = Keys::below(&config.state_dir);
-    let (certificate, key) = keys.front_end();
+    let keys = Keys::open(config)?;
     let names = config
         .front_end_names
         .iter()
@@ -263,13 +264,11 @@ async fn front_end_credential(config: &Config, app: &App, revoked: &Revoked) -> 
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let wanted = config.front_end_names.join("\n");
-    let names_file = certificate.with_extension("names");
-    let kept =
-        file::read(&names_file, Access::Private, 64 * 1024).is_ok_and(|bytes| bytes == wanted.as_bytes());
-    if kept
-        && let Ok(credential) = read_credential(&certificate, &key)
+    if let Some((chain, signer)) = keys.front_end(&wanted)
+        && let Ok(credential) = Credential::new(chain, &signer)
         && !ends_soon(&credential, app.clock().unix_ms())
         && serial_of(&credential).is_some_and(|serial| !revoked.load().contains(&serial))
+        && credential.chain().get(1) == Some(&app.authority().intermediate)
     {
         return Ok(credential);
     }
@@ -293,12 +292,7 @@ async fn front_end_credential(config: &Config, app: &App, revoked: &Revoked) -> 
     let mut chain = authority.chain(leaf);
     // The root goes along so that a client can be told to trust it by its fingerprint.
     chain.extend(authority.roots.certificates().iter().cloned());
-    keys.write(
-        "front-end.key",
-        pem::write_private_key(&signer.to_pkcs8()?).as_bytes(),
-    )?;
-    keys.write("front-end.pem", pem::write_certificates(&chain).as_bytes())?;
-    keys.write("front-end.names", wanted.as_bytes())?;
+    keys.keep_front_end(&wanted, &chain, &signer)?;
     Ok(Credential::new(chain, &signer)?)
 }
 
@@ -386,12 +380,17 @@ async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
                 metrics.runs_lost.inc_by(app.reconcile_leases().await? as u64);
                 metrics.note_alarms(app.alarms());
                 metrics.trust_number.set(i64::try_from(app.trust_number().await?).unwrap_or(i64::MAX));
+                metrics.authority_ends(app.authority_ends());
+                app.reconcile_rotation().await?;
                 app.reconcile_liveness().await
             }.await,
-            _ = tidy.tick() => app.reconcile_tidy().await,
             _ = refusals.tick() => app.reconcile_refusals().await.map(|refused| {
                 metrics.joins_refused.inc_by(refused);
             }),
+            _ = tidy.tick() => async {
+                app.reconcile_authority().await?;
+                app.reconcile_tidy().await
+            }.await,
             () = stop.cancelled() => return,
         };
         if let Err(error) = done {
@@ -407,6 +406,7 @@ async fn renew_back_end(
     (current, mut serial): (Arc<ArcSwap<rustls::ServerConfig>>, Option<String>),
     stop: CancellationToken,
 ) {
+    let mut changes = app.authority_changes();
     loop {
         tokio::select! {
             () = tokio::time::sleep(CONTROL_PLANE_LIFETIME / 2) => {}
@@ -415,16 +415,33 @@ async fn renew_back_end(
                 Ok(()) => continue,
                 Err(_) => return,
             },
+            _ = changes.changed() => {}
             () = stop.cancelled() => return,
         }
         match back_end_tls(&app, &revoked, &now).await {
             Ok((config, newer)) => {
                 current.store(Arc::new(config));
                 serial = newer;
+                tracing::info!("the back end has a new certificate");
             }
             Err(error) => {
                 tracing::error!(error = %error, "the certificate of the back end could not be renewed");
             }
+        }
+    }
+}
+
+/// Keeps the file with the accepted roots as they are.
+async fn keep_roots(config: Config, app: App, stop: CancellationToken) {
+    let mut changes = app.authority_changes();
+    loop {
+        let written = Keys::open(&config).and_then(|keys| keys.write_roots(&app.authority().roots));
+        if let Err(error) = written {
+            tracing::error!(error = %format!("{error:#}"), "the file with the roots could not be written");
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = stop.cancelled() => return,
         }
     }
 }
@@ -447,6 +464,7 @@ async fn reload_front_end(
         .collect();
     folders.dedup();
     let mut changed = watch::folders(folders, Timing::default());
+    let mut authority = app.authority_changes();
     loop {
         tokio::select! {
             event = changed.changed() => if event.is_err() { return },
@@ -456,6 +474,7 @@ async fn reload_front_end(
                 Ok(()) => continue,
                 Err(_) => return,
             },
+            event = authority.changed() => if event.is_err() { return },
             () = stop.cancelled() => return,
         }
         let reloaded = async {

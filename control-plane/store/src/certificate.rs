@@ -17,8 +17,8 @@ use crate::{
 macro_rules! select {
     ($tail:expr) => {
         concat!(
-            "SELECT serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, reason, key, generation \
-             FROM certificates ",
+            "SELECT serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, reason, key, generation, \
+             authority FROM certificates ",
             $tail
         )
     };
@@ -30,6 +30,14 @@ macro_rules! of_key {
         "WHERE key = $1 AND purpose = 'node' ORDER BY generation, not_after, serial"
     };
 }
+
+/// The certificates that trusted nodes use.
+pub(crate) const IN_USE: &str = concat!(
+    "SELECT c.serial, c.subject_id, c.purpose, c.der, c.not_before, c.not_after, c.state, c.revoked_at, c.reason, ",
+    "c.key, c.generation, c.authority FROM certificates c JOIN nodes n ON c.subject_id = n.id ",
+    "WHERE n.trust = 'trusted' AND c.purpose = 'node' AND c.generation = n.generation AND c.key = n.node_key ",
+    "ORDER BY c.subject_id, c.not_after"
+);
 
 /// Whether a certificate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +102,8 @@ pub struct Certificate {
     pub key: Option<Digest>,
     /// Its generation in the lineage of its subject; 1 where there is none.
     pub generation: u64,
+    /// The root of the authority that issued it; absent where a version before the first rotation did.
+    pub authority: Option<Digest>,
 }
 
 impl Certificate {
@@ -228,7 +238,7 @@ impl Tx {
         let named = "a certificate of this serial number";
         self.insert(
             "INSERT INTO certificates (serial, subject_id, purpose, der, not_before, not_after, state, revoked_at, \
-             reason, key, generation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             reason, key, generation, authority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             args![
                 &certificate.serial,
                 &certificate.subject,
@@ -241,6 +251,7 @@ impl Tx {
                 &certificate.reason,
                 certificate.key,
                 counter(certificate.generation)?,
+                certificate.authority,
             ],
             named,
             named,
@@ -278,5 +289,6 @@ pub(crate) fn certificate(row: &Row) -> Result<Certificate, StoreError> {
         reason: row.optional_text("reason")?,
         key: row.optional("key")?,
         generation: row.counter("generation")?,
+        authority: row.optional("authority")?,
     })
 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod authority;
 mod blob;
 mod certificate;
 mod control_plane;
@@ -41,6 +42,7 @@ mod wake;
 pub use audit::{
     AuditCursor, AuditEntry, AuditFilter, AuditFrom, AuditHead, AuditReport, BadRow, Draft, Records,
 };
+pub use authority::Authority;
 pub use blob::{Blob, BlobError, BlobInfo, BlobReader, BlobStore, BlobWriter};
 pub use certificate::{Certificate, CertificateFilter, CertificateState, RevokedSerial};
 pub use control_plane::ControlPlane;

@@ -34,6 +34,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/postgres/0003_certificates.sql"),
     ),
     (
+        4,
+        "authorities",
+        include_str!("../../migrations/sqlite/0004_authorities.sql"),
+        include_str!("../../migrations/postgres/0004_authorities.sql"),
+    ),
+    (
         5,
         "epochs",
         include_str!("../../migrations/sqlite/0005_epochs.sql"),

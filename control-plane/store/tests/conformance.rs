@@ -7,6 +7,8 @@ mod world;
 
 #[path = "conformance/audit.rs"]
 mod audit;
+#[path = "conformance/authority.rs"]
+mod authority;
 #[path = "conformance/blob.rs"]
 mod blob;
 #[path = "conformance/bookkeeping.rs"]

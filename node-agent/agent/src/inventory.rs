@@ -79,6 +79,7 @@ impl Machine {
             engines: engine_list(engines),
             conditions,
             trust_number,
+            roots: Vec::new(),
         }
     }
 }

@@ -148,6 +148,7 @@ impl World {
             hello: Digest::of(hello),
             roots: vec![STANDARD.encode(&self.root)],
             r_s: STANDARD.encode(self.join_key.nonce(hello)),
+            cross: Vec::new(),
         };
         serde_json::to_vec(&offer).expect("JSON")
     }

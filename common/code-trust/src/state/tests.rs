@@ -256,3 +256,26 @@ fn the_most_special_level_of_a_setting_wins_and_is_named() {
     let elsewhere = TrustState::from_entries(entries).settings_at(&Place::default());
     assert_eq!(elsewhere.terr_restricted_execution_mode.origin, Origin::All);
 }
+
+#[test]
+fn the_authorities_of_the_collective_travel_with_the_state_and_demand_a_reader_that_knows_them() {
+    let authority = |byte: u8, root: Option<&str>| crate::Authority {
+        fingerprint: Digest::of(&[byte]),
+        issuing: Digest::of(&[byte, 1]),
+        root: root.map(|root| root.parse().expect("a label")),
+    };
+    let entries = [authority(1, Some("MIIB")), authority(2, None)];
+    let state = TrustState::from_entries(entries.clone().map(Entry::Authority));
+    let mut found: Vec<_> = state.authorities().collect();
+    found.sort_by_key(|one| one.root.is_none());
+    assert_eq!(found, entries);
+    assert_eq!(state.requires(), ["authorities/1"]);
+    let pairs = state
+        .pairs()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(
+        TrustState::from_pairs(pairs).expect("read").digest(),
+        state.digest()
+    );
+    assert!(TrustState::default().authorities().next().is_none());
+}

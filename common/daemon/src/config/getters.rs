@@ -182,6 +182,12 @@ impl Reader {
         })
     }
 
+    /// The systemd credential `name`, where the unit was given one.
+    pub fn credential(&self, name: &str) -> Option<SecretFile> {
+        let secret = SecretFile::credential(self.credentials.as_deref()?, name)?;
+        secret.path().exists().then_some(secret)
+    }
+
     fn scalar<T>(
         &mut self,
         section: &str,

@@ -8,9 +8,9 @@ use muster_model::{
     join::{JoinRequest, JoinState},
     permission::{Authorized, Caller, Operation},
 };
-use muster_pki::{PublicKey, join::Transcript};
+use muster_pki::{CrossRoot, PublicKey, join::Transcript};
 use muster_store::{Draft, Tx};
-use muster_wire::node::v1::join::{HelloReply, Offer, SUITE};
+use muster_wire::node::v1::join::{HelloReply, Offer, OfferedCross, SUITE};
 use serde_json::json;
 
 use super::message::{self, Revealed};
@@ -202,19 +202,26 @@ impl App {
 
     /// The bytes of the offer for `hello`, the same at every control plane.
     fn offer(&self, hello: &[u8]) -> Result<Vec<u8>, Error> {
+        let authority = self.authority();
         let offer = Offer {
             kind: "offer".to_owned(),
             suite: SUITE.to_owned(),
             hello: Digest::of(hello),
-            roots: self
-                .authority()
+            roots: authority
                 .roots
                 .certificates()
                 .iter()
                 .map(|der| encode(der))
                 .collect(),
             r_s: encode(&self.join_key().nonce(hello)),
+            cross: authority.crosses.iter().map(cross).collect(),
         };
         serde_json::to_vec(&offer).map_err(Error::bug)
+    }
+}
+fn cross(cross: &CrossRoot) -> OfferedCross {
+    OfferedCross {
+        root: encode(&cross.root),
+        certificate: encode(&cross.certificate),
     }
 }

@@ -181,7 +181,7 @@ impl App {
         let envelope =
             Envelope::from_json(&json, PayloadType::Receipt).map_err(|error| invalid(&error.to_string()))?;
         let verified = envelope
-            .verify(PayloadType::Receipt, &self.authority().roots, self.now())
+            .verify(PayloadType::Receipt, &self.authority().receipt_roots, self.now())
             .map_err(|error| invalid(&error.to_string()))?;
         if verified.signer.id.subject != Subject::Receipt(node) {
             return Err(invalid("it is signed by another node"));

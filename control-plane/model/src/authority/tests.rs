@@ -295,6 +295,7 @@ fn a_certificate_is_renewed_from_half_of_its_life() {
     let held = Held {
         not_before: 1_000,
         not_after: 11_000,
+        leave_within: None,
     };
     assert_eq!(renew_within(held, 5_999), None);
     assert_eq!(renew_within(held, 6_000), Some(1_000));

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use muster_app::authority;
 use muster_daemon::{
     clock::{Clock, format_rfc3339},
     descriptors,
 };
+use muster_store::Store;
 use tokio::net::TcpStream;
 
 use super::{open_store, say};
@@ -37,21 +39,26 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn keys(config: &Config, findings: &mut Vec<String>) {
-    let keys = Keys::below(&config.state_dir);
-    match keys.authority() {
+    if let Err(error) = Keys::open(config) {
+        findings.push(format!("The master key cannot be used: {error:#}."));
+    }
+}
+
+async fn authority(config: &Config, store: &Store, findings: &mut Vec<String>) {
+    let Ok(keys) = Keys::open(config) else {
+        return;
+    };
+    match authority::load(store, &keys).await {
         Ok(authority) => {
             let ends = authority.intermediate_expires();
             if ends - Clock::system().unix_ms() < SOON_MS {
                 findings.push(format!(
-                    "The issuing certificate ends on {}; make a new collective authority before then.",
+                    "The issuing certificate ends on {}; bring the root's key back with muster-server root-key import, and the control plane renews it.",
                     format_rfc3339(ends)
                 ));
             }
         }
-        Err(error) => findings.push(format!("The keys cannot be used: {error:#}.")),
-    }
-    if let Err(error) = keys.master_key() {
-        findings.push(format!("The master key cannot be used: {error:#}."));
+        Err(error) => findings.push(format!("The keys cannot be used: {error}.")),
     }
 }
 
@@ -67,19 +74,27 @@ async fn database(config: &Config, findings: &mut Vec<String>) {
     };
     match store.schema().await {
         Ok(schema) if schema.current < schema.known => {
-            findings.push("The schema of the database is older than this program; run muster-server migrate.".to_owned());
+            findings.push(
+                "The schema of the database is older than this program; run muster-server migrate."
+                    .to_owned(),
+            );
         }
         Ok(_) => match store.collective().await {
-            Ok(Some(_)) => match store.audit_verify().await {
+            Ok(Some(_)) => {
+                authority(config, &store, findings).await;
+                match store.audit_verify().await {
                 Ok(report) => findings.extend(report.bad.map(|bad| {
                     format!("The audit log is damaged: {bad}; compare it with your archived copy and restore a backup.")
                 })),
                 Err(error) => findings.push(format!("The audit log cannot be read: {error}.")),
-            },
+                }
+            }
             Ok(None) => findings.push("The database holds no collective; run muster-server init.".to_owned()),
             Err(error) => findings.push(format!("The database cannot be read: {error}.")),
         },
-        Err(error) => findings.push(format!("The database has no readable schema: {error}; run muster-server init.")),
+        Err(error) => findings.push(format!(
+            "The database has no readable schema: {error}; run muster-server init."
+        )),
     }
     match store.durability().await {
         Ok(durability) if durability.safe => {}

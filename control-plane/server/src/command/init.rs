@@ -3,7 +3,10 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
-use muster_app::init::{create_authority, init_database};
+use muster_app::{
+    authority::{AuthorityKeys as _, create_authority},
+    init::init_database,
+};
 use muster_daemon::{clock::Clock, file, lock::FolderLock, random::Random};
 use muster_ids::UserName;
 use muster_pki::Roots;
@@ -28,15 +31,17 @@ pub async fn run(config: &Config, administrator: &UserName) -> anyhow::Result<Ex
         );
     }
     let (clock, random) = (Clock::system(), Random::system());
-    let keys = Keys::below(&config.state_dir);
+    let keys = Keys::create(config)?;
     let authority = create_authority(&clock, &random).await?;
-    let master = keys.store(&authority, &random)?;
+    keys.store(&authority)?;
+    let roots = Roots::new(vec![authority.root.clone()])?;
+    keys.write_roots(&roots)?;
     let password = random.token(PASSWORD_BYTES);
     let password_file = write_password(&config.state_dir, password.expose_secret())?;
     init_database(
         &store,
-        authority.collective,
-        &master,
+        &authority,
+        keys.master_key(),
         administrator,
         password,
         &clock,
@@ -45,7 +50,6 @@ pub async fn run(config: &Config, administrator: &UserName) -> anyhow::Result<Ex
     .await?;
     store.close().await;
     let sample = write_sample(&config.state_dir)?;
-    let roots = Roots::new(vec![authority.root])?;
     say(&format!(
         "The collective {} was made in {}.",
         authority.collective,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use muster_app::epoch;
+use muster_app::{authority, epoch};
 use muster_daemon::{clock::Clock, lock::FolderLock, random::Random};
 
 use super::{open_store, say};
@@ -15,13 +15,18 @@ pub async fn run(config: &Config, above: u64) -> anyhow::Result<ExitCode> {
         .context("a new epoch begins while the control plane is stopped")?;
     let store = open_store(config, false).await?;
     store.schema().await?.check()?;
-    let keys = Keys::below(&config.state_dir);
-    let (root, root_key) = keys.root().context(
-        "a new epoch is signed with the root's key; put it back into the folder of keys for this command",
-    )?;
-    let master_key = keys.master_key()?;
+    let keys = Keys::open(config)?;
+    let (root, root_key) = authority::active_root(&store, &keys, "a new epoch").await?;
     let (clock, random) = (Clock::system(), Random::system());
-    let begun = epoch::begin(&store, (&root, &*root_key), &master_key, above, &clock, &random).await?;
+    let begun = epoch::begin(
+        &store,
+        (&root, &*root_key),
+        keys.master_key(),
+        above,
+        &clock,
+        &random,
+    )
+    .await?;
     store.close().await;
     say(&format!(
         "Epoch {} began; the database that was put back was of epoch {}.",

@@ -60,6 +60,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(certificate::reset))
         .routes(routes!(certificate::show))
         .routes(routes!(certificate::revoke))
+        .routes(routes!(status::rotate))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(join::list))

@@ -42,6 +42,7 @@ mod cases {
             reason: None,
             key: None,
             generation: 1,
+            authority: None,
         }
     }
 
@@ -198,6 +199,7 @@ mod cases {
             reason: None,
             key: Some(node.key),
             generation: 1,
+            authority: None,
         };
         let mut tx = world.begin().await;
         tx.certificate_insert(&certificate("0a", NOW + 10))

@@ -14,6 +14,21 @@ CREATE TABLE public.audit_heads (
     sequence bigint NOT NULL,
     hash text NOT NULL
 );
+CREATE TABLE public.authorities (
+    number bigint NOT NULL,
+    root text NOT NULL,
+    state text NOT NULL,
+    root_der bytea NOT NULL,
+    root_cross bytea NOT NULL,
+    issuing bytea NOT NULL,
+    issuing_cross bytea NOT NULL,
+    policy bytea NOT NULL,
+    prepared_at bigint NOT NULL,
+    activated_at bigint,
+    tainted_at bigint,
+    revoked_at bigint,
+    version bigint NOT NULL
+);
 CREATE TABLE public.certificates (
     serial text NOT NULL COLLATE pg_catalog."C",
     subject_id text NOT NULL COLLATE pg_catalog."C",
@@ -25,7 +40,8 @@ CREATE TABLE public.certificates (
     revoked_at bigint,
     reason text,
     key text,
-    generation bigint DEFAULT 1 NOT NULL
+    generation bigint DEFAULT 1 NOT NULL,
+    authority text
 );
 CREATE TABLE public.control_planes (
     id text NOT NULL COLLATE pg_catalog."C",
@@ -278,6 +294,10 @@ ALTER TABLE ONLY public.audit_heads
     ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (writer);
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (writer, sequence);
+ALTER TABLE ONLY public.authorities
+    ADD CONSTRAINT authorities_pkey PRIMARY KEY (number);
+ALTER TABLE ONLY public.authorities
+    ADD CONSTRAINT authorities_root_key UNIQUE (root);
 ALTER TABLE ONLY public.certificates
     ADD CONSTRAINT certificates_pkey PRIMARY KEY (serial);
 ALTER TABLE ONLY public.control_planes
@@ -351,6 +371,8 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 CREATE INDEX audit_by_time ON public.audit USING btree (at, writer, sequence);
+CREATE UNIQUE INDEX authorities_active ON public.authorities USING btree (state) WHERE (state = 'active'::text);
+CREATE INDEX certificates_by_authority ON public.certificates USING btree (authority, purpose);
 CREATE INDEX certificates_by_key ON public.certificates USING btree (key) WHERE (purpose = 'node'::text);
 CREATE INDEX certificates_by_subject ON public.certificates USING btree (subject_id);
 CREATE INDEX certificates_ended ON public.certificates USING btree (not_after) WHERE (state <> 'valid'::text);

@@ -16,6 +16,22 @@ CREATE TABLE audit_heads (
     sequence INTEGER NOT NULL,
     hash TEXT NOT NULL
 ) STRICT;
+CREATE TABLE authorities (
+    number INTEGER NOT NULL PRIMARY KEY,
+    root TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    root_der BLOB NOT NULL,
+    root_cross BLOB NOT NULL,
+    issuing BLOB NOT NULL,
+    issuing_cross BLOB NOT NULL,
+    policy BLOB NOT NULL,
+    prepared_at INTEGER NOT NULL,
+    activated_at INTEGER,
+    tainted_at INTEGER,
+    revoked_at INTEGER,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX authorities_active ON authorities (state) WHERE state = 'active';
 CREATE TABLE certificates (
     serial TEXT NOT NULL PRIMARY KEY,
     subject_id TEXT NOT NULL,
@@ -26,7 +42,8 @@ CREATE TABLE certificates (
     state TEXT NOT NULL,
     revoked_at INTEGER,
     reason TEXT
-, key TEXT, generation INTEGER NOT NULL DEFAULT 1) STRICT;
+, key TEXT, generation INTEGER NOT NULL DEFAULT 1, authority TEXT) STRICT;
+CREATE INDEX certificates_by_authority ON certificates (authority, purpose);
 CREATE INDEX certificates_by_key ON certificates (key) WHERE purpose = 'node';
 CREATE INDEX certificates_by_subject ON certificates (subject_id);
 CREATE INDEX certificates_ended ON certificates (not_after) WHERE state <> 'valid';

@@ -79,10 +79,12 @@ pub fn member(
             "the back end is to have an identity outside the collective",
         ));
     }
-    // The answer's signer must not bring in roots that neither a pin nor a person has seen.
-    let mut anchors = certificates(&issued.anchors)?;
-    anchors.retain(|anchor| accepted.certificates().contains(anchor));
-    let roots = Roots::new(anchors)?;
+    // The answer is signed under a root that a pin or a person has accepted. Its signer also signs the trust state,
+    // which names the roots from then on.
+    let roots = Roots::new(certificates(&issued.anchors)?)?;
+    if roots.collective() != accepted.collective() {
+        return Err(AnswerError::Issued("its roots are those of another collective"));
+    }
     let mut back_ends = Vec::new();
     for address in &issued.back_ends {
         let address = config::back_end_address(address)

@@ -3,10 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::Digest;
 use muster_pki::{
-    CertificateDer, PublicKey, Purpose, Roots, RootsError, SignError, Signer,
+    CertificateDer, CrossRoot, PublicKey, Purpose, Roots, RootsError, SignError, Signer,
     join::{self, Nonce, SUITE},
 };
-use muster_wire::node::v1::join::{Hello, HelloReply, Offer, Poll, Reveal};
+use muster_wire::node::v1::join::{Hello, HelloReply, Offer, OfferedCross, Poll, Reveal};
 
 use crate::credentials::{Exchange, Joining};
 
@@ -41,7 +41,7 @@ pub enum OfferError {
 pub struct Accepted {
     /// As they came.
     pub bytes: Vec<u8>,
-    /// The pinned roots only, where there are pins.
+    /// The pinned roots only, and those that they vouch for, where there are pins.
     pub roots: Roots,
 }
 
@@ -91,11 +91,26 @@ pub fn accept(hello: &[u8], reply: &HelloReply, pins: &[Digest]) -> Result<Accep
         return Ok(Accepted { bytes, roots });
     }
     let offered = roots.fingerprints();
-    let roots = roots.pinned(pins).ok_or_else(|| OfferError::Pin {
-        offered,
-        pinned: pins.to_vec(),
-    })?;
+    let hello: Hello =
+        serde_json::from_slice(hello).map_err(|error| OfferError::Format(error.to_string()))?;
+    let roots = roots
+        .pinned_across(pins, &crosses(&offer)?, hello.created)
+        .ok_or_else(|| OfferError::Pin {
+            offered,
+            pinned: pins.to_vec(),
+        })?;
     Ok(Accepted { bytes, roots })
+}
+
+/// Which older roots vouch for the offered ones.
+fn crosses(offer: &Offer) -> Result<Vec<CrossRoot>, OfferError> {
+    let cross = |cross: &OfferedCross| {
+        Ok(CrossRoot {
+            root: CertificateDer::from(decode(&cross.root)?),
+            certificate: CertificateDer::from(decode(&cross.certificate)?),
+        })
+    };
+    offer.cross.iter().map(cross).collect()
 }
 
 /// The reveal of `exchange`, signed; `proof` is that of the token that its hello names.

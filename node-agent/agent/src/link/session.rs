@@ -265,12 +265,14 @@ async fn heartbeats(
         ticks.tick().await;
         agent.note_freshness();
         let number = agent.trust.held().map(|held| held.version.number);
-        let inventory = lock(&agent.machine).inventory(
+        let mut inventory = lock(&agent.machine).inventory(
             agent.home.root(),
             &agent.probe(),
             agent.conditions.list(),
             number,
         );
+        let roots = agent.member().roots.fingerprints();
+        inventory.roots = roots.iter().map(ToString::to_string).collect();
         let heartbeat = Heartbeat {
             boot_nonce: agent.boot_nonce.clone(),
             challenge: challenge(agent),

@@ -180,6 +180,7 @@ impl Registration {
             hello: Digest::of(body),
             roots: vec![STANDARD.encode(&self.collective.root)],
             r_s: STANDARD.encode(self.key.nonce(body)),
+            cross: Vec::new(),
         };
         let offer = serde_json::to_vec(&offer).expect("JSON");
         let reply = HelloReply {

@@ -124,6 +124,9 @@ pub struct Inventory {
     pub conditions: Vec<String>,
     /// Number of the trust state that it holds.
     pub trust_number: Option<u64>,
+    /// Fingerprints of the roots that it accepts; absent from older agents.
+    #[serde(default)]
+    pub roots: Vec<String>,
 }
 
 /// One engine.

@@ -84,6 +84,19 @@ pub struct Offer {
     pub roots: Vec<String>,
     /// HMAC(k, hello), base64 of 32 bytes.
     pub r_s: String,
+    /// Which older roots vouch for these; absent before the first rotation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cross: Vec<OfferedCross>,
+}
+
+/// That an older root certified the key of a newer one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferedCross {
+    /// The older root, base64 of DER.
+    pub root: String,
+    /// The newer root's key, certified by the older root, base64 of DER.
+    pub certificate: String,
 }
 
 /// Step 3: the nonce, and the proof that the node has its key.
