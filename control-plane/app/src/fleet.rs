@@ -241,7 +241,10 @@ mod tests {
             "another node"
         );
         assert!(!fleet.good(1, node, "b", LATER).is_some(), "another certificate");
-        assert!(!fleet.good(2, node, "a", LATER).is_some(), "something was committed");
+        assert!(
+            !fleet.good(2, node, "a", LATER).is_some(),
+            "something was committed"
+        );
         assert!(!fleet.good(1, node, "a", LATER + STANDING).is_some(), "long ago");
         fleet.is_found_good(2, &b, LATER);
         assert!(!fleet.good(2, node, "a", LATER).is_some(), "nothing older counts");
