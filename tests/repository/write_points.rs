@@ -1,39 +1,61 @@
-//! Every named write point is one at which some test kills the program.
+//! Every named write point, and every commit of a join or a run, is one at which some test kills the program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
 };
 
+use muster_model::audit::Event;
+
 use crate::files;
 
 /// Where tests kill: each name that stands there as a literal is combined with every step of a write.
-const KILLERS: [&str; 4] = [
+const KILLERS: [&str; 5] = [
     "node-agent/agent/tests/agent/crash.rs",
     "tests/system/crash.rs",
     "tests/system/killed_node.rs",
     "tests/system/scenario/rotation.rs",
+    KILLED_SERVER,
 ];
 
+/// Where the control plane is killed on both sides of the commits that these audit events name.
+const KILLED_SERVER: &str = "tests/system/killed_server.rs";
+
+/// Where the control plane changes joins and runs.
+const CHANGES: [&str; 5] = ["join", "join_token", "run", "reconcile", "authority"];
+
+/// What else changes who may join and what may run.
+const ELSEWHERE: [Event; 2] = [Event::NodeUntrusted, Event::FunctionTrusted];
+
+/// Records of what was only tried: nothing changes, and one that was not written is written at the next attempt.
+const ALARMS: [Event; 1] = [Event::JoinOldKey];
+
 /// What the calls begin with whose last literal names a point or a write.
-const CALLS: [&str; 6] = [
+const CALLS: [&str; 7] = [
     "file::write(",
     "crash_point(",
+    WRITE_POINT,
     "credentials.store(",
     ".advance(",
     "forget_exchange(",
     "keys.write(",
 ];
 
+/// The call whose literals are a write and its step.
+const WRITE_POINT: &str = "write_point(";
+
 /// Calls that only hand a name on, by file. Whoever adds one adds its callers to [`CALLS`].
-const HANDED_ON: [(&str, usize); 3] = [
+const HANDED_ON: [(&str, usize); 4] = [
     ("control-plane/server/src/keys.rs", 2),
+    // The names of events, which have a test of their own.
+    ("control-plane/store/src/tx.rs", 2),
     ("node-agent/agent/src/credentials.rs", 2),
     ("node-agent/agent/src/join.rs", 1),
 ];
 
-/// Killed at by nobody: a session that was not stored is made by another login, an export is repeated.
-const HARMLESS: [&str; 2] = ["cli.session", "root-key.export"];
+/// Killed at by nobody: a session that was not stored is made by another login, a token that was not by another
+/// command (the lost one is revoked), and an export is repeated.
+const HARMLESS: [&str; 3] = ["cli.session", "join-token", "root-key.export"];
 
 #[test]
 fn some_test_kills_at_every_named_write_point() {
@@ -43,9 +65,15 @@ fn some_test_kills_at_every_named_write_point() {
         let text = files::text(&path);
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for call in calls(code, path.ends_with("keys.rs")) {
-            match literals(call).last() {
+            let name = match literals(call)[..] {
+                [write, _] if call.starts_with(WRITE_POINT) => Some(write),
+                [_] if call.starts_with(WRITE_POINT) => None,
+                [.., name] => Some(name),
+                [] => None,
+            };
+            match name {
                 Some(name) if !name.contains('{') => {
-                    names.insert((*name).to_owned());
+                    names.insert(name.to_owned());
                 }
                 _ => *handed_on.entry(path.to_string_lossy().into_owned()).or_default() += 1,
             }
@@ -70,6 +98,42 @@ fn some_test_kills_at_every_named_write_point() {
         missing.is_empty(),
         "no test kills at {missing:?}; see {KILLERS:?}"
     );
+}
+
+#[test]
+fn the_control_plane_is_killed_on_both_sides_of_every_commit_of_a_join_or_a_run() {
+    let mut committed = BTreeSet::from(ELSEWHERE);
+    for path in files::ending(".rs") {
+        let Ok(place) = path.strip_prefix("control-plane/app/src") else {
+            continue;
+        };
+        let place = place.with_extension("");
+        if !CHANGES.iter().any(|change| place.starts_with(change)) {
+            continue;
+        }
+        let text = files::text(&path);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (at, call) in code.match_indices("Event::") {
+            let name: String = code[at + call.len()..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric())
+                .collect();
+            let event = Event::ALL.iter().find(|event| format!("{event:?}") == name);
+            committed.insert(*event.unwrap_or_else(|| panic!("{name} is no event")));
+        }
+    }
+    assert!(
+        committed.contains(&Event::JoinRevealed) && committed.contains(&Event::RunPutBack),
+        "the events are found: {committed:?}"
+    );
+    let killer = files::text(KILLED_SERVER);
+    let missing: Vec<&str> = committed
+        .iter()
+        .filter(|event| !ALARMS.contains(event))
+        .map(|event| event.as_str())
+        .filter(|event| !killer.contains(&format!("\"{event}\"")))
+        .collect();
+    assert!(missing.is_empty(), "{KILLED_SERVER} kills at none of {missing:?}");
 }
 
 /// Code that ships; the definition of the points apart.

@@ -358,17 +358,23 @@ impl Member {
 
     /// A certified key for receipts.
     pub async fn receipt_signer(&self, connection: &Connection) -> ReceiptSigner {
+        self.try_receipt_signer(connection)
+            .await
+            .expect("a certificate for receipts")
+    }
+
+    /// A certified key for receipts.
+    pub async fn try_receipt_signer(&self, connection: &Connection) -> Result<ReceiptSigner, ClientError> {
         let key = SoftwareSigner::generate(KeyUse::Receipt).expect("a key");
         let request = ReceiptKey {
             csr: STANDARD.encode(csr::request(&key).await.expect("a certificate request")),
         };
         let certificate: ReceiptCertificate = connection
             .send(Request::post(RECEIPT_KEY_PATH).json(&request))
-            .await
-            .and_then(|answer| answer.json())
-            .expect("a certificate for receipts");
+            .await?
+            .json()?;
         let chain = certificate.chain.iter().map(|text| der(text)).collect();
-        ReceiptSigner { key, chain }
+        Ok(ReceiptSigner { key, chain })
     }
 
     /// The outcome of a claim that ended in `state` in the granted mode.

@@ -114,12 +114,17 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// SIGTERM; its exit status.
-    pub async fn terminate(&mut self) -> ExitStatus {
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
         let id = i32::try_from(self.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let _ = rustix::process::kill_process(id.expect("a process id"), rustix::process::Signal::TERM);
+    }
+
+    /// SIGTERM; its exit status.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_end();
         self.exit().await
     }
 

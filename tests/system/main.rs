@@ -16,6 +16,7 @@ mod join;
 mod join_messages;
 mod join_token;
 mod killed_node;
+mod killed_server;
 mod outcome;
 mod parsers;
 mod postgres;

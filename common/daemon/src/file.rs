@@ -261,11 +261,11 @@ pub fn sweep(folder: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Kills this process with SIGKILL if `MUSTER_CRASH_AT` is `name`: a crash that nothing can tidy up after.
-/// Does nothing unless the feature `crash-points` is on.
+/// Kills this process with SIGKILL if `MUSTER_CRASH_AT` is `name`: a crash that nothing can tidy up after. It is
+/// spared as often as `MUSTER_CRASH_SPARED` says before. Does nothing unless the feature `crash-points` is on.
 pub fn crash_point(name: &str) {
     #[cfg(feature = "crash-points")]
-    if std::env::var_os("MUSTER_CRASH_AT").is_some_and(|wanted| wanted == name) {
+    if std::env::var_os("MUSTER_CRASH_AT").is_some_and(|wanted| wanted == name) && !is_spared() {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
@@ -274,8 +274,18 @@ pub fn crash_point(name: &str) {
     let _ = name;
 }
 
-/// The point `step` of the write `name`.
-fn write_point(name: &str, step: &str) {
+/// Whether the process passes its point once more.
+#[cfg(feature = "crash-points")]
+fn is_spared() -> bool {
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    let spared = std::env::var_os("MUSTER_CRASH_SPARED")
+        .and_then(|times| times.to_str()?.parse().ok())
+        .unwrap_or(0);
+    PASSED.fetch_add(1, Ordering::Relaxed) < spared
+}
+
+/// The point `step` of the write `name`; see [`crash_point`].
+pub fn write_point(name: &str, step: &str) {
     if cfg!(feature = "crash-points") {
         crash_point(&format!("{name}.{step}"));
     }

@@ -131,6 +131,11 @@ impl App {
         let id = self.node_named(reference).await?.id;
         let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;
+        if let Some(node) = tx.node_get(id).await?.filter(|node| node.trust == Trust::Revoked) {
+            // Asked once more, perhaps because the answer was lost: nothing changes, and nothing is recorded twice.
+            drop(tx);
+            return self.node_to_wire(node, &self.places().await?).await;
+        }
         let words = reason.as_deref().unwrap_or("untrusted");
         let (node, revoked, records) = self
             .revoke(&mut tx, id, (words, "its node was untrusted"), now)

@@ -60,6 +60,11 @@ impl Records {
         Self { first, rest }
     }
 
+    /// What the first one is about: the name of the change.
+    pub(crate) fn event(&self) -> Event {
+        self.first.event
+    }
+
     /// These and then `other`.
     pub fn and(mut self, other: Draft) -> Self {
         self.rest.push(other);

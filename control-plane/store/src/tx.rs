@@ -7,6 +7,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use muster_daemon::file::write_point;
+
 use crate::{
     audit::{self, AuditHead, Records},
     dialect::{Conn, Sql},
@@ -41,12 +43,16 @@ impl Tx {
         if self.failed {
             return Err(StoreError::RolledBack);
         }
+        let records = records.into();
+        let name = records.event().as_str();
         // Last, because writers of one chain queue here.
-        let head = audit::append(&mut self, records.into(), now).await?;
+        let head = audit::append(&mut self, records, now).await?;
         self.conn.notify(&payload(&self.touched)).await?;
+        write_point(name, "ready");
         let committed = self.conn.commit().await;
         self.hub.committed();
         committed?;
+        write_point(name, "committed");
         self.hub.hint(&self.touched);
         Ok(head)
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use muster_daemon::file::crash_point;
 use muster_ids::Digest;
 use muster_model::{
     audit::Event,
@@ -193,6 +194,7 @@ impl App {
                 format!("the poll counter {} was used before", poll.counter),
             ));
         }
+        crash_point("join.polled");
         self.answer(&polled.at(self.now()), poll.counter, host).await
     }
 

@@ -138,6 +138,11 @@ impl App {
         let mut tx = self.store().begin(&authorized).await?;
         let row = tx.run_get_for_update(id).await?.ok_or_else(|| no_such_run(id))?;
         let run = row.run.clone().cancel().map_err(|error| refused(&error))?;
+        if row.run.cancel_requested {
+            // Asked once more, perhaps because the answer was lost: nothing is recorded twice.
+            drop(tx);
+            return self.run_to_wire(row).await;
+        }
         let mut draft = Draft::new(
             Event::RunCancelled,
             id.to_string(),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
+use muster_daemon::file::write_point;
 use muster_ids::Digest;
 use rustix::fs::OFlags;
 
@@ -67,6 +68,7 @@ impl BlobWriter {
                 .custom_flags(bits(OFlags::NOFOLLOW))
                 .open(&path)
                 .map_err(BlobError::io("make", &path))?;
+            write_point("server.blob", "created");
             Ok(Temporary {
                 path,
                 file: Some(file),
@@ -140,12 +142,17 @@ impl BlobWriter {
 }
 
 fn keep(inner: &Inner, mut temporary: Temporary, digest: &Digest) -> Result<(), BlobError> {
+    write_point("server.blob", "written");
     if let Some(file) = &temporary.file {
         file.sync_all().map_err(BlobError::io("sync", &temporary.path))?;
     }
+    write_point("server.blob", "synced");
     let path = inner.path(digest);
     // Over an equal file, if there is one: the content is the same.
     fs::rename(&temporary.path, &path).map_err(BlobError::io("rename to", &path))?;
     temporary.file = None;
-    sync(path.parent().unwrap_or(&inner.kept))
+    write_point("server.blob", "renamed");
+    sync(path.parent().unwrap_or(&inner.kept))?;
+    write_point("server.blob", "settled");
+    Ok(())
 }
