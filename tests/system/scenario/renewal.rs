@@ -6,7 +6,8 @@ use muster_client::{ClientError, Request};
 use muster_ids::NodeId;
 use muster_pki::{KeyUse, SoftwareSigner};
 use muster_tests::{
-    Applicant, Member, Person, RealNode, Server, challenge, member::next, problem, refusal, unique, within,
+    Applicant, Member, Person, RealNode, Server, challenge, member::next, needs_crash_points, problem,
+    refusal, unique, until, within,
 };
 use muster_wire::{
     admin::v1::join::Join,
@@ -489,4 +490,104 @@ async fn a_key_that_its_node_has_left_behind_joins_nothing() {
     speaks(&newest)
         .await
         .expect("a thief of an old backup locks nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_is_killed_while_it_renews_gives_the_same_answer_again() {
+    needs_crash_points("muster-server");
+    let server = Server::private();
+    let mut renewed = Vec::new();
+    for point in ["renewal.signed", "renewal.issued"] {
+        let member = Applicant::new(&unique("terr")).await.join(&server).await;
+        let next = key();
+        server.kill();
+        server.restart_in(&[("MUSTER_CRASH_AT", point)]);
+        let connection = member.connect().await;
+        assert!(member.renew(&connection, &next).await.is_err(), "{point}");
+        until("it is killed", async || server.process().ended()).await;
+        server.restart();
+        let connection = member.connect().await;
+        let answer = member.renew(&connection, &next).await.expect("the same question");
+        let again = member.renew(&connection, &next).await.expect("once more");
+        assert_eq!(answer, again, "{point}: one key, one certificate");
+        let certificates = server.database().number(&format!(
+            "SELECT COUNT(*) FROM certificates WHERE subject_id = '{}' AND generation = 2",
+            member.id()
+        ));
+        assert_eq!(certificates, 1, "{point}");
+        renewed.push((member.renewed(next, answer), member));
+    }
+    let (newer, member) = renewed.remove(0);
+
+    server.kill();
+    server.restart_in(&[("MUSTER_CRASH_AT", "renewal.used")]);
+    speaks(&newer).await.expect_err("killed after the first use");
+    until("it is killed", async || server.process().ended()).await;
+    server.restart();
+    speaks(&newer).await.expect("it counts");
+    let admin = server.admin().await;
+    let used = events(&admin, "certificate.first_used", member.id()).await;
+    assert_eq!(used.len(), 1, "{used:?}");
+    assert!(
+        events(&admin, "node.clone_detected", member.id())
+            .await
+            .is_empty()
+    );
+    assert_eq!(admin.audit_broken().await, None);
+}
+
+/// Half a minute of work, in which a certificate of twenty seconds is renewed more than once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_node_renews_while_it_works_and_loses_nothing() {
+    let server = Server::private();
+    let lifetime = [("MUSTER_CERTIFICATES__NODE_LIFETIME", "24s")];
+    server.restart_in(&lifetime);
+    let admin = server.admin().await;
+    let author = server.author().await;
+    let pool = server.pool().await;
+    let node = RealNode::start(&server, &pool).await;
+    let id: Value = admin.show(&["nodes", node.name()]).await;
+    let id: NodeId = id["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .expect("an identifier");
+    let definition = json!({
+        "name": unique("f"), "language": "python", "script": "import time\ntime.sleep(30)\ny = 7",
+        "outputs": [{ "name": "y", "kind": "value" }], "limits": { "wall_seconds": 60, "memory_mib": 512 },
+    });
+    let function = author.register_definition(&definition).await;
+    author.trust(&function).await;
+    let process = node.process().id();
+    let long = author.run(&function, &json!({ "pool": pool })).await;
+    let short = author.register(&unique("f"), "terr", "1 + 1").await;
+    let mut asked = 0;
+    let ended = within(ITS_END * 3, "the run ends", async || {
+        let now: Value = admin.show(&["nodes", node.name()]).await;
+        assert_eq!(now["trust"], "trusted", "every call is answered: {now}");
+        assert_ne!(now["health"], "offline", "{now}");
+        if asked % 40 == 0 {
+            author.run(&short, &json!({ "pool": pool })).await;
+        }
+        asked += 1;
+        let run = author.run_now(long.id).await;
+        (run.state != "queued" && run.state != "running").then_some(run)
+    })
+    .await;
+    assert_eq!(ended.state, "succeeded", "{:?}: {}", ended.ending, node.log());
+    let used = events(&admin, "certificate.first_used", id).await;
+    assert!(used.len() >= 2, "renewed while it worked: {used:?}");
+    let log = node.log();
+    assert_eq!(node.process().id(), process, "without a restart");
+    assert!(
+        !log.contains("not connected to the control plane"),
+        "without a gap: {log}"
+    );
+    for run in admin.audited("run.ended").await {
+        assert_eq!(run["detail"]["state"], "succeeded", "{run}");
+    }
+    let status = node.status();
+    assert!(
+        status["certificate_until"].is_string() && status["agent"]["renewal"].is_string(),
+        "{status}"
+    );
 }

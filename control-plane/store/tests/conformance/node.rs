@@ -6,6 +6,7 @@ on_both! {
     liveness_never_goes_back_and_survives_decisions
     ten_thousand_heartbeats_are_one_flush
     lists_go_by_name_whatever_the_locale
+    a_node_moves_on_in_the_lineage_of_its_certificates
     certificates_are_revoked_with_their_node
     what_was_revoked_stays_so_even_when_it_is_deleted
     certificates_are_found_by_their_end
@@ -15,7 +16,7 @@ on_both! {
 }
 
 mod cases {
-    use muster_ids::{NodeId, PoolId, SiteId};
+    use muster_ids::{Digest, NodeId, PoolId, SiteId};
     use muster_model::{
         audit::Event,
         join::Capability,
@@ -183,6 +184,81 @@ mod cases {
         }
         let names: Vec<_> = names.iter().map(muster_ids::Name::as_str).collect();
         assert_eq!(names, ["A", "a-b", "a_c", "b", "B2", "z", "ä"]);
+    }
+
+    pub(super) async fn a_node_moves_on_in_the_lineage_of_its_certificates(world: World) {
+        let node = world.add_node("lineage01").await;
+        let certificate = |serial: &str, key: &[u8], generation| Certificate {
+            serial: serial.into(),
+            subject: node.id.to_string(),
+            purpose: "node".into(),
+            der: vec![0x30, 0x82],
+            not_before: NOW,
+            not_after: NOW + 10,
+            state: CertificateState::Valid,
+            revoked_at: None,
+            reason: None,
+            key: Some(Digest::of(key)),
+            generation,
+            authority: None,
+        };
+        let mut tx = world.begin().await;
+        for (serial, key, generation) in [
+            ("11", &b"first"[..], 1),
+            ("12", &b"second"[..], 2),
+            ("13", &b"third"[..], 2),
+            ("14", &b"first"[..], 2),
+            ("15", &b"first"[..], 2),
+        ] {
+            tx.certificate_insert(&certificate(serial, key, generation))
+                .await
+                .expect("added");
+        }
+        assert_eq!(
+            tx.keys_of_generation(node.id, 2).await.expect("read"),
+            3,
+            "keys, not certificates"
+        );
+        assert_eq!(tx.keys_of_generation(node.id, 3).await.expect("read"), 0);
+        let first = tx.certificates_of_key(&Digest::of(b"first")).await.expect("read");
+        let first: Vec<_> = first
+            .iter()
+            .map(|one| (one.serial.as_str(), one.generation))
+            .collect();
+        assert_eq!(first, [("11", 1), ("14", 2), ("15", 2)], "the newest last");
+        let found = tx.certificate_get("13").await.expect("read");
+        assert_eq!(found, Some(certificate("13", b"third", 2)));
+        commit(tx, Event::CertificateIssued).await;
+        let second = world
+            .store
+            .certificates_of_key(&Digest::of(b"second"))
+            .await
+            .expect("read");
+        assert_eq!(second, [certificate("12", b"second", 2)]);
+
+        let moved = node
+            .clone()
+            .move_on(second[0].link().expect("a lineage"), NOW + 5);
+        let mut tx = world.begin().await;
+        tx.node_moved_on(&moved).await.expect("stored");
+        commit(tx, Event::CertificateFirstUsed).await;
+        assert_eq!(
+            world.store.node(node.id).await.expect("read"),
+            Some(moved.clone())
+        );
+        assert_eq!(
+            world
+                .store
+                .node_by_key(&Digest::of(b"second"))
+                .await
+                .expect("read"),
+            Some(moved)
+        );
+        let mut tx = world.begin().await;
+        let error = tx
+            .node_moved_on(&node.move_on(second[0].link().expect("a lineage"), NOW))
+            .await;
+        assert!(error.is_err(), "once only");
     }
 
     pub(super) async fn certificates_are_revoked_with_their_node(world: World) {
