@@ -26,7 +26,7 @@ pub use self::{
     node::{Applicant, Offered, answer_of},
     person::{Person, problem, refusal},
     process::{Process, folder, needs_crash_points, program, run_program, until, within},
-    server::{Blank, Server, Settings},
+    server::{Blank, PASSWORD, Server, Settings},
 };
 
 use std::path::Path;

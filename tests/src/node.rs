@@ -44,7 +44,12 @@ pub struct Offered {
 impl Offered {
     /// The offer in the answer to a hello.
     pub fn of(hello: Vec<u8>, answer: &HttpAnswer) -> Self {
-        let reply: HelloReply = answer.json().expect("a reply to a hello");
+        Self::read(hello, &answer.body)
+    }
+
+    /// The offer in the body of the answer to a hello.
+    pub fn read(hello: Vec<u8>, body: &[u8]) -> Self {
+        let reply: HelloReply = serde_json::from_slice(body).expect("a reply to a hello");
         let offer = STANDARD.decode(&reply.offer).expect("base64");
         Self { hello, offer, reply }
     }

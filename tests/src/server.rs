@@ -26,7 +26,7 @@ use crate::{
 /// How long a control plane may take until it is ready.
 const READY: Duration = Duration::from_mins(1);
 /// The password of everybody that the harness makes.
-pub(crate) const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// What a test wants otherwise than the shared control plane has it.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub struct Settings {
     pub offers_per_second: u64,
     /// The front end's own certificate and key.
     pub front_end: Option<(PathBuf, PathBuf)>,
+    /// Further settings of joins: lines of the section `[join]`, and sections after it.
+    pub join: String,
 }
 
 impl Default for Settings {
@@ -45,6 +47,9 @@ impl Default for Settings {
             database_url: None,
             offers_per_second: 100_000,
             front_end: None,
+            // All nodes of the tests wait at one address.
+            join: "pending_per_address = 100000\npending_per_prefix = 100000\npending_total = 100000\n"
+                .to_owned(),
         }
     }
 }
@@ -377,7 +382,8 @@ impl Server {
         SocketAddr::from(([127, 0, 0, 1], self.ports[listener]))
     }
 
-    fn wait_ready(&self) {
+    /// Waits until it answers after [`Self::begin`].
+    pub fn wait_ready(&self) {
         let clock = Clock::system();
         let begin = clock.boot();
         while !is_ready(self.operations()) {
@@ -431,11 +437,12 @@ fn configuration(folder: &Path, ports: [u16; 4], settings: &Settings) -> String 
          [back_end]\nlisten = \"127.0.0.1:{back_end}\"\n\
          [front_end]\nlisten = \"127.0.0.1:{front_end}\"\n{own}\
          [operations]\nlisten = \"127.0.0.1:{operations}\"\n\
-         [join]\noffers_per_second = {}\n\
          [runs]\nmax_input_mib = 1\n\
-         [log]\nformat = \"json\"\nlevels = \"info,muster_app=debug,muster_server=debug\"\n",
+         [log]\nformat = \"json\"\nlevels = \"info,muster_app=debug,muster_server=debug\"\n\
+         [join]\noffers_per_second = {}\n{}",
         state.display(),
-        settings.offers_per_second
+        settings.offers_per_second,
+        settings.join
     )
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Each number has exactly one test here, named `join_NN_` and its sentence.
 
+mod approval;
 mod certificates;
 mod contact;
 mod fleet;

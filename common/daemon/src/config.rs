@@ -133,6 +133,27 @@ impl Reader {
         });
     }
 
+    /// The names of the sections `[[section.key]]`, in their order: each is the `section` of the keys in it. They can
+    /// only be given in the file.
+    pub fn sections(&mut self, section: &str, key: &str) -> Vec<String> {
+        let path = format!("{section}.{key}");
+        let Some(entry) = self.entries.get(&path) else {
+            return Vec::new();
+        };
+        if let Value::Tables(count) = entry.value {
+            return (0..count).map(|number| format!("{path}.{number}")).collect();
+        }
+        let (place, found) = (self.place(&path), entry.value.to_string());
+        self.declared.insert(path.clone());
+        self.errors.push(ConfigError::Value {
+            place,
+            wanted: format!("sections [[{path}]]"),
+            key: path,
+            found,
+        });
+        Vec::new()
+    }
+
     /// The values in force, for `config show`, or everything that was wrong.
     pub fn finish(mut self) -> Result<Vec<Setting>, ConfigErrors> {
         self.report_unknown_entries();
@@ -157,7 +178,7 @@ impl Reader {
         let mut reported: Vec<String> = Vec::new();
         for (key, entry) in &self.entries {
             let holds_known = self.declared.iter().any(|known| {
-                known == key || (entry.value == Value::Table && known.starts_with(&format!("{key}.")))
+                known == key || (entry.value.is_section() && known.starts_with(&format!("{key}.")))
             });
             let inside_reported = reported
                 .iter()
@@ -174,7 +195,7 @@ impl Reader {
                 file: self.file.clone(),
                 line: entry.line,
             };
-            let nearest = if entry.value == Value::Table {
+            let nearest = if entry.value.is_section() {
                 let sections: BTreeSet<&str> = self
                     .declared
                     .iter()

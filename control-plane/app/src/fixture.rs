@@ -52,6 +52,12 @@ pub(crate) async fn app() -> (App, TempDir) {
             session_lifetime: Duration::from_hours(1),
             offers_per_second: 200,
             token_offers_per_second: 1_000,
+            approvals: Vec::new(),
+            quotas: crate::Quotas {
+                per_address: 100,
+                per_prefix: 1_000,
+                total: 10_000,
+            },
             max_input: 1024,
             certificates: crate::Certificates::default(),
         },

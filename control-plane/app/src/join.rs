@@ -9,22 +9,27 @@ pub mod budget;
 mod exchange;
 pub mod message;
 pub mod queue;
+mod quota;
 pub(crate) mod refusals;
 mod renewal;
 pub(crate) mod token;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use muster_ids::{Digest, JoinId, NodeId};
+use muster_daemon::file::crash_point;
+use muster_ids::{Digest, JoinId, NodeId, UserId};
 use muster_model::{
     audit::Event,
     authority::Return,
-    join::{JoinRefused, JoinRequest, JoinState},
+    join::{
+        JoinRefused, JoinRequest, JoinState, REQUEST_LIFETIME_MS,
+        approval::{Ballot, Vote, people_needed},
+    },
     node::{Node, Scheduling, Trust},
-    permission::{Authorized, Caller, Operation},
+    permission::{self, Authorized, Caller, Operation},
 };
 use muster_pki::join::{Transcript, VerificationCode};
-use muster_store::{Draft, Records, Tx};
+use muster_store::{Draft, Records, Tx, UserState};
 use muster_wire::admin::v1::join::{ApproveJoin, Join, RejectJoin};
 use serde_json::json;
 
@@ -43,18 +48,26 @@ impl App {
     /// The waiting request with this code. Nothing is changed; a code that matches nothing is recorded.
     pub async fn match_join(&self, caller: &Caller, code: &str) -> Result<Join, Error> {
         let authorized = self.authorize(caller, Operation::ManageNodes).await?;
-        self.inner.attempts.check(caller, self.now())?;
         let proof = Proof::Code(parse_code(code)?);
-        let waiting = self.store().joins_pending().await?;
+        let attempt = self.inner.attempts.begin(caller, self.clock()).await?;
         let now = self.now();
-        match waiting.iter().find(|join| proof.fits(join)) {
-            Some(join) => Ok(queue::to_wire(join.clone().at(now), now)),
-            None => Err(self.no_such_code(&authorized, live(&waiting, now)).await),
+        let waiting = self.store().joins_waiting(now - REQUEST_LIFETIME_MS).await?;
+        let matching = waiting
+            .iter()
+            .find(|(_, transcript)| proof.is_code_of(*transcript));
+        // A request that was renewed in between has another code.
+        if let Some((id, _)) = matching
+            && let Some(join) = self.store().join_by_id(*id).await?
+        {
+            attempt.right();
+            return self.join_to_wire(join.at(now), now).await;
         }
+        drop(attempt);
+        Err(self.no_such_code(&authorized).await)
     }
 
-    /// Approves the request `id`, whose code or fingerprint the approver read on the node: the node and its
-    /// certificate exist when this returns.
+    /// Approves the request `id`, whose code or fingerprint the approver read on the node. Where one person suffices, or
+    /// this was the last one, the node and its certificate exist when this returns.
     pub async fn approve_join(
         &self,
         caller: &Caller,
@@ -62,16 +75,23 @@ impl App {
         approval: &ApproveJoin,
     ) -> Result<Join, Error> {
         let authorized = self.authorize(caller, Operation::ManageNodes).await?;
-        self.inner.attempts.check(caller, self.now())?;
+        let Caller::User(user) = caller else {
+            return Err(Error::denied(
+                "joins are approved by people; log in with muster login",
+            ));
+        };
         let proof = parse_proof(approval)?;
-        let now = self.now();
+        // It counts before it is looked at, so that guesses which come all at once do not pass together.
+        let attempt = self.inner.attempts.begin(caller, self.clock()).await?;
         let mut tx = self.store().begin(&authorized).await?;
-        let request = tx.join_get(id).await?.ok_or_else(|| no_such_join(id))?;
+        let now = self.now();
+        let Some(request) = tx.join_get(id).await? else {
+            attempt.right();
+            return Err(no_such_join(id));
+        };
         if !proof.fits(&request) {
-            drop(tx);
-            let waiting = self.store().joins_pending().await?;
-            let no_such_code = self.no_such_code(&authorized, live(&waiting, now)).await;
-            return Err(match (proof, no_such_code) {
+            drop((tx, attempt));
+            return Err(match (proof, self.no_such_code(&authorized).await) {
                 (Proof::Fingerprint(_), Error::NotFound { .. }) => Error::NotFound {
                     detail: format!(
                         "The key of request {id} has another fingerprint. Read it on the node with muster-node status, and compare the identifier with muster join list."
@@ -80,22 +100,72 @@ impl App {
                 (_, error) => error,
             });
         }
+        attempt.right();
         let version = request.version + 1;
-        let approved = request.approve(now).map_err(|error| refused(&error))?;
-        let (node, stored, records, tx) = self.issue_join(tx, approved, version, now).await?;
-        let approved_draft = Draft {
-            event: Event::JoinApproved,
-            subject: node.name.to_string(),
-            detail: json!({
-                "join": id.to_string(),
-                "node": node.id.to_string(),
-                "key": stored.key.to_string(),
-                "by": match proof { Proof::Code(_) => "code", Proof::Fingerprint(_) => "fingerprint" },
-            }),
+        let needed = people_needed(&self.options().approvals, &request.applicant);
+        let entitled = self.entitled(&request.votes, needed).await?;
+        let vote = Vote {
+            by: user.id,
+            name: user.name.clone(),
+            at: now,
         };
-        tx.commit(Records::new(approved_draft, records), now).await?;
-        tracing::info!(node.id = %node.id, node.name = %node.name, by = %caller, "join approved");
-        Ok(queue::to_wire(stored, now))
+        let name = request.applicant.name.to_string();
+        let ballot = request.vote(vote, needed, |vote| entitled.contains(&vote.by));
+        let Ballot { request, void } = match ballot {
+            Ok(ballot) => ballot,
+            Err(error) => {
+                drop(tx);
+                return Err(self.too_late(&authorized, id, name, "approve", &error).await);
+            }
+        };
+        let how = json!({
+            "join": id.to_string(),
+            "key": request.key.to_string(),
+            "by": match proof { Proof::Code(_) => "code", Proof::Fingerprint(_) => "fingerprint" },
+            "approvals": request.votes.iter().map(|vote| vote.name.to_string()).collect::<Vec<_>>(),
+            "needed": needed,
+        });
+        let voids = void.iter().map(|vote| Draft {
+            event: Event::JoinVoteVoid,
+            subject: request.applicant.name.to_string(),
+            detail: json!({ "join": id.to_string(), "user": vote.name.to_string() }),
+        });
+        let mut records: Vec<Draft> = voids.collect();
+        let stored = if request.state == JoinState::Approved {
+            let (node, stored, drafts, tx) = self.issue_join(tx, request, version, now).await?;
+            records.extend(drafts);
+            let mut detail = how;
+            detail["node"] = json!(node.id.to_string());
+            let draft = Draft::new(Event::JoinApproved, node.name.to_string(), detail);
+            tx.commit(Records::new(draft, records), now).await?;
+            crash_point("join.committed");
+            tracing::info!(node.id = %node.id, node.name = %node.name, by = %caller, "join approved");
+            stored
+        } else {
+            tx.join_put(&request).await?;
+            let draft = Draft::new(Event::JoinVoted, request.applicant.name.to_string(), how);
+            tx.commit(Records::new(draft, records), now).await?;
+            request
+        };
+        let mut join = self.join_to_wire(stored, now).await?;
+        join.void_approvals = void.into_iter().map(|vote| vote.name).collect();
+        Ok(join)
+    }
+
+    /// Who of those who voted may still approve: active, and an administrator now.
+    async fn entitled(&self, votes: &[Vote], needed: u32) -> Result<BTreeSet<UserId>, Error> {
+        let mut entitled = BTreeSet::new();
+        for vote in votes.iter().filter(|_| needed > 1) {
+            let user = self.store().user(vote.by).await?;
+            let Some(user) = user.filter(|user| user.state == UserState::Active) else {
+                continue;
+            };
+            let caller = Caller::User(self.user_caller(&user).await?);
+            if permission::authorize(&caller, Operation::ManageNodes).is_ok() {
+                entitled.insert(vote.by);
+            }
+        }
+        Ok(entitled)
     }
 
     /// Rejects the request `id`.
@@ -114,9 +184,14 @@ impl App {
             .transpose()?;
         let mut tx = self.store().begin(&authorized).await?;
         let request = tx.join_get(id).await?.ok_or_else(|| no_such_join(id))?;
-        let rejected = request
-            .reject(now, reason.clone())
-            .map_err(|error| refused(&error))?;
+        let name = request.applicant.name.to_string();
+        let rejected = match request.reject(now, reason.clone()) {
+            Ok(rejected) => rejected,
+            Err(error) => {
+                drop(tx);
+                return Err(self.too_late(&authorized, id, name, "reject", &error).await);
+            }
+        };
         tx.join_put(&rejected).await?;
         let draft = Draft {
             event: Event::JoinRejected,
@@ -124,7 +199,7 @@ impl App {
             detail: json!({ "join": id.to_string(), "reason": reason }),
         };
         tx.commit(draft, now).await?;
-        Ok(queue::to_wire(rejected, now))
+        self.join_to_wire(rejected, now).await
     }
 
     /// An approved request becomes a node with a certificate; all of it is in `tx`, not committed yet. Approval and
@@ -137,12 +212,14 @@ impl App {
         now: i64,
     ) -> Result<(Node, JoinRequest, Vec<Draft>, Tx), Error> {
         let (node, generation, mut drafts, tx) = self.admit(tx, &approved, now).await?;
+        crash_point("join.approved");
         let issued = approved.issue(node.id).map_err(|error| refused(&error))?;
         let (chain, issued_draft, mut tx) = self.issue_node(tx, node.id, &issued.spki, generation).await?;
         let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
         let stored = JoinRequest { version, ..issued };
         tx.join_put(&stored).await?;
         tx.join_set_chain(stored.id, &chain).await?;
+        crash_point("join.signed");
         drafts.insert(0, issued_draft);
         Ok((node, stored, drafts, tx))
     }
@@ -231,8 +308,33 @@ impl App {
         Ok(drafts)
     }
 
-    async fn no_such_code(&self, authorized: &Authorized, waiting: usize) -> Error {
-        self.inner.attempts.failed(authorized.caller(), self.now());
+    /// An administrator answered what cannot be answered so any more: of two who answer at once, one.
+    async fn too_late(
+        &self,
+        authorized: &Authorized,
+        id: JoinId,
+        name: String,
+        answer: &str,
+        error: &JoinRefused,
+    ) -> Error {
+        let detail = json!({ "join": id.to_string(), "answer": answer, "why": error.to_string() });
+        let recorded = async {
+            let tx = self.store().begin(authorized).await?;
+            tx.commit(Draft::new(Event::JoinAnswerRefused, name, detail), self.now())
+                .await
+        };
+        match recorded.await {
+            Ok(_) => refused(error),
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn no_such_code(&self, authorized: &Authorized) -> Error {
+        let since = self.now() - REQUEST_LIFETIME_MS;
+        let waiting = match self.store().joins_waiting_count(since).await {
+            Ok(waiting) => waiting,
+            Err(error) => return error.into(),
+        };
         let draft = Draft {
             event: Event::JoinApprovalFailed,
             subject: "join".to_owned(),
@@ -260,17 +362,17 @@ impl App {
 impl Proof {
     fn fits(&self, join: &JoinRequest) -> bool {
         match self {
-            Self::Code(code) => Transcript::from_digest(join.transcript).code() == *code,
+            Self::Code(_) => self.is_code_of(join.transcript),
             Self::Fingerprint(fingerprint) => join.key == *fingerprint,
         }
     }
-}
 
-fn live(waiting: &[JoinRequest], now: i64) -> usize {
-    waiting
-        .iter()
-        .filter(|join| (*join).clone().at(now).state == JoinState::Pending)
-        .count()
+    fn is_code_of(&self, transcript: Digest) -> bool {
+        match self {
+            Self::Code(code) => Transcript::from_digest(transcript).code() == *code,
+            Self::Fingerprint(_) => false,
+        }
+    }
 }
 
 fn parse_proof(approval: &ApproveJoin) -> Result<Proof, Error> {

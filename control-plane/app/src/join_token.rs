@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster_ids::TokenId;
 use muster_model::{
     audit::Event,
-    join::Capability,
+    join::{Capability, approval::ApprovalRule},
     join_token::{JoinToken, LIFETIME_MS, MOST_USES, TokenState},
     permission::{Caller, Operation},
 };
@@ -57,6 +57,7 @@ impl App {
             refused: 0,
             last_refused: None,
         };
+        self.may_stand_for_people(&token)?;
         let mut tx = self.store().begin(&authorized).await?;
         tx.join_token_insert(&token).await?;
         let detail = json!({
@@ -78,6 +79,30 @@ impl App {
             token: secret.to_text().to_string(),
             join_token: to_wire(token, now),
         })
+    }
+
+    /// A token must not let one administrator alone do what needs several.
+    fn may_stand_for_people(&self, token: &JoinToken) -> Result<(), Error> {
+        let applies = |rule: &&ApprovalRule| {
+            rule.count > 1
+                && rule
+                    .capability
+                    .is_none_or(|capability| token.capabilities.contains(&capability))
+                && rule
+                    .pool
+                    .as_ref()
+                    .is_none_or(|pool| pool.key() == token.pool.key())
+        };
+        match self.options().approvals.iter().find(applies) {
+            None => Ok(()),
+            Some(rule) => Err(Error::conflict(
+                "needs-people",
+                format!(
+                    "{} people must approve such nodes ([[join.approvals]]), and a join token cannot stand for them; limit it to other capabilities or pools",
+                    rule.count
+                ),
+            )),
+        }
     }
 
     /// The tokens, newest first.

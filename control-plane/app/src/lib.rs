@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alarm;
+mod attempts;
 pub mod audit;
 pub mod authority;
 mod authorize;
@@ -41,17 +42,18 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use muster_daemon::{clock::Clock, random::Random};
 use muster_ids::{CollectiveId, Incarnation};
+use muster_model::join::approval::ApprovalRule;
 use muster_store::{BlobStore, Store};
 use tokio::sync::watch;
 
 use self::{
     alarm::Alarms,
+    attempts::Attempts,
     authority::{Authority, AuthorityKeys},
     crl::Published,
     fleet::Fleet,
     join::{JoinKey, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
     node::Liveness,
-    session::Attempts,
 };
 pub use self::{
     error::Error,
@@ -94,6 +96,10 @@ pub struct Options {
     pub offers_per_second: u64,
     /// Join offers to nodes that name a live token, a second.
     pub token_offers_per_second: u64,
+    /// Joins that several people must approve.
+    pub approvals: Vec<ApprovalRule>,
+    /// Requests that may wait at once.
+    pub quotas: Quotas,
     /// Largest single input of a run, bytes.
     pub max_input: u64,
     /// How long certificates of nodes are valid, and what may come after them.
@@ -132,6 +138,17 @@ pub enum ExpiredRenewal {
     Approve,
     /// It is let in.
     Automatic,
+}
+
+/// How many requests may wait at once; the oldest of whoever has most give way.
+#[derive(Debug, Clone, Copy)]
+pub struct Quotas {
+    /// From one address.
+    pub per_address: u64,
+    /// From one prefix (IPv4 /24, IPv6 /48).
+    pub per_prefix: u64,
+    /// In all.
+    pub total: u64,
 }
 
 struct Inner {

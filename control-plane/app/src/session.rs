@@ -3,7 +3,7 @@
 //! Invariant: the database holds digests of tokens and Argon2id hashes of passwords only. A wrong user name
 //! costs the same time as a wrong password.
 
-use std::{collections::HashMap, net::IpAddr, sync::Mutex};
+use std::net::IpAddr;
 
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
 use muster_code_trust::{Group, GroupGraph, UserFacts};
@@ -25,57 +25,8 @@ const SHORTEST: usize = 12;
 const LONGEST: usize = 1024;
 /// Bytes of chance in a session token.
 const TOKEN_BYTES: usize = 32;
-/// Failures within [`WINDOW_MS`] after which a caller has to wait.
-const MOST_FAILURES: u32 = 10;
-/// How long failures are remembered.
-const WINDOW_MS: i64 = 5 * 60 * 1000;
-/// Different callers that failures are remembered of.
-const MOST_CALLERS: usize = 10_000;
-
 /// Key stretching takes tens of milliseconds and 19 MiB, so at most two run at once.
 static SLOTS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
-
-/// Recent failures by caller: a budget for guessing passwords and codes.
-#[derive(Default)]
-pub struct Attempts(Mutex<HashMap<String, (i64, u32)>>);
-
-impl Attempts {
-    /// Refuses a caller who has failed too often lately.
-    pub(crate) fn check(&self, caller: &impl ToString, now: i64) -> Result<(), Error> {
-        let failures = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match failures.get(&caller.to_string()) {
-            Some((since, count)) if now - since < WINDOW_MS && *count >= MOST_FAILURES => {
-                Err(Error::TooMany {
-                    detail: "too many failures; wait five minutes and try again".to_owned(),
-                    retry_after: 300,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Remembers a failure.
-    pub(crate) fn failed(&self, caller: &impl ToString, now: i64) {
-        let mut failures = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if failures.len() >= MOST_CALLERS {
-            failures.retain(|_, (since, _)| now - *since < WINDOW_MS);
-        }
-        let caller = caller.to_string();
-        // Giving up the oldest costs whoever fills this as many failures; not counting would cost them nothing more.
-        if failures.len() >= MOST_CALLERS
-            && !failures.contains_key(&caller)
-            && let Some(oldest) = failures.iter().min_by_key(|(_, (since, _))| *since)
-        {
-            let oldest = oldest.0.clone();
-            failures.remove(&oldest);
-        }
-        let (since, count) = failures.entry(caller).or_insert((now, 0));
-        if now - *since >= WINDOW_MS {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-    }
-}
 
 impl App {
     /// Checks a password and begins a session.
@@ -367,30 +318,5 @@ mod tests {
             .filter(|result| matches!(result, Err(Error::Unauthenticated { .. })));
         // One guess may be under way beside the tenth.
         assert!(tried.count() <= 11);
-    }
-
-    #[test]
-    fn failures_of_many_others_do_not_buy_more_guesses() {
-        let attempts = Attempts::default();
-        for n in 0..MOST_CALLERS {
-            attempts.failed(&n, 0);
-        }
-        for _ in 0..MOST_FAILURES {
-            attempts.failed(&"ann", 1);
-        }
-        assert!(attempts.check(&"ann", 2).is_err());
-        assert!(attempts.0.lock().expect("counts").len() <= MOST_CALLERS);
-    }
-
-    #[test]
-    fn ten_failures_cost_five_minutes() {
-        let attempts = Attempts::default();
-        for n in 0..10 {
-            assert!(attempts.check(&"ann", n).is_ok());
-            attempts.failed(&"ann", n);
-        }
-        assert!(attempts.check(&"ann", 10).is_err());
-        assert!(attempts.check(&"bob", 10).is_ok());
-        assert!(attempts.check(&"ann", WINDOW_MS).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! One line each: what an administrator should know now.
 
 use muster_model::{
-    join::JoinState,
+    join::REQUEST_LIFETIME_MS,
     node::{Health, Node, Trust},
     permission::{ADMINISTRATOR, Caller, Operation},
     run::RunState,
@@ -46,12 +46,8 @@ impl App {
         if !administrator {
             return Ok(status);
         }
-        let waiting = self.store().joins_pending().await?;
-        let waiting = waiting
-            .into_iter()
-            .filter(|join| join.clone().at(now).state == JoinState::Pending)
-            .count();
-        status.joins_waiting = Some(waiting as u64);
+        let since = now - REQUEST_LIFETIME_MS;
+        status.joins_waiting = Some(self.store().joins_waiting_count(since).await?);
         let trusted = NodeFilter {
             trust: Some(Trust::Trusted),
             ..NodeFilter::default()

@@ -4,10 +4,10 @@
 
 use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
-use muster_ids::{Digest, JoinId};
+use muster_ids::{Digest, JoinId, UserName};
 use muster_pki::join::VerificationCode;
 use muster_wire::admin::v1::join::{
-    ApproveJoin, ApproveRenewals, ApprovedRenewals, Join, MatchJoin, RejectJoin,
+    ApproveJoin, ApproveRenewals, ApprovedRenewals, EarlierNode, Join, MatchJoin, RejectJoin,
 };
 
 use crate::{
@@ -159,12 +159,44 @@ async fn approve(context: &Context, rest: &Rest, arguments: Approve) -> Result<(
     let approved: Join = rest
         .call(at(Request::post(PATH), join.id).segment("approve").json(&proof))
         .await?;
-    context.show(&approved, || {
+    context.show(&approved, || outcome(&approved))
+}
+
+/// What an approval led to.
+fn outcome(join: &Join) -> String {
+    let name = escaped(join.name.as_str());
+    let void = |user: &UserName| {
         format!(
-            "Approved \"{}\". The node fetches its certificate by itself; see muster node list.",
-            escaped(approved.name.as_str())
+            "The approval of {} does not count any more: they are no active administrator now.\n",
+            escaped(user.as_str())
         )
-    })
+    };
+    let void: String = join.void_approvals.iter().map(void).collect();
+    if join.state == "pending" {
+        return format!(
+            "{void}Your approval of \"{name}\" counts: {}. Another person must read the code on the node and approve it, \
+             within an hour of the request.",
+            approvals(join)
+        );
+    }
+    format!("{void}Approved \"{name}\". The node fetches its certificate by itself; see muster node list.")
+}
+
+/// How many have approved, where several people must.
+fn approvals(join: &Join) -> String {
+    match join.approvals_needed {
+        0 | 1 => table::dash(),
+        needed => format!("{} of {needed} approvals", join.approvals.len()),
+    }
+}
+
+/// Nodes that there are already of the same name or key.
+fn earlier(join: &Join) -> Vec<String> {
+    let describe = |node: &EarlierNode| {
+        let what = if node.same_key { "same key" } else { "same name" };
+        format!("{} ({}, {}, {what})", node.name, node.id, node.trust)
+    };
+    join.earlier.iter().map(describe).collect()
 }
 
 /// The name, with a sign where it may be meant to be taken for another.
@@ -235,6 +267,16 @@ fn capabilities(join: &Join) -> String {
     }
 }
 
+/// Where it came from, and the other addresses that it says it has.
+fn addresses(join: &Join) -> String {
+    let others = join.addresses.iter().filter(|address| **address != join.source);
+    let others: Vec<&String> = others.collect();
+    if others.is_empty() {
+        return join.source.clone();
+    }
+    format!("{} (says {})", join.source, table::list(&others))
+}
+
 fn rows(joins: &[Join], colour: bool) -> String {
     table::rows(
         [
@@ -245,18 +287,24 @@ fn rows(joins: &[Join], colour: bool) -> String {
             "capabilities",
             "pool",
             "site",
+            "key",
             "waiting",
+            "approvals",
+            "earlier",
         ],
         joins.iter().map(|join| {
             [
                 join.id.to_string(),
                 marked(join),
                 join.state.clone(),
-                join.source.clone(),
+                addresses(join),
                 table::list(&join.capabilities),
                 table::or_dash(join.pool.as_ref()),
                 table::or_dash(join.site.as_ref()),
+                join.key_prefix.clone(),
                 table::span(join.waiting_seconds),
+                approvals(join),
+                table::list(&earlier(join)),
             ]
         }),
         "No join requests.",
@@ -284,6 +332,23 @@ fn fields(join: &Join, colour: bool) -> String {
             ),
             ("Asked", table::time(&join.created)),
             ("Expires", table::time(&join.expires)),
+            (
+                "Approvals",
+                match join.approvals_needed {
+                    0 | 1 => String::new(),
+                    _ => approvals(join),
+                },
+            ),
+            (
+                "Approved by",
+                join.approvals
+                    .iter()
+                    .map(|approval| format!("{} at {}", approval.user, table::time(&approval.at)))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ),
+            ("Earlier nodes", earlier(join).join("\n")),
+            ("Token", optional(join.token.map(|token| token.to_string()))),
             (
                 "Renewal",
                 optional(

@@ -19,12 +19,12 @@ impl Prefix {
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => {
-                let [a, b, c, _] = v4.octets();
-                Self::V4([a, b, c])
+                let [first @ .., _] = v4.octets();
+                Self::V4(first)
             }
             IpAddr::V6(v6) => {
-                let [a, b, c, d, e, f, ..] = v6.octets();
-                Self::V6([a, b, c, d, e, f])
+                let [first @ .., _, _, _, _, _, _, _, _, _, _] = v6.octets();
+                Self::V6(first)
             }
         }
     }
@@ -33,12 +33,16 @@ impl Prefix {
 impl fmt::Display for Prefix {
     /// `10.0.0.0/24` or `fd00:1:2::/48`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::V4([a, b, c]) => write!(f, "{}/24", std::net::Ipv4Addr::new(a, b, c, 0)),
-            Self::V6([a, b, c, d, e, g]) => {
-                let pair = |high, low| u16::from_be_bytes([high, low]);
-                let first = std::net::Ipv6Addr::new(pair(a, b), pair(c, d), pair(e, g), 0, 0, 0, 0, 0);
-                write!(f, "{first}/48")
+        match self {
+            Self::V4(first) => {
+                let mut octets = [0; 4];
+                octets[..3].copy_from_slice(first);
+                write!(f, "{}/24", std::net::Ipv4Addr::from(octets))
+            }
+            Self::V6(first) => {
+                let mut octets = [0; 16];
+                octets[..6].copy_from_slice(first);
+                write!(f, "{}/48", std::net::Ipv6Addr::from(octets))
             }
         }
     }

@@ -27,8 +27,14 @@ events! {
     CollectiveInit = "collective.init";
     /// A valid reveal made or renewed a join request.
     JoinRevealed = "join.revealed";
+    /// One of several people who must approve a join did.
+    JoinVoted = "join.voted";
+    /// An approval does not count any more: who gave it may not approve now.
+    JoinVoteVoid = "join.vote_void";
     /// A join was approved and its certificate issued.
     JoinApproved = "join.approved";
+    /// An answer to a join was refused: it had been answered already, by somebody else or the same person.
+    JoinAnswerRefused = "join.answer_refused";
     /// A join was rejected.
     JoinRejected = "join.rejected";
     /// An approval was tried with a code or fingerprint that matches nothing.

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use muster_app::{Certificates, ExpiredRenewal};
+use muster_app::{Certificates, ExpiredRenewal, Quotas};
 use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
     log::LogFormat,
     secret::SecretFile,
 };
+use muster_model::join::approval::{ApprovalRule, MOST_PEOPLE};
 use secrecy::SecretString;
 
 /// Where the configuration is looked for when `--config` names no other place.
@@ -62,6 +63,10 @@ pub struct Config {
     pub token_offers_per_second: u64,
     /// How long certificates of nodes are valid, and what may come after them.
     pub certificates: Certificates,
+    /// Joins that several people must approve.
+    pub approvals: Vec<ApprovalRule>,
+    /// Requests that may wait at once.
+    pub quotas: Quotas,
     /// How long a session lasts.
     pub session_lifetime: Duration,
     /// Largest single input of a run, bytes.
@@ -121,6 +126,12 @@ impl Config {
             offers_per_second: reader.number("join", "offers_per_second", 200, 1..=100_000),
             token_offers_per_second: reader.number("join", "token_offers_per_second", 1_000, 1..=100_000),
             certificates: certificates(&mut reader),
+            approvals: approvals(&mut reader),
+            quotas: Quotas {
+                per_address: reader.number("join", "pending_per_address", 100, 1..=100_000),
+                per_prefix: reader.number("join", "pending_per_prefix", 1_000, 1..=100_000),
+                total: reader.number("join", "pending_total", 10_000, 1..=100_000),
+            },
             session_lifetime: reader.duration(
                 "front_end",
                 "session_lifetime",
@@ -211,6 +222,37 @@ fn certificates(reader: &mut Reader) -> Certificates {
     }
 }
 
+/// The sections `[[join.approvals]]`.
+fn approvals(reader: &mut Reader) -> Vec<ApprovalRule> {
+    let mut rules = Vec::new();
+    for section in reader.sections("join", "approvals") {
+        let mut rule = ApprovalRule {
+            capability: None,
+            pool: None,
+            count: MOST_PEOPLE,
+        };
+        if let Some(text) = reader.optional_text(&section, "capability") {
+            match text.parse() {
+                Ok(capability) => rule.capability = Some(capability),
+                Err(error) => {
+                    let error: String = error;
+                    reader.refuse(&section, "capability", error);
+                }
+            }
+        }
+        if let Some(text) = reader.optional_text(&section, "pool") {
+            match text.parse::<muster_ids::Name>() {
+                Ok(pool) => rule.pool = Some(pool),
+                Err(error) => reader.refuse(&section, "pool", error.to_string()),
+            }
+        }
+        let count = reader.number(&section, "count", 2, 1..=u64::from(MOST_PEOPLE));
+        rule.count = u32::try_from(count).unwrap_or(MOST_PEOPLE);
+        rules.push(rule);
+    }
+    rules
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +288,31 @@ mod tests {
             "{errors}"
         );
         assert!(errors.contains("host:port"), "{errors}");
+    }
+
+    #[test]
+    fn rules_about_approvals_are_sections_of_their_own() {
+        let config =
+            read("[[join.approvals]]\ncapability = \"R\"\n[[join.approvals]]\npool = \"prod\"\ncount = 3\n")
+                .expect("valid");
+        let counts: Vec<_> = config.approvals.iter().map(|rule| rule.count).collect();
+        assert_eq!(counts, [2, 3]);
+        assert_eq!(
+            config.approvals[0].capability,
+            Some(muster_model::join::Capability::R)
+        );
+        let errors =
+            read("[[join.approvals]]\ncapability = \"JULIA\"\ncount = 11\n[[join.approvals]]\npol = \"x\"\n")
+                .expect_err("three errors")
+                .to_string();
+        for part in [
+            "TERR, R or PYTHON",
+            "join.approvals.0.count",
+            "did you mean join.approvals.1.pool",
+        ] {
+            assert!(errors.contains(part), "{part} in {errors}");
+        }
+        assert!(read("[join]\napprovals = 2\n").is_err());
     }
 
     #[test]

@@ -209,6 +209,8 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
         session_lifetime: config.session_lifetime,
         offers_per_second: config.offers_per_second,
         token_offers_per_second: config.token_offers_per_second,
+        approvals: config.approvals.clone(),
+        quotas: config.quotas,
         max_input: config.max_input,
         certificates: config.certificates.clone(),
     };

@@ -11,7 +11,7 @@ use muster_model::{
 };
 
 use crate::{
-    dialect::locking,
+    dialect::{Sql, locking},
     error::StoreError,
     store::Store,
     tx::Tx,
@@ -29,14 +29,24 @@ macro_rules! select {
     };
 }
 
-/// The most waiting requests that are looked at together.
-const MAX_PENDING: i64 = 10_000;
-
 /// What a list is about; `None` does not limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinFilter {
-    /// In this state as stored; requests expire by time alone, see [`JoinRequest::at`].
+    /// In this state only.
     pub state: Option<JoinState>,
+    /// Waiting requests that were revealed at this time or before have expired, see [`JoinRequest::at`].
+    pub waiting_since: i64,
+}
+
+/// What is full, seen from a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full<'a> {
+    /// The share of this address.
+    Address(&'a str),
+    /// The share of the prefix of this address.
+    Prefix(&'a str),
+    /// The whole queue.
+    All,
 }
 
 impl Store {
@@ -56,26 +66,54 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<JoinRequest>, StoreError> {
         let sql = select!(
-            "WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR (created_at, id) > ($2, $3)) \
-             ORDER BY created_at, id LIMIT $4"
+            "WHERE ($1 IS NULL OR \
+             CASE WHEN state = 'pending' AND revealed_at <= $5 THEN 'expired' ELSE state END = $1) \
+             AND ($2 IS NULL OR (created_at, id) > ($2, $3)) ORDER BY created_at, id LIMIT $4"
         );
         let values = args![
             filter.state.map(JoinState::as_str),
             after.map(|after| after.0),
             after.map(|after| after.1),
-            i64::from(limit)
+            i64::from(limit),
+            filter.waiting_since
         ];
         self.all(sql, values).await?.iter().map(request).collect()
     }
 
-    /// The requests that wait, the latest reveals first, 10,000 at most: among these a typed code is looked for.
-    pub async fn joins_pending(&self) -> Result<Vec<JoinRequest>, StoreError> {
-        let sql = select!("WHERE state = 'pending' ORDER BY revealed_at DESC, id LIMIT $1");
-        self.all(sql, args![MAX_PENDING])
-            .await?
-            .iter()
-            .map(request)
+    /// Every request that waits and was revealed after `since`, with its transcript: among these a typed code is looked
+    /// for. Their number is what quotas allow.
+    pub async fn joins_waiting(&self, since: i64) -> Result<Vec<(JoinId, Digest)>, StoreError> {
+        let sql = "SELECT id, transcript FROM joins WHERE state = 'pending' AND revealed_at > $1 ORDER BY id";
+        let rows = self.all(sql, args![since]).await?;
+        rows.iter()
+            .map(|row| Ok((row.parsed("id")?, row.parsed("transcript")?)))
             .collect()
+    }
+
+    /// How many requests wait that were revealed after `since`.
+    pub async fn joins_waiting_count(&self, since: i64) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) AS waiting FROM joins WHERE state = 'pending' AND revealed_at > $1";
+        match self.first(sql, args![since]).await? {
+            Some(row) => row.counter("waiting"),
+            None => Ok(0),
+        }
+    }
+
+    /// Removes requests that were revealed before `end` and wait no more, and of those without a node all but the
+    /// `keep` newest; how many. Not audited: how they ended is.
+    pub async fn joins_tidy(&self, end: i64, waiting_since: i64, keep: u32) -> Result<u64, StoreError> {
+        const OVER: &str = "(state IN ('rejected', 'expired', 'superseded') \
+                            OR (state = 'pending' AND revealed_at <= $1))";
+        let old = "DELETE FROM joins WHERE revealed_at < $1 AND (state <> 'pending' OR revealed_at <= $2)";
+        let old = self.write(old, args![end, waiting_since]).await?;
+        let many = format!(
+            "DELETE FROM joins WHERE {OVER} AND revealed_at <= \
+             (SELECT revealed_at FROM joins WHERE {OVER} ORDER BY revealed_at DESC LIMIT 1 OFFSET $2)"
+        );
+        let many = self
+            .write(Sql::Built(many), args![waiting_since, i64::from(keep)])
+            .await?;
+        Ok(old + many)
     }
 
     /// Moves the counter of polls up to `poll`; false when it was used before or the request is gone. Not audited: a
@@ -132,6 +170,78 @@ impl Tx {
             .iter()
             .map(request)
             .collect()
+    }
+
+    /// How many requests wait beside the one of `key` that were revealed after `since`: from this address, from its
+    /// prefix, and in all.
+    pub async fn joins_crowd(
+        &mut self,
+        source: &str,
+        key: &Digest,
+        since: i64,
+    ) -> Result<[u64; 3], StoreError> {
+        let sql = "SELECT COUNT(CASE WHEN source = $1 THEN 1 END) AS address, \
+                   COUNT(CASE WHEN prefix = $2 THEN 1 END) AS network, COUNT(*) AS whole \
+                   FROM joins WHERE state = 'pending' AND revealed_at > $3 AND join_key <> $4";
+        let values = args![source, prefix_of(source), since, *key];
+        match self.first(sql, values).await? {
+            Some(row) => Ok([
+                row.counter("address")?,
+                row.counter("network")?,
+                row.counter("whole")?,
+            ]),
+            None => Ok([0; 3]),
+        }
+    }
+
+    /// The request that gives way where too many wait, locked: the oldest of the busiest address, of the busiest
+    /// prefix, within `source` or its prefix if that is what is full. Those that somebody has approved go last, and
+    /// never that of `key`.
+    pub async fn join_to_drop(
+        &mut self,
+        full: Full<'_>,
+        key: &Digest,
+        since: i64,
+    ) -> Result<Option<JoinRequest>, StoreError> {
+        let (address, prefix) = match full {
+            Full::Address(source) => (Some(source.to_owned()), Some(prefix_of(source))),
+            Full::Prefix(source) => (None, Some(prefix_of(source))),
+            Full::All => (None, None),
+        };
+        let prefix = match prefix {
+            Some(prefix) => Some(prefix),
+            None => {
+                let sql = "SELECT prefix FROM joins WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 \
+                           GROUP BY prefix ORDER BY COUNT(*) DESC, prefix LIMIT 1";
+                let row = self.first(sql, args![since, *key]).await?;
+                row.map(|row| row.text("prefix")).transpose()?
+            }
+        };
+        let address = match address {
+            Some(address) => Some(address),
+            None => {
+                let sql = "SELECT source FROM joins WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 \
+                           AND prefix = $3 GROUP BY source ORDER BY COUNT(*) DESC, source LIMIT 1";
+                let row = self.first(sql, args![since, *key, &prefix]).await?;
+                row.map(|row| row.text("source")).transpose()?
+            }
+        };
+        let sql = locking!(select!(
+            "WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 AND prefix = $3 AND source = $4 \
+             ORDER BY CASE WHEN votes = '[]' THEN 0 ELSE 1 END, created_at, id LIMIT 1"
+        ));
+        self.first(sql, args![since, *key, prefix, address])
+            .await?
+            .map(|row| request(&row))
+            .transpose()
+    }
+
+    /// Ends every waiting request, as a restore of an older database must: its codes belong to another join key.
+    pub async fn joins_void(&mut self, reason: &str) -> Result<u64, StoreError> {
+        self.touch(Topic::Joins);
+        let sql =
+            "UPDATE joins SET state = 'expired', reason = $1, version = version + 1 WHERE state = 'pending'";
+        self.execute(sql, args![reason]).await
     }
 
     /// Stores a new request (version 1) or the next version of the request of the same key. A renewal forgets the

@@ -57,6 +57,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Removes tokens that ended before `end`, with their uses; how many. Not audited: what they did is.
+    pub async fn join_tokens_delete_before(&self, end: i64) -> Result<u64, StoreError> {
+        self.write("DELETE FROM join_tokens WHERE expires_at < $1", args![end])
+            .await
+    }
+}
+
 impl Tx {
     /// The token of this identity, locked.
     pub async fn join_token_get(&mut self, id: TokenId) -> Result<Option<JoinToken>, StoreError> {

@@ -52,7 +52,7 @@ pub use error::StoreError;
 pub use function::{Function, FunctionVersion};
 pub use group::{Directory, DirectoryGroup, Group};
 pub use idempotency::Answer;
-pub use join::JoinFilter;
+pub use join::{Full, JoinFilter};
 pub use meta::{BuiltinGroups, Collective, NewCollective};
 pub use node::{Liveness, NodeFilter};
 pub use place::{Pool, Site};

@@ -3,6 +3,8 @@
 //! Invariant: what is decided changes by compare-and-swap through [`Tx`]; what is observed (`seen_at`, `inventory`) is
 //! written by [`Store::flush_liveness`] alone, in batches, without a record.
 
+use std::collections::BTreeMap;
+
 use muster_ids::{Digest, Name, NodeId, PoolId, SiteId};
 use muster_model::{
     join::Capability,
@@ -71,6 +73,24 @@ impl Store {
             .await?
             .map(|row| node(&row))
             .transpose()
+    }
+
+    /// The nodes that have one of these names or keys, each once; of some hundred of both.
+    pub async fn nodes_alike(&self, names: &[&Name], keys: &[Digest]) -> Result<Vec<Node>, StoreError> {
+        let mut found: BTreeMap<NodeId, Node> = BTreeMap::new();
+        let names: Vec<Value> = names.iter().flat_map(|name| args![name.key()]).collect();
+        let keys: Vec<Value> = keys.iter().flat_map(|key| args![*key]).collect();
+        for (column, values) in [("name_key", names), ("node_key", keys)] {
+            for batch in values.chunks(BATCH) {
+                let list = rows(1, 1, batch.len());
+                let sql = format!("{}WHERE {column} IN (VALUES {list})", select!(""));
+                for row in self.all(Sql::Built(sql), batch.to_vec()).await? {
+                    let node = node(&row)?;
+                    found.insert(node.id, node);
+                }
+            }
+        }
+        Ok(found.into_values().collect())
     }
 
     /// At most `limit` nodes by name, from after the name `after`.

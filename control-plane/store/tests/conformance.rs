@@ -21,6 +21,8 @@ mod directory;
 mod epoch;
 #[path = "conformance/join.rs"]
 mod join;
+#[path = "conformance/join_token.rs"]
+mod join_token;
 #[path = "conformance/node.rs"]
 mod node;
 #[path = "conformance/run.rs"]

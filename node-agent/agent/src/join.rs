@@ -286,6 +286,13 @@ impl Joiner {
                 self.forget_exchange("join.forgotten")?;
                 Ok(Next::Now)
             }
+            // It gave way to something, and did not wait in vain: it asks again, after a pause.
+            "expired" if answer.reason.is_some() => {
+                self.forget_exchange("join.forgotten")?;
+                let reason = answer.reason.unwrap_or_default();
+                let why = format!("the join request was ended: {}", reason.escape_debug());
+                Err(Stop::Again(why, None))
+            }
             "expired" => {
                 self.forget_exchange("join.forgotten")?;
                 Err(JoinError::Expired.into())

@@ -30,6 +30,8 @@ pub(super) enum Value {
     Texts(Vec<String>),
     /// A section; what stands in it has entries of its own.
     Table,
+    /// So many sections of one name; each is an entry under its number, from 0.
+    Tables(usize),
     /// What no setting is: the word for it.
     Other(&'static str),
 }
@@ -67,8 +69,21 @@ fn flatten(text: &str, prefix: &str, table: &DeTable<'_>, entries: &mut BTreeMap
             format!("{prefix}.{name}")
         };
         let (line, _) = position(text, key.span().start);
-        if let DeValue::Table(inner) = value.get_ref() {
-            flatten(text, &path, inner, entries);
+        match value.get_ref() {
+            DeValue::Table(inner) => flatten(text, &path, inner, entries),
+            DeValue::Array(items) => {
+                for (number, item) in items.iter().enumerate() {
+                    let DeValue::Table(inner) = item.get_ref() else {
+                        continue;
+                    };
+                    let path = format!("{path}.{number}");
+                    flatten(text, &path, inner, entries);
+                    let (line, _) = position(text, item.span().start);
+                    let value = Value::Table;
+                    entries.insert(path, Entry { value, line });
+                }
+            }
+            _ => {}
         }
         entries.insert(
             path,
@@ -90,6 +105,14 @@ fn convert(value: &DeValue<'_>) -> Value {
             }),
         DeValue::Float(_) => Value::Other("a number with a fraction"),
         DeValue::Datetime(_) => Value::Other("a date or time"),
+        DeValue::Array(items)
+            if !items.is_empty()
+                && items
+                    .iter()
+                    .all(|item| matches!(item.get_ref(), DeValue::Table(_))) =>
+        {
+            Value::Tables(items.len())
+        }
         DeValue::Array(items) => items
             .iter()
             .map(|item| item.get_ref().as_str().map(str::to_owned))
@@ -102,6 +125,13 @@ fn convert(value: &DeValue<'_>) -> Value {
     }
 }
 
+impl Value {
+    /// Whether other keys stand in it.
+    pub(super) fn is_section(&self) -> bool {
+        matches!(self, Self::Table | Self::Tables(_))
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,6 +140,7 @@ impl fmt::Display for Value {
             Self::Whole(digits) => f.write_str(digits),
             Self::Texts(_) => f.write_str("a list"),
             Self::Table => f.write_str("a section"),
+            Self::Tables(_) => f.write_str("a list of sections"),
             Self::Other(word) => f.write_str(word),
         }
     }

@@ -124,6 +124,7 @@ impl App {
                 return Ok(row);
             }
         };
+        let dropped = self.make_room(&mut tx, &request).await?;
         tx.join_put(&request).await?;
         let draft = Draft {
             event: Event::JoinRevealed,
@@ -133,6 +134,7 @@ impl App {
                 "key": request.key.to_string(),
                 "capabilities": request.applicant.capabilities,
                 "renewal_of": request.renewal_of,
+                "dropped": dropped,
             }),
         };
         tx.commit(draft, now).await?;

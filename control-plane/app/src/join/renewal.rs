@@ -9,19 +9,21 @@ use muster_ids::{Digest, JoinId, NodeId};
 use muster_model::{
     audit::Event,
     authority::{Link, Return, comes_back},
-    join::{JoinRequest, JoinState},
+    join::{JoinRequest, JoinState, REQUEST_LIFETIME_MS},
     node::{Node, Trust},
     permission::{Caller, Operation},
 };
-use muster_store::{Certificate, CertificateState, Draft, Records};
+use muster_store::{Certificate, CertificateState, Draft, JoinFilter, Records};
 use muster_wire::admin::v1::join::{ApproveRenewals, ApprovedRenewals, Join, RefusedRenewal};
 use serde_json::json;
 
-use super::{no_such_join, queue, refused};
+use super::{no_such_join, refused};
 use crate::{App, Error, ExpiredRenewal};
 
 /// Requests that are approved at once.
 const MOST: usize = 1000;
+/// More than quotas ever let wait.
+const MOST_WAITING: u32 = 100_000;
 
 impl App {
     /// The node that a request with this key comes from, with what the key is to it.
@@ -88,16 +90,16 @@ impl App {
         self.authorize(caller, Operation::ReadAdministration).await?;
         let now = self.now();
         let mut renewals = Vec::new();
-        for join in self.store().joins_pending().await? {
+        let filter = JoinFilter {
+            state: Some(JoinState::Pending),
+            waiting_since: now - REQUEST_LIFETIME_MS,
+        };
+        for join in self.store().join_list(&filter, None, MOST_WAITING).await? {
             if self.is_expired_renewal(&join, now).await? {
-                renewals.push(join);
+                renewals.push(self.join_to_wire(join, now).await?);
             }
         }
-        renewals.sort_by_key(|join| (join.created_at, join.id));
-        Ok(renewals
-            .into_iter()
-            .map(|join| queue::to_wire(join, now))
-            .collect())
+        Ok(renewals)
     }
 
     /// Approves those of the named requests that could be approved without a code.
@@ -133,7 +135,7 @@ impl App {
                     .await
             };
             match approved.await {
-                Ok(join) => answer.approved.push(queue::to_wire(join, now)),
+                Ok(join) => answer.approved.push(self.join_to_wire(join, now).await?),
                 Err(error @ (Error::Conflict { .. } | Error::NotFound { .. })) => {
                     answer.refused.push(RefusedRenewal {
                         id: *id,

@@ -5,10 +5,11 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
+use muster_daemon::file::crash_point;
 use muster_ids::TokenId;
 use muster_model::{
     audit::Event,
-    join::JoinRequest,
+    join::{JoinRequest, approval::people_needed},
     join_token::{JoinToken, TokenRefused, TokenState},
     permission::Authorized,
 };
@@ -96,6 +97,11 @@ impl App {
             over => return Err(TokenRefused::Over(over).into()),
         }
         let granted = grant(&token, &exchange, source)?;
+        // Else one administrator could let in alone, by a token, what two must approve.
+        match people_needed(&self.options().approvals, &granted.applicant) {
+            0 | 1 => {}
+            people => return Err(TokenRefused::People(people).into()),
+        }
 
         let mut tx = self.store().begin(authorized).await.map_err(Error::from)?;
         let request = match self.enter(&mut tx, granted).await? {
@@ -135,6 +141,7 @@ impl App {
         tx.commit(Records::new(draft, drafts), now)
             .await
             .map_err(Error::from)?;
+        crash_point("join.committed");
         tracing::info!(node.id = %node.id, node.name = %node.name, token = %id, "a join token let a node in");
         Ok(stored)
     }

@@ -105,6 +105,37 @@ fn a_code_that_matches_nothing_is_answered_in_the_control_planes_words() {
 }
 
 #[test]
+fn an_approval_that_is_not_the_last_says_how_many_are_missing_and_which_do_not_count() {
+    let server = server();
+    let mut voted = join("pending");
+    voted["approvals_needed"] = json!(2);
+    voted["approvals"] = json!([{ "user": "ann@SPOTFIRE", "at": "2026-11-21T22:12:39.000Z" }]);
+    voted["void_approvals"] = json!(["bob@SPOTFIRE"]);
+    voted["earlier"] = json!([{
+        "id": "019b76da-a800-7555-9555-555555555555", "name": "terr01", "trust": "revoked", "same_key": false,
+    }]);
+    server.on(&format!("POST /api/v1/joins/{ID}/approve"), 200, &voted);
+    server.on(&format!("GET /api/v1/joins/{ID}"), 200, &voted);
+    let home = Home::at(&server);
+    let said = home
+        .muster(&["join", "approve", "--code", "4821-0937-5512", "--yes"])
+        .printed();
+    assert!(
+        said.starts_with("The approval of bob@SPOTFIRE does not count any more")
+            && said.contains("1 of 2 approvals. Another person must read the code on the node"),
+        "{said}"
+    );
+    let shown = home.muster(&["join", "show", ID]).printed();
+    for part in [
+        "1 of 2 approvals",
+        "ann@SPOTFIRE at 2026-11-21",
+        "revoked, same name",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
 fn requests_are_listed_shown_and_rejected() {
     let server = server();
     server.on(
@@ -116,8 +147,8 @@ fn requests_are_listed_shown_and_rejected() {
     let home = Home::at(&server);
     assert_eq!(
         home.muster(&["join", "list", "--state", "pending"]).printed(),
-        "ID                                NAME    STATE    FROM      CAPABILITIES  POOL     SITE  WAITING\n\
-         0123456789abcdef0123456789abcdef  terr01  pending  10.0.0.5  TERR, R       default  -     3 min\n"
+        "ID                                NAME    STATE    FROM      CAPABILITIES  POOL     SITE  KEY       WAITING  APPROVALS  EARLIER\n\
+         0123456789abcdef0123456789abcdef  terr01  pending  10.0.0.5  TERR, R       default  -     1a2b3c4d  3 min    -          -\n"
     );
     let shown = home.muster(&["join", "show", ID]).printed();
     assert!(

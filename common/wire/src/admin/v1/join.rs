@@ -1,6 +1,6 @@
 //! Join requests. The verification code is never in an answer: the node alone shows it.
 
-use muster_ids::{JoinId, Name, NodeId};
+use muster_ids::{JoinId, Name, NodeId, TokenId, UserName};
 use serde::{Deserialize, Serialize};
 
 /// A join request.
@@ -42,12 +42,57 @@ pub struct Join {
     /// Why it was rejected, or what took its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How many people must approve it.
+    #[serde(default = "one")]
+    pub approvals_needed: u32,
+    /// Who has approved it, where several people must.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
+    /// In the answer to an approval: earlier ones that do not count any more, because who gave them may not now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub void_approvals: Vec<UserName>,
+    /// Nodes that there are already of the same name or key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierNode>,
+    /// The join token that let it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenId>,
     /// The known node whose key signs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_of: Option<NodeId>,
     /// The node, once issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// One person's approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Who.
+    pub user: UserName,
+    /// When.
+    pub at: String,
+}
+
+/// A node that there is already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EarlierNode {
+    /// Which.
+    pub id: NodeId,
+    /// Its name.
+    pub name: Name,
+    /// `trusted` or `revoked`.
+    pub trust: String,
+    /// Whether it has the key of the request.
+    pub same_key: bool,
 }
 
 /// `POST /api/v1/joins/match`: which request has this code? Nothing is changed.
