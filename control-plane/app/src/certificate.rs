@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use muster_ids::{Digest, JoinId, Name, NodeId};
 use muster_model::{
     audit::Event,
-    join::JoinState,
+    join::{JoinState, REQUEST_LIFETIME_MS},
     node::Trust,
     permission::{Caller, Operation},
 };
@@ -107,6 +107,7 @@ impl App {
     ) -> Result<Page<WireCertificate>, Error> {
         let filter = JoinFilter {
             state: Some(JoinState::Pending),
+            waiting_since: now - REQUEST_LIFETIME_MS,
         };
         let after = page::after::<(i64, JoinId)>(query)?;
         let rows = self.store().join_list(&filter, after, limit + 1).await?;

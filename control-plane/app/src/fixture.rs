@@ -58,6 +58,7 @@ pub(crate) async fn app() -> (App, TempDir) {
                 per_prefix: 1_000,
                 total: 10_000,
             },
+            auto_trust: None,
             max_input: 1024,
             certificates: crate::Certificates::default(),
         },

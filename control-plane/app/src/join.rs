@@ -5,6 +5,7 @@
 //! or returned; an approval, the node and its certificate commit together.
 
 mod answer;
+pub mod auto_trust;
 pub mod budget;
 mod exchange;
 pub mod message;

@@ -52,7 +52,7 @@ use self::{
     authority::{Authority, AuthorityKeys},
     crl::Published,
     fleet::Fleet,
-    join::{JoinKey, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
+    join::{JoinKey, auto_trust::AutoTrust, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
     node::Liveness,
 };
 pub use self::{
@@ -100,6 +100,8 @@ pub struct Options {
     pub approvals: Vec<ApprovalRule>,
     /// Requests that may wait at once.
     pub quotas: Quotas,
+    /// Nodes that are trusted without a person; nobody is when absent.
+    pub auto_trust: Option<AutoTrust>,
     /// Largest single input of a run, bytes.
     pub max_input: u64,
     /// How long certificates of nodes are valid, and what may come after them.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use muster_app::{Certificates, ExpiredRenewal, Quotas};
+use muster_app::{Certificates, ExpiredRenewal, Quotas, join::auto_trust::AutoTrust};
 use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
     log::LogFormat,
@@ -67,6 +67,8 @@ pub struct Config {
     pub approvals: Vec<ApprovalRule>,
     /// Requests that may wait at once.
     pub quotas: Quotas,
+    /// Nodes that are trusted without a person.
+    pub auto_trust: Option<AutoTrust>,
     /// How long a session lasts.
     pub session_lifetime: Duration,
     /// Largest single input of a run, bytes.
@@ -132,6 +134,7 @@ impl Config {
                 per_prefix: reader.number("join", "pending_per_prefix", 1_000, 1..=100_000),
                 total: reader.number("join", "pending_total", 10_000, 1..=100_000),
             },
+            auto_trust: auto_trust(&mut reader),
             session_lifetime: reader.duration(
                 "front_end",
                 "session_lifetime",
@@ -222,6 +225,38 @@ fn certificates(reader: &mut Reader) -> Certificates {
     }
 }
 
+/// Automatic trust, where it is switched on with open eyes.
+fn auto_trust(reader: &mut Reader) -> Option<AutoTrust> {
+    const SECTION: &str = "auto_trust";
+    let enabled = reader.bool(SECTION, "enabled", false);
+    let accepted = reader.bool(SECTION, "accept_forgeable", false);
+    let mut hosts = Vec::new();
+    for host in reader.list(SECTION, "allowed_hosts", &[]) {
+        match host.parse() {
+            Ok(name) => hosts.push(name),
+            Err(error) => {
+                let error: muster_ids::NameError = error;
+                reader.refuse(SECTION, "allowed_hosts", error.to_string());
+            }
+        }
+    }
+    let expressions = reader.list(SECTION, "allowed_ip_regexps", &[]);
+    let rules = AutoTrust::new(hosts, &expressions);
+    if let Err(error) = &rules {
+        reader.refuse(SECTION, "allowed_ip_regexps", error.clone());
+    }
+    if enabled && !accepted {
+        reader.refuse(
+            SECTION,
+            "accept_forgeable",
+            "whoever reaches the registration port can give a node any name, and often any address, so that automatic \
+             trust lets in whom it does not mean; use join tokens (muster join-token create) and set enabled = false, or \
+             set accept_forgeable = true if nobody else can reach that port",
+        );
+    }
+    rules.ok().filter(|_| enabled)
+}
+
 /// The sections `[[join.approvals]]`.
 fn approvals(reader: &mut Reader) -> Vec<ApprovalRule> {
     let mut rules = Vec::new();
@@ -288,6 +323,21 @@ mod tests {
             "{errors}"
         );
         assert!(errors.contains("host:port"), "{errors}");
+    }
+
+    #[test]
+    fn automatic_trust_needs_a_word_that_it_can_be_forged() {
+        assert!(read("").expect("defaults").auto_trust.is_none());
+        let listed = "allowed_hosts = [\"terr01\"]\nallowed_ip_regexps = [\"10\\\\.1\\\\..*\"]\n";
+        let errors = read(&format!("[auto_trust]\nenabled = true\n{listed}")).expect_err("no word");
+        let errors = errors.to_string();
+        assert!(
+            errors.contains("auto_trust.accept_forgeable") && errors.contains("muster join-token create"),
+            "{errors}"
+        );
+        let accepted = format!("[auto_trust]\nenabled = true\naccept_forgeable = true\n{listed}");
+        assert!(read(&accepted).expect("valid").auto_trust.is_some());
+        assert!(read("[auto_trust]\nallowed_ip_regexps = [\"(\"]\n").is_err());
     }
 
     #[test]

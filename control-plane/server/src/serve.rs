@@ -69,6 +69,11 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let _lock = FolderLock::acquire(&config.state_dir)?;
     let store = open_store(&config, false).await?;
     let app = app(&config, store).await?;
+    if config.auto_trust.is_some() {
+        tracing::warn!(
+            "nodes are trusted automatically by name or address, which can be forged; join tokens cannot ([auto_trust])"
+        );
+    }
     let metrics = Arc::new(Metrics::new());
     let connections = Arc::new(Connections::default());
     let revoked = Revoked::default();
@@ -211,6 +216,7 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
         token_offers_per_second: config.token_offers_per_second,
         approvals: config.approvals.clone(),
         quotas: config.quotas,
+        auto_trust: config.auto_trust.clone(),
         max_input: config.max_input,
         certificates: config.certificates.clone(),
     };

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use muster_tests::{
-    Applicant, Person, Server, Settings, answer_of, needs_crash_points, problem, refusal, until,
+    Applicant, Blank, CommandLine, Person, Server, Settings, answer_of, needs_crash_points, problem, refusal,
+    until,
 };
 use muster_wire::{
     admin::v1::join::Join,
@@ -15,8 +16,6 @@ use tokio::{
     net::TcpSocket,
     task::JoinSet,
 };
-
-use crate::command_line::CommandLine;
 
 const TWO_FOR_R: &str = "[[join.approvals]]\ncapability = \"R\"\n";
 
@@ -311,6 +310,69 @@ async fn join_26_a_request_that_waited_too_long_is_expired_and_asked_anew() {
     let mut again = Applicant::with_key("terr01", node.key).await;
     again.hello.created += 1;
     again.join(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn join_27_a_rule_that_goes_by_what_can_be_forged_needs_a_word_that_it_may_be() {
+    let rules = "[auto_trust]\nenabled = true\nallowed_hosts = [\"auto01\"]\n\
+                 allowed_ip_regexps = [\"127\\\\.0\\\\.7\\\\.1\"]\n";
+    let settings = |join: String| Settings {
+        join,
+        ..Settings::default()
+    };
+    let (status, said) = Blank::new(&settings(rules.to_owned())).init(&[]);
+    assert!(
+        !status.success() && said.contains("auto_trust.accept_forgeable") && said.contains("join-token"),
+        "{said}"
+    );
+
+    let accepted = format!("{TWO_FOR_R}{rules}accept_forgeable = true\n");
+    let server = Server::start(&settings(accepted));
+    assert!(server.log().contains("can be forged"), "it warns at its start");
+    let (_, found) = server.command("doctor");
+    assert!(found.contains("which can be forged; use join tokens"), "{found}");
+    let terr = async |name: &str| {
+        let mut node = Applicant::new(name).await;
+        node.hello.capabilities = vec!["TERR".to_owned()];
+        node
+    };
+    let admin = server.admin().await;
+    let by_name = terr("AUTO01").await;
+    let answer = by_name.enter(&server).await.expect("answered");
+    assert!(answer.issued.is_some(), "issued at the reveal");
+    let approved = admin.audited("join.approved").await;
+    assert_eq!(
+        (&approved[0]["detail"]["by"], &approved[0]["detail"]["rule"]),
+        (&json!("auto_trust"), &json!("allowed_hosts auto01"))
+    );
+    let by_address = terr("other").await;
+    wait_from(&server, &by_address, [127, 0, 7, 1]).await;
+    let shown: Value = admin.show(&["nodes", "other"]).await;
+    assert_eq!(shown["trust"], "trusted");
+
+    // Whatever a person should look at waits: an address that only begins alike, a name that is taken, a known key,
+    // and what two people must approve.
+    wait_from(&server, &terr("neighbour").await, [127, 0, 7, 10]).await;
+    wait_from(&server, &terr("other").await, [127, 0, 7, 1]).await;
+    wait_from(&server, &Applicant::new("runs-r").await, [127, 0, 7, 1]).await;
+    let mut again = Applicant::with_key("auto01", by_name.key).await;
+    again.hello.capabilities = vec!["TERR".to_owned()];
+    again.hello.created += 1;
+    wait_from(&server, &again, [127, 0, 7, 1]).await;
+    let names: Vec<String> = waiting(&admin)
+        .await
+        .iter()
+        .map(|join| join.name.to_string())
+        .collect();
+    assert_eq!(names, ["auto01", "neighbour", "other", "runs-r"]);
+
+    let usual = Server::shared();
+    let node = Applicant::new(&muster_tests::unique("auto")).await;
+    assert_eq!(
+        node.enter(usual).await.expect("answered").state,
+        "pending",
+        "off by default"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

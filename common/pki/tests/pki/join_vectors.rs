@@ -2,11 +2,12 @@
 //!
 //! They were made by another program from the protocol's document, so they test the document as well.
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::Digest;
 use muster_pki::{
     KeyUse, PublicKey, Signer as _, SoftwareSigner, csr,
-    join::{self, JoinKey, SUITE, Transcript},
+    join::{self, JoinKey, JoinToken, SUITE, Transcript},
 };
 use serde::Deserialize;
 
@@ -44,6 +45,10 @@ struct Case {
     poll_input: String,
     poll_signature: String,
     token_input: String,
+    token: String,
+    token_seed: String,
+    token_key: String,
+    token_proof: String,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -101,6 +106,18 @@ fn every_published_value_is_what_the_protocol_gives() {
             "{name}"
         );
         assert_eq!(hex(&transcript.token_input()), case.token_input, "{name}");
+        let token: JoinToken = case.token.parse().expect("a token");
+        assert_eq!(*token.to_text(), case.token, "{name}");
+        assert_eq!(hex(token.key().as_bytes()), case.token_key, "{name}");
+        let seed = Ed25519KeyPair::from_seed_unchecked(&unhex(&case.token_seed)).expect("a seed");
+        assert_eq!(hex(seed.public_key().as_ref()), case.token_key, "{name}");
+        assert_eq!(
+            STANDARD.encode(token.prove(&transcript)),
+            case.token_proof,
+            "{name}"
+        );
+        let proof = bytes(&case.token_proof);
+        assert_eq!(token.key().verify(&transcript, &proof), Ok(()), "{name}");
         let reveal = public.verify(&transcript.reveal_input(), &bytes(&case.reveal_signature));
         let poll = public.verify(
             &transcript.poll_input(case.poll_counter),

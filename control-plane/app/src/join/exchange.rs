@@ -124,6 +124,9 @@ impl App {
                 return Ok(row);
             }
         };
+        if let Some(rule) = self.auto_trust_rule(&request).await? {
+            return self.auto_trust(tx, request, rule).await;
+        }
         let dropped = self.make_room(&mut tx, &request).await?;
         tx.join_put(&request).await?;
         let draft = Draft {

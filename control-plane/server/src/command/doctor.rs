@@ -25,6 +25,13 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
             "Only {allowed} files may be open at once, and full listeners need {needed}; raise LimitNOFILE of the service, or lower the settings named connections."
         ));
     }
+    if config.auto_trust.is_some() {
+        findings.push(
+            "Nodes are trusted automatically by name or address, which can be forged; use join tokens and set \
+             [auto_trust] enabled = false."
+                .to_owned(),
+        );
+    }
     keys(config, &mut findings);
     database(config, &mut findings).await;
     listeners(config, &mut findings).await;
