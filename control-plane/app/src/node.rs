@@ -65,6 +65,11 @@ impl Liveness {
         seen.get(&node).map(|seen| (seen.at, seen.inventory.clone()))
     }
 
+    /// How many nodes were heard of since the start.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(crate) fn forget(&self, node: NodeId) {
         self.0
             .lock()

@@ -9,7 +9,7 @@ use muster_daemon::file::crash_point;
 use muster_ids::{Digest, NodeId};
 use muster_model::{
     audit::Event,
-    authority::{Held, Link, Renewal, RenewalRefused, Use, overlaps, renew, renew_within},
+    authority::{Held, Link, Renewal, RenewalRefused, Use, overlaps, renew, renew_within, rotation::spread},
     node::{Node, Trust},
     permission::{Caller, Operation},
 };
@@ -23,6 +23,10 @@ use crate::{
     text::{decode, encode},
 };
 
+/// How many nodes a control plane renews in a second without anybody waiting for it: a fraction of what it can.
+const RENEWALS_PER_SECOND: u64 = 50;
+/// The longest that nodes may take to leave an authority, milliseconds.
+const LEAVE_WITHIN_MS: i64 = 60 * 60 * 1000;
 /// Why a node was revoked that was found to have two holders; administrators read it.
 pub(crate) const TWO_HOLDERS: &str = "two holders of one identity asked for renewal";
 
@@ -107,9 +111,15 @@ impl App {
             held: Held {
                 not_before: certificate.not_before,
                 not_after: certificate.not_after,
-                leave_within: None,
+                leave_within: self.leave_within(certificate.authority),
             },
         })
+    }
+
+    /// Within how long a certificate of this authority is to be replaced, if another one signs by now.
+    fn leave_within(&self, authority: Option<Digest>) -> Option<i64> {
+        let leaves = authority.is_some_and(|root| root != self.authority().root);
+        leaves.then(|| spread(self.liveness().count(), RENEWALS_PER_SECOND, LEAVE_WITHIN_MS))
     }
 
     /// The node moves on to its next certificate.

@@ -11,7 +11,10 @@
 //! receipt key) lives here and nowhere on disk.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -78,6 +81,8 @@ pub struct Agent {
     pub link: watch::Sender<LinkState>,
     /// How many runs were handed back in this life.
     pub put_backs: AtomicU64,
+    /// The authority of the certificate is no longer accepted.
+    pub left: AtomicBool,
     /// There may be something to claim.
     pub available: Notify,
     /// There is something to report.
@@ -176,6 +181,7 @@ impl Agent {
             placement: Mutex::default(),
             link: watch::Sender::new(LinkState::Connecting),
             put_backs: AtomicU64::new(0),
+            left: AtomicBool::new(false),
             available: Notify::new(),
             spooled: Notify::new(),
             trust_wanted: Notify::new(),

@@ -226,6 +226,12 @@ impl Credentials {
         })
     }
 
+    /// Stores that the membership has other roots; a renewal that is under way goes on.
+    pub fn exchange_roots(&mut self, member: Member) -> Result<(), CredentialsError> {
+        let before = std::mem::replace(&mut self.stage, Stage::Trusted(member));
+        self.store("roots").inspect_err(|_| self.stage = before)
+    }
+
     /// Goes over to `stage` durably, and forgets a renewal that was under way. `name` begins the names of the write points; the point `name.stored`
     /// follows them. When this fails, the old stage stays, here and on disk.
     pub fn advance(&mut self, stage: Stage, name: &str) -> Result<(), CredentialsError> {

@@ -13,7 +13,11 @@
 
 mod session;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use muster_client::{ClientError, Connection};
 use muster_daemon::Backoff;
@@ -79,6 +83,9 @@ pub enum LinkError {
     /// The control plane refuses this node as such, and not a request of it.
     #[error(transparent)]
     Denied(ClientError),
+    /// The control plane does not know the authority of this node's certificate: it was left while the node was away.
+    #[error("the control plane no longer accepts the authority of this node's certificate")]
+    Left,
     /// The receipt key was not certified.
     #[error("the control plane does not certify the receipt key of this node")]
     Receipt(#[source] ReceiptError),
@@ -125,6 +132,13 @@ pub async fn run(agent: Arc<Agent>) {
             backoff.reset();
         }
         let wait = match error {
+            LinkError::Left => {
+                let why = "the authority that certified this node is no longer accepted; it joins again with the same key";
+                tracing::warn!(why);
+                agent.link.send_replace(LinkState::Lost(why.to_owned()));
+                agent.left.store(true, Ordering::SeqCst);
+                return;
+            }
             LinkError::Expired => continue,
             LinkError::Denied(_) if agent.member().has_expired(agent.clock.unix_ms()) => continue,
             LinkError::Denied(error) => {
@@ -236,7 +250,9 @@ impl LinkError {
         let denied = error
             .problem()
             .is_some_and(|problem| matches!(problem.status, 401 | 403));
-        if is_unknown(&error) {
+        if is_unknown_authority(&error) {
+            Self::Left
+        } else if is_unknown(&error) {
             Self::Unknown(error)
         } else if denied || is_revocation(&error) {
             Self::Denied(error)
@@ -247,7 +263,9 @@ impl LinkError {
 
     /// The error of any request.
     fn of_request(error: ClientError) -> Self {
-        if is_unknown(&error) {
+        if is_unknown_authority(&error) {
+            Self::Left
+        } else if is_unknown(&error) {
             Self::Unknown(error)
         } else if is_revocation(&error) {
             Self::Denied(error)
@@ -261,6 +279,13 @@ impl LinkError {
 fn is_unknown(error: &ClientError) -> bool {
     let problem = error.problem();
     problem.is_some_and(|problem| problem.kind.strip_prefix(KIND_PREFIX) == Some("node-unknown"))
+}
+
+/// Whether the control plane refused the certificate of this node for its authority. In TLS 1.3 it does so after the
+/// handshake in which this node has verified it, so the alert cannot come from somebody in between; one that breaks the
+/// handshake itself can, and does not count.
+fn is_unknown_authority(error: &ClientError) -> bool {
+    matches!(error, ClientError::Broken { fault, .. } if fault.to_string().contains("UnknownCA"))
 }
 
 /// Whether the control plane says that it no longer knows this node: as a problem, or already in the TLS handshake,

@@ -27,7 +27,7 @@ use crate::{
     agent::{Agent, lock},
     credentials::{Credentials, CredentialsError, Member},
     membership::{Membership, MembershipError},
-    sentence,
+    roots, sentence,
 };
 
 /// A certificate is renewed from this part of its life on, and within this further part, in percent.
@@ -169,7 +169,13 @@ pub async fn keep(agent: Arc<Agent>, mut credentials: Credentials) {
             None => due_ms(member.facts.validity, now, fraction),
         };
         agent.renewal.plan(member.member.generation, due);
-        agent.renewal.wait(&agent).await;
+        tokio::select! {
+            () = agent.renewal.wait(&agent) => {}
+            member = roots::changed(&agent) => {
+                exchange_roots(&agent, &mut credentials, member).await;
+                continue;
+            }
+        }
         match renew(&agent, &mut credentials).await {
             Ok(generation) => {
                 backoff.reset();
@@ -199,6 +205,31 @@ pub async fn keep(agent: Arc<Agent>, mut credentials: Credentials) {
                 );
                 tokio::time::sleep(wait).await;
             }
+        }
+    }
+}
+
+/// Takes over the roots that the trust state names: on disk first, then for new connections.
+async fn exchange_roots(agent: &Agent, credentials: &mut Credentials, member: Member) {
+    let count = member.roots.len();
+    let taken = match credentials.exchange_roots(member) {
+        Err(error) => Err(sentence(&error)),
+        Ok(()) => match Membership::of(credentials, &agent.config(), &agent.clock) {
+            Some(Ok(membership)) => Ok(membership),
+            Some(Err(error)) => Err(sentence(&error)),
+            None => return,
+        },
+    };
+    match taken {
+        Ok(membership) => {
+            agent.membership.send_replace(Arc::new(membership));
+            agent.conditions.clear("roots");
+            tracing::info!(count, "took over the roots of the collective");
+        }
+        Err(error) => {
+            tracing::error!(error, "the roots of the collective could not be taken over");
+            agent.conditions.set("roots", format!("degraded: {error}"));
+            tokio::time::sleep(RETRY.0).await;
         }
     }
 }

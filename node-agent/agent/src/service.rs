@@ -8,7 +8,11 @@
 //!
 //! Invariant: this process holds the lock of the state folder, except while it waits for `muster-node confirm`.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use muster_daemon::{Clock, FolderLock, Random, config::ConfigErrors, shutdown::Signals, systemd, watch};
 use muster_engines::Network;
@@ -226,7 +230,7 @@ impl Service {
         };
         let membership = membership?;
         if membership.has_expired(self.clock.unix_ms()) {
-            return self.rejoin(credentials);
+            return self.rejoin(credentials, false);
         }
         let probe = muster_engines::probe(&engines_config(&self.config, &self.home, Network::None)).await;
         for engine in &probe.engines {
@@ -265,13 +269,14 @@ impl Service {
         if end == WorkEnd::Expired
             && let Some(credentials) = Credentials::load(&self.home, self.clock.unix_ms())?
         {
-            return self.rejoin(credentials);
+            return self.rejoin(credentials, agent.left.load(Ordering::SeqCst));
         }
         Ok(())
     }
 
-    /// The certificate is over: the same key asks again, and only the collective that it belongs to.
-    fn rejoin(&self, mut credentials: Credentials) -> Result<(), ServiceError> {
+    /// The certificate is over, or its authority was `left` by the collective: the same key asks again, and only the
+    /// collective that it belongs to.
+    fn rejoin(&self, mut credentials: Credentials, left: bool) -> Result<(), ServiceError> {
         let Some(member) = credentials.trusted().cloned() else {
             return Ok(());
         };
@@ -280,7 +285,9 @@ impl Service {
         } else {
             self.config.registration.clone()
         };
-        tracing::warn!("the certificate of this node is over; it asks to be let in again with the same key");
+        tracing::warn!(
+            "the certificate of this node no longer counts; it asks to be let in again with the same key"
+        );
         let joining = Joining {
             registration,
             pins: member.ca_fingerprints(),
@@ -291,8 +298,13 @@ impl Service {
             addresses: self.config.addresses.iter().map(ToString::to_string).collect(),
             exchange: None,
             previous: None,
-            renewal: Some("its certificate is over".to_owned()),
-            former: Some(Box::new(member)),
+            renewal: Some(if left {
+                "the authority of its certificate was left".to_owned()
+            } else {
+                "its certificate is over".to_owned()
+            }),
+            // One whose authority was left does not become good again.
+            former: (!left).then(|| Box::new(member)),
         };
         Ok(credentials.advance(Stage::Joining(joining), "join.renewal")?)
     }

@@ -163,6 +163,11 @@ impl Trust {
         self.lock().held.clone()
     }
 
+    /// Tells each time after another state was taken.
+    pub fn versions(&self) -> watch::Receiver<Option<StateVersion>> {
+        self.versions.subscribe()
+    }
+
     /// Draws the question for the next beacon.
     pub fn challenge(&self, random: [u8; 32], boot: Duration) -> String {
         let mut inner = self.lock();

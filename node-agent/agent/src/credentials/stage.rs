@@ -166,6 +166,9 @@ pub struct Member {
     /// The roots of everything that the control plane shows or signs.
     #[serde(with = "der_list")]
     pub roots: Vec<CertificateDer<'static>>,
+    /// Keys of intermediates that were left for ever: nothing of them is accepted, whoever certified them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Digest>,
     /// Back ends, `host:port`.
     pub back_ends: Vec<String>,
     /// Registration listeners, for the day on which the certificate has run out.
@@ -177,7 +180,7 @@ pub struct Member {
 impl Member {
     /// The roots.
     pub fn roots(&self) -> Result<Roots, RootsError> {
-        Roots::new(self.roots.clone())
+        Ok(Roots::new(self.roots.clone())?.denying(self.denied.clone()))
     }
 
     /// What a person compares before `confirm`.

@@ -109,6 +109,7 @@ pub fn member(
         chain,
         generation: issued.generation,
         roots: roots.certificates().to_vec(),
+        denied: Vec::new(),
         back_ends,
         registration: registration.to_vec(),
         epoch: issued.epoch,
