@@ -10,3 +10,4 @@ mod flood;
 mod intake;
 mod middle;
 mod renewal;
+mod rotation;
