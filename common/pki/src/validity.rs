@@ -25,7 +25,7 @@ impl Validity {
     }
 
     /// Between two moments in milliseconds since 1970, UTC.
-    pub(crate) fn between(not_before_ms: i64, not_after_ms: i64) -> Self {
+    pub fn between(not_before_ms: i64, not_after_ms: i64) -> Self {
         Self {
             not_before_ms: whole_second(not_before_ms),
             not_after_ms: whole_second(not_after_ms),
@@ -48,6 +48,21 @@ impl Validity {
     /// The last moment, in milliseconds since 1970, UTC.
     pub fn not_after_ms(&self) -> i64 {
         self.not_after_ms
+    }
+
+    /// How urgent the end is at `now_ms`: less than 30, 7 or 1 days are left, 0 after it. What lives shorter is renewed
+    /// at half of its life, so that the first half gives no warning.
+    pub fn days_left_warning(&self, now_ms: i64) -> Option<u32> {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        let left = self.not_after_ms.saturating_sub(now_ms);
+        let life = self.not_after_ms.saturating_sub(self.not_before_ms);
+        if left <= 0 {
+            return Some(0);
+        }
+        let near = [1, 7, 30]
+            .into_iter()
+            .find(|days| left < i64::from(*days) * DAY_MS);
+        near.filter(|_| left < life / 2)
     }
 }
 
@@ -75,6 +90,25 @@ mod tests {
             (short.not_before_ms(), short.not_after_ms()),
             (990_000, 1_100_000)
         );
+    }
+
+    #[test]
+    fn an_end_is_warned_of_at_thirty_seven_and_one_days_and_not_in_the_first_half() {
+        let day = 24 * 3_600_000;
+        let year = Validity::between(0, 365 * day);
+        let week = Validity::between(0, 7 * day);
+        for (validity, left, expected) in [
+            (year, 31, None),
+            (year, 29, Some(30)),
+            (year, 6, Some(7)),
+            (week, 6, None),
+            (week, 3, Some(7)),
+        ] {
+            let now = validity.not_after_ms() - left * day;
+            assert_eq!(validity.days_left_warning(now), expected, "{left} days");
+        }
+        assert_eq!(year.days_left_warning(365 * day - 3_600_000), Some(1));
+        assert_eq!(year.days_left_warning(365 * day), Some(0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod certificate;
 pub mod crl;
 pub mod epoch;
 mod error;
+pub mod expiry;
 #[cfg(test)]
 mod fixture;
 mod fleet;

@@ -344,6 +344,7 @@ impl App {
     }
 
     async fn node_to_wire(&self, node: Node, places: &BTreeMap<String, Name>) -> Result<WireNode, Error> {
+        let runs = self.store().runs_of_node(node.id).await?.len() as u64;
         let filter = CertificateFilter {
             subject: Some(node.id.to_string()),
             purpose: Some("node".to_owned()),
@@ -366,6 +367,7 @@ impl App {
             capabilities: node.capabilities.iter().map(ToString::to_string).collect(),
             pool: named(node.pool.to_string())?,
             site: named(node.site.to_string())?,
+            runs,
             key_prefix: node.key.hex()[..8].to_owned(),
             created: rfc3339(node.created_at),
             seen: seen.map(rfc3339),

@@ -9,10 +9,7 @@ use muster_model::{
 use muster_store::{NodeFilter, QueueLength, RunFilter};
 use muster_wire::admin::v1::status::{NodeCounts, Status};
 
-use crate::{App, Error, node::ALL, renewal::TWO_HOLDERS, text::rfc3339};
-
-/// A certificate authority that ends within this time is a problem, milliseconds.
-const EXPIRY_WARNING_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+use crate::{App, Error, expiry::Expiry, node::ALL, renewal::TWO_HOLDERS, text::rfc3339};
 
 impl App {
     /// The present state of everything, as far as the caller may know.
@@ -41,6 +38,7 @@ impl App {
             runs_queued: queued,
             runs_running: running,
             trust_number: self.trust_number().await?,
+            expiries: Vec::new(),
             problems: Vec::new(),
         };
         if !administrator {
@@ -79,27 +77,15 @@ impl App {
                 problems.push(self.nobody_takes(&queue).await?);
             }
         }
-        let ends = self.authority_ends();
-        for (what, end, cure) in [
-            ("root", ends.root, "exchange it with muster ca rotate prepare"),
-            (
-                "issuing certificate",
-                ends.intermediate,
-                "bring the root's key back with muster-server root-key import, and it is renewed",
-            ),
-            (
-                "policy certificate",
-                ends.policy,
-                "see the log of muster-server for why it is not renewed",
-            ),
-        ] {
-            if end - now < EXPIRY_WARNING_MS {
-                problems.push(format!(
-                    "the {what} of the authority ends on {}; {cure}",
-                    rfc3339(end)
-                ));
-            }
-        }
+        let revoked = NodeFilter {
+            trust: Some(Trust::Revoked),
+            ..NodeFilter::default()
+        };
+        counts.revoked = self.store().node_list(&revoked, None, ALL).await?.len() as u64;
+        let mut expiries = self.expiries().await?;
+        expiries.sort_by_key(|expiry| expiry.validity.not_after_ms());
+        problems.extend(expiries.iter().filter_map(|expiry| expiry.warning(now)));
+        status.expiries = expiries.iter().map(Expiry::to_wire).collect();
         problems.extend(self.epoch_problems(nodes.len()).await?);
         status.nodes = Some(counts);
         status.problems = problems;

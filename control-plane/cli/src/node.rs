@@ -1,7 +1,10 @@
 //! `muster node`: the nodes of the collective.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
+use muster_daemon::config::parse_duration;
 use muster_ids::Name;
 use muster_wire::{
     admin::v1::node::{Node, PatchNode, UntrustNode},
@@ -17,6 +20,8 @@ use crate::{
 };
 
 const PATH: &str = "/api/v1/nodes";
+/// Between two looks at a node that drains.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Nodes of the collective
 #[derive(Subcommand)]
@@ -36,8 +41,16 @@ pub(crate) enum Command {
     Cordon(Which),
     /// Give a node new runs again
     Uncordon(Which),
-    /// Give a node no new runs and let its runs end
-    Drain(Which),
+    /// Give a node no new runs and let its runs end; then it is cordoned
+    #[command(after_help = "Example:\n  muster node drain terr01 --wait 30m")]
+    Drain {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// Wait until its last run has ended, at most this long
+        #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1h", value_parser = span)]
+        wait: Option<Duration>,
+    },
     /// Revoke a node's trust: its certificate ends and its connections are cut
     #[command(after_help = "Example:\n  muster node untrust terr01 --reason \"disk stolen\"")]
     Untrust {
@@ -104,7 +117,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
         Command::Cordon(which) => patch(context, &rest, &which, &schedule("cordoned")).await,
         Command::Uncordon(which) => patch(context, &rest, &which, &schedule("active")).await,
-        Command::Drain(which) => patch(context, &rest, &which, &schedule("draining")).await,
+        Command::Drain { which, wait } => match wait {
+            None => patch(context, &rest, &which, &schedule("draining")).await,
+            Some(longest) => drain(context, &rest, &which, &schedule("draining"), longest).await,
+        },
         Command::Set { which, pool, site } => {
             let change = PatchNode {
                 pool,
@@ -159,6 +175,44 @@ async fn patch(context: &Context, rest: &Rest, which: &Which, change: &PatchNode
     })
 }
 
+/// A span of time as in configuration files.
+fn span(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok_or_else(|| format!("\"{text}\" is no span of time; write for example 30s, 10m or 1h"))
+}
+
+/// Drains a node and waits until its last run has ended.
+async fn drain(
+    context: &Context,
+    rest: &Rest,
+    which: &Which,
+    change: &PatchNode,
+    longest: Duration,
+) -> Result<(), Failure> {
+    let mut node: Node = rest.call(which.at(Request::patch(PATH)).json(change)).await?;
+    let begun = context.clock.boot();
+    while node.scheduling == "draining" {
+        if context.clock.boot().saturating_sub(begun) >= longest {
+            return Err(Failure::failed(
+                "node-not-drained",
+                format!(
+                    "\"{}\" still works on its runs ({}) and goes on draining; see muster run list --state running, or wait longer",
+                    node.name, node.runs
+                ),
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
+        node = rest.call(which.at(Request::get(PATH))).await?;
+    }
+    context.show(&node, || {
+        format!(
+            "\"{}\" is {} now and works on nothing.",
+            escaped(node.name.as_str()),
+            escaped(&node.scheduling)
+        )
+    })
+}
+
 fn rows(nodes: &[Node], colour: bool) -> String {
     table::rows(
         [
@@ -197,6 +251,7 @@ fn fields(node: &Node, colour: bool) -> String {
         ("Trust", node.trust.clone()),
         ("Scheduling", node.scheduling.clone()),
         ("Health", node.health.clone()),
+        ("Runs", node.runs.to_string()),
         ("Capabilities", table::list(&node.capabilities)),
         ("Pool", node.pool.to_string()),
         ("Site", node.site.to_string()),

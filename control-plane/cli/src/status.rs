@@ -14,8 +14,8 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
 fn text(status: &Status, colour: bool) -> String {
     let nodes = status.nodes.as_ref().map(|nodes| {
         format!(
-            "{} online, {} suspect, {} offline",
-            nodes.online, nodes.suspect, nodes.offline
+            "{} online, {} suspect, {} offline, {} revoked",
+            nodes.online, nodes.suspect, nodes.offline, nodes.revoked
         )
     });
     let problems = if status.problems.is_empty() {
@@ -28,6 +28,19 @@ fn text(status: &Status, colour: bool) -> String {
             .collect::<Vec<_>>()
             .join("\n")
     };
+    let expiries: Vec<_> = status
+        .expiries
+        .iter()
+        .map(|expiry| {
+            let what = expiry.what.replace('_', " ");
+            let name = if expiry.name.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", expiry.name)
+            };
+            format!("{what}{name} {}", table::time(&expiry.ends))
+        })
+        .collect();
     table::fields(
         [
             (
@@ -47,6 +60,7 @@ fn text(status: &Status, colour: bool) -> String {
                 format!("{} queued, {} running", status.runs_queued, status.runs_running),
             ),
             ("Trust", format!("state number {}", status.trust_number)),
+            ("Expiries", expiries.join("\n")),
             ("Problems", problems),
         ],
         colour,

@@ -186,6 +186,12 @@ impl Config {
         self.registration_connections + self.back_end_connections + self.front_end_connections + REST
     }
 
+    /// Whether every address of the back end that nodes are told is one of this machine alone.
+    pub fn back_end_is_loopback(&self) -> bool {
+        let told = self.back_ends();
+        told.iter().all(|address| is_loopback(address))
+    }
+
     /// A configuration file with every key at its default, for `init` and the documentation.
     pub fn sample() -> &'static str {
         include_str!("../../../packaging/server.toml")
@@ -288,12 +294,29 @@ fn approvals(reader: &mut Reader) -> Vec<ApprovalRule> {
     rules
 }
 
+/// Whether `address` (`host:port`) is one of this machine alone. An empty host stands for whatever a node dials.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, ConfigErrors> {
         Config::of(Reader::of_text(Path::new("server.toml"), text, []), None)
+    }
+
+    #[test]
+    fn loopback_addresses_are_known_in_every_writing() {
+        for address in ["127.0.0.1:9443", "127.1.2.3:1", "[::1]:9443", "localhost:9443"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in [":9443", "10.0.0.5:9443", "server:9443", "[2001:db8::1]:9443"] {
+            assert!(!is_loopback(address), "{address}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod http;
+mod instance;
 pub mod keys;
 pub mod listen;
 mod metrics;

@@ -44,6 +44,8 @@ pub(crate) struct Metrics {
     nodes_cloned: Counter,
     nodes_duplicated: Counter,
     authority_expires: Family<Vec<(&'static str, &'static str)>, Gauge>,
+    /// When certificates end, by what they are.
+    pub(crate) certificate_expiry: Family<[(&'static str, &'static str); 1], Gauge>,
 }
 
 impl Metrics {
@@ -69,6 +71,12 @@ impl Metrics {
             "node_requests_refused",
             "Back-end requests of nodes that may not speak",
             node_requests_refused.clone(),
+        );
+        let certificate_expiry = Family::default();
+        registry.register(
+            "certificate_expiry_seconds",
+            "When a certificate or the revocation list ends, seconds since 1970; of the nodes the first one",
+            certificate_expiry.clone(),
         );
         let trust_number = Gauge::default();
         registry.register("trust_number", "Number of the trust state", trust_number.clone());
@@ -113,6 +121,7 @@ impl Metrics {
             trust_number,
             nodes_cloned,
             nodes_duplicated,
+            certificate_expiry,
             connections,
             connections_displaced,
             connections_refused,

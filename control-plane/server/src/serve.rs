@@ -36,6 +36,7 @@ use crate::{
         ops::{self, Operations},
         registration::{self, Registration},
     },
+    instance::Instance,
     keys::Keys,
     listen::{self, Limits, Listener, Transport},
     metrics::Metrics,
@@ -47,6 +48,8 @@ const RECONCILE: Duration = Duration::from_secs(5);
 const REFUSALS: Duration = Duration::from_mins(1);
 /// Between two looks whether the revocation list must be made again.
 const REVOCATION_LIST: Duration = Duration::from_mins(30);
+/// Between two looks at when certificates end.
+const EXPIRIES: Duration = Duration::from_mins(1);
 /// Between two clean-ups.
 const TIDY: Duration = Duration::from_mins(10);
 
@@ -80,6 +83,12 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     refresh_revoked(&app, &revoked).await?;
     app.reconcile_revocation_list().await?;
     app.forgive_silence().await?;
+    let instance = Instance::begin(&config.state_dir, app.random())?;
+    if config.back_end_is_loopback() && !config.registration.ip().is_loopback() {
+        tracing::warn!(
+            "nodes on other machines will be told a loopback address of the back end; set [back_end] advertise"
+        );
+    }
     let now: Now = Arc::new({
         let clock = clock.clone();
         move || clock.unix_ms()
@@ -107,7 +116,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             name: "registration",
             socket: bind("registration", config.registration)?,
             transport: Transport::Plain,
-            router: registration::router(Registration::new(app.clone())),
+            router: registration::router(Registration::new(app.clone())).merge(instance.router()),
             limits: Limits::registration(config.registration_connections),
             metrics: metrics.listener("registration"),
             ended: None,
@@ -131,7 +140,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             name: "front_end",
             socket: bind("front_end", config.front_end)?,
             transport: Transport::Tls(front_end_tls.clone()),
-            router: admin::router(app.clone()).merge(console::router()),
+            router: admin::router(app.clone())
+                .merge(console::router())
+                .merge(instance.router()),
             limits: Limits::front_end(config.front_end_connections),
             metrics: metrics.listener("front_end"),
             ended: None,
@@ -143,7 +154,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             router: ops::router(Operations {
                 app: app.clone(),
                 metrics: metrics.clone(),
-            }),
+            })
+            .merge(instance.router()),
             limits: Limits::operations(),
             metrics: metrics.listener("operations"),
             ended: None,
@@ -381,6 +393,7 @@ async fn follow_revocations(
 async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(RECONCILE);
     let mut tidy = tokio::time::interval(TIDY);
+    let mut expiries = tokio::time::interval(EXPIRIES);
     let mut refusals = tokio::time::interval(REFUSALS);
     loop {
         let done = tokio::select! {
@@ -390,8 +403,15 @@ async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
                 metrics.trust_number.set(i64::try_from(app.trust_number().await?).unwrap_or(i64::MAX));
                 metrics.authority_ends(app.authority_ends());
                 app.reconcile_rotation().await?;
+                app.reconcile_drains().await?;
                 app.reconcile_liveness().await
             }.await,
+            _ = expiries.tick() => app.expiries().await.map(|found| {
+                for expiry in found {
+                    let ends = expiry.validity.not_after_ms() / 1000;
+                    metrics.certificate_expiry.get_or_create(&[("certificate", expiry.what)]).set(ends);
+                }
+            }),
             _ = refusals.tick() => app.reconcile_refusals().await.map(|refused| {
                 metrics.joins_refused.inc_by(refused);
             }),

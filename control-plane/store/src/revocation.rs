@@ -50,6 +50,24 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Of the trusted nodes the one whose newest certificate ends first: its identifier, and when that certificate
+    /// begins and ends.
+    pub async fn node_certificate_ending_first(&self) -> Result<Option<(String, i64, i64)>, StoreError> {
+        let row = self
+            .first(
+                "SELECT subject_id, MAX(certificates.not_before) AS begins, MAX(certificates.not_after) AS ends \
+                 FROM certificates JOIN nodes ON nodes.id = certificates.subject_id \
+                 WHERE certificates.purpose = 'node' AND certificates.state = 'valid' AND nodes.trust = 'trusted' \
+                 GROUP BY subject_id ORDER BY ends, subject_id LIMIT 1",
+                args![],
+            )
+            .await?;
+        row.map(|row| Ok((row.text("subject_id")?, row.int("begins")?, row.int("ends")?)))
+            .transpose()
+    }
+}
+
 impl Tx {
     /// The valid certificates about this node, control plane or user that end after `now`, as this change sees them.
     pub async fn certificates_of(&mut self, subject: &str, now: i64) -> Result<Vec<Certificate>, StoreError> {

@@ -1,5 +1,7 @@
 //! What this node would ask for when it joins: its settings, completed by what the machine says of itself.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use muster_engines::Network;
 
 use crate::{
@@ -70,10 +72,54 @@ pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, Applican
         capabilities,
         pool: config.pool.clone(),
         site: config.site.clone(),
-        addresses: config.addresses.iter().map(ToString::to_string).collect(),
+        addresses: addresses(config).await,
         exchange: None,
         previous: None,
         renewal: None,
         former: None,
     })
+}
+
+/// The addresses that people see beside the request: those of the settings, else the one by which this machine reaches
+/// the control plane. A loopback address is told only where the settings name it.
+async fn addresses(config: &Config) -> Vec<String> {
+    if !config.addresses.is_empty() {
+        return config.addresses.iter().map(ToString::to_string).collect();
+    }
+    let mut found = Vec::new();
+    for control_plane in &config.registration {
+        if let Some(address) = own_address(control_plane).await {
+            let address = address.to_string();
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    found
+}
+
+/// The address from which `control_plane` (`host:port`) would be reached. Nothing is sent.
+async fn own_address(control_plane: &str) -> Option<IpAddr> {
+    let target = tokio::net::lookup_host(control_plane).await.ok()?.next()?;
+    let any: SocketAddr = if target.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    let socket = tokio::net::UdpSocket::bind(any).await.ok()?;
+    socket.connect(target).await.ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback() && !own.is_unspecified()).then_some(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loopback_address_is_never_told_by_itself() {
+        assert_eq!(own_address("127.0.0.1:9080").await, None);
+        assert_eq!(own_address("[::1]:9080").await, None);
+        assert_eq!(own_address("no such host:9080").await, None);
+    }
 }

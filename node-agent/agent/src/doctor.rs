@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use muster_client::{Endpoint, Limits, Transport};
-use muster_daemon::{Clock, config::format_duration};
+use muster_daemon::{Clock, clock::parse_rfc3339, config::format_duration};
 use muster_engines::Mode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     config::Config,
@@ -18,6 +19,8 @@ use crate::{
 
 /// A certificate with less time left than this is worth a word.
 const SOON_MS: i64 = 24 * 60 * 60 * 1000;
+/// A difference of clocks that is worth a word, seconds; from five minutes on joins are refused.
+const CLOCK_DIFFERENCE: i64 = 30;
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -56,6 +59,7 @@ pub async fn examine(config: &Config, home: Result<&Home, &HomeError>, clock: &C
             )));
             findings.extend(identity(config, home, clock).await);
             findings.extend(running(home));
+            findings.extend(clocks(&config.registration, clock).await);
             findings.extend(engines(config, home).await);
         }
     }
@@ -120,10 +124,10 @@ async fn plain(addresses: &[String]) -> Vec<Finding> {
     let transport = Transport::plain(Limits::default());
     let mut findings = Vec::new();
     for address in addresses {
-        findings.push(match format!("http://{address}").parse::<Endpoint>() {
-            Ok(endpoint) => reach(&transport, &endpoint).await,
-            Err(error) => ill(error.to_string()),
-        });
+        match format!("http://{address}").parse::<Endpoint>() {
+            Ok(endpoint) => findings.push(reach(&transport, &endpoint).await),
+            Err(error) => findings.push(ill(error.to_string())),
+        }
     }
     if findings.is_empty() {
         findings.push(ill(
@@ -131,6 +135,59 @@ async fn plain(addresses: &[String]) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What the clocks of both sides say: a control plane tells its time with every answer.
+async fn clocks(addresses: &[String], clock: &Clock) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for address in addresses {
+        let Some(theirs) = server_time(address).await else {
+            continue;
+        };
+        let difference = (clock.unix_ms() - theirs) / 1000;
+        findings.push(if difference.abs() <= CLOCK_DIFFERENCE {
+            well(format!("The clocks of this node and of {address} agree."))
+        } else {
+            let way = if difference > 0 { "ahead of" } else { "behind" };
+            ill(format!(
+                "The clock of this node is {} s {way} that of the control plane at {address}; set up a time service on both.",
+                difference.abs()
+            ))
+        });
+    }
+    findings
+}
+
+/// The header `Date` of the answer to a question that nobody minds; `None` where there is none.
+async fn server_time(address: &str) -> Option<i64> {
+    let asked = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.take(4096).read_to_end(&mut answer).await.ok()?;
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        text.lines()
+            .find_map(|line| {
+                line.split_once(':')
+                    .filter(|(name, _)| name.eq_ignore_ascii_case("date"))
+            })
+            .and_then(|(_, date)| http_date(date.trim()))
+    };
+    tokio::time::timeout(Duration::from_secs(3), asked).await.ok()?
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 5.6.7) in milliseconds since 1970.
+fn http_date(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [_, day, month, year, time, "GMT"] = parts.as_slice() else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|name| name == month)? + 1;
+    parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
 }
 
 async fn reach(transport: &Transport, endpoint: &Endpoint) -> Finding {
@@ -154,6 +211,15 @@ async fn member(membership: &Membership, clock: &Clock) -> Vec<Finding> {
     } else {
         well(format!("The certificate of this node is valid for {span}."))
     }];
+    for root in membership.roots.certificates() {
+        let outline = muster_pki::Outline::of(root);
+        if let Some(days) = outline.and_then(|outline| outline.validity.days_left_warning(clock.unix_ms())) {
+            findings.push(ill(format!(
+                "A root certificate that this node believes in ends within {} days; have an administrator rotate the authority with muster ca rotate.",
+                days.max(1)
+            )));
+        }
+    }
     for endpoint in &membership.back_ends {
         findings.push(reach(&membership.transport, endpoint).await);
     }
@@ -229,4 +295,21 @@ async fn engines(config: &Config, home: &Home) -> Vec<Finding> {
         }
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::http_date;
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777_000));
+        for text in [
+            "",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(http_date(text), None, "{text}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod jail;
 mod memory;
 mod programs;
 mod report;
+mod revocation;
 mod runs;
 mod sample;
 mod spawn;
@@ -31,9 +32,17 @@ const NODES: usize = 5_000;
 struct Wanted {
     rounds: usize,
     nodes: usize,
-    jail: bool,
-    collective: bool,
-    fleet: bool,
+    /// One of [`PARTS`], or all of them.
+    only: Option<String>,
+}
+
+/// The parts that can be measured by themselves.
+const PARTS: [&str; 4] = ["jail", "collective", "fleet", "revocation"];
+
+impl Wanted {
+    fn wants(&self, part: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == part)
+    }
 }
 
 fn main() -> ExitCode {
@@ -52,14 +61,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--rounds N`, `--nodes N`, `--only jail|collective|fleet`; cargo adds `--bench`.
+/// `--rounds N`, `--nodes N`, `--only jail|collective|fleet|revocation`; cargo adds `--bench`.
 fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted> {
     let mut wanted = Wanted {
         rounds: ROUNDS,
         nodes: NODES,
-        jail: true,
-        collective: true,
-        fleet: true,
+        only: None,
     };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -77,17 +84,14 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted>
                     .context("--nodes takes a number of at least 1")?;
             }
             "--only" => {
-                let only = arguments.next().unwrap_or_default();
-                let part = |part: &str| only == part;
-                (wanted.jail, wanted.collective, wanted.fleet) =
-                    (part("jail"), part("collective"), part("fleet"));
-                if !(wanted.jail || wanted.collective || wanted.fleet) {
-                    bail!("--only takes jail, collective or fleet");
+                wanted.only = arguments.next();
+                if !wanted.only.as_deref().is_some_and(|only| PARTS.contains(&only)) {
+                    bail!("--only takes jail, collective, fleet or revocation");
                 }
             }
             other => {
                 bail!(
-                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|fleet"
+                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|fleet|revocation"
                 )
             }
         }
@@ -98,18 +102,24 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted>
 fn measure(wanted: &Wanted) -> anyhow::Result<()> {
     let programs = Programs::beside_this_one()?;
     let mut rows = Vec::new();
-    if wanted.jail {
+    if wanted.wants("jail") {
         rows.extend(jail::rows(&programs, wanted.rounds)?);
     }
-    if wanted.collective {
+    if wanted.wants("collective") {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         rows.extend(runtime.block_on(runs::rows(&programs, wanted.rounds))?);
     }
-    if wanted.fleet {
+    if wanted.wants("fleet") {
         let runtime = tokio::runtime::Runtime::new()?;
         rows.extend(runtime.block_on(fleet::rows(wanted.nodes))?);
+    }
+    if wanted.wants("revocation") {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        rows.extend(runtime.block_on(revocation::rows())?);
     }
     report::publish(&programs.summary(), &rows)
 }

@@ -5,7 +5,7 @@ use crate::{program::Home, server::Server, terminal::Terminal};
 fn node(name: &str, health: &str) -> Value {
     json!({
         "id": "0192d4c0-0000-7000-8000-000000000001", "name": name, "trust": "trusted", "scheduling": "active",
-        "health": health, "capabilities": ["TERR"], "pool": "default", "site": "default", "addresses": [],
+        "health": health, "runs": 0, "capabilities": ["TERR"], "pool": "default", "site": "default", "addresses": [],
         "key_prefix": "1a2b3c4d", "created": "2026-11-21T22:12:39.000Z", "seen": "2026-11-21T22:13:00.000Z",
     })
 }
@@ -78,7 +78,7 @@ fn foreign_texts_cannot_steer_a_terminal() {
     let server = Server::start();
     let status = json!({
         "version": "0.1.0", "time": "2026-11-21T22:12:39.000Z", "joins_waiting": 2,
-        "nodes": { "online": 3, "suspect": 0, "offline": 1 }, "runs_queued": 1, "runs_running": 2,
+        "nodes": { "online": 3, "suspect": 0, "offline": 1, "revoked": 2 }, "runs_queued": 1, "runs_running": 2,
         "trust_number": 42, "problems": ["disk\u{1b}[2J full", "\u{202e}evil"],
     });
     server.on("GET /api/v1/status", 200, &status);
@@ -88,7 +88,7 @@ fn foreign_texts_cannot_steer_a_terminal() {
         home.muster(&["status"]).printed(),
         "Server    muster-server 0.1.0, 2026-11-21 22:12:39Z\n\
          Joins     2 waiting\n\
-         Nodes     3 online, 0 suspect, 1 offline\n\
+         Nodes     3 online, 0 suspect, 1 offline, 2 revoked\n\
          Runs      1 queued, 2 running\n\
          Trust     state number 42\n\
          Problems  disk\\u{1b}[2J full\n          \\u{202e}evil\n"

@@ -81,7 +81,6 @@ fn wrong_arguments_of_every_noun_are_usage_errors() {
         &["compat", "frobnicate", "-i", "3"],
         &["completions", "tcsh"],
         // Nouns that are documented but not there yet.
-        &["join-token", "create"],
         &["library", "list"],
         &["job", "list"],
         &["data", "convert"],

@@ -1,20 +1,19 @@
 //! `muster-server doctor`: looks for problems; each finding is one sentence with its cure.
 
-use std::process::ExitCode;
+mod listeners;
 
-use muster_app::authority;
-use muster_daemon::{
-    clock::{Clock, format_rfc3339},
-    descriptors,
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::ExitCode};
+
+use muster_app::{
+    authority::{self, Authority},
+    expiry::Expiry,
 };
+use muster_daemon::{clock::Clock, descriptors};
+use muster_pki::{Outline, Validity, not_after_ms, pem};
 use muster_store::Store;
-use tokio::net::TcpStream;
 
 use super::{open_store, say};
 use crate::{config::Config, keys::Keys};
-
-/// An end within this time is a finding, milliseconds.
-const SOON_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 
 /// Looks at state, keys, database and listeners. Ends with 1 when something was found.
 pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
@@ -33,8 +32,9 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         );
     }
     keys(config, &mut findings);
-    database(config, &mut findings).await;
-    listeners(config, &mut findings).await;
+    modes(config, &mut findings);
+    let authority = database(config, &mut findings).await;
+    listeners::examine(config, authority.as_ref(), &mut findings).await;
     if findings.is_empty() {
         say("No problems found.");
         return Ok(ExitCode::SUCCESS);
@@ -51,32 +51,29 @@ fn keys(config: &Config, findings: &mut Vec<String>) {
     }
 }
 
-async fn authority(config: &Config, store: &Store, findings: &mut Vec<String>) {
-    let Ok(keys) = Keys::open(config) else {
-        return;
-    };
+async fn authority(config: &Config, store: &Store, findings: &mut Vec<String>) -> Option<Authority> {
+    let keys = Keys::open(config).ok()?;
     match authority::load(store, &keys).await {
         Ok(authority) => {
-            let ends = authority.intermediate_expires();
-            if ends - Clock::system().unix_ms() < SOON_MS {
-                findings.push(format!(
-                    "The issuing certificate ends on {}; bring the root's key back with muster-server root-key import, and the control plane renews it.",
-                    format_rfc3339(ends)
-                ));
-            }
+            ends(&authority, config, findings);
+            Some(authority)
         }
-        Err(error) => findings.push(format!("The keys cannot be used: {error}.")),
+        Err(error) => {
+            findings.push(format!("The keys cannot be used: {error}."));
+            None
+        }
     }
 }
 
-async fn database(config: &Config, findings: &mut Vec<String>) {
+async fn database(config: &Config, findings: &mut Vec<String>) -> Option<Authority> {
+    let mut found = None;
     let store = match open_store(config, false).await {
         Ok(store) => store,
         Err(error) => {
             findings.push(format!(
                 "The database cannot be opened: {error:#}; check [database] url."
             ));
-            return;
+            return None;
         }
     };
     match store.schema().await {
@@ -88,7 +85,7 @@ async fn database(config: &Config, findings: &mut Vec<String>) {
         }
         Ok(_) => match store.collective().await {
             Ok(Some(_)) => {
-                authority(config, &store, findings).await;
+                found = authority(config, &store, findings).await;
                 match store.audit_verify().await {
                 Ok(report) => findings.extend(report.bad.map(|bad| {
                     format!("The audit log is damaged: {bad}; compare it with your archived copy and restore a backup.")
@@ -119,36 +116,72 @@ async fn database(config: &Config, findings: &mut Vec<String>) {
         Err(error) => findings.push(format!("The durability of the database cannot be read: {error}.")),
     }
     store.close().await;
+    found
 }
 
-async fn listeners(config: &Config, findings: &mut Vec<String>) {
-    for (name, address) in [
-        ("registration", config.registration),
-        ("back end", config.back_end),
-        ("front end", config.front_end),
-        ("operations", config.operations),
-    ] {
-        let mut target = address;
-        if target.ip().is_unspecified() {
-            target.set_ip(if target.is_ipv4() {
-                [127, 0, 0, 1].into()
-            } else {
-                std::net::Ipv6Addr::LOCALHOST.into()
-            });
-        }
-        let reached =
-            tokio::time::timeout(std::time::Duration::from_secs(3), TcpStream::connect(target)).await;
-        if !matches!(reached, Ok(Ok(_))) {
+/// Who else may read what only this account should.
+fn modes(config: &Config, findings: &mut Vec<String>) {
+    let keys = config.state_dir.join("keys");
+    let mode = |path: &Path| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|found| found.permissions().mode())
+    };
+    let mut private = vec![keys.clone()];
+    if let Ok(files) = std::fs::read_dir(&keys) {
+        private.extend(files.flatten().map(|file| file.path()));
+    }
+    for path in private {
+        if mode(&path).is_some_and(|mode| mode & 0o077 != 0) {
             findings.push(format!(
-                "Nothing answers on the {name} listener {address}; start muster-server serve."
+                "Others may look into {}; run chmod go-rwx on it.",
+                path.display()
             ));
         }
     }
-    for address in &config.back_end_advertised {
-        if address.starts_with("127.") || address.starts_with("localhost") || address.starts_with("[::1]") {
-            findings.push(format!(
-                "The back end is advertised as {address}, which other machines cannot reach; set [back_end] advertise."
-            ));
+    let database = config.state_dir.join("muster.db");
+    let open = |path: &Path, bits: u32| mode(path).is_some_and(|mode| mode & bits != 0);
+    if open(&config.state_dir, 0o001) && open(&database, 0o004) {
+        findings.push(format!(
+            "Everybody on this machine may read {}; run chmod o-rwx on it and on {}.",
+            database.display(),
+            config.state_dir.display()
+        ));
+    }
+}
+
+/// When the certificates end that this control plane has on disk.
+fn ends(authority: &Authority, config: &Config, findings: &mut Vec<String>) {
+    let now = Clock::system().unix_ms();
+    let issued = || config.state_dir.join("keys/front-end.pem");
+    let own = config.front_end_certificate.clone().unwrap_or_else(issued);
+    let own = std::fs::read(own)
+        .ok()
+        .and_then(|pem| pem::certificates(&pem).ok());
+    let own = own.and_then(|chain| chain.into_iter().next());
+    let roots = authority.roots.certificates().iter().map(|root| ("root", root));
+    let issuing = std::iter::once(("issuing", &authority.intermediate));
+    let policy = authority.policy_chain.first().map(|policy| ("policy", policy));
+    let all = roots
+        .chain(issuing)
+        .chain(policy)
+        .chain(own.as_ref().map(|own| ("front_end", own)));
+    for (what, certificate) in all {
+        let begins = Outline::of(certificate).map(|outline| outline.validity.not_before_ms());
+        let Some(ends) = not_after_ms(certificate) else {
+            continue;
+        };
+        let expiry = Expiry {
+            what,
+            name: String::new(),
+            // Of a foreign certificate that is not read whole, the end is what matters.
+            validity: Validity::between(begins.unwrap_or(0), ends),
+        };
+        if let Some(mut warning) = expiry.warning(now) {
+            if let Some(first) = warning.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            findings.push(format!("{warning}."));
         }
     }
 }

@@ -70,6 +70,20 @@ impl Store {
         self.all(sql, args![node]).await?.iter().map(run).collect()
     }
 
+    /// How many runs each node works on; nodes without runs are left out.
+    pub async fn running_counts(&self) -> Result<Vec<(NodeId, u64)>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT node_id, COUNT(*) AS running FROM runs WHERE state = 'running' AND node_id IS NOT NULL \
+                 GROUP BY node_id",
+                args![],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((row.parsed("node_id")?, row.counter("running")?)))
+            .collect()
+    }
+
     /// At most `limit` runs whose lease is over at `now`, longest over first.
     pub async fn runs_expired(&self, now: i64, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         let sql = select!("WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until, id LIMIT $2");

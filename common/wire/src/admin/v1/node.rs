@@ -20,6 +20,9 @@ pub struct Node {
     pub scheduling: String,
     /// `online`, `suspect` or `offline`.
     pub health: String,
+    /// Runs that it works on.
+    #[serde(default)]
+    pub runs: u64,
     /// `TERR`, `R`, `PYTHON`.
     pub capabilities: Vec<String>,
     /// Its pool.

@@ -23,11 +23,28 @@ pub struct Status {
     pub runs_running: u64,
     /// Number of the trust state.
     pub trust_number: u64,
+    /// When certificates end that nothing works without, the nearest end first; absent without rights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expiries: Vec<Expiry>,
     /// What needs attention, a sentence each.
     pub problems: Vec<String>,
 }
 
-/// Trusted nodes by health.
+/// When something ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Expiry {
+    /// `root`, `issuing`, `policy`, `control_plane`, `front_end`, `node` (the first of them), `revocation_list`.
+    pub what: String,
+    /// Which one, where there are several.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// When.
+    pub ends: String,
+}
+
+/// Trusted nodes by health, and those that are trusted no longer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -38,4 +55,7 @@ pub struct NodeCounts {
     pub suspect: u64,
     /// Not heard of for longer.
     pub offline: u64,
+    /// Untrusted and not deleted.
+    #[serde(default)]
+    pub revoked: u64,
 }

@@ -1,0 +1,86 @@
+//! What `doctor` finds on both sides.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+};
+
+use muster_tests::{RealNode, Server};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_on_a_port_is_not_taken_for_the_control_plane() {
+    let server = Server::private();
+    let (ok, said) = server.command("doctor");
+    assert!(ok, "{said}");
+    // A control plane of another folder is another one, too.
+    let other = Server::private();
+    server.kill();
+    let (ok, said) = server.command("doctor");
+    assert!(!ok);
+    for listener in ["registration", "operations", "front end", "back end"] {
+        let nothing = said.lines().any(|line| {
+            line.contains("Nothing answers at") && line.contains(&format!("the {listener} listener"))
+        });
+        assert!(nothing, "{listener}: {said}");
+    }
+    drop(other);
+    let squatter = TcpListener::bind(server.operations()).expect("the port is free");
+    std::thread::spawn(move || {
+        for stream in squatter.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n");
+        }
+    });
+    let (ok, said) = server.command("doctor");
+    assert!(!ok);
+    let sentence = format!(
+        "Another program, or a control plane of another folder, answers at {}, where the operations listener",
+        server.operations()
+    );
+    assert!(said.contains(&sentence), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_others_may_read_are_found() {
+    let server = Server::private();
+    let keys = server.state_dir().join("keys");
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o755)).expect("changed");
+    let (ok, said) = server.command("doctor");
+    assert!(!ok, "{said}");
+    let sentence = format!("Others may look into {}; run chmod go-rwx on it.", keys.display());
+    assert!(said.contains(&sentence), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_its_own_doctor_learns_which_process_answers() {
+    let server = Server::private();
+    let name = fs::read_to_string(server.state_dir().join("instance")).expect("written at the start");
+    for address in [server.registration(), server.operations()] {
+        let connection = server.plain(address).await;
+        let asked = muster_client::Request::get(format!("/healthz/{name}"));
+        assert!(connection.send(asked).await.is_ok());
+        let connection = server.plain(address).await;
+        let guessed = muster_client::Request::get(format!("/healthz/{}", "0".repeat(64)));
+        assert!(connection.send(guessed).await.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nodes_doctor_compares_the_clocks_and_reaches_the_back_end() {
+    let server = Server::shared();
+    let pool = server.pool().await;
+    let node = RealNode::start(server, &pool).await;
+    let (_, said) = node.command("doctor");
+    assert!(
+        said.contains("The clocks of this node and of 127.0.0.1:"),
+        "{said}"
+    );
+    let reached = format!(
+        "The control plane at https://{} can be reached.",
+        server.back_end()
+    );
+    assert!(said.contains(&reached), "{said}");
+}
