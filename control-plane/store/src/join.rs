@@ -208,23 +208,21 @@ impl Tx {
             Full::Prefix(source) => (None, Some(prefix_of(source))),
             Full::All => (None, None),
         };
-        let prefix = match prefix {
-            Some(prefix) => Some(prefix),
-            None => {
-                let sql = "SELECT prefix FROM joins WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 \
-                           GROUP BY prefix ORDER BY COUNT(*) DESC, prefix LIMIT 1";
-                let row = self.first(sql, args![since, *key]).await?;
-                row.map(|row| row.text("prefix")).transpose()?
-            }
+        let prefix = if prefix.is_some() {
+            prefix
+        } else {
+            let sql = "SELECT prefix FROM joins WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 \
+                       GROUP BY prefix ORDER BY COUNT(*) DESC, prefix LIMIT 1";
+            let row = self.first(sql, args![since, *key]).await?;
+            row.map(|row| row.text("prefix")).transpose()?
         };
-        let address = match address {
-            Some(address) => Some(address),
-            None => {
-                let sql = "SELECT source FROM joins WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 \
-                           AND prefix = $3 GROUP BY source ORDER BY COUNT(*) DESC, source LIMIT 1";
-                let row = self.first(sql, args![since, *key, &prefix]).await?;
-                row.map(|row| row.text("source")).transpose()?
-            }
+        let address = if address.is_some() {
+            address
+        } else {
+            let sql = "SELECT source FROM joins WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 \
+                       AND prefix = $3 GROUP BY source ORDER BY COUNT(*) DESC, source LIMIT 1";
+            let row = self.first(sql, args![since, *key, &prefix]).await?;
+            row.map(|row| row.text("source")).transpose()?
         };
         let sql = locking!(select!(
             "WHERE state = 'pending' AND revealed_at > $1 AND join_key <> $2 AND prefix = $3 AND source = $4 \
