@@ -4,6 +4,7 @@
 
 mod documents;
 mod files;
+mod incidents;
 mod layering;
 mod migrations;
 mod packages;

@@ -79,6 +79,11 @@ pub const TARGETS: &[Target] = &[
         seeds: join::reveal_seeds,
     },
     Target {
+        name: "join_token",
+        run: join::token,
+        seeds: join::token_seeds,
+    },
+    Target {
         name: "trust_state",
         run: signed::trust_state,
         seeds: signed::trust_state_seeds,

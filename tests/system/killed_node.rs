@@ -1,11 +1,9 @@
-//! `kill -9` of the real agent at each named point of a run, and at some of a join: nothing is lost, nothing comes
-//! twice.
+//! `kill -9` of the real agent at each named point of a run: nothing is lost, nothing comes twice.
 
 use muster_client::Request;
 use muster_daemon::file::WRITE_POINTS;
-use muster_tests::{RealNode, Server, approve, needs_crash_points, until, within};
-use serde_json::{Value, json};
-use tokio::task::{JoinSet, LocalSet};
+use muster_tests::{RealNode, Server, needs_crash_points, until, within};
+use serde_json::json;
 
 use crate::real_node::{PATIENCE, ended, value};
 
@@ -122,69 +120,4 @@ async fn a_node_that_is_killed_at_any_point_of_a_run_reports_it_once() {
     }
     assert_eq!(admin.audited("run.outcome_rejected").await.len(), 0);
     assert_eq!(admin.audit_broken().await, None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_join_that_is_killed_at_any_point_makes_one_node() {
-    needs_crash_points("muster-node");
-    let server = Server::shared();
-    let pool = server.pool().await;
-    let mut points = vec!["join.revealed".to_owned()];
-    for write in ["join.key", "join.offer", "join.reveal", "join.counter", ISSUED] {
-        points.extend(WRITE_POINTS.iter().map(|step| format!("{write}.{step}")));
-        points.push(format!("{write}.stored"));
-    }
-    let mut points = points.into_iter();
-    let stories = async {
-        let mut running = JoinSet::new();
-        // A few at a time: most of a join is waiting.
-        for point in points.by_ref().take(8) {
-            running.spawn_local(killed_at(server, pool.clone(), point));
-        }
-        while let Some(done) = running.join_next().await {
-            done.expect("no failure");
-            if let Some(point) = points.next() {
-                running.spawn_local(killed_at(server, pool.clone(), point));
-            }
-        }
-    };
-    LocalSet::new().run_until(stories).await;
-}
-
-/// The write of a join that only a node reaches that was approved.
-const ISSUED: &str = "join.issued";
-
-/// A node that is killed at `point` of its join, and joins again.
-async fn killed_at(server: &'static Server, pool: String, point: String) {
-    let node = RealNode::folder(server, &pool, server.root());
-    node.begin("join", &[("MUSTER_CRASH_AT", &point)]);
-    let approved = point.starts_with(ISSUED);
-    if approved {
-        let code = until("the node shows its code", async || node.code()).await;
-        approve(server, &code).await;
-    }
-    let killed = within(PATIENCE, &format!("the node is killed at {point}"), async || {
-        node.process().ended()
-    })
-    .await;
-    assert_eq!(killed.code(), None, "{point} was not reached: {}", node.log());
-    if node.status()["state"] != "trusted" {
-        node.begin("join", &[]);
-        if !approved {
-            let code = until("the node shows its code", async || node.code()).await;
-            approve(server, &code).await;
-        }
-        let status = within(PATIENCE, "the join ends", async || node.process().ended()).await;
-        assert!(status.success(), "{point}: {}", node.log());
-    }
-    assert_eq!(node.status()["state"], "trusted", "{point}");
-    let admin = server.admin().await;
-    let shown: Value = admin.show(&["nodes", node.name()]).await;
-    assert_eq!(shown["trust"], "trusted", "{point}");
-    let issued: Value = admin
-        .get(&format!("/api/v1/certificates?subject={}", node.name()))
-        .await;
-    let issued = issued["items"].as_array().expect("a page").clone();
-    let mine = issued.iter().filter(|row| row["subject"] == shown["id"]);
-    assert_eq!(mine.count(), 1, "{point}");
 }

@@ -11,3 +11,4 @@ mod intake;
 mod middle;
 mod renewal;
 mod rotation;
+mod storage;

@@ -77,6 +77,13 @@ impl FileError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether there is no room for it: the disk, the quota or the limit of the process is used up.
+    pub fn is_full_disk(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self, Self::System { source, .. }
+            if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    }
 }
 
 /// Who else may have access to a file that is read.
@@ -239,6 +246,14 @@ pub fn create_folder(path: &Path) -> Result<(), FileError> {
         });
     }
     sync_folder_of(path).map_err(failed("settle the name of"))
+}
+
+/// How many bytes the file system of `path` has, and how many of them this user may still use; `None` where the system
+/// does not say.
+pub fn space(path: &Path) -> Option<(u64, u64)> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Some((bytes(found.f_blocks), bytes(found.f_bavail)))
 }
 
 /// Removes what crashed writes left unfinished in `folder`. Only the holder of the folder's lock may call it.

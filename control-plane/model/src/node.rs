@@ -196,6 +196,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -209,6 +211,93 @@ mod tests {
             (45_000, Health::Offline),
         ] {
             assert_eq!(Health::at(Some(1_000), 1_000 + silence), health, "{silence}");
+        }
+    }
+
+    fn node() -> Node {
+        Node {
+            id: NodeId::new(1, [1; 10]),
+            name: "terr01".parse().expect("a name"),
+            key: Digest::of(b"key 1"),
+            trust: Trust::Trusted,
+            scheduling: Scheduling::Active,
+            capabilities: vec![Capability::Terr],
+            pool: PoolId::new(1, [1; 10]),
+            site: SiteId::new(1, [1; 10]),
+            addresses: Vec::new(),
+            created_at: 0,
+            seen_at: None,
+            inventory: None,
+            generation: 1,
+            generation_at: None,
+            reason: None,
+            version: 1,
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Untrust(u8),
+        Schedule(Scheduling),
+        MoveOn,
+        Heard,
+        Wait(i64),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            any::<u8>().prop_map(Event::Untrust),
+            prop_oneof![
+                Just(Scheduling::Active),
+                Just(Scheduling::Cordoned),
+                Just(Scheduling::Draining)
+            ]
+            .prop_map(Event::Schedule),
+            Just(Event::MoveOn),
+            Just(Event::Heard),
+            (0..OFFLINE_MS * 2).prop_map(Event::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order, and whichever changes a crash takes back before they are stored: what was
+        /// untrusted stays so, keeps its first reason, and is given nothing.
+        #[test]
+        fn no_order_of_events_brings_trust_back(events in prop::collection::vec((event(), any::<bool>()), 0..60)) {
+            let (mut now, mut current) = (0, node());
+            let mut reason = None;
+            for (event, crash) in events {
+                let before = current.clone();
+                let next = match event {
+                    Event::Untrust(why) => Ok(before.clone().untrust(&why.to_string())),
+                    Event::Schedule(scheduling) => before.clone().schedule(scheduling),
+                    Event::MoveOn => {
+                        let generation = before.generation + 1;
+                        let key = Digest::of(&generation.to_be_bytes());
+                        Ok(before.clone().move_on(Link { generation, key }, now))
+                    }
+                    Event::Heard => Ok(Node { seen_at: Some(now), ..before.clone() }),
+                    Event::Wait(ms) => { now += ms; continue; }
+                };
+                let Ok(next) = next else { prop_assert_eq!(before.trust, Trust::Revoked); continue };
+                if crash {
+                    continue;
+                }
+                if next.trust == Trust::Revoked && reason.is_none() {
+                    reason.clone_from(&next.reason);
+                }
+                prop_assert!(before.trust == Trust::Trusted || next.trust == Trust::Revoked);
+                prop_assert!(next.trust == Trust::Trusted || (next.reason == reason && reason.is_some()));
+                prop_assert!(next.generation >= before.generation && next.version >= before.version);
+                prop_assert!(next.key == before.key || next.generation > before.generation);
+                prop_assert_eq!(next.may_be_deleted().is_ok(), next.trust == Trust::Revoked);
+                prop_assert!(!next.takes_runs() || (next.trust == Trust::Trusted && next.scheduling == Scheduling::Active));
+                prop_assert_eq!(
+                    Health::at(next.seen_at, now) == Health::Online,
+                    next.seen_at.is_some_and(|seen| now - seen < SUSPECT_MS)
+                );
+                current = next;
+            }
         }
     }
 

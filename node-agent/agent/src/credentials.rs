@@ -69,6 +69,13 @@ pub enum CredentialsError {
     Request(#[from] muster_pki::csr::RequestError),
 }
 
+impl CredentialsError {
+    /// Whether there was no room for a change: the old state stands, and the same change may work later.
+    pub fn is_full_disk(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_full_disk())
+    }
+}
+
 /// The key of a node and its stage, as they are on disk.
 pub struct Credentials {
     path: PathBuf,

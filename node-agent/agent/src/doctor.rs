@@ -12,6 +12,7 @@ use crate::{
     credentials::{Credentials, Stage},
     engines::{EnginePools, engines_config},
     home::{Home, HomeError},
+    inventory::little_room,
     membership::Membership,
     sentence,
     status::{Live, holder},
@@ -57,6 +58,10 @@ pub async fn examine(config: &Config, home: Result<&Home, &HomeError>, clock: &C
                 "The state folder {} is private.",
                 home.root().display()
             )));
+            findings.push(match little_room(home.root()) {
+                Some(little) => ill(format!("Only {little}.")),
+                None => well("There is room on the disk of the state folder."),
+            });
             findings.extend(identity(config, home, clock).await);
             findings.extend(running(home));
             findings.extend(clocks(&config.registration, clock).await);

@@ -2,19 +2,31 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Mutex, sync::PoisonError};
 
+use muster_daemon::file;
 use muster_engines::{EngineKind, Probe};
 use muster_wire::node::v1::control::{EngineInfo, Inventory};
-use sysinfo::{DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 /// Below this much free space in the state folder, results may not find room.
 const LITTLE_DISK: u64 = 256 * 1024 * 1024;
+
+/// What is to be said of the disk of the folder `state`, where little room is left on it.
+pub fn little_room(state: &Path) -> Option<String> {
+    let (_, available) = file::space(state)?;
+    (available < LITTLE_DISK).then(|| {
+        format!(
+            "{} MiB are left on the disk of {}; make room",
+            available / (1024 * 1024),
+            state.display()
+        )
+    })
+}
 
 /// Reads the machine; keeps what reading again would cost.
 #[derive(Debug)]
 pub struct Machine {
     /// Absent where /proc does not answer; its numbers are 0 then.
     system: Option<System>,
-    disks: Option<Disks>,
     os: String,
     cpus: u64,
 }
@@ -30,7 +42,6 @@ impl Machine {
         let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
         Self {
             system: system.ok(),
-            disks: Disks::new_with_refreshed_list_specifics(storage()).ok(),
             os: format!("{name}, kernel {kernel}"),
             cpus,
         }
@@ -49,24 +60,8 @@ impl Machine {
             system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
             (memory_total, memory_available) = (system.total_memory(), system.available_memory());
         }
-        if let Some(disks) = &mut self.disks {
-            disks.refresh_specifics(true, storage());
-        }
-        let disk = self
-            .disks
-            .iter()
-            .flat_map(|disks| disks.iter())
-            .filter(|disk| state.starts_with(disk.mount_point()))
-            .max_by_key(|disk| disk.mount_point().as_os_str().len());
-        let (disk_total, disk_available) =
-            disk.map_or((0, 0), |disk| (disk.total_space(), disk.available_space()));
-        if disk.is_some() && disk_available < LITTLE_DISK {
-            conditions.push(format!(
-                "degraded: {} MiB are left on the disk of {}; make room",
-                disk_available / (1024 * 1024),
-                state.display()
-            ));
-        }
+        let (disk_total, disk_available) = file::space(state).unwrap_or_default();
+        conditions.extend(little_room(state).map(|little| format!("degraded: {little}")));
         Inventory {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             os: self.os.clone(),
@@ -114,10 +109,6 @@ pub fn description(probe: &Probe, kind: EngineKind) -> String {
         .iter()
         .find(|engine| engine.kind == kind)
         .map_or_else(|| kind.name().to_owned(), |engine| engine.description.clone())
-}
-
-fn storage() -> DiskRefreshKind {
-    DiskRefreshKind::nothing().with_storage()
 }
 
 /// What is not as it should be, each under the name of the part that says so.

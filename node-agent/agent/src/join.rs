@@ -66,7 +66,13 @@ enum Stop {
 
 impl<E: Into<JoinError>> From<E> for Stop {
     fn from(error: E) -> Self {
-        Self::Final(error.into())
+        match error.into() {
+            // What is on disk is as it was, and somebody may make room.
+            JoinError::Credentials(error) if error.is_full_disk() => {
+                Self::Again(crate::sentence(&error), None)
+            }
+            error => Self::Final(error),
+        }
     }
 }
 

@@ -9,8 +9,11 @@ use muster_agent::{
     join::{answer as node_answer, exchange as node_exchange},
 };
 use muster_app::join::message;
-use muster_ids::Digest;
-use muster_pki::{PayloadType, Purpose, Signer as _, join::Transcript};
+use muster_ids::{Digest, TokenId};
+use muster_pki::{
+    PayloadType, Purpose, Signer as _,
+    join::{JoinToken, Transcript},
+};
 use muster_wire::node::v1::join::{Answer, HelloReply, Issued, Reveal};
 use serde_json::json;
 
@@ -77,6 +80,27 @@ pub(super) fn poll(bytes: &[u8]) {
 pub(super) fn poll_seeds() -> Vec<Vec<u8>> {
     let poll = json!({ "type": "poll", "id": "07".repeat(16), "counter": 1, "signature": STANDARD.encode([48; 70]) });
     vec![poll.to_string().into_bytes()]
+}
+
+/// The text of a join token, as a node reads it from a file.
+pub(super) fn token(bytes: &[u8]) {
+    let Some(token) = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse::<JoinToken>().ok())
+    else {
+        return;
+    };
+    let again: JoinToken = token.to_text().parse().expect("a token's own text is one");
+    assert_eq!((again.id(), again.roots()), (token.id(), token.roots()));
+    assert_eq!(again.key().as_bytes(), token.key().as_bytes(), "the same secret");
+}
+
+pub(super) fn token_seeds() -> Vec<Vec<u8>> {
+    let roots = [Digest::of(b"root"), Digest::of(b"another root")];
+    [&roots[..1], &roots]
+        .map(|roots| JoinToken::new(TokenId::new(NOW, [6; 10]), [8; 32], roots.to_vec()))
+        .map(|token| token.to_text().as_bytes().to_vec())
+        .to_vec()
 }
 
 /// Step 2, as a node reads it: the bytes as the reply, and as the offer in a reply.

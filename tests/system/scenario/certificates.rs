@@ -348,7 +348,7 @@ async fn join_37_no_session_is_ever_resumed_not_even_after_a_revocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn join_38_runs_of_a_node_that_is_untrusted_or_leaves_are_lost_at_once() {
+async fn runs_of_a_node_that_is_untrusted_or_leaves_are_lost_at_once() {
     let server = Server::shared();
     let admin = server.admin().await;
     let author = server.author().await;

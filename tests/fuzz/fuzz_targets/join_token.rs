@@ -1,0 +1,5 @@
+//! The text of a join token, as a node reads it.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| muster_tests::parsers::run("join_token", bytes));

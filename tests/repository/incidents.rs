@@ -1,0 +1,67 @@
+//! What went wrong elsewhere is answered here: the table of the threat model names code and tests that exist.
+
+use std::collections::BTreeSet;
+
+use muster_tests::workspace;
+
+use crate::files;
+
+/// Incidents in the table of docs/threat-model.md.
+const INCIDENTS: usize = 38;
+#[test]
+fn every_incident_is_answered_by_code_and_tests_that_exist() {
+    let text = files::text("docs/threat-model.md");
+    let (_, table) = text
+        .split_once("## What went wrong elsewhere")
+        .expect("the threat model has the incidents");
+    let tests = test_names();
+    let mut seen = 0;
+    for row in table.lines().skip_while(|line| !line.starts_with("| 1 ")) {
+        let Some(row) = row.strip_prefix("| ") else { break };
+        seen += 1;
+        let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
+        let [number, _, code, shown] = cells.as_slice() else {
+            panic!("incident {seen} has {} cells: {row}", cells.len());
+        };
+        assert_eq!(number.parse(), Ok(seen), "the incidents are numbered: {row}");
+        let (code, shown) = (quoted(code), quoted(shown));
+        assert!(!code.is_empty() && !shown.is_empty(), "incident {seen}: {row}");
+        for path in code {
+            assert!(
+                workspace().join(path).is_file(),
+                "incident {seen}: there is no {path}"
+            );
+        }
+        for test in shown {
+            let exists = match test.strip_prefix("join_") {
+                Some(number) if number.len() == 2 => {
+                    tests.iter().any(|name| name.starts_with(&format!("{test}_")))
+                }
+                _ => tests.contains(test),
+            };
+            assert!(exists, "incident {seen}: there is no test {test}");
+        }
+    }
+    assert_eq!(seen, INCIDENTS);
+}
+
+/// What stands between back ticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The names of all functions in files of tests and beside code.
+fn test_names() -> BTreeSet<String> {
+    files::ending(".rs")
+        .into_iter()
+        .flat_map(|path| functions(&files::code(path)))
+        .collect()
+}
+
+fn functions(code: &str) -> Vec<String> {
+    code.split("fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next())
+        .map(str::to_owned)
+        .collect()
+}
