@@ -54,7 +54,7 @@ impl Collective {
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         note(&format!("collective: starting in {}", folder.display()));
         let ports = free_ports()?;
-        let server = start_server(programs, &folder, ports)?;
+        let server = start_server(programs, &folder, ports, "")?;
         until("the control plane to listen", || {
             Ok(std::net::TcpStream::connect(("127.0.0.1", ports.front_end))
                 .ok()
@@ -98,12 +98,12 @@ impl Drop for Collective {
 }
 
 /// A process that is told to stop when it is no longer needed.
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
     /// Standard output and error go to a file in `folder`.
     #[expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
-    fn start(program: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(program: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<Self> {
         let log = fs::File::create(log).with_context(|| format!("make {}", log.display()))?;
         let child = Command::new(program)
             .args(arguments)
@@ -116,7 +116,7 @@ impl Daemon {
     }
 
     /// Asks, waits, and only then kills.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _ = kill_process(pid, Signal::TERM);
@@ -138,15 +138,15 @@ impl Drop for Daemon {
 }
 
 #[derive(Clone, Copy)]
-struct Ports {
-    registration: u16,
+pub(crate) struct Ports {
+    pub(crate) registration: u16,
     back_end: u16,
-    front_end: u16,
-    operations: u16,
+    pub(crate) front_end: u16,
+    pub(crate) operations: u16,
 }
 
 /// Ports that were free a moment ago.
-fn free_ports() -> anyhow::Result<Ports> {
+pub(crate) fn free_ports() -> anyhow::Result<Ports> {
     let listeners = [(); 4].map(|()| TcpListener::bind(("127.0.0.1", 0)));
     let mut ports = [0; 4];
     for (port, listener) in ports.iter_mut().zip(listeners) {
@@ -161,7 +161,13 @@ fn free_ports() -> anyhow::Result<Ports> {
     })
 }
 
-fn start_server(programs: &Programs, folder: &Path, ports: Ports) -> anyhow::Result<Daemon> {
+/// A control plane with `settings` besides its listeners.
+pub(crate) fn start_server(
+    programs: &Programs,
+    folder: &Path,
+    ports: Ports,
+    settings: &str,
+) -> anyhow::Result<Daemon> {
     let (config, state) = (folder.join("server.toml"), folder.join("server"));
     let listen = |section: &str, port: u16| format!("[{section}]\nlisten = \"127.0.0.1:{port}\"\n");
     let text = [
@@ -169,6 +175,7 @@ fn start_server(programs: &Programs, folder: &Path, ports: Ports) -> anyhow::Res
         listen("back_end", ports.back_end),
         listen("front_end", ports.front_end),
         listen("operations", ports.operations),
+        settings.to_owned(),
     ];
     fs::write(&config, text.concat())?;
     let (config, state) = (text_of(&config)?, text_of(&state)?);
@@ -185,7 +192,8 @@ fn start_server(programs: &Programs, folder: &Path, ports: Ports) -> anyhow::Res
     )
 }
 
-async fn log_in(folder: &Path, port: u16, clock: &Clock) -> anyhow::Result<Rest> {
+/// The first administrator.
+pub(crate) async fn log_in(folder: &Path, port: u16, clock: &Clock) -> anyhow::Result<Rest> {
     let connect = || -> anyhow::Result<Rest> {
         let roots = pem::certificates(&fs::read(folder.join("server/keys/root.pem"))?)?;
         let clock = clock.clone();
@@ -284,7 +292,7 @@ async fn approve(programs: &Programs, folder: &Path, rest: &Rest) -> anyhow::Res
 
 /// What a command prints when it is done.
 #[expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
-fn ask(program: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn ask(program: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .output()
@@ -300,7 +308,10 @@ fn ask(program: &Path, arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 /// Looks again and again until there is something.
-async fn until<T>(what: &str, mut look: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub(crate) async fn until<T>(
+    what: &str,
+    mut look: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
         if let Some(found) = look()? {
             return Ok(found);
@@ -310,7 +321,8 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> anyhow::Result<Option<T>
     bail!("waited {} s for {what}", PATIENCE.as_secs())
 }
 
-fn text_of(path: &Path) -> anyhow::Result<String> {
+/// A path as an argument.
+pub(crate) fn text_of(path: &Path) -> anyhow::Result<String> {
     let text = path
         .to_str()
         .context("the target folder has a name that is not UTF-8")?;

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod approve;
 mod collective;
 mod fleet;
 mod jail;
@@ -37,7 +38,7 @@ struct Wanted {
 }
 
 /// The parts that can be measured by themselves.
-const PARTS: [&str; 4] = ["jail", "collective", "fleet", "revocation"];
+const PARTS: [&str; 5] = ["jail", "collective", "fleet", "revocation", "approve"];
 
 impl Wanted {
     fn wants(&self, part: &str) -> bool {
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--rounds N`, `--nodes N`, `--only jail|collective|fleet|revocation`; cargo adds `--bench`.
+/// `--rounds N`, `--nodes N`, `--only jail|collective|fleet|revocation|approve`; cargo adds `--bench`.
 fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted> {
     let mut wanted = Wanted {
         rounds: ROUNDS,
@@ -86,12 +87,12 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted>
             "--only" => {
                 wanted.only = arguments.next();
                 if !wanted.only.as_deref().is_some_and(|only| PARTS.contains(&only)) {
-                    bail!("--only takes jail, collective, fleet or revocation");
+                    bail!("--only takes jail, collective, fleet, revocation or approve");
                 }
             }
             other => {
                 bail!(
-                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|fleet|revocation"
+                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|fleet|revocation|approve"
                 )
             }
         }
@@ -120,6 +121,12 @@ fn measure(wanted: &Wanted) -> anyhow::Result<()> {
             .enable_all()
             .build()?;
         rows.extend(runtime.block_on(revocation::rows())?);
+    }
+    if wanted.wants("approve") {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        rows.extend(runtime.block_on(approve::rows(&programs))?);
     }
     report::publish(&programs.summary(), &rows)
 }

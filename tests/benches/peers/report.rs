@@ -38,6 +38,23 @@ impl Row {
         }
     }
 
+    /// How often something is done in a second.
+    pub(crate) fn rate(name: &'static str, value: f64) -> Self {
+        Self {
+            better: "higher",
+            ..Self::alone(name, value, "1/s")
+        }
+    }
+
+    /// Rates of the same rounds, ours and a peer's.
+    pub(crate) fn rates_beside(name: &'static str, ours: &[f64], peer: &'static str, theirs: &[f64]) -> Self {
+        Self {
+            better: "higher",
+            unit: "1/s",
+            ..Self::beside(name, ours, peer, theirs)
+        }
+    }
+
     /// Times of the same rounds, ours and a peer's, in milliseconds.
     pub(crate) fn beside(name: &'static str, ours: &[f64], peer: &'static str, theirs: &[f64]) -> Self {
         let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs);
