@@ -12,7 +12,7 @@ for profile in "$@"; do
     case $profile in
         build)   packages+=(gcc libc6-dev make) ;;
         engines) packages+=(r-base-core r-cran-jsonlite python3-venv) ;;
-        test)    packages+=(postgresql-15 sqlite3 bubblewrap libcap2-bin openssl) ;;
+        test)    packages+=(postgresql-15 sqlite3 bubblewrap libcap2-bin openssl softhsm2 golang-cfssl) ;;
         check)   packages+=(git systemd); tools+=(cargo-deny@0.20.2) ;;
         package) packages+=(dpkg-dev); tools+=(cargo-deb@3.8.0) ;;
         *) echo "install.sh: there is no profile '$profile'; use: build engines test check package" >&2; exit 2 ;;

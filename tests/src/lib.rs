@@ -25,7 +25,7 @@ pub use self::{
     middle::Middle,
     node::{Applicant, Offered, answer_of},
     person::{Person, problem, refusal},
-    process::{Process, folder, needs_crash_points, program, run_program, until, within},
+    process::{Process, folder, needs_crash_points, program, run_program, run_program_in, until, within},
     server::{Blank, PASSWORD, Server, Settings},
 };
 

@@ -146,6 +146,16 @@ pub(crate) fn run<A: Into<OsString>>(program: &Path, arguments: impl IntoIterato
     run_with(program, arguments, &[])
 }
 
+/// Runs a program of the machine in this environment: whether it succeeded, and what it said.
+pub fn run_program_in(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
+    let output = run_with(Path::new(name), arguments.iter().copied(), environment);
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
 /// Runs a program of the product to its end: exit code, standard output and standard error.
 pub fn run_program(name: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = run(&program(name), arguments);

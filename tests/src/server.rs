@@ -200,6 +200,13 @@ impl Server {
         self.root
     }
 
+    /// Adds sections to its configuration, for its next start.
+    pub fn configure(&self, text: &str) {
+        let file = self.folder.join("server.toml");
+        let before = fs::read_to_string(&file).expect("the configuration");
+        fs::write(file, before + text).expect("write the configuration");
+    }
+
     /// The folder of keys, blobs and database.
     pub fn state_dir(&self) -> PathBuf {
         self.folder.join("state")
@@ -212,10 +219,15 @@ impl Server {
 
     /// What another command of `muster-server` says on this configuration, with its exit status.
     pub fn command(&self, command: &str) -> (bool, String) {
+        self.command_in(command, &[])
+    }
+
+    /// As [`Self::command`], in this environment.
+    pub fn command_in(&self, command: &str, environment: &[(&str, &str)]) -> (bool, String) {
         let mut with = arguments(&self.folder, "");
         with.pop();
         with.extend(command.split(' ').map(str::to_owned));
-        let output = process::run(&program("muster-server"), with);
+        let output = process::run_with(&program("muster-server"), with, environment);
         let said = [output.stdout, output.stderr].concat();
         (
             output.status.success(),

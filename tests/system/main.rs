@@ -20,6 +20,7 @@ mod killed_node;
 mod killed_server;
 mod outcome;
 mod parsers;
+mod pkcs11;
 mod postgres;
 mod read_by_others;
 mod real_node;

@@ -34,6 +34,8 @@ pub enum Command {
     Serve,
     /// Bring the database to the schema of this program.
     Migrate,
+    /// Put the issuing key into the PKCS#11 token of [authority]; the token alone signs with it once the file is gone.
+    ImportIssuingKey,
     /// Make an older database that was put back the present one: a new epoch, signed with the root's key.
     NewEpoch {
         /// The highest epoch that nodes know, where it is above that of the database; nodes name it.
@@ -130,6 +132,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 | Command::Migrate
                 | Command::ResetAdmin { .. }
                 | Command::NewEpoch { .. }
+                | Command::ImportIssuingKey
                 | Command::RootKey(_)
         ) {
             command::require_collective(&config)?;
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Init { administrator } => command::init::run(&config, &administrator).await,
             Command::Serve => crate::serve::run(config).await,
             Command::Migrate => command::migrate::run(&config).await,
+            Command::ImportIssuingKey => command::import_issuing_key::run(&config).await,
             Command::NewEpoch { above } => command::new_epoch::run(&config, above).await,
             Command::Doctor => command::doctor::run(&config).await,
             Command::Config(ConfigCommand::Show) => command::config::show(&config),

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod doctor;
+pub mod import_issuing_key;
 pub mod init;
 pub mod migrate;
 pub mod new_epoch;

@@ -15,6 +15,8 @@ use muster_daemon::{
 use muster_model::join::approval::{ApprovalRule, MOST_PEOPLE};
 use secrecy::SecretString;
 
+use crate::pkcs11::TokenKey;
+
 /// Where the configuration is looked for when `--config` names no other place.
 pub const DEFAULT_FILE: &str = "/etc/muster/server.toml";
 /// Where the state is kept when neither `--state-dir` nor the file names another place.
@@ -77,6 +79,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Levels as of `tracing`, for example `info,muster_app=debug`.
     pub log_levels: String,
+    /// The issuing key in a PKCS#11 token, in place of a file.
+    pub issuing_key: Option<TokenKey>,
     /// What `config show` prints.
     pub settings: Vec<Setting>,
 }
@@ -142,6 +146,7 @@ impl Config {
                 Duration::from_mins(1)..=Duration::from_hours(30 * 24),
             ),
             max_input: reader.number("runs", "max_input_mib", 256, 1..=65_536) * 1024 * 1024,
+            issuing_key: token_key(&mut reader),
             log_format: reader.choice("log", "format", &LogFormat::NAMES, "auto"),
             log_levels: reader.text("log", "levels", "info"),
             settings: Vec::new(),
@@ -299,6 +304,31 @@ pub(crate) fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The key in a token; module, token and PIN are set together or not at all.
+fn token_key(reader: &mut Reader) -> Option<TokenKey> {
+    let module = reader.optional_path("authority", "pkcs11_module");
+    let token = reader.text("authority", "pkcs11_token", "");
+    let pin = reader.optional_secret_file("authority", "pkcs11_pin_file");
+    let label = reader.text("authority", "issuing_key_label", "muster-issuing");
+    match (module, token.is_empty(), pin) {
+        (Some(module), false, Some(pin)) => Some(TokenKey {
+            module,
+            token,
+            pin,
+            label,
+        }),
+        (None, true, None) => None,
+        _ => {
+            reader.refuse(
+                "authority",
+                "pkcs11_module",
+                "the module, the token and the file of its PIN are set together or not at all",
+            );
+            None
+        }
+    }
 }
 
 #[cfg(test)]

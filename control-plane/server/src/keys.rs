@@ -33,7 +33,10 @@ use muster_ids::Digest;
 use muster_pki::{CertificateDer, KeyUse, Roots, Signer, SoftwareSigner, pem};
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    pkcs11::{Pkcs11Signer, TokenKey},
+};
 
 pub use root_key::RootKeyFile;
 
@@ -47,6 +50,8 @@ pub struct Keys {
     folder: PathBuf,
     master: MasterKey,
     random: Random,
+    /// Where an issuing key is that is no file.
+    token: Option<TokenKey>,
 }
 
 impl Keys {
@@ -69,6 +74,7 @@ impl Keys {
             folder,
             master,
             random: Random::system(),
+            token: config.issuing_key.clone(),
         })
     }
 
@@ -82,6 +88,7 @@ impl Keys {
                 folder,
                 master,
                 random,
+                token: None,
             };
             keys.write("", "master.key", keys.master.as_slice())?;
             return Ok(keys);
@@ -133,9 +140,25 @@ impl Keys {
 
     /// The one place that makes the signer of an issuing intermediate.
     fn issuing_signer(&self, root: &Digest) -> anyhow::Result<Arc<dyn Signer>> {
-        let key = self.read_sealed(&named(root, "issuing.key"))?;
+        match (self.read_sealed(&named(root, "issuing.key"))?, &self.token) {
+            (Some(key), _) => Ok(Arc::new(SoftwareSigner::from_pkcs8(&key, KeyUse::Authority)?)),
+            (None, Some(token)) => {
+                let signer = Pkcs11Signer::open(token);
+                Ok(Arc::new(signer.with_context(
+                    || "the issuing key in the PKCS#11 token cannot be used",
+                )?))
+            }
+            (None, None) => anyhow::bail!(self.missing(root, "issuing.key")),
+        }
+    }
+
+    /// The issuing key in the file of an authority, with the file.
+    pub fn issuing_file(&self, root: &Digest) -> anyhow::Result<(PathBuf, SoftwareSigner)> {
+        let name = named(root, "issuing.key");
+        let key = self.read_sealed(&name)?;
         let key = key.with_context(|| self.missing(root, "issuing.key"))?;
-        Ok(Arc::new(SoftwareSigner::from_pkcs8(&key, KeyUse::Authority)?))
+        let signer = SoftwareSigner::from_pkcs8(&key, KeyUse::Authority)?;
+        Ok((self.folder.join(name), signer))
     }
 
     fn policy_signer(&self, root: &Digest) -> anyhow::Result<Arc<dyn Signer>> {

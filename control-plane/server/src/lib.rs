@@ -12,4 +12,5 @@ mod instance;
 pub mod keys;
 pub mod listen;
 mod metrics;
+pub mod pkcs11;
 pub mod serve;
