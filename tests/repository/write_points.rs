@@ -10,10 +10,11 @@ use muster_model::audit::Event;
 use crate::files;
 
 /// Where tests kill: each name that stands there as a literal is combined with every step of a write.
-const KILLERS: [&str; 5] = [
+const KILLERS: [&str; 6] = [
     "node-agent/agent/tests/agent/crash.rs",
     "tests/system/crash.rs",
     "tests/system/killed_node.rs",
+    "tests/system/scenario/approval.rs",
     "tests/system/scenario/rotation.rs",
     KILLED_SERVER,
 ];
@@ -22,10 +23,14 @@ const KILLERS: [&str; 5] = [
 const KILLED_SERVER: &str = "tests/system/killed_server.rs";
 
 /// Where the control plane changes joins and runs.
-const CHANGES: [&str; 5] = ["join", "join_token", "run", "reconcile", "authority"];
+const CHANGES: [&str; 4] = ["join", "join_token", "run", "reconcile"];
 
 /// What else changes who may join and what may run.
-const ELSEWHERE: [Event; 2] = [Event::NodeUntrusted, Event::FunctionTrusted];
+const ELSEWHERE: [Event; 3] = [
+    Event::CertificateIssued,
+    Event::NodeUntrusted,
+    Event::FunctionTrusted,
+];
 
 /// Records of what was only tried: nothing changes, and one that was not written is written at the next attempt.
 const ALARMS: [Event; 1] = [Event::JoinOldKey];
@@ -53,8 +58,8 @@ const HANDED_ON: [(&str, usize); 4] = [
     ("node-agent/agent/src/join.rs", 1),
 ];
 
-/// Killed at by nobody: a session that was not stored is made by another login, a token that was not by another
-/// command (the lost one is revoked), and an export is repeated.
+/// Killed at by nobody: a session that was not stored is made by another login, a token that was not by another command
+/// (the lost one is revoked), and an export is repeated.
 const HARMLESS: [&str; 3] = ["cli.session", "join-token", "root-key.export"];
 
 #[test]

@@ -6,7 +6,7 @@ use muster_client::{ClientError, Request};
 use muster_daemon::file::WRITE_POINTS;
 use muster_ids::{Digest, RunId};
 use muster_tests::{
-    Applicant, Claimed, Member, Person, RealNode, ReceiptSigner, Server, answer_of, member::sign,
+    Applicant, Claimed, Member, Person, RealNode, ReceiptSigner, Server, Settings, answer_of, member::sign,
     needs_crash_points, refusal, unique, until, within,
 };
 use muster_wire::{
@@ -197,6 +197,47 @@ async fn a_control_plane_that_is_killed_at_any_change_of_a_run_ends_it_once() {
 
     world.cancelled(&member, &signer, &function).await;
     world.cut_off(member, &function).await;
+    world.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_is_killed_at_any_vote_counts_each_person_once() {
+    let world = World::with(&Settings {
+        join: "[[join.approvals]]\ncapability = \"R\"\n".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    let server = &world.server;
+    let [ann, bob, eve] = [(); 3].map(|()| server.administrator());
+    let (ann, bob, eve) = (ann.await, bob.await, eve.await);
+    let node = Applicant::new("terr01").await;
+    let transcript = node.apply(server).await;
+    let id = transcript.join_id().to_string();
+    let body = json!({ "code": transcript.code().to_string() });
+    let approve = async |person: &Person| person.tell(&["joins", &id, "approve"], &body).await;
+    let voted = world.killed_in("join.voted", async || approve(&ann).await);
+    assert_eq!(refusal(voted.await).0, 409, "she has voted before");
+    assert_eq!(world.count("join.voted", "terr01").await, 1);
+
+    let parts = ["groups", "Administrator", "members", ann.name()];
+    world.admin.delete(&parts).await.expect("removed");
+    let voted = world.killed_in("join.voted", async || approve(&bob).await);
+    assert_eq!(refusal(voted.await).0, 409, "he has voted before");
+    for (event, times) in [("join.voted", 2), ("join.vote_void", 1)] {
+        assert_eq!(world.count(event, "terr01").await, times, "{event}");
+    }
+
+    // What is refused is written down each time, also twice above.
+    let refused = world.killed_in("join.answer_refused", async || approve(&bob).await);
+    assert_eq!(refusal(refused.await).0, 409);
+    assert_eq!(world.count("join.answer_refused", "terr01").await, 4);
+
+    let approved = world.killed_in("join.approved", async || approve(&eve).await);
+    assert_eq!(refusal(approved.await).0, 409, "it was approved before");
+    assert_eq!(world.count("join.approved", "terr01").await, 1);
+    assert!(node.ask(server, &transcript, 1).await.issued.is_some());
+    let nodes = server.database().number("SELECT COUNT(*) FROM nodes");
+    assert_eq!(nodes, 1);
     world.holds().await;
 }
 
@@ -460,8 +501,12 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with(&Settings::default()).await
+    }
+
+    async fn with(settings: &Settings) -> Self {
         needs_crash_points("muster-server");
-        let server = Server::private();
+        let server = Server::start(settings);
         let (admin, author) = (server.admin().await, server.author().await);
         Self {
             server,
