@@ -10,11 +10,13 @@ use muster_model::audit::Event;
 use crate::files;
 
 /// Where tests kill: each name that stands there as a literal is combined with every step of a write.
-const KILLERS: [&str; 6] = [
+const KILLERS: [&str; 8] = [
     "node-agent/agent/tests/agent/crash.rs",
+    "node-agent/agent/tests/agent/renewing.rs",
     "tests/system/crash.rs",
     "tests/system/killed_node.rs",
     "tests/system/scenario/approval.rs",
+    "tests/system/scenario/renewal.rs",
     "tests/system/scenario/rotation.rs",
     KILLED_SERVER,
 ];
@@ -23,7 +25,7 @@ const KILLERS: [&str; 6] = [
 const KILLED_SERVER: &str = "tests/system/killed_server.rs";
 
 /// Where the control plane changes joins and runs.
-const CHANGES: [&str; 4] = ["join", "join_token", "run", "reconcile"];
+const CHANGES: [&str; 4] = ["join", "join_token", "run", "reconcile/leases"];
 
 /// What else changes who may join and what may run.
 const ELSEWHERE: [Event; 3] = [

@@ -20,7 +20,7 @@ use muster_pki::{CertificateDer, KeyUse, Roots, SoftwareSigner, pem};
 
 use crate::{
     Person, Sqlite,
-    process::{self, Process, program},
+    process::{self, Process, program, until},
 };
 
 /// How long a control plane may take until it is ready.
@@ -132,6 +132,17 @@ impl Server {
     /// `kill -9`.
     pub fn kill(&self) {
         self.process().kill();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(&self) -> ExitStatus {
+        self.process().ask_to_end();
+        self.exit().await
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn exit(&self) -> ExitStatus {
+        until("the control plane ends", async || self.process().ended()).await
     }
 
     /// Starts it again after [`Self::kill`] or an end, and waits until it is ready.

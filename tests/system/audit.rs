@@ -4,12 +4,36 @@ use muster_model::audit::Event;
 use muster_tests::{Applicant, Person, Server, challenge, refusal};
 use serde_json::{Value, json};
 
-/// Events that only the control plane's own clock or a later feature makes; each has a test elsewhere or no maker yet.
+/// Events of the control plane's own clock, of tokens, several approvers, copies, rotations and epochs: the tests of
+/// those tell their stories.
 const NOT_HERE: &[Event] = &[
     Event::JoinRefused,
+    Event::JoinVoted,
+    Event::JoinVoteVoid,
+    Event::JoinAnswerRefused,
+    Event::JoinReplay,
+    Event::JoinOldKey,
+    Event::JoinTokenCreated,
+    Event::JoinTokenRevoked,
+    Event::JoinTokenRefused,
+    Event::SecretLeaked,
+    Event::CertificateFirstUsed,
     Event::CertificateRevoked,
     Event::TrustReset,
     Event::NodeDrained,
+    Event::NodeCloneDetected,
+    Event::NodeDuplicateRefused,
+    Event::AuthorityRecorded,
+    Event::AuthorityPrepared,
+    Event::AuthorityActivated,
+    Event::AuthorityTainted,
+    Event::AuthorityRevoked,
+    Event::AuthorityAborted,
+    Event::AuthorityRenewed,
+    Event::EpochBegun,
+    Event::EpochUnited,
+    Event::EpochReportRefused,
+    Event::TombstonesExpired,
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,12 +90,14 @@ async fn an_init_that_is_killed_anywhere_is_simply_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_control_plane_that_is_killed_while_it_makes_its_front_end_key_makes_another() {
+async fn a_control_plane_that_is_killed_while_it_starts_simply_starts_again() {
     needs_crash_points("muster-server");
     let server = Server::private();
     let keys = server.state_dir().join("keys");
     let files = ["front-end.key", "front-end.pem", "front-end.names"];
-    for point in points(&files.map(|file| format!("server.{file}"))) {
+    let mut writes = files.map(|file| format!("server.{file}")).to_vec();
+    writes.push("server.instance".to_owned());
+    for point in points(&writes) {
         server.kill();
         // Other names are configured than those that the certificate was made for; the pair itself is there.
         std::fs::write(keys.join("front-end.names"), "other").expect("written");

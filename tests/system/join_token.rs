@@ -162,7 +162,7 @@ async fn a_stranger_gets_one_and_the_same_refusal() {
     assert_eq!(said[0].status, 403);
 
     // Administrators see more, once the minute is over or the control plane ends.
-    let status = server.process().terminate().await;
+    let status = server.terminate().await;
     assert!(status.success(), "{status}");
     server.restart();
     let admin = server.admin().await;
@@ -283,7 +283,7 @@ async fn offers_for_tokens_have_a_budget_of_their_own() {
         until("the budget is spent", async || {
             refused_for_now(server.registers(HELLO_PATH, &flooding.hello).await)
         })
-        .await
+        .await;
     };
     spend().await;
     for n in 0..5 {
@@ -326,7 +326,7 @@ async fn the_secret_of_a_token_is_in_no_log_and_in_no_file_of_the_control_plane(
         .nth(2)
         .expect("a secret")
         .to_owned();
-    let status = server.process().terminate().await;
+    let status = server.terminate().await;
     assert!(status.success(), "{status}");
     let raw = |text: &str| {
         use base64::Engine as _;

@@ -145,7 +145,9 @@ mod tests {
     #[test]
     fn a_key_is_read_as_bytes_and_as_digits() {
         let raw: Vec<u8> = (0..32).map(|byte| byte ^ 0x0a).collect();
-        let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits: String = raw
+            .iter()
+            .fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
         for content in [raw.clone(), digits.clone().into(), format!("{digits}\r\n").into()] {
             let (_folder, file) = secret(&content, 0o600);
             assert_eq!(file.read_key().expect("a key").as_slice(), raw);

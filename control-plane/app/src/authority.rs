@@ -28,7 +28,6 @@ pub use self::{
     keys::AuthorityKeys,
     load::{active_root, load},
     make::{NewAuthority, create_authority, first},
-    show::Ends,
 };
 
 /// How long a control plane's own TLS certificate is valid: made anew at each start and renewed from half of it.

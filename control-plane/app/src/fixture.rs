@@ -68,7 +68,10 @@ pub(crate) async fn app() -> (App, TempDir) {
 
 /// Keys of authorities in memory: root, issuing, policy.
 #[derive(Default)]
-pub(crate) struct Memory(Mutex<HashMap<Digest, [Option<Arc<dyn Signer>>; 3]>>);
+pub(crate) struct Memory(Mutex<HashMap<Digest, Signers>>);
+
+/// Of the root, the intermediate and the policy.
+type Signers = [Option<Arc<dyn Signer>>; 3];
 
 impl Memory {
     fn get(&self, root: &Digest, which: usize) -> Option<Arc<dyn Signer>> {

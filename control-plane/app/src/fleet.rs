@@ -237,20 +237,20 @@ mod tests {
         fleet.is_found_good(1, &a, LATER);
         assert!(fleet.good(1, node, "a", LATER).is_some());
         assert!(
-            !fleet.good(1, NodeId::new(1, [2; 10]), "a", LATER).is_some(),
+            fleet.good(1, NodeId::new(1, [2; 10]), "a", LATER).is_none(),
             "another node"
         );
-        assert!(!fleet.good(1, node, "b", LATER).is_some(), "another certificate");
+        assert!(fleet.good(1, node, "b", LATER).is_none(), "another certificate");
         assert!(
-            !fleet.good(2, node, "a", LATER).is_some(),
+            fleet.good(2, node, "a", LATER).is_none(),
             "something was committed"
         );
-        assert!(!fleet.good(1, node, "a", LATER + STANDING).is_some(), "long ago");
+        assert!(fleet.good(1, node, "a", LATER + STANDING).is_none(), "long ago");
         fleet.is_found_good(2, &b, LATER);
-        assert!(!fleet.good(2, node, "a", LATER).is_some(), "nothing older counts");
+        assert!(fleet.good(2, node, "a", LATER).is_none(), "nothing older counts");
         // One that read before the commit comes last.
         fleet.is_found_good(1, &a, LATER);
-        assert!(!fleet.good(1, node, "a", LATER).is_some() && !fleet.good(2, node, "a", LATER).is_some());
+        assert!(fleet.good(1, node, "a", LATER).is_none() && fleet.good(2, node, "a", LATER).is_none());
     }
 
     #[tokio::test]

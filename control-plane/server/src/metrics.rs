@@ -1,6 +1,6 @@
 //! Every metric of the control plane; names follow `muster_<area>_<noun>_<unit>`.
 
-use muster_app::{alarm::Alarms, authority::Ends};
+use muster_app::alarm::Alarms;
 use muster_daemon::metrics;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -43,7 +43,6 @@ pub(crate) struct Metrics {
     connections_refused: Family<ListenerLabel, Counter>,
     nodes_cloned: Counter,
     nodes_duplicated: Counter,
-    authority_expires: Family<Vec<(&'static str, &'static str)>, Gauge>,
     /// When certificates end, by what they are.
     pub(crate) certificate_expiry: Family<[(&'static str, &'static str); 1], Gauge>,
 }
@@ -106,12 +105,6 @@ impl Metrics {
             "Agents that were refused beside another agent of the same identity",
             nodes_duplicated.clone(),
         );
-        let authority_expires = Family::default();
-        registry.register(
-            "authority_certificate_expires_seconds",
-            "When a certificate of the authority ends, in seconds since 1970",
-            authority_expires.clone(),
-        );
         Self {
             registry,
             nodes_connected,
@@ -119,13 +112,12 @@ impl Metrics {
             joins_refused,
             node_requests_refused,
             trust_number,
-            nodes_cloned,
-            nodes_duplicated,
-            certificate_expiry,
             connections,
             connections_displaced,
             connections_refused,
-            authority_expires,
+            nodes_cloned,
+            nodes_duplicated,
+            certificate_expiry,
         }
     }
 
@@ -136,19 +128,6 @@ impl Metrics {
             open: self.connections.get_or_create(&label).clone(),
             displaced: self.connections_displaced.get_or_create(&label).clone(),
             refused: self.connections_refused.get_or_create(&label).clone(),
-        }
-    }
-
-    /// Notes when the authority's own certificates end.
-    pub(crate) fn authority_ends(&self, ends: Ends) {
-        for (certificate, end) in [
-            ("root", ends.root),
-            ("intermediate", ends.intermediate),
-            ("policy", ends.policy),
-        ] {
-            self.authority_expires
-                .get_or_create(&vec![("certificate", certificate)])
-                .set(end / 1000);
         }
     }
 

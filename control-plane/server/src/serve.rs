@@ -401,7 +401,6 @@ async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
                 metrics.runs_lost.inc_by(app.reconcile_leases().await? as u64);
                 metrics.note_alarms(app.alarms());
                 metrics.trust_number.set(i64::try_from(app.trust_number().await?).unwrap_or(i64::MAX));
-                metrics.authority_ends(app.authority_ends());
                 app.reconcile_rotation().await?;
                 app.reconcile_drains().await?;
                 app.reconcile_liveness().await

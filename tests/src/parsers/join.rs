@@ -155,10 +155,11 @@ pub(super) fn answer(bytes: &[u8]) {
         assert_eq!(answer.transcript, exchange.transcript().digest());
         if let Ok(member) = node_answer::member(answer, &exchange, key, &[], NOW) {
             assert_eq!((member.node, member.collective), (world.node, world.collective));
+            let roots = member.roots().expect("roots of one collective");
             assert_eq!(
-                member.roots,
-                *std::slice::from_ref(&world.root),
-                "no root comes in with an answer"
+                roots.collective(),
+                world.collective,
+                "no root of another collective"
             );
         }
     }

@@ -240,7 +240,7 @@ async fn join_25_the_vote_of_one_who_lost_the_right_is_void() {
     let voted = vote(&bob, &transcript).await;
     assert_eq!((voted.state.as_str(), voted.approvals.len()), ("pending", 1));
     assert_eq!(
-        voted.void_approvals.first().map(|name| name.as_str()),
+        voted.void_approvals.first().map(muster_ids::UserName::as_str),
         Some(ann.name())
     );
     let void = admin.audited("join.vote_void").await;

@@ -67,14 +67,12 @@ async fn connect(members: &[Arc<Member>]) -> Vec<Connected> {
         let member = member.clone();
         tasks.spawn(async move {
             let connection = loop {
-                match member.try_connect().await {
-                    Ok(connection) => break connection,
-                    // Full jitter, as nodes have it.
-                    Err(_) => {
-                        let wait = Duration::from_secs(1).mul_f64(Random::system().fraction());
-                        tokio::time::sleep(wait).await;
-                    }
+                if let Ok(connection) = member.try_connect().await {
+                    break connection;
                 }
+                // Full jitter, as nodes have it.
+                let wait = Duration::from_secs(1).mul_f64(Random::system().fraction());
+                tokio::time::sleep(wait).await;
             };
             let mut lines = member.control(&connection, &challenge()).await;
             member.next_beacon(&mut lines).await;

@@ -98,6 +98,7 @@ async fn join_42_a_rotation_is_taken_back_by_one_command_at_each_step() {
         let run = author.run(&function, &json!({})).await;
         assert_eq!(author.run_ended(run.id).await.state, "succeeded", "{taken:?}");
     }
+    recorded(&server, &["prepared", "activated", "tainted", "aborted"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,6 +149,7 @@ async fn join_44_everybody_leaves_a_tainted_authority_and_then_its_certificates_
     })
     .await;
     speaks(&stays).await.expect("who renewed goes on");
+    recorded(&server, &["prepared", "activated", "tainted", "revoked"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,4 +215,18 @@ async fn a_rotation_goes_on_where_the_control_plane_was_killed() {
     rotate(&admin, "revoke", true).await.expect("revoked");
     assert_eq!(stage(&admin).await, "idle");
     assert_eq!(admin.audit_broken().await, None);
+}
+
+/// Each step has left its record.
+fn recorded(server: &Server, steps: &[&str]) {
+    let rows = server
+        .database()
+        .rows("SELECT DISTINCT event FROM audit WHERE event LIKE 'authority.%'");
+    for step in steps {
+        let event = format!("authority.{step}");
+        assert!(
+            rows.iter().any(|row| row["event"] == event.as_str()),
+            "{event}: {rows:?}"
+        );
+    }
 }

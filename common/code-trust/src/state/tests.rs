@@ -33,6 +33,13 @@ const STAMP: (&str, &str) = (
 const EXAMPLES: &[(&str, &str)] = &[
     STAMP,
     (
+        "authority/sha256:0101010101010101010101010101010101010101010101010101010101010101",
+        concat!(
+            r#"{"fingerprint":"sha256:0101010101010101010101010101010101010101010101010101010101010101","#,
+            r#""issuing":"sha256:0202020202020202020202020202020202020202020202020202020202020202","root":"MIIB"}"#
+        ),
+    ),
+    (
         "block/item/action_mod/h9",
         r#"{"item":{"hash":"h9","type":"action_mod"}}"#,
     ),
@@ -259,7 +266,7 @@ fn the_most_special_level_of_a_setting_wins_and_is_named() {
 
 #[test]
 fn the_authorities_of_the_collective_travel_with_the_state_and_demand_a_reader_that_knows_them() {
-    let authority = |byte: u8, root: Option<&str>| crate::Authority {
+    let authority = |byte: u8, root: Option<&str>| Authority {
         fingerprint: Digest::of(&[byte]),
         issuing: Digest::of(&[byte, 1]),
         root: root.map(|root| root.parse().expect("a label")),

@@ -12,17 +12,6 @@ use muster_wire::admin::v1::authority::{Authority as WireAuthority, AuthorityNod
 use super::load::stage;
 use crate::{App, Error, text::rfc3339};
 
-/// When the certificates of the active authority end, milliseconds since 1970, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
-    /// The root.
-    pub root: i64,
-    /// The issuing intermediate.
-    pub intermediate: i64,
-    /// The policy certificate.
-    pub policy: i64,
-}
-
 impl App {
     /// The certificate authority: public facts for everybody who is logged in, the nodes for administrators.
     pub async fn show_authority(&self, caller: &Caller) -> Result<WireAuthority, Error> {
@@ -68,23 +57,6 @@ impl App {
                 name: node.name,
             })
             .collect())
-    }
-
-    /// When the certificates of the active authority end.
-    pub fn authority_ends(&self) -> Ends {
-        let authority = self.authority();
-        let end =
-            |der: Option<&muster_pki::CertificateDer<'_>>| der.and_then(|der| not_after_ms(der)).unwrap_or(0);
-        let own = authority
-            .roots
-            .certificates()
-            .iter()
-            .find(|root| muster_ids::Digest::of(root) == authority.root);
-        Ends {
-            root: end(own),
-            intermediate: authority.intermediate_expires(),
-            policy: end(authority.policy_chain.first()),
-        }
     }
 }
 

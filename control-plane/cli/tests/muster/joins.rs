@@ -106,7 +106,8 @@ fn a_code_that_matches_nothing_is_answered_in_the_control_planes_words() {
 
 #[test]
 fn an_approval_that_is_not_the_last_says_how_many_are_missing_and_which_do_not_count() {
-    let server = server();
+    let server = Server::start();
+    server.on("POST /api/v1/joins/match", 200, &join("pending"));
     let mut voted = join("pending");
     voted["approvals_needed"] = json!(2);
     voted["approvals"] = json!([{ "user": "ann@SPOTFIRE", "at": "2026-11-21T22:12:39.000Z" }]);

@@ -54,7 +54,7 @@ async fn keys_are_sealed_and_open_under_their_master_key_only() {
     let new = new_authority().await;
     keys.store(&new).expect("kept");
     let front_end = SoftwareSigner::generate(KeyUse::Tls).expect("a key");
-    keys.keep_front_end("a", &[new.issuing.clone()], &front_end)
+    keys.keep_front_end("a", std::slice::from_ref(&new.issuing), &front_end)
         .expect("kept");
     let secret = front_end.to_pkcs8().expect("DER");
     nothing_is_legible(

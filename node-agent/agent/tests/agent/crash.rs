@@ -277,6 +277,28 @@ async fn a_member_that_is_killed_while_its_certificate_ends_asks_again_with_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_killed_when_its_clock_is_right_again_is_a_member_as_before() {
+    at_each(points_of_identity("join.resumed"), async |point| {
+        let joining = Joining::pinned(Will::Approve).await;
+        joining.goes_on(&point).await;
+        let key = joining.node.status().await["fingerprint"].clone();
+        joining.control.decide(Will::Wait);
+        give_up_membership(&joining.node);
+        let killed = joining.node.run(&["run"], Some(&point)).await;
+        assert_eq!(killed.code, None, "{point} was not reached: {}", killed.err);
+        let (mut service, _) = joining.node.until(&["run"], "not connected").await;
+        service.kill().await.expect("killed");
+        let status = joining.node.status().await;
+        assert_eq!(
+            (&status["state"], &status["fingerprint"]),
+            (&"trusted".into(), &key),
+            "{point}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_is_killed_while_it_keeps_what_it_knows_learns_it_again() {
     let world = World::new(REFUSES, Vec::new()).await;
     let mut points = points_of("trust.state");
@@ -310,15 +332,30 @@ async fn a_member_that_is_killed_while_it_keeps_what_it_knows_learns_it_again() 
 
 /// Makes the exchange that a node has stored older than any code's life.
 fn age(node: &Node) {
+    rewrite(node, |stage| stage["exchange"]["begun"] = 1.into());
+}
+
+/// Makes a member one that asks to be let in again, as it does when its clock says that its certificate has ended.
+fn give_up_membership(node: &Node) {
+    rewrite(node, |stage| {
+        let mut former = stage.take();
+        let member = former.as_object_mut().expect("a membership");
+        member.remove("state");
+        *stage = serde_json::json!({
+            "state": "joining", "pins": [], "addresses": [], "renewal": "its certificate is over",
+            "registration": member["registration"], "name": member["name"], "pool": member["pool"],
+            "site": member["site"], "capabilities": member["capabilities"], "former": former,
+        });
+    });
+}
+
+/// Changes the stage that a node has stored.
+fn rewrite(node: &Node, change: impl FnOnce(&mut serde_json::Value)) {
     let path = node.state().join("identity.json");
-    let text = std::fs::read_to_string(&path).expect("read");
-    let content = text
-        .split_once("\"content\":")
-        .and_then(|(_, content)| content.strip_suffix("}\n"))
-        .expect("content comes last");
-    let (before, begun) = content.split_once("\"begun\":").expect("an exchange");
-    let (_, after) = begun.split_once(',').expect("more members");
-    let content = format!("{before}\"begun\":1,{after}");
+    let bytes = std::fs::read(&path).expect("read");
+    let mut file: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    change(&mut file["content"]["stage"]);
+    let content = file["content"].to_string();
     let digest = Digest::of(content.as_bytes());
     let text = format!("{{\"format\":1,\"digest\":\"{digest}\",\"content\":{content}}}\n");
     muster_daemon::file::write(&path, text.as_bytes(), 0o600, "test").expect("written");
