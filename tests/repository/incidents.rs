@@ -1,6 +1,7 @@
-//! What went wrong elsewhere is answered here: the table of the threat model names code and tests that exist.
+//! What went wrong elsewhere is answered here: the table of the threat model names code and tests that exist, and each
+//! scenario of a join has its test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_tests::workspace;
 
@@ -8,6 +9,10 @@ use crate::files;
 
 /// Incidents in the table of docs/threat-model.md.
 const INCIDENTS: usize = 38;
+/// The scenarios of joins, by their numbers …
+const SCENARIOS: std::ops::RangeInclusive<u8> = 1..=55;
+/// … and those that come with several control planes and with restoring.
+const LATER: [u8; 5] = [39, 49, 50, 53, 54];
 #[test]
 fn every_incident_is_answered_by_code_and_tests_that_exist() {
     let text = files::text("docs/threat-model.md");
@@ -43,6 +48,29 @@ fn every_incident_is_answered_by_code_and_tests_that_exist() {
         }
     }
     assert_eq!(seen, INCIDENTS);
+}
+
+#[test]
+fn every_scenario_has_exactly_one_test() {
+    let mut found: BTreeMap<u8, Vec<String>> = BTreeMap::new();
+    let tests = files::ending(".rs")
+        .into_iter()
+        .filter(|path| path.starts_with("tests/system"));
+    for name in tests.flat_map(|path| functions(&files::code(path))) {
+        let number = name.strip_prefix("join_").and_then(|rest| rest.split_once('_'));
+        if let Some(number) = number.and_then(|(number, _)| number.parse().ok()) {
+            found.entry(number).or_default().push(name);
+        }
+    }
+    let wrong: Vec<String> = SCENARIOS
+        .filter(|number| found.get(number).map_or(0, Vec::len) != usize::from(!LATER.contains(number)))
+        .map(|number| format!("{number}: {:?}", found.get(&number)))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "these have no test, or several:\n{}",
+        wrong.join("\n")
+    );
 }
 
 /// What stands between back ticks.
