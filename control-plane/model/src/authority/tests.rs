@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -39,7 +41,8 @@ impl Record {
 
     fn unused(&self) -> usize {
         let next = self.at.generation + 1;
-        self.issued.iter().filter(|link| link.generation == next).count()
+        let of_next = self.issued.iter().filter(|link| link.generation == next);
+        of_next.map(|link| link.key).collect::<BTreeSet<_>>().len()
     }
 
     fn renew(&mut self, shown: Link, asked: Digest) -> Result<Option<Link>, RenewalRefused> {
