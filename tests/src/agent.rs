@@ -14,7 +14,7 @@ use std::{
 };
 
 use muster_client::Request;
-use muster_ids::Digest;
+use muster_ids::{Digest, RunId};
 use serde_json::{Value, json};
 
 use crate::{
@@ -184,6 +184,15 @@ impl RealNode {
         self.status()["agent"]["unacknowledged"]
             .as_u64()
             .unwrap_or_default()
+    }
+
+    /// Whether it has stored that it claimed this run.
+    pub fn holds_claim(&self, run: RunId) -> bool {
+        let claims = fs::read_dir(self.state_dir().join("spool")).into_iter().flatten();
+        claims.filter_map(Result::ok).any(|claim| {
+            let of_run = claim.file_name().to_string_lossy().starts_with(&run.to_string());
+            of_run && claim.path().join("claim.json").exists()
+        })
     }
 
     fn arguments(&self, command: &str) -> Vec<String> {

@@ -403,8 +403,9 @@ async fn results_wait_on_the_node_until_the_control_plane_takes_them_and_untrust
     let definition = json!({ "name": "long", "language": "terr", "script": "Sys.sleep(1000)" });
     let long = author.register_definition(&definition).await;
     let run = author.run(&long, &json!({})).await;
-    within(PATIENCE, "the run is claimed", async || {
-        (author.run_now(run.id).await.state == "running").then_some(())
+    // A claim that never reached the node's disk would be nothing that it knows.
+    within(PATIENCE, "the node has stored its claim", async || {
+        node.holds_claim(run.id).then_some(())
     })
     .await;
     node.process().kill();
