@@ -8,11 +8,12 @@ use muster_pki::Outline;
 use muster_tests::{Applicant, Person, Server, golden};
 use serde_json::{Value, json};
 
-/// What everybody may read without a session, to verify certificates of the collective.
-const PUBLIC: [&str; 3] = [
+/// What everybody may do without a session: verify certificates of the collective, and log in.
+const PUBLIC: [&str; 4] = [
     "GET /api/v1/authority/certificates.pem",
     "GET /api/v1/authority/crl",
     "GET /api/v1/authority/crl.pem",
+    "POST /api/v1/sessions",
 ];
 
 /// One method at one path, as the description of the API has it.
@@ -101,7 +102,14 @@ impl Things {
         let definition = json!({ "name": "another", "language": "r", "script": "1" });
         let setting = json!({ "name": "restricted_engines", "scope": "all", "value": "r_service" });
         let password = json!({ "password": "another long password" });
+        let login = json!({ "user": "somebody@SPOTFIRE", "password": "a long enough password" });
         let bodies = [
+            ("POST /api/v1/sessions", login),
+            ("POST /api/v1/authority/rotation", json!({ "step": "prepare" })),
+            (
+                "POST /api/v1/joins/renewals/approve",
+                json!({ "joins": [transcript.join_id()] }),
+            ),
             ("POST /api/v1/joins/match", json!({ "code": "0000-0000-0000" })),
             (
                 "POST /api/v1/joins/{id}/approve",
