@@ -3,7 +3,7 @@
 use muster_client::Request;
 use muster_daemon::file::WRITE_POINTS;
 use muster_tests::{RealNode, Server, needs_crash_points, until, within};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::real_node::{PATIENCE, ended, value};
 
@@ -120,4 +120,41 @@ async fn a_node_that_is_killed_at_any_point_of_a_run_reports_it_once() {
     }
     assert_eq!(admin.audited("run.outcome_rejected").await.len(), 0);
     assert_eq!(admin.audit_broken().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_taken_although_the_key_of_its_receipt_was_revoked_meanwhile() {
+    needs_crash_points("muster-node");
+    let server = Server::private();
+    let (admin, author) = (server.admin().await, server.author().await);
+    let node = RealNode::start(&server, "default").await;
+    let definition = json!({
+        "name": "f", "language": "terr", "script": "y <- 1",
+        "outputs": [{ "name": "y", "kind": "value" }],
+    });
+    let function = author.register_definition(&definition).await;
+    node.run(&[("MUSTER_CRASH_AT", "run.spooled")]);
+    let run = author.run(&function, &json!({})).await;
+    within(
+        PATIENCE,
+        "the node is killed with the result on disk",
+        async || node.process().ended(),
+    )
+    .await;
+    let listed: Value = admin.get("/api/v1/certificates?state=valid&limit=200").await;
+    let receipts = listed["items"].as_array().expect("a list").iter();
+    let receipts: Vec<&str> = receipts
+        .filter(|certificate| certificate["purpose"] == "receipt")
+        .filter_map(|certificate| certificate["serial"].as_str())
+        .collect();
+    assert!(!receipts.is_empty(), "{listed}");
+    for serial in receipts {
+        let reason = json!({ "reason": "key-compromise" });
+        let revoked = admin.tell(&["certificates", serial, "revoke"], &reason).await;
+        assert!(revoked.is_ok(), "{revoked:?}");
+    }
+    node.run(&[]);
+    let run = ended(&author, &run).await;
+    assert_eq!(run.state, "succeeded", "{:?}", run.ending);
+    assert_eq!(value(&author, run.id, "y").await, 1);
 }

@@ -175,6 +175,13 @@ impl Envelope {
         Ok(envelope)
     }
 
+    /// The payload, unverified, and whether all signatures name `certificate`: for whoever signed it, to sign it again.
+    pub fn unverified(&self, certificate: &CertificateDer<'_>) -> (&[u8], bool) {
+        let keyid = Digest::of(certificate);
+        let named = self.signatures.iter().all(|signature| signature.keyid == keyid);
+        (&self.payload.0, named)
+    }
+
     /// Verifies an envelope that must be of type `expected` and have one signature, valid at `at_ms`
     /// (milliseconds since 1970, UTC). Revocation of the signer is the caller's question.
     pub fn verify(self, expected: PayloadType, roots: &Roots, at_ms: i64) -> Result<Verified, EnvelopeError> {

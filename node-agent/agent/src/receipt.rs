@@ -112,6 +112,20 @@ impl Receipts {
         Ok(Envelope::sign(PayloadType::Receipt, payload, &current.key, &current.chain).await?)
     }
 
+    /// A receipt that an earlier key of this node signed, signed by the present one; `None` where that did. The
+    /// certificate of a key that is gone may be over or revoked, and the result of a run must not wait for it.
+    pub async fn sign_again(&self, receipt: &Envelope) -> Result<Option<Envelope>, ReceiptError> {
+        let current = self.current().ok_or(ReceiptError::Missing)?;
+        let leaf = current.chain.first().ok_or(ReceiptError::Other)?;
+        let (statement, by_current) = receipt.unverified(leaf);
+        if by_current {
+            return Ok(None);
+        }
+        let statement = statement.to_vec();
+        let again = Envelope::sign(PayloadType::Receipt, statement, &current.key, &current.chain);
+        Ok(Some(again.await?))
+    }
+
     fn current(&self) -> Option<Arc<Certified>> {
         self.lock().clone()
     }

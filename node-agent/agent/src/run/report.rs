@@ -12,6 +12,7 @@ use std::{
 use muster_client::{ClientError, Connection, Request};
 use muster_daemon::{Backoff, file::crash_point};
 use muster_ids::RunId;
+use muster_pki::PayloadType;
 use muster_wire::{
     node::v1::{
         outcome::Outcome,
@@ -83,7 +84,7 @@ enum Settled {
 /// Brings one run to its end, if the control plane takes its outcome now.
 async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Result<Settled, ClientError> {
     let (run, fence) = (entry.run, entry.fence);
-    let outcome = match entry.progress {
+    let mut outcome = match entry.progress {
         Progress::Ended(outcome) => outcome,
         Progress::InFlight(_) if agent.running.holds(run, fence) => return Ok(Settled::Done),
         // It may have ended while the runs before it were reported: an end is on disk before the run is let go.
@@ -96,6 +97,11 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
             }
         },
     };
+    // What is on disk may be from before a renewal, a rotation or a restart.
+    if let Err(error) = sign_anew(agent, &mut outcome).await {
+        tracing::error!(%run, error, "the receipt of a run cannot be signed yet");
+        return Ok(Settled::Later);
+    }
     let uploaded = upload(agent, run, &outcome).await;
     let sent = match uploaded {
         Err(error) if !does_not_count(&error) => Err(error),
@@ -133,6 +139,17 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
         tracing::error!(%run, error = %sentence(&error), "an acknowledged outcome cannot be removed; it will be sent again");
     }
     Ok(Settled::Done)
+}
+
+/// Puts the present receipt key in the place of an earlier one.
+async fn sign_anew(agent: &Agent, outcome: &mut Outcome) -> Result<(), String> {
+    let receipt =
+        crate::envelope::read(&outcome.receipt, PayloadType::Receipt).map_err(|error| sentence(&error))?;
+    let again = agent.receipts.sign_again(&receipt).await;
+    if let Some(again) = again.map_err(|error| sentence(&error))? {
+        outcome.receipt = crate::envelope::wire(&again);
+    }
+    Ok(())
 }
 
 /// How a run ended that nobody works on any more; `None` once it was handed back.
