@@ -11,7 +11,10 @@ use std::{
 };
 
 use muster_ids::{NodeId, PoolId, RunId, SiteId};
-use muster_model::node::{Health, Node, OFFLINE_MS, Trust};
+use muster_model::{
+    join::Capability,
+    node::{Health, Node, OFFLINE_MS, Trust},
+};
 use muster_store::{StoreError, Topic, TrustHead};
 
 use crate::{App, Error, renewal::Shown};
@@ -31,7 +34,7 @@ pub(crate) struct Fleet {
     head: Shared<TrustHead>,
     places: Shared<HashMap<NodeId, (PoolId, SiteId)>>,
     cancelled: Shared<HashMap<NodeId, Vec<(RunId, i64)>>>,
-    waiting: Shared<BTreeSet<(PoolId, SiteId)>>,
+    waiting: Shared<BTreeSet<(PoolId, SiteId, Capability)>>,
     standings: Mutex<Standings>,
     silence: OnceLock<Silence>,
 }
@@ -144,18 +147,34 @@ impl App {
     }
 
     /// Whether any run waits in this pool and site.
-    pub async fn work_waits(&self, place: (PoolId, SiteId)) -> Result<bool, Error> {
+    pub async fn work_waits(&self, (pool, site): (PoolId, SiteId)) -> Result<bool, Error> {
+        let waiting = self.waiting().await?;
+        Ok(waiting.iter().any(|one| (one.0, one.1) == (pool, site)))
+    }
+
+    /// Whether a run waits that needs one of `offered` where this node is: most claims of a fleet find nothing, and
+    /// these should cost no transaction.
+    pub(crate) async fn may_claim(&self, node: NodeId, offered: &[Capability]) -> Result<bool, Error> {
+        let (pool, site) = self.placement(node).await?;
+        let waiting = self.waiting().await?;
+        Ok(offered
+            .iter()
+            .any(|capability| waiting.contains(&(pool, site, *capability))))
+    }
+
+    async fn waiting(&self) -> Result<Arc<BTreeSet<(PoolId, SiteId, Capability)>>, Error> {
         let read = async || {
             let queues = self.store().queued_counts().await?;
-            Ok(queues.into_iter().map(|queue| (queue.pool, queue.site)).collect())
+            Ok(queues
+                .into_iter()
+                .map(|queue| (queue.pool, queue.site, queue.capability))
+                .collect())
         };
-        let waiting = self
-            .inner
+        self.inner
             .fleet
             .waiting
             .get(self, Topic::Runs, MOMENT, read)
-            .await?;
-        Ok(waiting.contains(&place))
+            .await
     }
 }
 

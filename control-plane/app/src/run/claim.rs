@@ -48,6 +48,9 @@ impl App {
             .iter()
             .map(|engine| engine.parse::<Capability>().map_err(Error::invalid))
             .collect::<Result<Vec<_>, _>>()?;
+        if !self.may_claim(node, &offered).await? {
+            return Ok(None);
+        }
         for _ in 0..MOST_REFUSALS {
             match self.claim_next(&authorized, node, &offered, claim).await? {
                 Claimed::Nothing => return Ok(None),
