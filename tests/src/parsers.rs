@@ -5,7 +5,10 @@
 //! the target states.
 
 mod certificates;
+mod connection;
+mod epoch;
 mod join;
+mod renewal;
 mod signed;
 mod world;
 
@@ -44,6 +47,11 @@ pub const TARGETS: &[Target] = &[
         seeds: certificates::chain_seeds,
     },
     Target {
+        name: "connection",
+        run: connection::connection,
+        seeds: connection::connection_seeds,
+    },
+    Target {
         name: "csr",
         run: certificates::csr,
         seeds: certificates::csr_seeds,
@@ -52,6 +60,16 @@ pub const TARGETS: &[Target] = &[
         name: "envelope",
         run: signed::envelope,
         seeds: signed::envelope_seeds,
+    },
+    Target {
+        name: "epoch_bump",
+        run: epoch::bump,
+        seeds: epoch::bump_seeds,
+    },
+    Target {
+        name: "epoch_report",
+        run: epoch::known,
+        seeds: epoch::known_seeds,
     },
     Target {
         name: "join_answer",
@@ -82,6 +100,16 @@ pub const TARGETS: &[Target] = &[
         name: "join_token",
         run: join::token,
         seeds: join::token_seeds,
+    },
+    Target {
+        name: "renewal",
+        run: renewal::request,
+        seeds: renewal::request_seeds,
+    },
+    Target {
+        name: "renewal_answer",
+        run: renewal::answer,
+        seeds: renewal::answer_seeds,
     },
     Target {
         name: "trust_state",

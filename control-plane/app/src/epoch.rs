@@ -24,6 +24,7 @@ use muster_store::TrustHead;
 use muster_wire::node::v1::trust_state::TrustVersion;
 
 pub use begin::{Begun, begin};
+pub use union::read_known;
 
 use crate::{App, Error};
 

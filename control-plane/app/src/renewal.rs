@@ -13,7 +13,7 @@ use muster_model::{
     node::{Node, Trust},
     permission::{Caller, Operation},
 };
-use muster_pki::{CertificateDer, Facts, Role, csr};
+use muster_pki::{CertificateDer, Facts, PublicKey, Role, csr};
 use muster_store::{Certificate, CertificateState, Draft, Records, Tx};
 use muster_wire::node::v1::renew::{Renew, Renewed};
 use serde_json::json;
@@ -149,8 +149,7 @@ impl App {
         let authorized = self
             .authorize(&Caller::Node(shown.node), Operation::ActAsNode)
             .await?;
-        let key = csr::public_key(&decode("csr", &request.csr)?)
-            .map_err(|error| Error::invalid(format!("the field csr is refused: {error}")))?;
+        let key = asked_key(request)?;
         let asked = key.fingerprint();
         let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;
@@ -258,6 +257,12 @@ impl App {
         tracing::error!(node.id = %id, node.name = %node.name, serial, "{TWO_HOLDERS}: both are locked");
         Ok(())
     }
+}
+
+/// The key that a request is about, whose holder has made the request.
+pub fn asked_key(request: &Renew) -> Result<PublicKey, Error> {
+    csr::public_key(&decode("csr", &request.csr)?)
+        .map_err(|error| Error::invalid(format!("the field csr is refused: {error}")))
 }
 
 /// Node and certificate, read in the transaction; both must hold.

@@ -20,16 +20,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use hyper_util::server::conn::auto::Builder;
 use muster_pki::Facts;
 use rustls::ServerConfig;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::limits::Limits;
+pub use self::{connection::BoxError, limits::Limits};
 use self::{connection::Manner, gate::Gate};
 use crate::metrics::ListenerMetrics;
 
@@ -179,6 +181,34 @@ impl Listener {
             tracing::warn!(listener = self.name, "connections were still open at the end");
         }
     }
+}
+
+/// Serves one connection of the plain port with nobody beside it, over any stream, to its end.
+pub async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    limits: Limits,
+    router: Router,
+) -> Result<(), BoxError> {
+    let address = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 1));
+    let (number, cut) = (NEXT.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
+    let (place, _) = Gate::new(limits.room)
+        .enter(number, address.ip(), &cut, Instant::now())
+        .map_err(|_| "there is no room for a single connection")?;
+    let peer = Peer {
+        address,
+        certificate: None,
+        cut,
+        number,
+        ended: None,
+    };
+    let manner = Manner {
+        transport: Transport::Plain,
+        router,
+        pace: limits.pace,
+        turns: Semaphore::new(1),
+    };
+    let stop = CancellationToken::new();
+    connection::serve(stream, peer, place, Builder::http1_only, &manner, stop).await
 }
 
 /// A plain peer is told when to come back; behind TLS nothing can be said before the handshake.

@@ -19,7 +19,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_client::{ClientError, Request};
 use muster_daemon::{Backoff, file::crash_point};
-use muster_pki::{CertificateDer, Role, Signer as _, SpiffeId, Subject, Validity, VerifyError};
+use muster_ids::NodeId;
+use muster_pki::{
+    CertificateDer, PublicKey, Role, Roots, Signer as _, SpiffeId, Subject, Validity, VerifyError,
+};
 use muster_wire::node::v1::renew::{RENEW_PATH, Renew, Renewed};
 use tokio::sync::Notify;
 
@@ -260,17 +263,8 @@ async fn renew(agent: &Agent, credentials: &mut Credentials) -> Result<u64, Rene
         .json()?;
     connection.close();
     crash_point("renew.answered");
-    let chain: Vec<CertificateDer<'static>> = reply
-        .chain
-        .iter()
-        .map(|text| STANDARD.decode(text).map(CertificateDer::from))
-        .collect::<Result<_, _>>()
-        .map_err(|_| RenewError::Other)?;
-    let facts = member.roots.verify(&chain, Role::Node, agent.clock.unix_ms())?;
-    let expected = SpiffeId::new(member.roots.collective(), Subject::Node(member.node()));
-    if facts.public_key != *next.key.public_key() || facts.id != expected {
-        return Err(RenewError::Other);
-    }
+    let (key, now_ms) = (next.key.public_key(), agent.clock.unix_ms());
+    let chain = accept(&reply, (member.node(), key), &member.roots, now_ms)?;
     let renewed = Member {
         chain,
         generation: reply.generation,
@@ -284,6 +278,27 @@ async fn renew(agent: &Agent, credentials: &mut Credentials) -> Result<u64, Rene
         }
         None => Err(RenewError::Other),
     }
+}
+
+/// The chain in `reply`, if its certificate is one for this node and this key.
+pub fn accept(
+    reply: &Renewed,
+    (node, key): (NodeId, &PublicKey),
+    roots: &Roots,
+    now_ms: i64,
+) -> Result<Vec<CertificateDer<'static>>, RenewError> {
+    let chain: Vec<CertificateDer<'static>> = reply
+        .chain
+        .iter()
+        .map(|text| STANDARD.decode(text).map(CertificateDer::from))
+        .collect::<Result<_, _>>()
+        .map_err(|_| RenewError::Other)?;
+    let facts = roots.verify(&chain, Role::Node, now_ms)?;
+    let expected = SpiffeId::new(roots.collective(), Subject::Node(node));
+    if facts.public_key != *key || facts.id != expected {
+        return Err(RenewError::Other);
+    }
+    Ok(chain)
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ use muster_wire::node::v1::{
 use tokio::sync::watch;
 
 pub use freshness::{Freshness, UnknownChallenge};
-pub use reading::read;
-use reading::{build, open, open_bump};
+use reading::{build, open};
+pub use reading::{open_bump, read};
 
 /// Why a trust state or a beacon is refused.
 #[derive(Debug, thiserror::Error)]

@@ -78,7 +78,8 @@ pub(super) fn chain_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn split(mut bytes: &[u8]) -> Vec<CertificateDer<'static>> {
+/// The certificates of such bytes.
+pub(super) fn split(mut bytes: &[u8]) -> Vec<CertificateDer<'static>> {
     let mut chain = Vec::new();
     while let [high, low, rest @ ..] = bytes {
         let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
@@ -89,7 +90,8 @@ fn split(mut bytes: &[u8]) -> Vec<CertificateDer<'static>> {
     chain
 }
 
-fn joined(chain: &[CertificateDer<'_>]) -> Vec<u8> {
+/// A chain as such bytes.
+pub(super) fn joined(chain: &[CertificateDer<'_>]) -> Vec<u8> {
     chain
         .iter()
         .flat_map(|certificate| {

@@ -11,17 +11,19 @@ use muster_agent::{
 use muster_app::join::message;
 use muster_ids::{Digest, TokenId};
 use muster_pki::{
-    PayloadType, Purpose, Signer as _,
+    AuthorityFacts, PayloadType, Purpose, Signer as _,
     join::{JoinToken, Transcript},
 };
-use muster_wire::node::v1::join::{Answer, HelloReply, Issued, Reveal};
+use muster_wire::node::v1::join::{Answer, Hello, HelloReply, Issued, Reveal};
 use serde_json::json;
 
 use super::world::{NONCE, NOW, World, ready};
 
 /// Step 1, as a control plane reads it.
 pub(super) fn hello(bytes: &[u8]) {
+    let named = message::named_token(bytes);
     if let Ok(greeting) = message::hello(bytes, NOW) {
+        assert_eq!(named.ok(), Some(greeting.token), "both readings see one token");
         let applicant = greeting.applicant;
         assert!((1..=3).contains(&applicant.capabilities.len()));
         assert!(applicant.addresses.len() <= 16 && applicant.agent_version.len() <= 64);
@@ -36,29 +38,58 @@ pub(super) fn hello(bytes: &[u8]) {
 }
 
 pub(super) fn hello_seeds() -> Vec<Vec<u8>> {
-    vec![serde_json::to_vec(&World::get().hello()).expect("JSON")]
+    let hello = World::get().hello();
+    let with_token = Hello {
+        token_id: Some(the_token().id()),
+        ..hello.clone()
+    };
+    [hello, with_token]
+        .map(|hello| serde_json::to_vec(&hello).expect("JSON"))
+        .to_vec()
 }
 
 /// Step 3, as a control plane reads it: the bytes as a reveal, and as a hello in a reveal that is right otherwise.
 pub(super) fn reveal(bytes: &[u8]) {
     let world = World::get();
     let _ = message::reveal(bytes, &world.join_key, NOW);
-    let made = reveal_of(world, bytes);
-    if let Ok(revealed) = message::reveal(&made, &world.join_key, NOW) {
+    for token in [None, Some(&the_token())] {
+        let made = reveal_of(world, bytes, token);
+        let Ok(revealed) = message::reveal(&made, &world.join_key, NOW) else {
+            continue;
+        };
         let expected = Transcript::new(bytes, &world.offer(bytes), &NONCE);
         assert_eq!(revealed.transcript.digest(), expected.digest());
         assert_eq!(revealed.greeting.key, *world.node_key.public_key());
+        assert_eq!(
+            revealed.greeting.token.is_some(),
+            token.is_some(),
+            "named and proved, or neither"
+        );
+        if let Some(proof) = revealed.token_proof {
+            assert_eq!(the_token().key().verify(&revealed.transcript, &proof), Ok(()));
+        }
     }
 }
 
-pub(super) fn reveal_seeds() -> Vec<Vec<u8>> {
-    let [hello] = hello_seeds().try_into().expect("one hello");
-    vec![reveal_of(World::get(), &hello), hello]
+fn the_token() -> JoinToken {
+    JoinToken::new(TokenId::new(NOW, [6; 10]), [8; 32], vec![Digest::of(b"root")])
 }
 
-fn reveal_of(world: &World, hello: &[u8]) -> Vec<u8> {
+pub(super) fn reveal_seeds() -> Vec<Vec<u8>> {
+    let world = World::get();
+    let [hello, with_token] = hello_seeds().try_into().expect("two hellos");
+    vec![
+        reveal_of(world, &hello, None),
+        reveal_of(world, &with_token, Some(&the_token())),
+        hello,
+        with_token,
+    ]
+}
+
+fn reveal_of(world: &World, hello: &[u8], token: Option<&JoinToken>) -> Vec<u8> {
     let offer = world.offer(hello);
-    let input = Transcript::new(hello, &offer, &NONCE).reveal_input();
+    let transcript = Transcript::new(hello, &offer, &NONCE);
+    let input = transcript.reveal_input();
     let signature = ready(world.node_key.sign(Purpose::JoinReveal, &input)).expect("signed");
     let reveal = Reveal {
         kind: "reveal".to_owned(),
@@ -66,7 +97,7 @@ fn reveal_of(world: &World, hello: &[u8]) -> Vec<u8> {
         mac: STANDARD.encode(world.join_key.offer_mac(&offer)),
         offer: STANDARD.encode(offer),
         r_n: STANDARD.encode(NONCE),
-        token_proof: None,
+        token_proof: token.map(|token| STANDARD.encode(token.prove(&transcript))),
         signature: STANDARD.encode(signature),
     };
     serde_json::to_vec(&reveal).expect("JSON")
@@ -74,12 +105,33 @@ fn reveal_of(world: &World, hello: &[u8]) -> Vec<u8> {
 
 /// Step 4, as a control plane reads it.
 pub(super) fn poll(bytes: &[u8]) {
-    let _ = message::poll(bytes);
+    let world = World::get();
+    if let Ok(polled) = message::poll(bytes) {
+        let input = transcript(world).poll_input(polled.counter);
+        let verified = world.node_key.public_key().verify(&input, &polled.signature);
+        assert!(
+            verified.is_err() || polled.counter == 1,
+            "a signature of this node was made for its own counter"
+        );
+    }
+}
+
+fn transcript(world: &World) -> Transcript {
+    let hello = serde_json::to_vec(&world.hello()).expect("JSON");
+    Transcript::new(&hello, b"offer", &NONCE)
 }
 
 pub(super) fn poll_seeds() -> Vec<Vec<u8>> {
-    let poll = json!({ "type": "poll", "id": "07".repeat(16), "counter": 1, "signature": STANDARD.encode([48; 70]) });
-    vec![poll.to_string().into_bytes()]
+    let world = World::get();
+    let input = transcript(world).poll_input(1);
+    let signature = ready(world.node_key.sign(Purpose::JoinPoll, &input)).expect("signed");
+    [vec![48; 70], signature]
+        .map(|signature| {
+            let signature = STANDARD.encode(signature);
+            json!({ "type": "poll", "id": "07".repeat(16), "counter": 1, "signature": signature })
+        })
+        .map(|poll| poll.to_string().into_bytes())
+        .to_vec()
 }
 
 /// The text of a join token, as a node reads it from a file.
@@ -108,6 +160,8 @@ pub(super) fn offer(bytes: &[u8]) {
     let world = World::get();
     let hello = serde_json::to_vec(&world.hello()).expect("JSON");
     let pins = [Digest::of(&world.root), Digest::of(b"another root")];
+    let older = Digest::of(&world.older[0]);
+    let present = AuthorityFacts::of(&world.root).expect("a root").public_key;
     let around = HelloReply {
         offer: STANDARD.encode(bytes),
         mac: STANDARD.encode([1; 32]),
@@ -115,6 +169,15 @@ pub(super) fn offer(bytes: &[u8]) {
         chain: Vec::new(),
     };
     for reply in serde_json::from_slice(bytes).into_iter().chain([around]) {
+        if let Ok(accepted) = node_exchange::accept(&hello, &reply, &[older]) {
+            for root in accepted.roots.certificates() {
+                let facts = AuthorityFacts::of(root).expect("a root");
+                assert!(
+                    Digest::of(root) == older || facts.public_key == present,
+                    "an older root vouches for what it certified only"
+                );
+            }
+        }
         for pins in [&pins[..], &[]] {
             if let Ok(accepted) = node_exchange::accept(&hello, &reply, pins) {
                 assert!(

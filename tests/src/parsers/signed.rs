@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use muster_agent::trust::{self, Held, Trust};
-use muster_code_trust::{StateVersion, TrustState};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use muster_agent::{
+    roots,
+    trust::{self, Held, Trust},
+};
+use muster_code_trust::{Authority, Entry, StateVersion, TrustState};
 use muster_ids::{Digest, Incarnation};
-use muster_pki::{Envelope, PayloadType};
+use muster_pki::{CertificateDer, Envelope, PayloadType};
 use muster_wire::node::v1::{
     beacon::Beacon,
     trust_state::{TrustChange, TrustHead, TrustStateReply},
@@ -59,10 +63,22 @@ pub(super) fn envelope_seeds() -> Vec<Vec<u8>> {
 
 /// What a trust state is made of, before a control plane signs its head.
 #[derive(Serialize, Deserialize)]
-struct Draft {
-    head: TrustHead,
-    entries: Option<BTreeMap<String, String>>,
-    changes: Option<Vec<TrustChange>>,
+pub(super) struct Draft {
+    pub(super) head: TrustHead,
+    pub(super) entries: Option<BTreeMap<String, String>>,
+    pub(super) changes: Option<Vec<TrustChange>>,
+}
+
+impl Draft {
+    /// With the digest of its entries in its head, where they can be read.
+    pub(super) fn put_right(mut self) -> Self {
+        if let Some(entries) = &self.entries
+            && let Ok(state) = TrustState::from_pairs(entries.clone())
+        {
+            self.head.version.digest = state.digest();
+        }
+        self
+    }
 }
 
 /// The reply with a trust state, as a node reads it: the bytes as the reply, and as what a control plane signs and
@@ -73,14 +89,9 @@ pub(super) fn trust_state(bytes: &[u8]) {
     if let Ok(reply) = serde_json::from_slice::<TrustStateReply>(bytes) {
         let _ = trust::read(&reply, Some(&before), &world.roots, NOW);
     }
-    let Ok(mut draft) = serde_json::from_slice::<Draft>(bytes) else {
+    let Ok(draft) = serde_json::from_slice::<Draft>(bytes).map(Draft::put_right) else {
         return;
     };
-    if let Some(entries) = &draft.entries
-        && let Ok(state) = TrustState::from_pairs(entries.clone())
-    {
-        draft.head.version.digest = state.digest();
-    }
     let head = serde_json::to_vec(&draft.head).expect("JSON");
     let Some(head) = world.sign(PayloadType::TrustState, head) else {
         return;
@@ -104,6 +115,11 @@ pub(super) fn trust_state(bytes: &[u8]) {
             held.state.digest(),
             "equal entries, equal digests"
         );
+        let member = world.member();
+        if let Ok(Some(member)) = roots::named(&held.state, &member) {
+            let roots = member.roots().expect("roots of one collective");
+            assert_eq!(roots.collective(), world.collective);
+        }
     }
 }
 
@@ -127,10 +143,15 @@ pub(super) fn trust_state_seeds() -> Vec<Vec<u8>> {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
     };
-    let version = trust::wire_version(&held().version);
-    let head = |requires: &[&str]| TrustHead {
-        version: version.clone(),
-        requires: requires.iter().map(|feature| (*feature).to_owned()).collect(),
+    let world = World::get();
+    let [older, _] = &world.older;
+    let authority = |root: &CertificateDer<'_>, accepted: bool| {
+        let entry = Entry::Authority(Authority {
+            fingerprint: Digest::of(root),
+            issuing: Digest::of(b"the key of an intermediate"),
+            root: accepted.then(|| STANDARD.encode(root).parse().expect("a label")),
+        });
+        (entry.key(), entry.value())
     };
     let change = |number, key: &str, value: Option<&str>| TrustChange {
         number,
@@ -149,6 +170,11 @@ pub(super) fn trust_state_seeds() -> Vec<Vec<u8>> {
             changes: None,
         },
         Draft {
+            head: head(&["authorities/1"]),
+            entries: Some([authority(&world.root, true), authority(older, false)].into()),
+            changes: None,
+        },
+        Draft {
             head: head(&[]),
             entries: None,
             changes: Some(vec![
@@ -160,7 +186,6 @@ pub(super) fn trust_state_seeds() -> Vec<Vec<u8>> {
     let drafts = drafts
         .iter()
         .map(|draft| serde_json::to_vec(draft).expect("JSON"));
-    let world = World::get();
     let head = serde_json::to_vec(&head(&[])).expect("JSON");
     let reply = world
         .sign(PayloadType::TrustState, head)
@@ -172,6 +197,14 @@ pub(super) fn trust_state_seeds() -> Vec<Vec<u8>> {
         });
     let reply = reply.map(|reply| serde_json::to_vec(&reply).expect("JSON"));
     drafts.chain(reply).collect()
+}
+
+/// A head of the version that the node holds.
+pub(super) fn head(requires: &[&str]) -> TrustHead {
+    TrustHead {
+        version: trust::wire_version(&held().version),
+        requires: requires.iter().map(|feature| (*feature).to_owned()).collect(),
+    }
 }
 
 /// A beacon, as a node reads it: the bytes as an envelope, and as the payload that a control plane signed.
@@ -214,7 +247,7 @@ pub(super) fn beacon_seeds() -> Vec<Vec<u8>> {
 }
 
 /// What the node holds already.
-fn held() -> Held {
+pub(super) fn held() -> Held {
     let entries = [("root/internal".to_owned(), "\"internal\"".to_owned())];
     let state = TrustState::from_pairs(entries).expect("an entry");
     Held {

@@ -9,16 +9,19 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use muster_agent::credentials::Member;
 use muster_ids::{CollectiveId, ControlPlaneId, Digest, NodeId};
 use muster_pki::{
     CertificateDer, Envelope, KeyUse, PayloadType, Profile, PublicKey, Roots, Serial, Signer as _,
     SoftwareSigner, SpiffeId, Subject, Validity, create_root, csr, issue,
     join::{JoinKey, Nonce, commit},
 };
-use muster_wire::node::v1::join::{Hello, Offer, SUITE};
+use muster_wire::node::v1::join::{Hello, Offer, OfferedCross, SUITE};
 
 /// The root.
 const ROOT: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgYnkkBALiviVPy8C7SFzIc9paM8YrqETnNSA4i3N0a2qhRANCAARG0XM06SswWODtoUk19BP23joiUfZLb0bY06K7QUiBYsP3TVT0S2B+DBZoXr6j5A5aZ/qG2UURCREc/Y9slF8K";
+/// The root before it, which certified it.
+const OLDER: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgF+0RDtwM+FKxEe/htQSw2q6jTTDCU21GEs5ooHGpCquhRANCAARo2iqkaixVS3QCr4MorvAfE7bC2brHvcoO+ViRa26iHLAEBsHvmwx6nZVFpW/k3os47KwpSf7rw0YM/wJIBsTa";
 /// The issuing intermediate.
 const ISSUING: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgbLuDWpJcJZbKVMezzRYGWEyOm+pfUaiI8xlZxs0grKGhRANCAATK2ZGuL8PsAVNpSxx0L9ImzfmTz9qti9AolB3sf5EHbwuv21Fc+Ydx63H880Z7itFYo1t5xORi6jhI5GleqMIo";
 /// The policy key.
@@ -42,7 +45,10 @@ pub(super) struct World {
     /// A leaf of each role with its issuing intermediate.
     pub(super) chains: Vec<Vec<CertificateDer<'static>>>,
     pub(super) root: CertificateDer<'static>,
+    /// The root before, and the present one's key as it certified it.
+    pub(super) older: [CertificateDer<'static>; 2],
     pub(super) csr: Vec<u8>,
+    root_key: SoftwareSigner,
     policy: SoftwareSigner,
     policy_chain: Vec<CertificateDer<'static>>,
 }
@@ -62,6 +68,17 @@ impl World {
         let (policy, node_key) = (key(POLICY, KeyUse::Policy), key(NODE, KeyUse::Tls));
         let validity = Validity::starting(NOW, DAY * 3650);
         let root = ready(create_root(collective, &root_key, &serial(1), &validity)).expect("a root");
+        let older_key = key(OLDER, KeyUse::Authority);
+        let older = ready(create_root(collective, &older_key, &serial(7), &validity)).expect("a root");
+        let cross = ready(issue(
+            &Profile::Cross { collective },
+            root_key.public_key(),
+            &older,
+            &older_key,
+            &serial(8),
+            &validity,
+        ))
+        .expect("a bridge");
         let issuing = Profile::Issuing {
             collective,
             control_plane,
@@ -103,6 +120,8 @@ impl World {
             join_key: JoinKey::from_bytes([9; 32]),
             chains,
             root,
+            older: [older, cross],
+            root_key,
             csr: ready(csr::request(&node_key)).expect("a request"),
             node_key,
             policy,
@@ -119,6 +138,12 @@ impl World {
             &self.policy_chain,
         ))
         .ok()
+    }
+
+    /// `payload`, signed by the root itself.
+    pub(super) fn sign_by_root(&self, payload_type: PayloadType, payload: Vec<u8>) -> Option<Envelope> {
+        let root = std::slice::from_ref(&self.root);
+        ready(Envelope::sign(payload_type, payload, &self.root_key, root)).ok()
     }
 
     /// What the node says first.
@@ -140,15 +165,38 @@ impl World {
         }
     }
 
+    /// The node after its join.
+    pub(super) fn member(&self) -> Member {
+        Member {
+            node: self.node,
+            collective: self.collective,
+            name: "terr01".parse().expect("a name"),
+            capabilities: Vec::new(),
+            pool: "default".parse().expect("a name"),
+            site: "default".parse().expect("a name"),
+            chain: self.chains[0].clone(),
+            generation: 1,
+            roots: vec![self.root.clone()],
+            denied: Vec::new(),
+            back_ends: vec!["control:9443".to_owned()],
+            registration: vec!["http://control:9080".to_owned()],
+            epoch: 1,
+        }
+    }
+
     /// The offer for this hello, as a control plane makes it.
     pub(super) fn offer(&self, hello: &[u8]) -> Vec<u8> {
+        let [older, cross] = &self.older;
         let offer = Offer {
             kind: "offer".to_owned(),
             suite: SUITE.to_owned(),
             hello: Digest::of(hello),
             roots: vec![STANDARD.encode(&self.root)],
             r_s: STANDARD.encode(self.join_key.nonce(hello)),
-            cross: Vec::new(),
+            cross: vec![OfferedCross {
+                root: STANDARD.encode(older),
+                certificate: STANDARD.encode(cross),
+            }],
         };
         serde_json::to_vec(&offer).expect("JSON")
     }

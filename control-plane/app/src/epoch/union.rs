@@ -9,7 +9,7 @@ use muster_model::{
     node::Trust,
     permission::{Authorized, Caller, Operation},
 };
-use muster_pki::{Envelope, PayloadType};
+use muster_pki::{Envelope, PayloadType, Roots};
 use muster_store::{Draft, Records, TrustHead, Tx};
 use muster_wire::node::v1::{
     epoch::{Known, KnownState},
@@ -44,7 +44,7 @@ impl App {
         let Some(reported) = known.state else {
             return Ok(self.store().epoch_report_nothing(epoch, node, now).await?);
         };
-        match self.read_known(reported, now) {
+        match read_known(&reported, &self.authority().roots, now) {
             Ok((version, state)) if version.epoch < epoch => {
                 self.take_away(&authorized, node, &version, &state, now).await
             }
@@ -58,21 +58,6 @@ impl App {
                 Ok(self.store().epoch_report_nothing(epoch, node, now).await?)
             }
         }
-    }
-
-    /// The state of a report, as a control plane of this collective signed it.
-    fn read_known(&self, known: KnownState, now: i64) -> Result<(TrustHead, TrustState), String> {
-        let json = serde_json::to_vec(&known.head).map_err(|error| error.to_string())?;
-        let payload = Envelope::from_json(&json, PayloadType::TrustState)
-            .and_then(|envelope| envelope.verify(PayloadType::TrustState, &self.authority().roots, now))
-            .map_err(|error| error.to_string())?
-            .payload;
-        let signed: WireHead = serde_json::from_slice(&payload).map_err(|error| error.to_string())?;
-        let state = TrustState::from_pairs(known.entries).map_err(|error| error.to_string())?;
-        if state.digest() != signed.version.digest {
-            return Err("its entries are not those that were signed".to_owned());
-        }
-        Ok((head(&signed.version), state))
     }
 
     /// Takes away what `state` says was taken away, and nothing else.
@@ -127,6 +112,26 @@ impl App {
         let node = tx.node_get(id).await?;
         Ok(node.is_some_and(|node| node.trust == Trust::Trusted))
     }
+}
+
+/// The state of a report, as a control plane of the collective with `roots` signed it; else why it counts as none.
+/// `now` is in milliseconds since 1970, UTC.
+pub fn read_known(known: &KnownState, roots: &Roots, now: i64) -> Result<(TrustHead, TrustState), String> {
+    let json = serde_json::to_vec(&known.head).map_err(|error| error.to_string())?;
+    let payload = Envelope::from_json(&json, PayloadType::TrustState)
+        .and_then(|envelope| envelope.verify(PayloadType::TrustState, roots, now))
+        .map_err(|error| error.to_string())?
+        .payload;
+    let signed: WireHead = serde_json::from_slice(&payload).map_err(|error| error.to_string())?;
+    let pairs = known
+        .entries
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    let state = TrustState::from_pairs(pairs).map_err(|error| error.to_string())?;
+    if state.digest() != signed.version.digest {
+        return Err("its entries are not those that were signed".to_owned());
+    }
+    Ok((head(&signed.version), state))
 }
 
 fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -> Losses {

@@ -82,7 +82,7 @@ async fn no_secrets(
 }
 
 /// What in these headers could be the token of a session: a few at the most, whatever somebody sends.
-fn secrets(headers: &HeaderMap) -> Vec<&str> {
+pub fn secrets(headers: &HeaderMap) -> Vec<&str> {
     let texts = |name| {
         headers
             .get_all(name)
@@ -139,7 +139,7 @@ fn envelope(bytes: Vec<u8>) -> Response {
 
 /// The host by which the node came, without the port. It only fills addresses that the node is told, so a
 /// node that lies about it harms itself.
-fn host(headers: &HeaderMap) -> String {
+pub fn host(headers: &HeaderMap) -> String {
     let host = headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())

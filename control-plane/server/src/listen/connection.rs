@@ -45,7 +45,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// answer, and a node sends its heartbeat in less than the interval.
 const PING: Duration = Duration::from_secs(15);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a connection ended otherwise than in order.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the connections of a listener have in common.
 pub(super) struct Manner {

@@ -34,7 +34,7 @@ pub(super) fn open(reply: &TrustStateReply, roots: &Roots, now_ms: i64) -> Resul
 }
 
 /// What a bump says, in the word of a known root.
-pub(super) fn open_bump(wire: &WireEnvelope, roots: &Roots, now_ms: i64) -> Result<Bump, TrustError> {
+pub fn open_bump(wire: &WireEnvelope, roots: &Roots, now_ms: i64) -> Result<Bump, TrustError> {
     let envelope = crate::envelope::read(wire, PayloadType::EpochBump)?;
     let payload = envelope.verify_by_root(PayloadType::EpochBump, roots, now_ms)?;
     let bump: EpochBump = serde_json::from_slice(&payload)?;
