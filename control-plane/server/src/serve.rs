@@ -42,8 +42,11 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Between two looks at leases and liveness.
+/// Between two looks at leases.
 const RECONCILE: Duration = Duration::from_secs(5);
+/// Between two writes of who was heard of. They matter after a start only, and then the silence of the control plane
+/// itself is forgiven.
+const LIVENESS: Duration = Duration::from_secs(30);
 /// Between two records of what was refused to strangers.
 const REFUSALS: Duration = Duration::from_mins(1);
 /// Between two looks whether the revocation list must be made again.
@@ -392,6 +395,7 @@ async fn follow_revocations(
 
 async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(RECONCILE);
+    let mut liveness = tokio::time::interval(LIVENESS);
     let mut tidy = tokio::time::interval(TIDY);
     let mut expiries = tokio::time::interval(EXPIRIES);
     let mut refusals = tokio::time::interval(REFUSALS);
@@ -402,9 +406,9 @@ async fn reconcile(app: App, metrics: Arc<Metrics>, stop: CancellationToken) {
                 metrics.note_alarms(app.alarms());
                 metrics.trust_number.set(i64::try_from(app.trust_number().await?).unwrap_or(i64::MAX));
                 app.reconcile_rotation().await?;
-                app.reconcile_drains().await?;
-                app.reconcile_liveness().await
+                app.reconcile_drains().await.map(drop)
             }.await,
+            _ = liveness.tick() => app.reconcile_liveness().await,
             _ = expiries.tick() => app.expiries().await.map(|found| {
                 for expiry in found {
                     let ends = expiry.validity.not_after_ms() / 1000;

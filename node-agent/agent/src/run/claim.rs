@@ -25,8 +25,11 @@ use crate::{
     spool::Claim,
 };
 
-/// How often to ask without being told that there is something.
-const SLOW: Duration = Duration::from_secs(30);
+/// How often to ask without being told that there is something. The control plane says with every beacon when work
+/// waits, so this only covers a fault.
+const SLOW: Duration = Duration::from_mins(5);
+/// The longest that a busy control plane is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
 /// How long to wait after a run was handed back: it could come again at once.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -57,7 +60,7 @@ pub async fn run(
                 Ok(answer) => answer,
                 // It is busy, and asks to be left alone for a while.
                 Err(error) if error.retry_after().is_some() => {
-                    tokio::time::sleep(error.retry_after().unwrap_or_default().min(SLOW)).await;
+                    tokio::time::sleep(error.retry_after().unwrap_or_default().min(LEFT_ALONE)).await;
                     break;
                 }
                 Err(error) => return Err(error),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use muster_ids::NodeId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Connections of one node at once: the agent keeps one for control and opens a few for payloads.
@@ -25,6 +25,7 @@ struct Node {
     live: HashMap<u64, Live>,
     streams: Arc<Semaphore>,
     challenge: Option<String>,
+    heard: Arc<Notify>,
 }
 
 impl Default for Node {
@@ -33,6 +34,7 @@ impl Default for Node {
             live: HashMap::new(),
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             challenge: None,
+            heard: Arc::default(),
         }
     }
 }
@@ -86,7 +88,15 @@ impl Connections {
 
     /// What the next beacon must answer.
     pub fn set_challenge(&self, node: NodeId, challenge: String) {
-        self.lock().entry(node).or_default().challenge = Some(challenge);
+        let mut nodes = self.lock();
+        let entry = nodes.entry(node).or_default();
+        entry.challenge = Some(challenge);
+        entry.heard.notify_waiters();
+    }
+
+    /// Wakes whoever waits for it whenever `node` has sent another challenge.
+    pub fn heard(&self, node: NodeId) -> Arc<Notify> {
+        self.lock().entry(node).or_default().heard.clone()
     }
 
     /// What the next beacon must answer.

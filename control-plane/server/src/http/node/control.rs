@@ -20,7 +20,10 @@ use muster_wire::node::v1::{
     trust_state::TrustStateReply,
 };
 use serde::Deserialize;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +35,11 @@ use crate::http::{
 
 /// Seconds between heartbeats (protocols.md 5).
 const HEARTBEAT_SECONDS: u64 = 10;
-/// Between beacons (protocols.md 3).
+/// Between beacons (protocols.md 3). One goes out with the answer to a heartbeat, as every third does: nothing wakes up
+/// for it alone, and it answers the newest challenge.
 const BEACON: Duration = Duration::from_secs(30);
+/// How much earlier than that a heartbeat may come, or how much later it is waited for.
+const SLACK: Duration = Duration::from_secs(4);
 /// Lines that wait for a slow node before its connection is given up.
 const BACKLOG: usize = 64;
 /// Reports that are read at once: each may be large, and all nodes come when an epoch begins.
@@ -134,6 +140,8 @@ async fn conversation(
     lines: &mpsc::Sender<Bytes>,
 ) -> Result<(), Error> {
     let mut wake = state.app.store().wake_listener();
+    let heard = state.connections.heard(node);
+    let mut told = Told::default();
     send(
         lines,
         &ControlMessage::Welcome {
@@ -143,27 +151,56 @@ async fn conversation(
         },
     )
     .await?;
-    let (mut trust, mut place) = (None, None);
-    placement(state, node, lines, &mut place).await?;
-    let mut tick = tokio::time::interval(BEACON);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Boxed: it is large and short, and thousands of these tasks only wait.
+    Box::pin(told.placement(state, node, lines)).await?;
+    let mut topics = BTreeSet::new();
+    let mut last = None::<Instant>;
     loop {
-        let topics = tokio::select! {
-            _ = tick.tick() => {
-                beacon(state, node, lines).await?;
-                BTreeSet::from([Topic::Trust, Topic::Nodes, Topic::Runs])
-            }
+        if last.is_none_or(|last| last.elapsed() + SLACK >= BEACON) {
+            last = Some(Instant::now());
+            Box::pin(beacon(state, node, lines)).await?;
+            topics = BTreeSet::from(EVERYTHING);
+        }
+        if !topics.is_empty() {
+            Box::pin(told.news(state, node, lines, &topics)).await?;
+        }
+        let since = last.map(|last| last.elapsed()).unwrap_or_default();
+        topics = tokio::select! {
+            () = heard.notified() => BTreeSet::new(),
+            () = tokio::time::sleep((BEACON + SLACK).saturating_sub(since)) => BTreeSet::new(),
             topics = wake.next() => match topics {
                 Some(topics) => topics,
                 None => return Ok(()),
             },
         };
+    }
+}
+
+/// What a node hears of with every beacon, although nothing hinted at it: hints can be lost.
+const EVERYTHING: [Topic; 3] = [Topic::Trust, Topic::Nodes, Topic::Runs];
+
+/// What a node was told last.
+#[derive(Default)]
+struct Told {
+    trust: Option<u64>,
+    place: Option<(PoolId, SiteId)>,
+}
+
+impl Told {
+    /// Tells what is new in `topics`.
+    async fn news(
+        &mut self,
+        state: &BackEnd,
+        node: NodeId,
+        lines: &mpsc::Sender<Bytes>,
+        topics: &BTreeSet<Topic>,
+    ) -> Result<(), Error> {
         if topics.contains(&Topic::Nodes) {
-            placement(state, node, lines, &mut place).await?;
+            self.placement(state, node, lines).await?;
         }
         if topics.contains(&Topic::Trust) {
             let number = state.app.trust_number().await?;
-            if trust.replace(number) != Some(number) {
+            if self.trust.replace(number) != Some(number) {
                 send(lines, &ControlMessage::Trust { number }).await?;
                 beacon(state, node, lines).await?;
             }
@@ -172,28 +209,29 @@ async fn conversation(
             for (run, fence) in state.app.cancelled_claims(node).await? {
                 send(lines, &ControlMessage::Cancel { run, fence }).await?;
             }
-            if let Some(place) = place
+            if let Some(place) = self.place
                 && state.app.work_waits(place).await?
             {
                 send(lines, &ControlMessage::RunAvailable).await?;
             }
         }
+        Ok(())
     }
-}
 
-/// Tells the node where it is, unless it knows.
-async fn placement(
-    state: &BackEnd,
-    node: NodeId,
-    lines: &mpsc::Sender<Bytes>,
-    known: &mut Option<(PoolId, SiteId)>,
-) -> Result<(), Error> {
-    let (pool, site) = state.app.placement(node).await?;
-    if known.replace((pool, site)) == Some((pool, site)) {
-        return Ok(());
+    /// Tells the node where it is, unless it knows.
+    async fn placement(
+        &mut self,
+        state: &BackEnd,
+        node: NodeId,
+        lines: &mpsc::Sender<Bytes>,
+    ) -> Result<(), Error> {
+        let (pool, site) = state.app.placement(node).await?;
+        if self.place.replace((pool, site)) == Some((pool, site)) {
+            return Ok(());
+        }
+        let (pool, site) = (pool.to_string(), site.to_string());
+        send(lines, &ControlMessage::Placement { pool, site }).await
     }
-    let (pool, site) = (pool.to_string(), site.to_string());
-    send(lines, &ControlMessage::Placement { pool, site }).await
 }
 
 async fn beacon(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> Result<(), Error> {
