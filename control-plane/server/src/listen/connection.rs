@@ -72,7 +72,8 @@ pub(super) async fn run(
             return serve(stream, who, place, Builder::http1_only, &manner, stop).await;
         }
         Transport::Tls(config) | Transport::MutualTls(config) => tokio::select! {
-            shaken = handshake(stream, config, &manner.turns) => shaken?,
+            // Boxed: it is gone when the connection begins to wait for years.
+            shaken = Box::pin(handshake(stream, config, &manner.turns)) => shaken?,
             // Its place was needed.
             () = cut.cancelled() => return Ok(()),
         },
@@ -118,14 +119,17 @@ async fn in_turn<T>(turns: &Semaphore, work: impl Future<Output = T>) -> T {
 }
 
 /// Speaks HTTP until the peer, the limits or `stop` end it.
-pub(super) async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+///
+/// What it needs is put together before the future exists, which would keep room for every part on its way: that is
+/// 6 KiB a connection, and a fleet has thousands.
+pub(super) fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     peer: Peer,
     place: Place,
     versions: fn(Builder<TokioExecutor>) -> Builder<TokioExecutor>,
     manner: &Manner,
     stop: CancellationToken,
-) -> Result<(), BoxError> {
+) -> impl Future<Output = Result<(), BoxError>> + Send + use<S> {
     let (cut, pace) = (peer.cut.clone(), manner.pace);
     let activity = Activity::new(pace, place);
     let stream = Counted::new(stream, activity.clone());
@@ -150,24 +154,27 @@ pub(super) async fn serve(
         .keep_alive_timeout(PING)
         .max_concurrent_streams(64)
         .max_header_list_size(16 * 1024);
-    let connection = versions(builder)
-        .serve_connection(TokioIo::new(stream), service)
-        .into_owned();
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        // A node that lost its right to speak is not asked to finish its sentence.
-        () = cut.cancelled() => return Ok(()),
-        overdue = activity.overdue() => match overdue {
-            // It asked before and may ask again elsewhere: it is told.
-            Overdue::Idle => connection.as_mut().graceful_shutdown(),
-            overdue => return Err(overdue.into()),
-        },
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        ended = tokio::time::timeout(GRACE, connection.as_mut()) => ended.unwrap_or(Ok(())),
-        () = cut.cancelled() => Ok(()),
+    let mut connection = Box::pin(
+        versions(builder)
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned(),
+    );
+    async move {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            // A node that lost its right to speak is not asked to finish its sentence.
+            () = cut.cancelled() => return Ok(()),
+            overdue = activity.overdue() => match overdue {
+                // It asked before and may ask again elsewhere: it is told.
+                Overdue::Idle => connection.as_mut().graceful_shutdown(),
+                overdue => return Err(overdue.into()),
+            },
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            ended = tokio::time::timeout(GRACE, connection.as_mut()) => ended.unwrap_or(Ok(())),
+            () = cut.cancelled() => Ok(()),
+        }
     }
 }
 
