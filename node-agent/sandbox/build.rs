@@ -12,6 +12,7 @@ mod syscalls;
 use std::{error::Error, fmt::Write as _, fs, path::PathBuf};
 
 use policy::Policy;
+use syscalls::ARCHITECTURES;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from("../policies");
@@ -28,13 +29,25 @@ fn main() -> Result<(), Box<dyn Error>> {
             Some(base) => policy.clone().on(&read(base)?),
             None => policy,
         };
-        let program = compile::compile(&policy).map_err(|why| format!("policies/{name}.toml: {why}"))?;
         let shown: Vec<&str> = policy.shown.iter().map(|shown| shown.path.as_str()).collect();
         let upper = name.to_uppercase();
-        writeln!(
-            text,
-            "pub(crate) static {upper}: &[(u16, u8, u8, u32)] = &{program:?};"
-        )?;
+        for architecture in &ARCHITECTURES {
+            let program = compile::compile(&policy, architecture)
+                .map_err(|why| format!("policies/{name}.toml, {}: {why}", architecture.name))?;
+            let target = architecture.name;
+            writeln!(text, "#[cfg(any(test, target_arch = {target:?}))]")?;
+            writeln!(
+                text,
+                "pub(crate) static {upper}_{}: &[(u16, u8, u8, u32)] = &{program:?};",
+                target.to_uppercase()
+            )?;
+            writeln!(text, "#[cfg(target_arch = {target:?})]")?;
+            writeln!(
+                text,
+                "pub(crate) use {upper}_{} as {upper};",
+                target.to_uppercase()
+            )?;
+        }
         if let Some(limits) = &policy.limits {
             writeln!(text, "pub(crate) static {upper}_SHOWN: &[&str] = &{shown:?};")?;
             if policy.base.is_none() {

@@ -126,6 +126,15 @@ impl Conditions {
         self.lock().remove(part);
     }
 
+    /// What limits a jail could not enforce, as its last run said.
+    pub fn note_limits(&self, degraded: &[String]) {
+        if degraded.is_empty() {
+            self.clear("limits");
+        } else {
+            self.set("limits", format!("degraded: limits: {}", degraded.join("; ")));
+        }
+    }
+
     /// All of them.
     pub fn list(&self) -> Vec<String> {
         self.lock().values().cloned().collect()
@@ -163,6 +172,14 @@ mod tests {
         conditions.set("engine r", "degraded: R is still missing");
         assert_eq!(conditions.list(), ["degraded: R is still missing"]);
         conditions.clear("engine r");
+        assert!(conditions.list().is_empty());
+        let degraded = ["no control group for memory", "no control group for processes"].map(str::to_owned);
+        conditions.note_limits(&degraded);
+        assert_eq!(
+            conditions.list(),
+            ["degraded: limits: no control group for memory; no control group for processes"]
+        );
+        conditions.note_limits(&[]);
         assert!(conditions.list().is_empty());
     }
 }

@@ -365,3 +365,6 @@ fn taken(order: &RunOrder, watched: &Watched) -> (Vec<OutputFile>, Option<PathBu
         schema.map(|_| output_file(&order.folder, order.outputs.len())),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,10 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 const LONGEST: u32 = 1024 * 1024;
 
 /// Writes one frame.
-pub(crate) async fn write<T: Serialize>(
-    stream: &mut (impl AsyncWrite + Unpin),
-    message: &T,
-) -> io::Result<()> {
+pub async fn write<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
     let length = u32::try_from(body.len())
         .ok()
@@ -29,9 +26,7 @@ pub(crate) async fn write<T: Serialize>(
 }
 
 /// Reads one frame; `None` at the end of the stream.
-pub(crate) async fn read<T: DeserializeOwned>(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<T>> {
+pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
     let length = match stream.read_u32().await {
         Ok(length) => length,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),

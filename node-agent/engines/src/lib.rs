@@ -15,7 +15,7 @@ mod connection;
 mod ending;
 mod engine;
 mod execute;
-mod frame;
+pub mod frame;
 mod launcher;
 mod order;
 mod plan;

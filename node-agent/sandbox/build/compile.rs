@@ -1,4 +1,4 @@
-//! From a policy to a classic BPF program for seccomp.
+//! From a policy to a classic BPF program for seccomp, for one architecture.
 //!
 //! The program checks the instruction set, then finds the call by binary search over ranges of numbers that are
 //! treated alike; a ready-made compiler compares one call after the other and costs seven times as much per run.
@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::policy::{Condition, Policy, Rule, syscall};
+use super::{
+    policy::{Condition, Policy, Rule},
+    syscalls::Architecture,
+};
 
 /// `struct sock_filter`: code, jump if true, jump if false, operand.
 pub(crate) type Instruction = (u16, u8, u8, u32);
@@ -23,12 +26,9 @@ pub(crate) const ALLOW: u32 = 0x7fff_0000;
 pub(crate) const REFUSE: u32 = 0x0005_0001;
 /// `SECCOMP_RET_KILL_PROCESS`.
 pub(crate) const KILL: u32 = 0x8000_0000;
-/// `AUDIT_ARCH_X86_64`.
-pub(crate) const ARCHITECTURE: u32 = 0xc000_003e;
-/// `__X32_SYSCALL_BIT`: the x32 instruction set shares the architecture value.
-pub(crate) const FOREIGN_BIT: u32 = 0x4000_0000;
+/// `SECCOMP_RET_ERRNO`; the error stands in the low half.
+pub(crate) const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
 
-const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
 /// Offsets in `struct seccomp_data`.
 const NUMBER_OFFSET: u32 = 0;
 const ARCHITECTURE_OFFSET: u32 = 4;
@@ -67,14 +67,16 @@ struct Program {
 }
 
 /// The program of a policy.
-pub(crate) fn compile(policy: &Policy) -> Result<Vec<Instruction>, String> {
-    let treatments = treatments(&policy.syscalls)?;
+pub(crate) fn compile(policy: &Policy, architecture: &Architecture) -> Result<Vec<Instruction>, String> {
+    let treatments = treatments(&policy.syscalls, architecture)?;
     let ranges = ranges(&treatments);
     let mut program = Program::default();
     program.load(ARCHITECTURE_OFFSET);
-    program.branch(JUMP_EQUAL, ARCHITECTURE, Label::Next, Label::Answer(KILL));
+    program.branch(JUMP_EQUAL, architecture.audit, Label::Next, Label::Answer(KILL));
     program.load(NUMBER_OFFSET);
-    program.branch(JUMP_AT_LEAST, FOREIGN_BIT, Label::Answer(KILL), Label::Next);
+    if let Some(first) = architecture.foreign_from {
+        program.branch(JUMP_AT_LEAST, first, Label::Answer(KILL), Label::Next);
+    }
     let mut leaves = Vec::new();
     let targets: Vec<(u32, Label)> = ranges
         .into_iter()
@@ -95,12 +97,14 @@ pub(crate) fn compile(policy: &Policy) -> Result<Vec<Instruction>, String> {
     program.finish()
 }
 
-fn treatments(rules: &[Rule]) -> Result<BTreeMap<u32, Treatment>, String> {
+fn treatments(rules: &[Rule], architecture: &Architecture) -> Result<BTreeMap<u32, Treatment>, String> {
     let mut all = BTreeMap::new();
     for rule in rules {
         let tests = rule.when.iter().map(test).collect::<Result<Vec<_>, _>>()?;
         for name in &rule.names {
-            let number = syscall(name)?;
+            let Some(number) = architecture.number(name)? else {
+                continue;
+            };
             let treatment = match (&rule.errno, tests.is_empty()) {
                 (Some(errno), true) => Treatment::Always(SECCOMP_RET_ERRNO | errno.value()?),
                 (Some(_), false) => return Err(format!("{name}: errno and when cannot stand together")),

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{constants::CONSTANTS, syscalls::SYSCALLS};
+use super::constants::CONSTANTS;
 
 /// One file of `node-agent/policies`.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,16 +113,11 @@ impl Number {
     pub(crate) fn value(&self) -> Result<u32, String> {
         match self {
             Self::Value(value) => Ok(*value),
-            Self::Name(name) => find(CONSTANTS, name).ok_or_else(|| format!("unknown constant {name}")),
+            Self::Name(name) => CONSTANTS
+                .iter()
+                .find(|constant| constant.0 == name)
+                .map(|constant| constant.1)
+                .ok_or_else(|| format!("unknown constant {name}")),
         }
     }
-}
-
-/// The number of a system call.
-pub(crate) fn syscall(name: &str) -> Result<u32, String> {
-    find(SYSCALLS, name).ok_or_else(|| format!("unknown system call {name}"))
-}
-
-fn find(table: &[(&str, u32)], name: &str) -> Option<u32> {
-    table.iter().find(|entry| entry.0 == name).map(|entry| entry.1)
 }

@@ -11,7 +11,7 @@ use std::{
     ffi::{CString, c_char, c_int},
     fs,
     io::{self, Write as _},
-    os::unix::fs::symlink,
+    os::unix::fs::{FileExt as _, symlink},
     ptr,
 };
 
@@ -137,9 +137,76 @@ fn attempt(words: &[&str]) -> io::Result<String> {
             let output = std::process::Command::new(program).output()?;
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
+        ["find", "memory", shifted] => find_in_memory(shifted.as_bytes()).map(|count| count.to_string()),
+        ["find", "proc", shifted] => Ok(find_in_processes(shifted.as_bytes()).to_string()),
         ["print", text] => Ok(text.to_owned()),
         _ => low_level(words),
     }
+}
+
+/// How often something occurs. It is given with each byte raised by one, so that the search does not find itself.
+fn occurrences(bytes: &[u8], shifted: &[u8]) -> usize {
+    let same = |window: &[u8]| {
+        window
+            .iter()
+            .zip(shifted)
+            .all(|(byte, raised)| byte.wrapping_add(1) == *raised)
+    };
+    bytes.windows(shifted.len()).filter(|window| same(window)).count()
+}
+
+/// In all that this process has in memory.
+fn find_in_memory(shifted: &[u8]) -> io::Result<usize> {
+    let memory = fs::File::open("/proc/self/mem")?;
+    let mut found = 0;
+    for line in fs::read_to_string("/proc/self/maps")?.lines() {
+        let (range, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let address = |text: &str| u64::from_str_radix(text, 16).unwrap_or(0);
+        let (from, to) = range
+            .split_once('-')
+            .map_or((0, 0), |(from, to)| (address(from), address(to)));
+        if !rest.starts_with('r') || line.contains("[v") {
+            continue;
+        }
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
+        memory.read_exact_at(&mut bytes, from)?;
+        found += occurrences(&bytes, shifted);
+    }
+    Ok(found)
+}
+
+/// In every file that it can read of what the process file system shows, one folder deep.
+fn find_in_processes(shifted: &[u8]) -> usize {
+    let folders = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let paths = folders.flat_map(|path| {
+        let within = fs::read_dir(&path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        within.chain([path.clone()]).collect::<Vec<_>>()
+    });
+    // These are memory, which is searched above, or have no end.
+    let skipped = [
+        "mem",
+        "pagemap",
+        "clear_refs",
+        "kmsg",
+        "kcore",
+        "kpagecount",
+        "kpageflags",
+        "kpagecgroup",
+        "trace_pipe",
+    ];
+    paths
+        .filter(|path| path.is_file() && !skipped.iter().any(|name| path.ends_with(name)))
+        .filter_map(|path| fs::read(path).ok())
+        .map(|bytes| occurrences(&bytes, shifted))
+        .sum()
 }
 
 fn low_level(words: &[&str]) -> io::Result<String> {

@@ -33,7 +33,8 @@ pub fn spare_ids() -> Option<IdRange> {
 #[derive(Debug)]
 pub struct Launcher {
     connection: Option<OwnedFd>,
-    child: Child,
+    /// Absent where another process started the launcher.
+    child: Option<Child>,
 }
 
 impl Launcher {
@@ -58,13 +59,23 @@ impl Launcher {
         packet::send(&connection, &ToLauncher::Start(start), &[])?;
         Ok(Self {
             connection: Some(connection),
-            child,
+            child: Some(child),
         })
     }
 
-    /// The launcher's process id.
+    /// Has another process start the launcher, as systemd does behind `socket`, and sends the first message.
+    pub fn behind(socket: &Path, start: Start) -> Result<Self, Failure> {
+        let connection = packet::connect(socket)?;
+        packet::send(&connection, &ToLauncher::Start(start), &[])?;
+        Ok(Self {
+            connection: Some(connection),
+            child: None,
+        })
+    }
+
+    /// The launcher's process id; 0 where another process started it.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().map_or(0, Child::id)
     }
 
     /// The next message; `None` when the launcher has ended.
@@ -125,10 +136,12 @@ impl Launcher {
         }
     }
 
-    /// Hangs up and waits until the launcher, and with it everything in the jail, is gone.
-    pub fn close(mut self) -> Result<ExitStatus, Failure> {
+    /// Hangs up and waits until the launcher, and with it everything in the jail, is gone. How it ended is known of
+    /// a child only; another's is not waited for.
+    pub fn close(mut self) -> Result<Option<ExitStatus>, Failure> {
         self.connection = None;
-        self.child.wait().attempt("wait for the launcher")
+        let ended = self.child.as_mut().map(Child::wait).transpose();
+        ended.attempt("wait for the launcher")
     }
 }
 
@@ -136,7 +149,7 @@ impl Drop for Launcher {
     fn drop(&mut self) {
         self.connection = None;
         // Closed already, or it ends now; a launcher that does not would hang the caller, which is a bug to see.
-        let _ = self.child.wait();
+        let _ = self.child.as_mut().map(Child::wait);
     }
 }
 

@@ -14,15 +14,18 @@ mod stage;
 mod supervisor;
 
 use std::{
+    io::Read,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::Path,
     sync::Mutex,
 };
 
-pub(crate) use payload::{leave, lock};
+pub(crate) use payload::{leave, lock, open_beside_its_own};
 
 use crate::{
     failure::{Attempt as _, Failure},
     kernel::{
+        identity,
         process::{self, Side},
         signals::{self, Before},
         status,
@@ -63,8 +66,23 @@ struct Run {
     before: Before,
 }
 
+/// What a payload does with what comes on its control socket: files into `scratch`, and the outputs that are wanted.
+/// Public for those who send nonsense.
+pub fn staged(control: impl Read, scratch: &Path) -> Result<Vec<String>, Failure> {
+    stage::receive(control, scratch)
+}
+
 /// Forks payloads as the launcher asks. Returns once in each payload, and in the engine when it is no longer needed.
+///
+/// From here on there are runs, and none of them may look into the engine.
 pub(crate) fn serve() -> Result<Role, Failure> {
+    identity::set_dumpable(false)?;
+    serve_as_copy()
+}
+
+/// As [`serve`] for an engine that is no program of its own but a copy of the launcher, for the self-test: to the kernel
+/// it belongs to the host, and nobody in the jail could write the id maps of its clones unless it is dumpable.
+pub(crate) fn serve_as_copy() -> Result<Role, Failure> {
     let mut launcher = LAUNCHER
         .lock()
         .map_err(|_| Failure::rule("the link to the launcher broke before"))?;
@@ -77,7 +95,7 @@ pub(crate) fn serve() -> Result<Role, Failure> {
         *launcher = Some(Launcher {
             link,
             kills,
-            before: signals::reap_silently(),
+            before: signals::reap_silently()?,
         });
     }
     let Some(known) = launcher.as_ref() else {

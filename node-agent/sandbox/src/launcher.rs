@@ -89,12 +89,22 @@ fn connection() -> Result<OwnedFd, Failure> {
     Ok(connection)
 }
 
+/// What the agent asked for in a packet, if it is something that a launcher does. Public for those who send nonsense.
+pub fn asked(packet: &[u8]) -> Result<ToLauncher, Failure> {
+    let message = packet::parse(packet)?;
+    if let ToLauncher::Start(start) = &message {
+        start::check(start)?;
+    }
+    Ok(message)
+}
+
 fn launch(connection: &OwnedFd) -> Result<i32, Failure> {
     let start = match packet::receive::<ToLauncher>(connection)? {
         None => return Ok(0),
         Some((ToLauncher::Start(start), _)) => start,
         Some(_) => return Err(Failure::rule("the first message must be start")),
     };
+    identity::set_dumpable(false)?;
     start::check(&start)?;
     let mut group = Group::create(
         std::process::id(),

@@ -13,9 +13,9 @@
 //! Invariant: code of a run executes only in a process that verified its own lock; whatever cannot be built or
 //! verified ends the run or the launcher, never loosens it.
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!(
-    "the seccomp compiler knows the system calls of x86_64 Linux only; add a table to build/syscalls.rs"
+    "the seccomp compiler knows the system calls of x86_64 and aarch64 Linux; add a table to build/syscalls.rs"
 );
 
 pub mod abi;
@@ -31,4 +31,5 @@ mod packet;
 mod policy;
 pub mod protocol;
 
+pub use engine::staged;
 pub use failure::Failure;

@@ -4,14 +4,15 @@ use std::{
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use rustix::{
     io::{Errno, retry_on_intr},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
-        socketpair,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+        recvmsg, sendmsg, socket_with, socketpair,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -32,6 +33,16 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Failure> {
         None,
     )
     .attempt("make a pair of sockets")
+}
+
+/// A packet socket that is connected to one with a name, closed on exec.
+pub(crate) fn connect(to: &Path) -> Result<OwnedFd, Failure> {
+    let attempt = || format!("connect to the launcher's socket {}", to.display());
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).attempt(attempt())?;
+    let address = SocketAddrUnix::new(to).attempt(attempt())?;
+    rustix::net::connect(&socket, &address).attempt(attempt())?;
+    Ok(socket)
 }
 
 /// Sends a message and descriptors. A peer that is gone is an error, never a signal.
@@ -90,9 +101,13 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
     {
         return Err(Failure::rule("a message was longer than a packet"));
     }
-    let message = serde_json::from_slice(&body[..received.bytes])
-        .map_err(|error| Failure::rule(format!("a message is not understood: {error}")))?;
-    Ok(Some((message, descriptors)))
+    Ok(Some((parse(&body[..received.bytes])?, descriptors)))
+}
+
+/// The message of a packet.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::rule(format!("a message is not understood: {error}")))
 }
 
 /// The length of the packet that comes next; waits for it. 0 when the peer is gone.

@@ -119,6 +119,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     };
     let ending = hand_over(agent, admitted, work, mode, &files, folder).await;
     crash_point("run.executed");
+    agent.conditions.note_limits(&ending.limits_degraded);
     let mut ended = outcome::of_engine(&ending, admitted.definition.name.as_str(), work.why());
     ended.timings.insert("staging_ms".to_owned(), staged_ms);
     end_with_files(agent, admitted, &grounds, ended, Some(ending)).await

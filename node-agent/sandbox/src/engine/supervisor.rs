@@ -140,7 +140,7 @@ fn private_folders(run: &Run) -> Result<(), Failure> {
 /// The supervisor keeps its own descriptors, and may do only what it still has to.
 fn lock(run: Run, watch: &Watch, stderr: &OwnedFd) -> Result<(), Failure> {
     let abi = run.walls.abi;
-    signals::reset();
+    signals::reset()?;
     let null = process::null()?;
     for number in 0..=2 {
         process::place(&null, number, false)?;
@@ -169,7 +169,7 @@ impl Watch {
         // The payload is gone; what it started goes too.
         signals::kill_everyone();
         while rustix::io::retry_on_intr(|| rustix::process::wait(WaitOptions::empty())).is_ok() {}
-        let (cpu_ms, peak_bytes) = process::used_by_children();
+        let (cpu_ms, peak_bytes) = process::used_by_children()?;
         let end = End {
             status,
             timed_out: timed_out || cpu_ms >= self.limits.cpu_seconds.saturating_mul(1000),

@@ -10,11 +10,11 @@ type Attack = (&'static str, libc::c_long, [usize; 5]);
 /// "Whatever": minus one as any argument.
 const MINUS_ONE: usize = usize::MAX;
 const FORKED: usize = 17; // SIGCHLD
+const CURRENT_FOLDER: usize = usize::MAX - 99; // AT_FDCWD
 
 /// Names of those that were let through, whatever the mode.
 pub(crate) fn common() -> Vec<&'static str> {
     const NEW_USER: usize = 0x1000_0000;
-    const CURRENT_FOLDER: usize = usize::MAX - 99; // AT_FDCWD
     let (scratch, memory) = (text(c"/scratch"), text(c"tmpfs"));
     let_through(&[
         ("unshare", libc::SYS_unshare, [NEW_USER, 0, 0, 0, 0]),
@@ -61,14 +61,14 @@ pub(crate) fn restricted() -> Vec<&'static str> {
         ("fork", libc::SYS_clone, [FORKED, 0, 0, 0, 0]),
         ("memfd_create", libc::SYS_memfd_create, [text(c"x"), 0, 0, 0, 0]),
         (
-            "symlink",
-            libc::SYS_symlink,
-            [text(c"/usr"), text(c"/scratch/link"), 0, 0, 0],
+            "symlinkat",
+            libc::SYS_symlinkat,
+            [text(c"/usr"), CURRENT_FOLDER, text(c"/scratch/link"), 0, 0],
         ),
         (
-            "mknod",
-            libc::SYS_mknod,
-            [text(c"/scratch/pipe"), named_pipe, 0, 0, 0],
+            "mknodat",
+            libc::SYS_mknodat,
+            [CURRENT_FOLDER, text(c"/scratch/pipe"), named_pipe, 0, 0],
         ),
         ("prlimit64 of process 1", libc::SYS_prlimit64, [1, 7, 0, 0, 0]),
         // Last: if it works, nothing comes back, and the conversation that breaks off says so.

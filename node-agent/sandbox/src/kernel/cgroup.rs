@@ -284,6 +284,44 @@ mod tests {
         assert_eq!(keeper.expect("member"), "4000000000");
     }
 
+    /// Needs a mount of version 2, with whatever controllers, and the right to make a group in it.
+    #[test]
+    fn what_is_left_in_a_group_of_version_2_is_killed_at_once() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let groups = fs::read_to_string("/proc/self/cgroup").expect("groups");
+        let Some(unified) = own(&mounts, &groups).unified else {
+            return;
+        };
+        let folder = unified.join(format!("muster-test-{}", std::process::id()));
+        if fs::create_dir(&folder).is_err() {
+            return;
+        }
+        let group = Group {
+            folders: vec![folder.clone()],
+            ..Group::default()
+        };
+        #[expect(clippy::disallowed_methods, reason = "somebody must be in the group")]
+        let mut member = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep");
+        let pid = Pid::from_raw(member.id().try_into().expect("a number")).expect("a process");
+        let entered = group.enter(pid);
+        assert!(entered.is_err() || !group.remove(), "somebody is in it");
+        if entered.is_err() {
+            member.kill().expect("killed");
+        }
+        let ended = member.wait().expect("ended");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&ended),
+            Some(libc::SIGKILL)
+        );
+        // The kernel takes the dead out a moment after they were waited for.
+        let gone = (0..1_000_000).any(|_| group.remove());
+        assert!(gone && !folder.exists());
+        assert!(entered.is_ok(), "{entered:?}");
+    }
+
     #[test]
     fn groups_of_the_dead_are_swept_and_those_of_the_living_stay() {
         let root = tempfile::tempdir().expect("folder");

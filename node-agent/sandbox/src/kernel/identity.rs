@@ -87,14 +87,20 @@ pub(crate) fn keep_capabilities(kept: CapabilitySet) -> Result<(), Failure> {
     rustix::thread::set_no_new_privs(true).attempt("set no_new_privs")
 }
 
-/// Whether others of the same user may read memory and descriptors.
+/// Whether others of the same user may read memory and descriptors. Asked for afterwards: nothing else would show it.
 pub(crate) fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
     let how = if dumpable {
         DumpableBehavior::Dumpable
     } else {
         DumpableBehavior::NotDumpable
     };
-    rustix::process::set_dumpable_behavior(how).attempt("set whether memory may be dumped")
+    rustix::process::set_dumpable_behavior(how).attempt("set whether memory may be dumped")?;
+    let found = rustix::process::dumpable_behavior().attempt("see whether memory may be dumped")?;
+    if found == how {
+        Ok(())
+    } else {
+        Err(Failure::rule(format!("memory is {found:?}, not {how:?}")))
+    }
 }
 
 /// The kernel kills this process when its parent ends. A change of user forgets it, so call it after one.

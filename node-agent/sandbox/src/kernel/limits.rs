@@ -1,6 +1,6 @@
 //! What one process of a run may use.
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     failure::{Attempt, Failure},
@@ -26,10 +26,19 @@ pub(crate) fn apply(limits: &Limits, address_space: bool) -> Result<(), Failure>
 
 fn set(resource: Resource, wanted: u64, above: u64) -> Result<(), Failure> {
     // A limit that is lower already stays: raising it would need a capability.
-    let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let ceiling = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let limit = Rlimit {
         current: Some(wanted.min(ceiling)),
         maximum: Some(wanted.saturating_add(above).min(ceiling)),
     };
-    setrlimit(resource, limit).attempt(format!("limit {resource:?} to {wanted}"))
+    let attempt = || format!("limit {resource:?} to {wanted}");
+    setrlimit(resource, limit).attempt(attempt())?;
+    if getrlimit(resource) == limit {
+        Ok(())
+    } else {
+        Err(Failure::rule(format!(
+            "cannot {}: it stayed as it was",
+            attempt()
+        )))
+    }
 }

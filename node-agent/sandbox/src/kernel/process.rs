@@ -87,10 +87,15 @@ pub(crate) fn leave(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Whether a number is that of a descriptor.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only asks.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+}
+
 /// Takes possession of a descriptor that was inherited under a fixed number.
 pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Failure> {
-    // SAFETY: F_GETFD only asks whether the number is open.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+    if !is_open(number) {
         return Err(Failure::Kernel {
             attempt: format!("use descriptor {number}, which the parent should have left open"),
             source: io::Error::last_os_error(),
@@ -133,7 +138,7 @@ pub(crate) fn reseed() -> Result<(), Failure> {
     let mut seed: libc::c_uint = 0;
     // SAFETY: fills the local; srand refers to no memory of ours, and callers have one thread.
     let drawn = unsafe { libc::getrandom((&raw mut seed).cast(), size_of_val(&seed), 0) };
-    if drawn < 0 {
+    if usize::try_from(drawn) != Ok(size_of_val(&seed)) {
         return Err(io::Error::last_os_error()).attempt("draw a random number");
     }
     // SAFETY: as above.
@@ -177,18 +182,18 @@ pub(crate) fn close_all_but(kept: &[RawFd]) -> Result<(), Failure> {
 }
 
 /// User and system time in milliseconds, and the largest resident size in bytes, of all children that were reaped.
-pub(crate) fn used_by_children() -> (u64, u64) {
-    // SAFETY: zeroes are a valid rusage, and the kernel fills it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
-        usage
-    };
+pub(crate) fn used_by_children() -> Result<(u64, u64), Failure> {
+    // SAFETY: zeroes are a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills the local.
+    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) } != 0 {
+        return Err(io::Error::last_os_error()).attempt("read what children used");
+    }
     let ms = |time: libc::timeval| {
         u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_usec).unwrap_or(0) / 1000
     };
-    (
+    Ok((
         ms(usage.ru_utime) + ms(usage.ru_stime),
         u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-    )
+    ))
 }

@@ -22,28 +22,9 @@ impl Status {
             .attempt("open /proc/self/status")
     }
 
-    /// Refuses unless this process is locked: filtered, without capabilities, one thread.
+    /// Refuses unless this process is locked: the run's user, filtered, without capabilities, one thread.
     pub(crate) fn demand_lock(&mut self) -> Result<(), Failure> {
-        let text = self.text()?;
-        let wanted = [
-            ("NoNewPrivs", "1"),
-            ("Seccomp", "2"),
-            ("Threads", "1"),
-            ("CapInh", "0000000000000000"),
-            ("CapPrm", "0000000000000000"),
-            ("CapEff", "0000000000000000"),
-            ("CapBnd", "0000000000000000"),
-            ("CapAmb", "0000000000000000"),
-        ];
-        for (name, value) in wanted {
-            let found = field(&text, name).unwrap_or("nothing");
-            if found != value {
-                return Err(Failure::rule(format!(
-                    "the lock is not whole: {name} is {found}, not {value}"
-                )));
-            }
-        }
-        Ok(())
+        locked(&self.text()?)
     }
 
     fn text(&mut self) -> Result<String, Failure> {
@@ -54,6 +35,32 @@ impl Status {
             .attempt("read /proc/self/status")?;
         Ok(text)
     }
+}
+
+/// What a locked process's status says: all of these.
+const LOCKED: [(&str, &str); 10] = [
+    ("Uid", "1000\t1000\t1000\t1000"),
+    ("Gid", "1000\t1000\t1000\t1000"),
+    ("NoNewPrivs", "1"),
+    ("Seccomp", "2"),
+    ("Threads", "1"),
+    ("CapInh", "0000000000000000"),
+    ("CapPrm", "0000000000000000"),
+    ("CapEff", "0000000000000000"),
+    ("CapBnd", "0000000000000000"),
+    ("CapAmb", "0000000000000000"),
+];
+
+fn locked(status: &str) -> Result<(), Failure> {
+    for (name, value) in LOCKED {
+        let found = field(status, name).unwrap_or("nothing");
+        if found != value {
+            return Err(Failure::rule(format!(
+                "the lock is not whole: {name} is {found}, not {value}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to fork a process from which a child would inherit more than memory of its own: other threads' locks,
@@ -143,5 +150,25 @@ mod tests {
             .demand_lock()
             .expect_err("this test is not locked");
         assert!(failure.to_string().contains("the lock is not whole"), "{failure}");
+    }
+
+    #[test]
+    fn one_promise_that_does_not_hold_is_enough_to_refuse() {
+        let status = |without: &str, other: &str| -> String {
+            let lines = LOCKED.iter().map(|(name, value)| {
+                let value = if *name == without { other } else { value };
+                format!("{name}:\t{value}\n")
+            });
+            lines
+                .filter(|line| line.len() > without.len() + 3 || !line.starts_with(without))
+                .collect()
+        };
+        assert!(locked(&status("", "")).is_ok());
+        for (name, value) in LOCKED {
+            for other in ["", "3", &format!("{value}1")] {
+                let failure = locked(&status(name, other)).expect_err(name).to_string();
+                assert!(failure.contains(&format!("{name} is")), "{failure}");
+            }
+        }
     }
 }

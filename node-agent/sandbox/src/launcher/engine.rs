@@ -149,7 +149,7 @@ fn become_engine(link: &OwnedFd, output: &OwnedFd, kills: Option<&File>) -> Resu
     process::place(&kills, KILLS, false)?;
     process::close_all_but(&[LINK, KILLS])?;
     std::mem::forget((null, link, output, kills));
-    signals::pristine();
+    signals::pristine()?;
     std::env::set_current_dir("/").attempt("enter the root")?;
     identity::drop_capabilities()?;
     // Programs start dumpable; a function of this one is made so, for its clone's id maps.

@@ -36,6 +36,8 @@ pub(super) fn watch(group: &Group) -> Result<Keeper, Failure> {
     let (end, life) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).attempt("make a pipe for the keeper")?;
     let Side::Parent(pid) = process::fork()? else {
+        // Its own copy would keep it waiting for ever.
+        drop(life);
         process::leave(keep(group, &end));
     };
     Ok(Keeper(Some((pid, life))))
@@ -52,10 +54,10 @@ impl Keeper {
 }
 
 fn keep(group: &Group, end: &OwnedFd) -> i32 {
-    signals::pristine();
     // A terminal's interrupt ends the launcher, and then this process is needed.
-    let _ = rustix::process::setsid();
-    let quiet = identity::set_dumpable(false)
+    let quiet = signals::pristine()
+        .and_then(|()| rustix::process::setsid().attempt("leave the terminal").map(drop))
+        .and_then(|()| identity::set_dumpable(false))
         .and_then(|()| process::place(&process::null()?, 1, false))
         .and_then(|()| process::place(&process::null()?, 2, false))
         .and_then(|()| process::close_all_but(&[end.as_raw_fd()]))

@@ -6,6 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::ErrorKind,
     os::{fd::OwnedFd, unix::net::UnixStream},
 };
 
@@ -98,7 +99,7 @@ fn unrestricted() -> i32 {
 
 /// An engine in the shortest form; its payload runs the attacks.
 fn stand_in(mode: &str, attacks: &dyn Fn() -> Vec<&'static str>) -> i32 {
-    match engine::serve() {
+    match engine::serve_as_copy() {
         Ok(Role::Payload) => {}
         Ok(Role::Abandoned) => return 0,
         Err(failure) => {
@@ -111,6 +112,7 @@ fn stand_in(mode: &str, attacks: &dyn Fn() -> Vec<&'static str>) -> i32 {
         return 1;
     }
     let mut broken = attacks();
+    broken.extend(engine::open_beside_its_own());
     if fs::write("/scratch/own", "own")
         .and_then(|()| fs::write("/tmp/own", "own"))
         .is_err()
@@ -133,11 +135,16 @@ fn files(paths: &[&'static str]) -> Vec<&'static str> {
         .copied()
         .filter(|path| File::open(path).is_ok())
         .collect();
-    let writable = ["/usr/muster-test", "/muster-test", "/etc/muster-test"];
+    let append = |path: &&str| OpenOptions::new().create(true).append(true).open(path);
+    // Mounts are the wall and answer before Landlock, which is the second and would hide that the first is missing.
+    let read_only =
+        |path: &&str| append(path).is_err_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem);
     open.extend(
-        writable
+        ["/usr/muster-test", "/muster-test", "/etc/muster-test"]
             .iter()
-            .filter(|path| OpenOptions::new().create(true).append(true).open(path).is_ok()),
+            .filter(|path| !read_only(path)),
     );
+    // Without Landlock one's own entries in the process file system could be written.
+    open.extend(["/proc/self/comm"].iter().filter(|path| append(path).is_ok()));
     open
 }

@@ -1,6 +1,6 @@
-//! Every compiled filter is interpreted and compared with its file.
+//! Every compiled filter, of both architectures, is interpreted and compared with its file.
 
-use std::collections::BTreeSet;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -8,14 +8,19 @@ use super::*;
 mod compile;
 #[path = "../../build/constants.rs"]
 mod constants;
+mod interpreter;
 #[path = "../../build/policy.rs"]
 #[expect(dead_code, reason = "the build script uses the rest")]
 mod policy;
+mod rules;
 #[path = "../../build/syscalls.rs"]
 mod syscalls;
 
-use compile::{ALLOW, AND, ARCHITECTURE, FOREIGN_BIT, JUMP_AT_LEAST, JUMP_EQUAL, KILL, LOAD, REFUSE, RETURN};
+use compile::{ALLOW, KILL, REFUSE, SECCOMP_RET_ERRNO};
+use interpreter::{Call, answer};
 use policy::Policy;
+use rules::{interesting, ruled};
+use syscalls::{ARCHITECTURES, Architecture};
 
 const FILES: [(&str, &str); 3] = [
     ("restricted", include_str!("../../../policies/restricted.toml")),
@@ -25,38 +30,74 @@ const FILES: [(&str, &str); 3] = [
     ),
     ("supervisor", include_str!("../../../policies/supervisor.toml")),
 ];
+/// The only other answer to what is refused: ENOSYS.
+const NO_SUCH_CALL: u32 = SECCOMP_RET_ERRNO | 0x26;
 
-/// Runs a program as the kernel does.
-fn answer(program: Program, architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
-    let (mut at, mut accumulator) = (0, 0);
-    loop {
-        let (code, yes, no, operand) = program[at];
-        at += 1;
-        match code {
-            LOAD => {
-                let index = usize::try_from(operand.saturating_sub(16) / 8).expect("small");
-                accumulator = match operand {
-                    0 => number,
-                    4 => architecture,
-                    _ => u32::try_from(arguments[index] & 0xffff_ffff).expect("masked"),
-                };
-            }
-            AND => accumulator &= operand,
-            JUMP_EQUAL => at += usize::from(if accumulator == operand { yes } else { no }),
-            JUMP_AT_LEAST => at += usize::from(if accumulator >= operand { yes } else { no }),
-            RETURN => return operand,
-            other => panic!("unknown instruction {other:#x}"),
-        }
+/// One compiled filter and what it was compiled from.
+struct Filter {
+    name: &'static str,
+    policy: Policy,
+    architecture: &'static Architecture,
+    program: Program,
+}
+
+impl Filter {
+    /// The answer to a call of this name whose arguments are all nothing; none where there is no such call.
+    fn unasked(&self, name: &str) -> Option<u32> {
+        let number = self.architecture.number(name).expect(name)?;
+        let call = Call {
+            audit: self.architecture.audit,
+            number,
+            arguments: [0; 6],
+        };
+        Some(answer(self.program, &call))
     }
 }
 
+fn filters() -> Vec<Filter> {
+    let programs: [[Program; 2]; 3] = [
+        [compiled::RESTRICTED_X86_64, compiled::RESTRICTED_AARCH64],
+        [compiled::UNRESTRICTED_X86_64, compiled::UNRESTRICTED_AARCH64],
+        [compiled::SUPERVISOR_X86_64, compiled::SUPERVISOR_AARCH64],
+    ];
+    let mut filters = Vec::new();
+    for ((name, text), programs) in FILES.into_iter().zip(programs) {
+        let mut policy = Policy::parse(text).expect(name);
+        if policy.base.is_some() {
+            policy = policy.on(&Policy::parse(FILES[0].1).expect("base"));
+        }
+        for (architecture, program) in ARCHITECTURES.iter().zip(programs) {
+            let policy = policy.clone();
+            filters.push(Filter {
+                name,
+                policy,
+                architecture,
+                program,
+            });
+        }
+    }
+    filters
+}
+
+/// The answer of this machine's filter to a call of this name.
 fn call(program: Program, name: &str, arguments: [u64; 6]) -> u32 {
+    let native = native();
+    let number = native.number(name).expect(name).expect("a call of this machine");
     answer(
         program,
-        ARCHITECTURE,
-        policy::syscall(name).expect(name),
-        arguments,
+        &Call {
+            audit: native.audit,
+            number,
+            arguments,
+        },
     )
+}
+
+fn native() -> &'static Architecture {
+    let found = ARCHITECTURES
+        .iter()
+        .find(|one| one.name == std::env::consts::ARCH);
+    found.expect("the architecture of this machine")
 }
 
 fn compiled(name: &str) -> Program {
@@ -67,33 +108,131 @@ fn compiled(name: &str) -> Program {
     }
 }
 
+/// Numbers in and around the tables, and where other instruction sets begin.
+fn numbers() -> impl Iterator<Item = u32> {
+    let edges = [
+        0x3fff_ffff,
+        0x4000_0000,
+        0x4000_0001,
+        0x4000_01ff,
+        0x7fff_ffff,
+        0x8000_0000,
+        u32::MAX,
+    ];
+    (0..1100).chain(edges)
+}
+
 #[test]
-fn what_a_file_allows_is_allowed_and_nothing_beside_it() {
-    for (name, text) in FILES {
-        let mut policy = Policy::parse(text).expect(name);
-        if policy.base.is_some() {
-            policy = policy.on(&Policy::parse(FILES[0].1).expect("base"));
-        }
-        let (mut always, mut sometimes) = (BTreeSet::new(), BTreeSet::new());
-        for rule in &policy.syscalls {
-            for call in &rule.names {
-                let number = policy::syscall(call).expect(call);
-                let set = if rule.when.is_empty() && rule.errno.is_none() {
-                    &mut always
-                } else {
-                    &mut sometimes
+fn each_filter_answers_to_every_call_as_its_file_says() {
+    for Filter {
+        name,
+        policy,
+        architecture,
+        program,
+    } in filters()
+    {
+        for number in numbers() {
+            for arguments in interesting(&policy, architecture, number) {
+                let call = Call {
+                    audit: architecture.audit,
+                    number,
+                    arguments,
                 };
-                set.insert(number);
+                let expected = ruled(&policy, architecture, &call);
+                assert_eq!(
+                    answer(program, &call),
+                    expected,
+                    "{name}, {}: {call:x?}",
+                    architecture.name
+                );
             }
         }
-        for number in (0..1100).filter(|number| always.contains(number) || !sometimes.contains(number)) {
-            let expected = if always.contains(&number) { ALLOW } else { REFUSE };
-            assert_eq!(
-                answer(compiled(name), ARCHITECTURE, number, [0; 6]),
-                expected,
-                "{name}: call {number}"
-            );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+
+    #[test]
+    fn each_filter_answers_to_any_call_as_its_file_says(
+        number in prop_oneof![0_u32..600, any::<u32>()],
+        arguments in prop::array::uniform6(prop_oneof![0_u64..0x6000, any::<u64>()]),
+        audit in prop_oneof![Just(None), any::<u32>().prop_map(Some)],
+    ) {
+        thread_local!(static FILTERS: Vec<Filter> = filters());
+        FILTERS.with(|filters| {
+            for Filter { name, policy, architecture, program } in filters {
+                let call = Call { audit: audit.unwrap_or(architecture.audit), number, arguments };
+                let expected = ruled(policy, architecture, &call);
+                prop_assert_eq!(answer(program, &call), expected, "{}, {}", name, architecture.name);
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[test]
+fn what_is_refused_is_answered_and_only_what_is_foreign_is_killed() {
+    for Filter {
+        policy,
+        architecture,
+        program,
+        name,
+    } in filters()
+    {
+        let native = numbers().filter(|number| architecture.foreign_from.is_none_or(|first| *number < first));
+        for number in native {
+            for arguments in interesting(&policy, architecture, number) {
+                let answer = answer(
+                    program,
+                    &Call {
+                        audit: architecture.audit,
+                        number,
+                        arguments,
+                    },
+                );
+                let later = architecture.number("clone3") == Ok(Some(number)) && answer == NO_SUCH_CALL;
+                assert!(
+                    [ALLOW, REFUSE].contains(&answer) || later,
+                    "{name}: {number}: {answer:#x}"
+                );
+            }
         }
+    }
+}
+
+#[test]
+fn the_kernel_takes_each_program() {
+    for Filter {
+        name,
+        architecture,
+        program,
+        ..
+    } in filters()
+    {
+        assert_eq!(
+            interpreter::check(program),
+            Ok(()),
+            "{name}, {}",
+            architecture.name
+        );
+    }
+}
+
+#[test]
+fn this_machine_gets_the_filters_of_its_architecture() {
+    for Filter {
+        name,
+        architecture,
+        program,
+        ..
+    } in filters()
+    {
+        assert_eq!(
+            compiled(name) == program,
+            architecture.name == native().name,
+            "{name}"
+        );
     }
 }
 
@@ -186,8 +325,9 @@ fn what_breaks_out_of_jails_is_in_no_policy() {
         "settimeofday",
         "adjtimex",
     ] {
-        for (file, _) in FILES {
-            assert_eq!(call(compiled(file), name, [0; 6]), REFUSE, "{file}: {name}");
+        for filter in filters() {
+            let answer = filter.unasked(name);
+            assert_eq!(answer.unwrap_or(REFUSE), REFUSE, "{}: {name}", filter.name);
         }
     }
     for name in [
@@ -203,39 +343,83 @@ fn what_breaks_out_of_jails_is_in_no_policy() {
         "symlink",
         "mknod",
     ] {
-        assert_eq!(call(payload(Mode::Restricted), name, [0; 6]), REFUSE, "{name}");
+        for filter in filters().iter().filter(|filter| filter.name == "restricted") {
+            let answer = filter.unasked(name);
+            assert_eq!(answer.unwrap_or(REFUSE), REFUSE, "{name}");
+        }
     }
 }
 
 #[test]
 fn foreign_instruction_sets_are_killed() {
-    const I386: u32 = 0x4000_0003;
-    for (name, _) in FILES {
-        assert_eq!(answer(compiled(name), I386, 1, [0; 6]), KILL, "{name}");
-        assert_eq!(
-            answer(compiled(name), ARCHITECTURE, FOREIGN_BIT, [0; 6]),
-            KILL,
-            "{name}"
-        );
-        assert_eq!(
-            answer(compiled(name), ARCHITECTURE, u32::MAX, [0; 6]),
-            KILL,
-            "{name}"
-        );
+    // int 0x80 on x86, 32-bit code on ARM, the other machine, and what is none.
+    let foreign = [0x4000_0003, 0x4000_0028, 0xc000_003e, 0xc000_00b7, 0];
+    for Filter {
+        name,
+        architecture,
+        program,
+        ..
+    } in filters()
+    {
+        for audit in foreign.into_iter().filter(|audit| *audit != architecture.audit) {
+            for number in numbers() {
+                let call = Call {
+                    audit,
+                    number,
+                    arguments: [0; 6],
+                };
+                assert_eq!(
+                    answer(program, &call),
+                    KILL,
+                    "{name}, {}: {call:x?}",
+                    architecture.name
+                );
+            }
+        }
+        // x32 shares the value of x86_64.
+        for number in (0x4000_0000..0x4000_0400).chain([u32::MAX]) {
+            let call = Call {
+                audit: architecture.audit,
+                number,
+                arguments: [0; 6],
+            };
+            let expected = if architecture.name == "x86_64" {
+                KILL
+            } else {
+                REFUSE
+            };
+            assert_eq!(
+                answer(program, &call),
+                expected,
+                "{name}, {}: {call:x?}",
+                architecture.name
+            );
+        }
     }
 }
 
 /// Length is latency: the kernel prepares every instruction anew for each run.
 #[test]
 fn programs_stay_short() {
-    for (name, _) in FILES {
-        assert!(compiled(name).len() <= 250, "{name}: {}", compiled(name).len());
+    for Filter {
+        name,
+        architecture,
+        program,
+        ..
+    } in filters()
+    {
+        assert!(
+            program.len() <= 250,
+            "{name}, {}: {}",
+            architecture.name,
+            program.len()
+        );
     }
 }
 
 #[test]
 fn slips_of_the_pen_are_refused() {
-    let compile = |text: &str| Policy::parse(text).and_then(|policy| compile::compile(&policy));
+    let compile = |text: &str| Policy::parse(text).and_then(|policy| compile::compile(&policy, native()));
     for text in [
         "[[syscalls]]\ncomment = ''\nnames = ['read']",
         "[[syscalls]]\ncomment = 'A reason.'\nnames = ['reed']",
@@ -252,9 +436,37 @@ fn slips_of_the_pen_are_refused() {
 fn the_table_agrees_with_libc() {
     for (name, number) in [
         ("read", libc::SYS_read),
+        ("openat", libc::SYS_openat),
+        ("clone", libc::SYS_clone),
+        ("seccomp", libc::SYS_seccomp),
         ("clone3", libc::SYS_clone3),
         ("landlock_add_rule", libc::SYS_landlock_add_rule),
     ] {
-        assert_eq!(libc::c_long::from(policy::syscall(name).expect(name)), number);
+        let ours = native().number(name).expect(name).map(libc::c_long::from);
+        assert_eq!(ours, Some(number), "{name}");
     }
+}
+
+#[test]
+fn a_table_has_every_name_and_number_once_and_in_order() {
+    for architecture in &ARCHITECTURES {
+        assert!(
+            architecture.calls.is_sorted_by(|one, next| one.1 < next.1),
+            "{}",
+            architecture.name
+        );
+        let mut names: Vec<&str> = architecture.calls.iter().map(|call| call.0).collect();
+        names.sort_unstable();
+        assert!(
+            names.is_sorted_by(|one, next| one != next),
+            "{}",
+            architecture.name
+        );
+    }
+    // From 424 on the kernel gives all architectures one number.
+    let [first, second] = ARCHITECTURES
+        .each_ref()
+        .map(|one| one.calls.iter().filter(|call| call.1 >= 424));
+    let renewed: Vec<_> = first.filter(|call| call.0 != "map_shadow_stack").collect();
+    assert_eq!(renewed, second.collect::<Vec<_>>());
 }

@@ -1,8 +1,11 @@
 //! What a run may use, and how it is told apart.
 
-use muster_lock::protocol::{Exit, Limits, Mode};
+use muster_lock::{
+    client::Outcome,
+    protocol::{Exit, FromLauncher, Limits, Mode},
+};
 
-use crate::harness::{begin, jail, limits, lines, root, start};
+use crate::harness::{as_nobody, begin, jail, limits, lines, stage, start, whole};
 
 #[test]
 fn a_run_that_eats_memory_is_stopped_and_the_engine_survives() {
@@ -10,7 +13,7 @@ fn a_run_that_eats_memory_is_stopped_and_the_engine_survives() {
     let outcome = begin(&launcher, 1, limits(), "eat 2000000000\nprint after")
         .finish()
         .expect("finished");
-    if root() {
+    if whole() {
         assert_eq!(outcome.exit, Some(Exit::OutOfMemory));
     } else {
         assert_eq!(lines(&outcome)[0], Err(libc::ENOMEM));
@@ -88,6 +91,70 @@ fn processes_are_counted() {
     };
     let outcome = begin(&launcher, 1, few, "bomb 100").finish().expect("finished");
     assert_eq!(lines(&outcome), [Ok("7".to_owned())], "itself and seven more");
+}
+
+#[test]
+fn processes_of_all_runs_together_are_counted() {
+    if !whole() {
+        // They are bounded by a control group; where there is none, the launcher says so.
+        return;
+    }
+    let launcher = jail(start(Mode::Unrestricted));
+    let patient = Limits {
+        wall_ms: 6000,
+        ..limits()
+    };
+    let crowds = [1, 2, 3, 4].map(|number| launcher.run(number, patient).expect("forked"));
+    for crowd in &crowds {
+        crowd.stage(&stage("bomb 100\npause", &[]), &[]).expect("staged");
+    }
+    let born = |outcome: &Outcome| -> u32 {
+        let first = lines(outcome)
+            .into_iter()
+            .next()
+            .expect("a line")
+            .expect("a number");
+        first.parse().expect("a number")
+    };
+    let born: u32 = crowds
+        .into_iter()
+        .map(|crowd| born(&crowd.finish().expect("finished")))
+        .sum();
+    // Alone each gets 31: together 124, with 4 payloads, 4 first processes, the engine and the jail's first.
+    assert!((40..96).contains(&born), "{born}");
+}
+
+/// No control group, one process, bounded memory, a bounded folder: all that restricted code needs.
+#[test]
+fn where_no_group_can_be_had_restricted_code_gets_the_smaller_set() {
+    let folder = tempfile::tempdir().expect("folder");
+    let launcher = as_nobody(start(Mode::Restricted), folder.path());
+    let FromLauncher::Ready { degraded, .. } = launcher.until_ready().expect("ready") else {
+        panic!("not ready")
+    };
+    let words = degraded.join("\n");
+    assert!(
+        words.contains("for memory") && words.contains("for processes"),
+        "{words}"
+    );
+    let small = Limits {
+        memory_bytes: 64 << 20,
+        scratch_bytes: 65536,
+        ..limits()
+    };
+    let outcome = begin(
+        &launcher,
+        1,
+        small,
+        "fork\neat 80000000\neat 1000000\nfill a 40000\nfill /tmp/b 40000",
+    )
+    .finish()
+    .expect("finished");
+    let ok = || Ok("0".to_owned());
+    let results = lines(&outcome);
+    assert_eq!(results[..3], [Err(libc::EPERM), Err(libc::ENOMEM), ok()]);
+    assert_eq!(results[3..], [Ok(String::new()), Err(libc::ENOSPC)]);
+    launcher.close().expect("closed");
 }
 
 #[test]

@@ -11,6 +11,8 @@
 mod engines;
 mod files;
 mod harness;
+mod hidden;
+mod lies;
 mod life;
 mod limits;
 mod start;

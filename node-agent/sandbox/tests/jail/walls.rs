@@ -91,6 +91,17 @@ fn foreign_instruction_sets_end_the_run() {
     assert_eq!(outcome.exit, Some(Exit::Signal(libc::SIGSYS)));
     assert_eq!(lines(&outcome), [Ok("before".to_owned())]);
     assert_eq!(outcome.reports, [Report::Locked]);
+    // getpid of x32, which has the numbers of x86_64 and one bit.
+    let outcome = begin(
+        &launcher,
+        2,
+        limits(),
+        "print before\ncall 1073741863 0\nprint after",
+    )
+    .finish()
+    .expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::Signal(libc::SIGSYS)));
+    assert_eq!(lines(&outcome), [Ok("before".to_owned())]);
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! A kernel, container or unit that says yes and does nothing: no launcher believes it.
+
+use std::process::Command;
+
+use muster_lock::{
+    client::Launcher,
+    protocol::{FromLauncher, Mode},
+};
+
+use crate::harness::{built, program, root, start};
+
+/// What a launcher says to whom these calls are answered without being done.
+fn refused(mode: Mode, lies: &[String]) -> String {
+    let mut command = Command::new(built("liar"));
+    command.args(lies).arg("--").arg(program());
+    let mut plan = start(mode);
+    if !root() {
+        plan.ids = None;
+    }
+    let launcher = Launcher::start_by(command, plan).expect("start");
+    match launcher.receive() {
+        Ok(Some(FromLauncher::Refused { why })) => why,
+        other => panic!("{mode:?} {lies:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_call_that_is_answered_and_not_done_is_noticed() {
+    let dumpable = libc::PR_SET_DUMPABLE;
+    let lies = [
+        (
+            format!("{}=0", libc::SYS_seccomp),
+            "did not withstand its own test: unshare",
+        ),
+        (
+            format!("{}=0", libc::SYS_landlock_restrict_self),
+            "did not withstand its own test: /proc/self",
+        ),
+        (
+            format!("{}=0", libc::SYS_mount_setattr),
+            "did not withstand its own test: /usr/muster-test",
+        ),
+        (format!("{}=0", libc::SYS_close_range), "descriptor"),
+        (
+            format!("{}=0", libc::SYS_capset),
+            "the lock is not whole: CapPrm is",
+        ),
+        (format!("{}:{dumpable}=0", libc::SYS_prctl), "memory is"),
+        (format!("{}=0", libc::SYS_prlimit64), "it stayed as it was"),
+        (format!("{}=0", libc::SYS_setresuid), ""),
+        (format!("{}=0", libc::SYS_setresgid), ""),
+    ];
+    for (lie, said) in &lies {
+        let why = refused(Mode::Restricted, std::slice::from_ref(lie));
+        assert!(why.contains(said), "{lie}: {why}");
+    }
+}
+
+#[test]
+fn a_wall_that_cannot_be_built_is_named() {
+    let absent = libc::ENOSYS;
+    for (call, said) in [
+        (libc::SYS_landlock_create_ruleset, "use Landlock"),
+        (libc::SYS_open_tree, "in the jail"),
+        (libc::SYS_pivot_root, "exchange the root"),
+        (libc::SYS_seccomp, "seccomp filter"),
+        (libc::SYS_setsid, "session"),
+    ] {
+        let why = refused(Mode::Restricted, &[format!("{call}={absent}")]);
+        assert!(why.contains(said), "{call}: {why}");
+    }
+}
