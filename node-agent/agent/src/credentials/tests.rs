@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod crashes;
+
 fn home() -> (tempfile::TempDir, Home) {
     let outer = tempfile::tempdir().expect("folder");
     let home = Home::create(&outer.path().join("node")).expect("made");
