@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
 };
 
-use muster_tests::{RealNode, Server};
+use muster_tests::{RealNode, Server, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_program_on_a_port_is_not_taken_for_the_control_plane() {
@@ -73,14 +73,24 @@ async fn a_nodes_doctor_compares_the_clocks_and_reaches_the_back_end() {
     let server = Server::shared();
     let pool = server.pool().await;
     let node = RealNode::start(server, &pool).await;
+    let planned = until("its renewal is planned", async || {
+        let planned = node.status()["agent"]["renewal"].clone();
+        planned.as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(planned.starts_with("planned for 2"), "{planned}");
     let (_, said) = node.command("doctor");
     assert!(
         said.contains("The clocks of this node and of 127.0.0.1:"),
         "{said}"
     );
+    assert!(said.contains(&format!("; its renewal is {planned}.")), "{said}");
     let reached = format!(
         "The control plane at https://{} can be reached.",
         server.back_end()
     );
     assert!(said.contains(&reached), "{said}");
+    node.process().kill();
+    let (_, said) = node.command("doctor");
+    assert!(said.contains("; the agent renews it from 2"), "{said}");
 }

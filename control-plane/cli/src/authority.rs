@@ -79,7 +79,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         let mut text = table::fields(
             [
                 ("Collective", authority.collective.clone()),
-                ("Rotation", authority.stage.clone()),
+                (
+                    "Rotation",
+                    format!("{}: {}", authority.stage, meaning(&authority.stage)),
+                ),
                 ("Root fingerprints", authority.root_fingerprints.join("\n")),
                 ("Intermediate ends", table::time(&authority.intermediate_expires)),
             ],
@@ -119,6 +122,26 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
         text
     })
+}
+
+/// What a stage means, and which step leads on from it.
+fn meaning(stage: &str) -> &'static str {
+    match stage {
+        "idle" => "no exchange of the authority is under way",
+        "prepared" => {
+            "the new root is spread and signs nothing yet; when every node knows both roots, muster ca rotate activate"
+        }
+        "activated" => {
+            "the new authority signs, and nodes renew their certificates; next, muster ca rotate taint"
+        }
+        "tainted" => {
+            "what the old authority signed is still accepted; when no node uses a certificate of it, muster ca rotate revoke"
+        }
+        "aborted" => {
+            "the authority of before signs again; the other is revoked by itself when no node uses a certificate of it"
+        }
+        _ => "a stage that this version of muster does not know; update muster",
+    }
 }
 
 fn one(authority: &OneAuthority) -> [String; 4] {

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use muster_client::{Endpoint, Limits, Transport};
-use muster_daemon::{Clock, clock::parse_rfc3339, config::format_duration};
+use muster_daemon::{
+    Clock,
+    clock::{format_rfc3339, parse_rfc3339},
+    config::format_duration,
+};
 use muster_engines::Mode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -14,6 +18,7 @@ use crate::{
     home::{Home, HomeError},
     inventory::little_room,
     membership::Membership,
+    renew::from_ms,
     sentence,
     status::{Live, holder},
 };
@@ -118,7 +123,11 @@ async fn identity(config: &Config, home: &Home, clock: &Clock) -> Vec<Finding> {
         && let Some(membership) = Membership::of(credentials, config, clock)
     {
         match membership {
-            Ok(membership) => findings.extend(member(&membership, clock).await),
+            Ok(membership) => {
+                let live = Live::read(&home.status());
+                findings.push(certificate(&membership, live.as_ref(), clock));
+                findings.extend(member(&membership, clock).await);
+            }
             Err(error) => findings.push(ill(sentence(&error))),
         }
     }
@@ -202,20 +211,43 @@ async fn reach(transport: &Transport, endpoint: &Endpoint) -> Finding {
     }
 }
 
-async fn member(membership: &Membership, clock: &Clock) -> Vec<Finding> {
-    let left = membership.facts.validity.not_after_ms() - clock.unix_ms();
+/// How long the certificate holds, and when it is renewed.
+fn certificate(membership: &Membership, live: Option<&Live>, clock: &Clock) -> Finding {
+    let (validity, now) = (membership.facts.validity, clock.unix_ms());
+    let (left, life) = (
+        validity.not_after_ms() - now,
+        validity.not_after_ms() - validity.not_before_ms(),
+    );
     let span = format_duration(Duration::from_secs(u64::try_from(left / 1000).unwrap_or(0)));
-    let mut findings = vec![if left <= 0 {
-        ill(
+    if left <= 0 {
+        return ill(
             "The certificate of this node is over; the agent joins again by itself, and an administrator approves it.",
-        )
-    } else if left < SOON_MS {
-        ill(format!(
+        );
+    }
+    // A life may be shorter than a day.
+    if left < SOON_MS.min(life / 4) {
+        return ill(format!(
             "The certificate of this node is over in {span} and was not renewed; the agent must reach a back end, see muster-node status."
-        ))
+        ));
+    }
+    let from = from_ms(validity);
+    let renewal = if let Some(planned) = live.and_then(|live| live.renewal.as_ref()) {
+        format!("its renewal is {planned}")
+    } else if from <= now {
+        "the agent renews it as soon as it runs".to_owned()
     } else {
-        well(format!("The certificate of this node is valid for {span}."))
-    }];
+        format!(
+            "the agent renews it from {} on, when it runs",
+            format_rfc3339(from)
+        )
+    };
+    well(format!(
+        "The certificate of this node is valid for {span}; {renewal}."
+    ))
+}
+
+async fn member(membership: &Membership, clock: &Clock) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for root in membership.roots.certificates() {
         let outline = muster_pki::Outline::of(root);
         if let Some(days) = outline.and_then(|outline| outline.validity.days_left_warning(clock.unix_ms())) {

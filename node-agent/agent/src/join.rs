@@ -22,13 +22,11 @@ use muster_client::{ClientError, Connection, Endpoint, Limits, Request, Transpor
 use muster_daemon::{Backoff, Clock, Random, file::crash_point, secret::SecretFile};
 use muster_ids::Digest;
 use muster_pki::{Signer as _, join::JoinToken};
-use muster_wire::node::v1::join::{
-    Answer, HELLO_PATH, Hello, HelloReply, MAX_MESSAGE, POLL_PATH, REVEAL_PATH,
-};
+use muster_wire::node::v1::join::{HELLO_PATH, Hello, HelloReply, MAX_MESSAGE, POLL_PATH, REVEAL_PATH};
 
 use crate::credentials::{Credentials, Exchange, Joining, Rejected, Stage};
 
-pub use answer::AnswerError;
+pub use answer::{AnswerError, Opened};
 pub use exchange::OfferError;
 pub use news::{JoinError, Joined, News};
 pub use token::{TokenFileError, pins};
@@ -135,17 +133,25 @@ impl Joiner {
             self.begin(tell).await?;
             return Ok(Next::Now);
         }
-        if !exchange.revealed {
-            return self.reveal(exchange, tell).await;
-        }
-        let next = self.poll(exchange.clone(), tell).await?;
-        // Asked once more before: it may have been approved in the last minute.
-        let old = self.clock.unix_ms() - exchange.begun >= CODE_LIFETIME_MS;
-        if old && matches!(next, Next::At(_)) && self.joining().is_ok() {
+        let begun = exchange.begun;
+        let next = if exchange.revealed {
+            self.poll(exchange, tell).await
+        } else {
+            self.reveal(exchange, tell).await
+        };
+        // Asked once more before: it may have been approved in the last minute. No answer that can be believed is no
+        // reason to stay with the old offer: its roots may be those of before two rotations.
+        let old = self.clock.unix_ms() - begun >= CODE_LIFETIME_MS;
+        let waits = matches!(next, Ok(Next::At(_)) | Err(Stop::Again(..)));
+        let same = self.joining().is_ok_and(|joining| {
+            let exchange = joining.exchange.as_ref();
+            exchange.is_some_and(|exchange| exchange.begun == begun)
+        });
+        if old && waits && same {
             self.begin(tell).await?;
             return Ok(Next::Now);
         }
-        Ok(next)
+        next
     }
 
     /// Step 1 and 2: a new nonce, a hello, and its offer on disk.
@@ -256,7 +262,7 @@ impl Joiner {
     }
 
     /// The signed answer in a reply, if it is about this exchange.
-    fn open(&self, reply: &[u8], exchange: &Exchange, counter: u64) -> Result<Answer, Stop> {
+    fn open(&self, reply: &[u8], exchange: &Exchange, counter: u64) -> Result<Opened, Stop> {
         // Whoever answers wrongly may be replaced by one who answers rightly: try again.
         answer::open(reply, exchange, counter, self.clock.unix_ms())
             .map_err(|error| Stop::Again(crate::sentence(&error), None))
@@ -264,10 +270,11 @@ impl Joiner {
 
     fn obey(
         &mut self,
-        answer: Answer,
+        opened: Opened,
         exchange: &Exchange,
         tell: &mut impl FnMut(News),
     ) -> Result<Next, Stop> {
+        let answer = &opened.answer;
         let jitter = Duration::from_secs_f64(self.random.fraction());
         let wait = Duration::from_secs(answer.retry_after.clamp(1, LONGEST_POLL)) + jitter;
         match answer.state.as_str() {
@@ -276,10 +283,10 @@ impl Joiner {
                 tell(News::Approved);
                 Ok(Next::At(wait))
             }
-            "issued" => self.accept(answer, exchange),
+            "issued" => self.accept(opened, exchange),
             "rejected" => {
                 let at = self.clock.unix_ms();
-                let reason = answer.reason;
+                let reason = opened.answer.reason;
                 let stage = Stage::Rejected(Rejected {
                     reason: reason.clone(),
                     at,
@@ -295,7 +302,7 @@ impl Joiner {
             // It gave way to something, and did not wait in vain: it asks again, after a pause.
             "expired" if answer.reason.is_some() => {
                 self.forget_exchange("join.forgotten")?;
-                let reason = answer.reason.unwrap_or_default();
+                let reason = opened.answer.reason.unwrap_or_default();
                 let why = format!("the join request was ended: {}", reason.escape_debug());
                 Err(Stop::Again(why, None))
             }
@@ -305,7 +312,7 @@ impl Joiner {
             }
             "superseded" => {
                 self.forget_exchange("join.forgotten")?;
-                Err(JoinError::Superseded(answer.reason).into())
+                Err(JoinError::Superseded(opened.answer.reason).into())
             }
             other => Err(Stop::Again(
                 format!(
@@ -318,10 +325,10 @@ impl Joiner {
     }
 
     /// Step 5.
-    fn accept(&mut self, answer: Answer, exchange: &Exchange) -> Result<Next, Stop> {
+    fn accept(&mut self, opened: Opened, exchange: &Exchange) -> Result<Next, Stop> {
         let joining = self.joining()?;
         let key = self.credentials.key().public_key();
-        let member = answer::member(answer, exchange, key, &joining.registration, self.clock.unix_ms())
+        let member = answer::member(opened, exchange, key, &joining.registration, self.clock.unix_ms())
             .map_err(|error| Stop::Again(crate::sentence(&error), None))?;
         let (stage, joined) = if joining.pins.is_empty() {
             (Stage::Unconfirmed(member), Joined::Unconfirmed)

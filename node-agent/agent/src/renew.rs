@@ -144,13 +144,19 @@ impl Schedule {
     }
 }
 
+/// From when on a certificate is renewed.
+pub fn from_ms(validity: Validity) -> i64 {
+    let (begin, end) = (validity.not_before_ms(), validity.not_after_ms());
+    begin.saturating_add(end.saturating_sub(begin).max(0) / 100 * FROM)
+}
+
 /// When to renew: a random moment from half of life on. Where that is over, as after a long absence, at a random
 /// moment of what would be the same span from now, and of half of what is left: a whole fleet may have been away.
 fn due_ms(validity: Validity, now_ms: i64, fraction: f64) -> i64 {
     let (begin, end) = (validity.not_before_ms(), validity.not_after_ms());
     let life = end.saturating_sub(begin).max(0);
     let window = life / 100 * WITHIN;
-    let half = begin.saturating_add(life / 100 * FROM);
+    let half = from_ms(validity);
     let (from, span) = if now_ms <= half {
         (half, window)
     } else {

@@ -212,11 +212,11 @@ pub(super) fn answer(bytes: &[u8]) {
         .into_iter()
         .chain(signed.map(|signed| signed.to_json()))
     {
-        let Ok(answer) = node_answer::open(&reply, &exchange, 1, NOW) else {
+        let Ok(opened) = node_answer::open(&reply, &exchange, 1, NOW) else {
             continue;
         };
-        assert_eq!(answer.transcript, exchange.transcript().digest());
-        if let Ok(member) = node_answer::member(answer, &exchange, key, &[], NOW) {
+        assert_eq!(opened.answer.transcript, exchange.transcript().digest());
+        if let Ok(member) = node_answer::member(opened, &exchange, key, &[], NOW) {
             assert_eq!((member.node, member.collective), (world.node, world.collective));
             let roots = member.roots().expect("roots of one collective");
             assert_eq!(

@@ -1,4 +1,7 @@
 //! The answer of the control plane: which is believed, and what membership an issued one makes.
+//!
+//! Invariant: a membership begins with roots that each prove the answer by itself. So whoever trusts one of them, by a
+//! pin or by comparing what is shown, trusts who signed the answer, and nobody else comes in beside it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_pki::{
@@ -38,27 +41,49 @@ pub enum AnswerError {
     Issued(&'static str),
 }
 
+/// An answer that was signed under the roots of the offer.
+#[derive(Debug)]
+pub struct Opened {
+    /// What it says.
+    pub answer: Answer,
+    envelope: Envelope,
+}
+
+impl Opened {
+    /// Whether this root alone proves who signed the answer.
+    fn is_proved_by(&self, root: &CertificateDer<'static>, now_ms: i64) -> bool {
+        Roots::new(vec![root.clone()]).is_ok_and(|root| {
+            let envelope = self.envelope.clone();
+            envelope.verify(PayloadType::JoinAnswer, &root, now_ms).is_ok()
+        })
+    }
+}
+
 /// The answer in `reply`, if it was signed under the roots of the offer and answers `counter`.
-pub fn open(reply: &[u8], exchange: &Exchange, counter: u64, now_ms: i64) -> Result<Answer, AnswerError> {
+pub fn open(reply: &[u8], exchange: &Exchange, counter: u64, now_ms: i64) -> Result<Opened, AnswerError> {
     let envelope = Envelope::from_json(reply, PayloadType::JoinAnswer)?;
-    let verified = envelope.verify(PayloadType::JoinAnswer, &exchange.roots()?, now_ms)?;
+    let verified = envelope
+        .clone()
+        .verify(PayloadType::JoinAnswer, &exchange.roots()?, now_ms)?;
     let answer: Answer = serde_json::from_slice(&verified.payload)?;
     if answer.transcript != exchange.transcript().digest() || answer.counter != counter {
         return Err(AnswerError::OtherQuestion);
     }
-    Ok(answer)
+    Ok(Opened { answer, envelope })
 }
 
-/// The membership that `answer` issued to the holder of `key`.
+/// The membership that the answer `opened` issued to the holder of `key`.
 pub fn member(
-    answer: Answer,
+    mut opened: Opened,
     exchange: &Exchange,
     key: &PublicKey,
     registration: &[String],
     now_ms: i64,
 ) -> Result<Member, AnswerError> {
-    let issued: Issued = answer
+    let issued: Issued = opened
+        .answer
         .issued
+        .take()
         .ok_or(AnswerError::Issued("the certificate is missing"))?;
     let accepted = exchange.roots()?;
     let chain = certificates(&issued.chain)?;
@@ -79,11 +104,20 @@ pub fn member(
             "the back end is to have an identity outside the collective",
         ));
     }
-    // The answer is signed under a root that a pin or a person has accepted. Its signer also signs the trust state,
-    // which names the roots from then on.
-    let roots = Roots::new(certificates(&issued.anchors)?)?;
-    if roots.collective() != accepted.collective() {
+    // Other roots that it names may be as good, but whoever compares fingerprints at this node has one in mind: without
+    // a pin a forger could name it beside his own. The trust state, which the same signer signs, brings the others.
+    let named = Roots::new(certificates(&issued.anchors)?)?;
+    if named.collective() != accepted.collective() {
         return Err(AnswerError::Issued("its roots are those of another collective"));
+    }
+    let proving = named
+        .certificates()
+        .iter()
+        .filter(|root| opened.is_proved_by(root, now_ms))
+        .cloned();
+    let roots: Vec<_> = proving.collect();
+    if roots.is_empty() {
+        return Err(AnswerError::Issued("it names no root that proves who signed it"));
     }
     let mut back_ends = Vec::new();
     for address in &issued.back_ends {
@@ -108,7 +142,7 @@ pub fn member(
         site: issued.site,
         chain,
         generation: issued.generation,
-        roots: roots.certificates().to_vec(),
+        roots,
         denied: Vec::new(),
         back_ends,
         registration: registration.to_vec(),
@@ -122,3 +156,6 @@ fn certificates(list: &[String]) -> Result<Vec<CertificateDer<'static>>, AnswerE
         .collect::<Result<_, _>>()
         .map_err(|_| AnswerError::Issued("a certificate is not base64"))
 }
+
+#[cfg(test)]
+mod tests;

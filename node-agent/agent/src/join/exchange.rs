@@ -18,7 +18,7 @@ const HELLO_LIFETIME_MS: i64 = 24 * 60 * 60 * 1000;
 pub enum OfferError {
     /// Not what an offer is.
     #[error(
-        "the control plane's offer cannot be understood ({0}); are this program and the control plane of like versions?"
+        "the control plane's offer cannot be understood ({0}); install the muster-node of the control plane's version, or check the address"
     )]
     Format(String),
     /// It answers another hello.

@@ -32,6 +32,8 @@ pub(crate) struct Collective {
     root_key: SoftwareSigner,
     issuing_key: SoftwareSigner,
     issuing: CertificateDer<'static>,
+    /// The same intermediate under an older root.
+    followed: Option<CertificateDer<'static>>,
     policy_key: SoftwareSigner,
     policy_chain: Vec<CertificateDer<'static>>,
 }
@@ -75,6 +77,7 @@ impl Collective {
             root_key,
             issuing_key,
             issuing,
+            followed: None,
             policy_key,
             policy_chain: Vec::new(),
         };
@@ -109,7 +112,10 @@ impl Collective {
             validity,
         ))
         .expect("leaf");
-        vec![leaf, self.issuing.clone()]
+        [leaf, self.issuing.clone()]
+            .into_iter()
+            .chain(self.followed.clone())
+            .collect()
     }
 
     /// `payload`, signed by the policy key.
@@ -143,6 +149,41 @@ impl Collective {
         payload: &impl serde::Serialize,
     ) -> serde_json::Value {
         serde_json::to_value(self.sign(payload_type, payload)).expect("JSON")
+    }
+
+    /// The intermediate of `other`, certified by this root: where `other` follows, the bridge that leads to it.
+    pub(crate) fn bridge(&self, other: &Self) -> CertificateDer<'static> {
+        let profile = Profile::Issuing {
+            collective: other.id,
+            control_plane: other.control_plane,
+        };
+        self.by_root(&profile, other.issuing_key.public_key())
+    }
+
+    /// The key of the root of `other`, certified by this root.
+    pub(crate) fn cross(&self, other: &Self) -> CertificateDer<'static> {
+        let profile = Profile::Cross { collective: other.id };
+        self.by_root(&profile, other.root_key.public_key())
+    }
+
+    fn by_root(&self, profile: &Profile, key: &PublicKey) -> CertificateDer<'static> {
+        let validity = Validity::starting(self.now_ms, DAY * 365);
+        ready(issue(
+            profile,
+            key,
+            &self.root,
+            &self.root_key,
+            &serial(4),
+            &validity,
+        ))
+        .expect("a bridge")
+    }
+
+    /// From now on it follows `older`: whoever knows only that one's root believes it.
+    pub(crate) fn follow(&mut self, older: &Self) {
+        let bridge = older.bridge(self);
+        self.policy_chain.push(bridge.clone());
+        self.followed = Some(bridge);
     }
 
     /// The chain of the policy key.

@@ -1,9 +1,17 @@
 //! The story of a join, and the ways it goes wrong.
 
+use std::time::Duration;
+
+use muster_agent::{
+    credentials::Credentials,
+    home::Home,
+    join::{Joined, Joiner, News},
+};
+use muster_daemon::{Clock, Random};
 use muster_ids::Digest;
 
 use crate::{
-    node::Node,
+    node::{GENEROUS, Node},
     registration::{Registration, Will},
 };
 
@@ -161,6 +169,66 @@ async fn forged_and_repeated_answers_and_certificates_for_other_keys_are_not_bel
         child.kill().await.expect("killed");
         assert_eq!(node.status().await["state"], "joining", "{will:?}");
     }
+}
+
+#[tokio::test]
+async fn a_node_whose_answers_cannot_be_believed_begins_anew_after_an_hour() {
+    let control = Registration::start(Will::Repeat).await;
+    let node = Node::new();
+    let arguments = [
+        "join",
+        &control.url(),
+        "--capability",
+        "R",
+        "--ca-fingerprint",
+        &control.pin(),
+    ];
+    let (mut child, _) = node.until(&arguments, "another question").await;
+    child.kill().await.expect("killed");
+    let first = control.codes();
+    let home = Home::open(&node.state()).expect("the folder of the node");
+    let (clock, hand) = Clock::by_hand(Clock::system().unix_ms());
+    hand.advance(Duration::from_mins(61));
+    let credentials = Credentials::load(&home, 0).expect("readable").expect("joining");
+    let mut joiner = Joiner::new(credentials, None, clock, Random::system());
+    let told = joiner.run(|news| {
+        if let News::Code { code, .. } = news
+            && !first.contains(&code.to_string())
+        {
+            control.decide(Will::Approve);
+        }
+    });
+    let joined = tokio::time::timeout(GENEROUS, told).await.expect("it goes on");
+    assert_eq!(joined.expect("a member"), Joined::Trusted);
+    assert_eq!(control.codes().len(), first.len() + 1, "one exchange more");
+}
+
+#[tokio::test]
+async fn an_offer_of_a_later_version_is_said_with_what_to_do() {
+    let control = Registration::start(Will::SpeakLater).await;
+    let node = Node::new();
+    let arguments = [
+        "join",
+        &control.url(),
+        "--capability",
+        "R",
+        "--ca-fingerprint",
+        &control.pin(),
+    ];
+    let ended = node.run(&arguments, None).await;
+    assert!(
+        ended.code == Some(1)
+            && ended.err.contains("unknown field `later`")
+            && ended
+                .err
+                .contains("install the muster-node of the control plane's version"),
+        "{}",
+        ended.err
+    );
+    assert!(control.codes().is_empty(), "nothing was revealed");
+    control.decide(Will::Approve);
+    let ended = node.run(&arguments, None).await;
+    assert_eq!(ended.code, Some(0), "it is not stranded: {}", ended.err);
 }
 
 #[tokio::test]

@@ -42,6 +42,8 @@ pub(crate) enum Will {
     Repeat,
     /// The first poll is answered with the news that another key asks in the place of this one.
     Supersede,
+    /// Offers have a field that nobody knows yet.
+    SpeakLater,
     /// Reveals are answered with a no, polls with "not yet".
     RefuseReveals,
     /// Everybody is approved, with a certificate that is over when this time has passed.
@@ -182,6 +184,10 @@ impl Registration {
             r_s: STANDARD.encode(self.key.nonce(body)),
             cross: Vec::new(),
         };
+        let mut offer = serde_json::to_value(offer).expect("JSON");
+        if *self.will.lock().expect("no panic") == Will::SpeakLater {
+            offer["later"] = true.into();
+        }
         let offer = serde_json::to_vec(&offer).expect("JSON");
         let reply = HelloReply {
             mac: STANDARD.encode(self.key.offer_mac(&offer)),
@@ -255,7 +261,7 @@ impl Registration {
             .map_err(|error| error.to_string())?;
         let state = match *self.will.lock().expect("no panic") {
             Will::Approve | Will::ApproveFor(_) | Will::Forge | Will::OtherKey => "issued",
-            Will::Wait | Will::Repeat | Will::RefuseReveals => "pending",
+            Will::Wait | Will::Repeat | Will::SpeakLater | Will::RefuseReveals => "pending",
             Will::Reject => "rejected",
             Will::Supersede => "superseded",
         };
