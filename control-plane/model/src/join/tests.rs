@@ -225,22 +225,32 @@ enum Event {
     Wait(i64),
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
-    prop::collection::vec(
-        prop_oneof![
-            1 => any::<bool>().prop_map(|token| Event::Renew { token }),
-            4 => (0_u8..4, 1_u32..4).prop_map(|(by, needed)| Event::Vote { by, needed }),
-            1 => (0_u8..4).prop_map(Event::Demote),
-            1 => Just(Event::Token),
-            1 => Just(Event::Reject),
-            2 => Just(Event::Issue),
-            1 => Just(Event::Supersede),
-            1 => Just(Event::GiveWay),
-            1 => (0..REQUEST_LIFETIME_MS / 10).prop_map(Event::Wait),
-            1 => (0..REQUEST_LIFETIME_MS * 2).prop_map(Event::Wait),
-        ],
-        0..60,
-    )
+/// Where the control plane is killed in a change: nothing of it is stored, or all of it and nobody was answered. In
+/// both cases it is asked for once more.
+#[derive(Debug, Clone, Copy)]
+enum Killed {
+    Before,
+    After,
+}
+
+fn killed() -> impl Strategy<Value = Option<Killed>> {
+    prop::option::weighted(0.3, prop_oneof![Just(Killed::Before), Just(Killed::After)])
+}
+
+fn events() -> impl Strategy<Value = Vec<(Event, Option<Killed>)>> {
+    let event = prop_oneof![
+        1 => any::<bool>().prop_map(|token| Event::Renew { token }),
+        4 => (0_u8..4, 1_u32..4).prop_map(|(by, needed)| Event::Vote { by, needed }),
+        1 => (0_u8..4).prop_map(Event::Demote),
+        1 => Just(Event::Token),
+        1 => Just(Event::Reject),
+        2 => Just(Event::Issue),
+        1 => Just(Event::Supersede),
+        1 => Just(Event::GiveWay),
+        1 => (0..REQUEST_LIFETIME_MS / 10).prop_map(Event::Wait),
+        1 => (0..REQUEST_LIFETIME_MS * 2).prop_map(Event::Wait),
+    ];
+    prop::collection::vec((event, killed()), 0..60)
 }
 
 /// What must have happened for a certificate: the typed codes of enough people for this transcript, each entitled when
@@ -249,18 +259,24 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 struct Seen {
     voted: BTreeSet<(Digest, UserId)>,
     approved: Option<Digest>,
+    issued: BTreeSet<Digest>,
 }
 
 proptest! {
-    /// Whatever happens in whatever order, a certificate follows an approval of the same transcript, by as many
-    /// different people as it needed, or by a token that it names.
+    /// Whatever happens in whatever order, and wherever the control plane is killed: a certificate follows an approval of
+    /// the same transcript, by as many different people as it needed, or by a token that it names, and is made once.
     #[test]
     fn no_order_of_events_issues_what_was_not_approved(events in events()) {
         let mut now = 0;
         let mut current = request();
         let mut seen = Seen::default();
         let mut demoted = BTreeSet::new();
-        for event in events {
+        let attempts = events.into_iter().flat_map(|(event, killed)| match killed {
+            None => vec![(event, true)],
+            Some(Killed::Before) => vec![(event.clone(), false), (event, true)],
+            Some(Killed::After) => vec![(event.clone(), true), (event, true)],
+        });
+        for (event, stored) in attempts {
             let before = current.clone();
             let next = match event {
                 Event::Wait(ms) => { now += ms; Ok(before.clone().at(now)) }
@@ -300,13 +316,15 @@ proptest! {
                 Event::Supersede => before.clone().supersede(JoinId::from_bytes([9; 16])),
                 Event::GiveWay => before.clone().expire("too many"),
             };
-            if let Ok(next) = next {
+            if let Ok(next) = next && stored {
                 if next.state == JoinState::Approved && before.state == JoinState::Pending {
                     prop_assert!(now - before.revealed_at < CODE_LIFETIME_MS);
                     seen.approved = Some(next.transcript);
                 }
                 if next.state == JoinState::Issued {
                     prop_assert_eq!(seen.approved, Some(next.transcript));
+                    let new = seen.issued.insert(next.transcript);
+                    prop_assert!(new || before.state == JoinState::Issued, "one certificate");
                 }
                 if matches!(before.state, JoinState::Approved) {
                     prop_assert!(

@@ -12,6 +12,10 @@ fn root(number: u64) -> Digest {
 #[derive(Debug, Clone)]
 struct World {
     standings: Vec<Standing>,
+    /// The keys on the control plane's disk.
+    keys: BTreeSet<Digest>,
+    /// The authority that its process signs with.
+    process: Digest,
     /// The older of two roots that certified the newer one's intermediate.
     bridges: BTreeSet<(Digest, Digest)>,
     nodes: Vec<Node>,
@@ -26,11 +30,23 @@ struct Node {
 #[derive(Debug, Clone, Copy)]
 enum Act {
     Step(Step),
-    /// A key was made and the program killed before the row.
-    Orphan,
+    /// The program is killed in a step, and started again.
+    Killed(Step, Point),
+    /// A step is committed, and then an error keeps the process from following it until it looks again.
+    Stray(Step),
+    Look,
     Hear(usize),
     Renew(usize),
     Join,
+}
+
+/// Where the program is killed in a step.
+#[derive(Debug, Clone, Copy)]
+enum Point {
+    /// Keys are on disk, and nothing names them.
+    KeysStored,
+    /// The states are stored; the process has not followed, and no key is destroyed.
+    Committed,
 }
 
 impl World {
@@ -46,6 +62,8 @@ impl World {
                 root: first,
                 state: AuthorityState::Active,
             }],
+            keys: [first].into(),
+            process: first,
             bridges: BTreeSet::new(),
             nodes: vec![node; 3],
         }
@@ -62,18 +80,35 @@ impl World {
 
     /// Whether the node believes the server: by its root or over the bridge.
     fn believes(&self, node: &Node) -> bool {
-        let active = self.stage().active();
-        node.roots.contains(&active)
+        node.roots.contains(&self.process)
             || node
                 .roots
                 .iter()
-                .any(|known| self.bridges.contains(&(*known, active)))
+                .any(|known| self.bridges.contains(&(*known, self.process)))
     }
 
     fn act(&mut self, act: Act) {
         match act {
-            Act::Step(step) => self.step(step),
-            Act::Orphan => {}
+            Act::Step(step) => {
+                self.step(step);
+                self.follow();
+            }
+            Act::Killed(Step::Prepare, Point::KeysStored) => {
+                self.keys.insert(root(1_000 + self.keys.len() as u64));
+                self.follow();
+            }
+            // As if it had not begun.
+            Act::Killed(_, Point::KeysStored) | Act::Look => self.follow(),
+            Act::Killed(step, Point::Committed) => {
+                self.step(step);
+                // The next process begins with what is stored.
+                self.follow();
+            }
+            Act::Stray(step) => {
+                // Whoever takes a step looks first.
+                self.follow();
+                self.step(step);
+            }
             Act::Hear(node) => {
                 let node = node % self.nodes.len();
                 if self.believes(&self.nodes[node]) && self.accepted().contains(&self.nodes[node].leaf) {
@@ -83,13 +118,21 @@ impl World {
             Act::Renew(node) => {
                 let node = node % self.nodes.len();
                 if self.believes(&self.nodes[node]) && self.accepted().contains(&self.nodes[node].leaf) {
-                    self.nodes[node].leaf = self.stage().active();
+                    self.nodes[node].leaf = self.process;
                 }
             }
             Act::Join => {
-                let (roots, leaf) = (self.accepted(), self.stage().active());
+                let (roots, leaf) = (self.accepted(), self.process);
                 self.nodes.push(Node { roots, leaf });
             }
+        }
+    }
+
+    /// The process takes over what is stored, and destroys the keys of what was revoked.
+    fn follow(&mut self) {
+        self.process = self.stage().active();
+        for one in self.standings.iter().filter(|one| !one.state.is_accepted()) {
+            self.keys.remove(&one.root);
         }
     }
 
@@ -101,6 +144,7 @@ impl World {
             if outcome == Outcome::Make {
                 let number = self.standings.len() as u64 + 1;
                 self.bridges.insert((stage.active(), root(number)));
+                self.keys.insert(root(number));
                 self.standings.push(Standing {
                     number,
                     root: root(number),
@@ -131,9 +175,12 @@ fn any_act() -> impl Strategy<Value = Act> {
         Just(Step::Revoke),
         Just(Step::Abort)
     ];
+    let point = prop_oneof![Just(Point::KeysStored), Just(Point::Committed)];
     prop_oneof![
-        3 => step.prop_map(Act::Step),
-        1 => Just(Act::Orphan),
+        3 => step.clone().prop_map(Act::Step),
+        2 => (step.clone(), point).prop_map(|(step, point)| Act::Killed(step, point)),
+        1 => step.prop_map(Act::Stray),
+        1 => Just(Act::Look),
         4 => any::<usize>().prop_map(Act::Hear),
         4 => any::<usize>().prop_map(Act::Renew),
         1 => Just(Act::Join),
@@ -151,6 +198,14 @@ proptest! {
             let actives = world.standings.iter().filter(|one| one.state == AuthorityState::Active).count();
             prop_assert_eq!(actives, 1);
             prop_assert!(world.accepted().len() <= 2);
+            prop_assert!(world.accepted().contains(&world.process), "it signs with what is refused");
+            for root in world.accepted() {
+                prop_assert!(world.keys.contains(&root), "a key is gone that is needed");
+            }
+            let strays = matches!(act, Act::Stray(_) | Act::Hear(_) | Act::Renew(_) | Act::Join);
+            for one in world.standings.iter().filter(|one| !one.state.is_accepted()) {
+                prop_assert!(strays || !world.keys.contains(&one.root), "a key outlives its authority");
+            }
             for root in revoked {
                 prop_assert!(!world.accepted().contains(&root), "what was revoked came back");
             }
