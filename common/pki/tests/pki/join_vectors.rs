@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::Digest;
 use muster_pki::{
-    KeyUse, PublicKey, Signer as _, SoftwareSigner, csr,
+    CertificateDer, CrossRoot, KeyUse, PublicKey, Roots, Signer as _, SoftwareSigner, csr,
     join::{self, JoinKey, JoinToken, SUITE, Transcript},
 };
 use serde::Deserialize;
@@ -49,6 +49,16 @@ struct Case {
     token_seed: String,
     token_key: String,
     token_proof: String,
+    #[serde(default)]
+    pinned: Vec<Pinned>,
+}
+
+/// Which of the offered roots a node with these pins keeps.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pinned {
+    pins: Vec<Digest>,
+    kept: Vec<Digest>,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -78,7 +88,7 @@ fn every_published_value_is_what_the_protocol_gives() {
     let key = SoftwareSigner::from_pkcs8(&bytes(&vectors.node_key_pkcs8), KeyUse::Tls).expect("key");
     let public = *key.public_key();
     assert_eq!(PublicKey::from_spki(&bytes(&vectors.node_key_spki)), Ok(public));
-    assert_eq!(vectors.cases.len(), 3);
+    assert_eq!(vectors.cases.len(), 4);
 
     for case in vectors.cases {
         let name = &case.name;
@@ -145,4 +155,31 @@ fn the_examples_are_messages_that_name_these_values() {
             case.name
         );
     }
+}
+
+#[test]
+fn a_pin_keeps_the_roots_that_it_names_and_those_that_they_vouch_for() {
+    let vectors: Vectors = serde_json::from_str(VECTORS).expect("vectors");
+    let mut tried = 0;
+    for case in vectors.cases {
+        let hello: serde_json::Value = serde_json::from_str(&case.hello).expect("hello");
+        let offer: serde_json::Value = serde_json::from_str(&case.offer).expect("offer");
+        let created = hello["created"].as_i64().expect("a time");
+        let der = |text: &serde_json::Value| CertificateDer::from(bytes(text.as_str().expect("text")));
+        let list = |name: &str| offer[name].as_array().cloned().unwrap_or_default();
+        let roots = Roots::new(list("roots").iter().map(der).collect()).expect("roots of one collective");
+        let cross = |one: &serde_json::Value| CrossRoot {
+            root: der(&one["root"]),
+            certificate: der(&one["certificate"]),
+        };
+        let crosses: Vec<CrossRoot> = list("cross").iter().map(cross).collect();
+        assert_eq!(crosses.is_empty(), case.pinned.is_empty(), "{}", case.name);
+        for Pinned { pins, kept } in &case.pinned {
+            let found = roots.pinned_across(pins, &crosses, created);
+            let found = found.map(|roots| roots.fingerprints()).unwrap_or_default();
+            assert_eq!(found, *kept, "{}: {pins:?}", case.name);
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 5);
 }
