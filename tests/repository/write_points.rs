@@ -1,4 +1,4 @@
-//! Every named write point, and every commit of a join or a run, is one at which some test kills the program.
+//! Every named write point, and every commit of a join, a run or a rotation, is one at which some test kills the program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,15 +17,24 @@ const KILLERS: [&str; 8] = [
     "tests/system/killed_node.rs",
     "tests/system/scenario/approval.rs",
     "tests/system/scenario/renewal.rs",
-    "tests/system/scenario/rotation.rs",
-    KILLED_SERVER,
+    KILLED_SERVER[0],
+    KILLED_SERVER[1],
 ];
 
 /// Where the control plane is killed on both sides of the commits that these audit events name.
-const KILLED_SERVER: &str = "tests/system/killed_server.rs";
+const KILLED_SERVER: [&str; 2] = [
+    "tests/system/killed_authority.rs",
+    "tests/system/killed_server.rs",
+];
 
-/// Where the control plane changes joins and runs.
-const CHANGES: [&str; 4] = ["join", "join_token", "run", "reconcile/leases"];
+/// Where the control plane changes joins, runs and the stage of a rotation.
+const CHANGES: [&str; 5] = [
+    "authority/rotation",
+    "join",
+    "join_token",
+    "run",
+    "reconcile/leases",
+];
 
 /// What else changes who may join and what may run.
 const ELSEWHERE: [Event; 3] = [
@@ -130,17 +139,22 @@ fn the_control_plane_is_killed_on_both_sides_of_every_commit_of_a_join_or_a_run(
         }
     }
     assert!(
-        committed.contains(&Event::JoinRevealed) && committed.contains(&Event::RunPutBack),
+        [Event::JoinRevealed, Event::RunPutBack, Event::AuthorityAborted]
+            .iter()
+            .all(|event| committed.contains(event)),
         "the events are found: {committed:?}"
     );
-    let killer = files::text(KILLED_SERVER);
+    let killer = KILLED_SERVER.map(files::text).concat();
     let missing: Vec<&str> = committed
         .iter()
         .filter(|event| !ALARMS.contains(event))
         .map(|event| event.as_str())
         .filter(|event| !killer.contains(&format!("\"{event}\"")))
         .collect();
-    assert!(missing.is_empty(), "{KILLED_SERVER} kills at none of {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "{KILLED_SERVER:?} kill at none of {missing:?}"
+    );
 }
 
 /// Code that ships; the definition of the points apart.

@@ -20,8 +20,13 @@ use crate::{
 
 /// A new collective with the administrator `admin@SPOTFIRE`; it lives as long as the folder.
 pub(crate) async fn app() -> (App, TempDir) {
+    app_with(Clock::system(), Arc::default()).await
+}
+
+/// As [`app`], with this clock, and with its keys kept there.
+pub(crate) async fn app_with(clock: Clock, keys: Arc<Memory>) -> (App, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    let (clock, random) = (Clock::system(), Random::system());
+    let random = Random::system();
     let store = Store::open(&StoreConfig {
         create_if_missing: true,
         ..StoreConfig::new(format!("sqlite://{}/muster.db", folder.path().display()))
@@ -36,7 +41,6 @@ pub(crate) async fn app() -> (App, TempDir) {
     init_database(&store, &new, &master, &administrator, password, &clock, &random)
         .await
         .expect("a collective");
-    let keys = Arc::new(Memory::default());
     keys.store(&new).expect("kept");
     let parts = Parts {
         join_key: Arc::new(load_join_key(&store, &master).await.expect("the join key")),
@@ -74,6 +78,13 @@ pub(crate) struct Memory(Mutex<HashMap<Digest, Signers>>);
 type Signers = [Option<Arc<dyn Signer>>; 3];
 
 impl Memory {
+    /// Takes the root's key away, as `muster-server root-key export --remove` does.
+    pub(crate) fn without_root(&self, root: &Digest) {
+        if let Some(signers) = self.0.lock().expect("whole").get_mut(root) {
+            signers[0] = None;
+        }
+    }
+
     fn get(&self, root: &Digest, which: usize) -> Option<Arc<dyn Signer>> {
         self.0.lock().expect("whole").get(root)?[which].clone()
     }

@@ -7,7 +7,7 @@ use std::{
 
 use muster_client::ClientError;
 use muster_pki::{KeyUse, SoftwareSigner};
-use muster_tests::{Applicant, Member, Person, RealNode, Server, needs_crash_points, problem, until, within};
+use muster_tests::{Applicant, Member, Person, RealNode, Server, problem, until, within};
 use serde_json::{Value, json};
 
 /// Two nodes take over roots and certificates in the time of some heartbeats, which are ten seconds apart.
@@ -190,31 +190,6 @@ async fn nothing_fails_while_the_authority_is_exchanged_under_load() {
             .map(Vec::len),
         Some(1)
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_goes_on_where_the_control_plane_was_killed() {
-    needs_crash_points("muster-server");
-    let server = Server::private();
-    let member = Applicant::new("terr01").await.join(&server).await;
-    for (step, point, after) in [
-        ("prepare", "authority.keys.stored", "idle"),
-        ("prepare", "authority.prepared", "prepared"),
-        ("activate", "authority.changed", "activated"),
-        ("taint", "authority.changed", "tainted"),
-    ] {
-        server.restart_in(&[("MUSTER_CRASH_AT", point)]);
-        rotate(&server.admin().await, step, true)
-            .await
-            .expect_err("killed meanwhile");
-        server.restart();
-        assert_eq!(stage(&server.admin().await).await, after, "{point}");
-        speaks(&member).await.expect("nodes go on");
-    }
-    let admin = server.admin().await;
-    rotate(&admin, "revoke", true).await.expect("revoked");
-    assert_eq!(stage(&admin).await, "idle");
-    assert_eq!(admin.audit_broken().await, None);
 }
 
 /// Each step has left its record.

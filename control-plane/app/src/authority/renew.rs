@@ -16,9 +16,11 @@ use crate::{App, Error};
 
 impl App {
     /// Issues intermediate and policy certificate of the active authority anew where they are past half of their life.
-    /// Without the root's key the intermediate stays, and [`App::status`] says when it ends.
+    /// Without the root's key the intermediate stays, and [`App::status`] says when it ends. Keys that a crash has kept
+    /// from being destroyed are destroyed.
     pub async fn reconcile_authority(&self) -> Result<(), Error> {
         let rows = self.store().authorities().await?;
+        self.forget_revoked(&rows)?;
         let mut row = row_of(&rows, &stage(&rows)?.active())?.clone();
         let (now, present) = (self.now(), self.authority());
         let past_half =
@@ -75,3 +77,6 @@ impl App {
         self.refresh_authority().await
     }
 }
+
+#[cfg(test)]
+mod tests;

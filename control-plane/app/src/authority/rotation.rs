@@ -2,7 +2,8 @@
 //!
 //! Order of `prepare`: keys on disk, then the row and the trust state together; a crash in between leaves keys that
 //! nothing names. Order of the others: states and trust state together, then the authority of this process is swapped
-//! and everybody who follows it is told. A restart begins with the states, so no step is half done.
+//! and everybody who follows it is told, then the keys of what was revoked are destroyed. A restart begins with the
+//! states, and what a crash or an error has left is made up for by the reconcilers, so no step stays half done.
 
 use muster_code_trust::{Authority as TrustAuthority, Entry};
 use muster_daemon::file::crash_point;
@@ -42,9 +43,13 @@ impl App {
         self.show_authority(caller).await
     }
 
-    /// Ends a rotation that was aborted once nobody holds anything of the authority that was given up.
+    /// Follows what the database says where this process did not, and ends a rotation that was aborted once nobody holds
+    /// anything of the authority that was given up.
     pub async fn reconcile_rotation(&self) -> Result<(), Error> {
         let rows = self.store().authorities().await?;
+        if !self.follows(&rows)? {
+            self.refresh_authority().await?;
+        }
         let Stage::Aborted { new, .. } = stage(&rows)? else {
             return Ok(());
         };
@@ -156,13 +161,23 @@ impl App {
     pub async fn refresh_authority(&self) -> Result<(), Error> {
         let rows = self.store().authorities().await?;
         let authority = of_rows(&rows, self.keys())?;
-        for row in &rows {
-            if row.standing.state == AuthorityState::Revoked {
-                self.keys().forget(&row.standing.root)?;
-            }
-        }
         self.replace_authority(authority);
-        Ok(())
+        self.forget_revoked(&rows)
+    }
+
+    /// Destroys the keys of authorities that were revoked, where that was not done yet.
+    pub(super) fn forget_revoked(&self, rows: &[Row]) -> Result<(), Error> {
+        rows.iter()
+            .filter(|row| row.standing.state == AuthorityState::Revoked)
+            .try_for_each(|row| self.keys().forget(&row.standing.root))
+    }
+
+    /// Whether this process has taken over what the database says.
+    fn follows(&self, rows: &[Row]) -> Result<bool, Error> {
+        let authority = self.authority();
+        let accepted = rows.iter().filter(|row| row.standing.state.is_accepted());
+        let accepted: Vec<Digest> = accepted.map(|row| row.standing.root).collect();
+        Ok(stage(rows)?.active() == authority.root && accepted == authority.roots.fingerprints())
     }
 
     /// Whether everybody is ready for the step; else who is not.

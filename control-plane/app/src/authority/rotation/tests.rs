@@ -203,3 +203,29 @@ async fn a_restart_finds_the_rotation_where_it_was() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_a_crash_or_an_error_left_of_a_step_is_made_up_for() {
+    let (app, _folder) = fixture::app().await;
+    let first = app.authority().root;
+    step(&app, "prepare").await.expect("prepared");
+    // As when the commit was the last thing that worked, or another process has taken the step.
+    let mut tx = app.store().begin(&App::system()).await.expect("begun");
+    for row in tx.authorities().await.expect("read") {
+        let state = if row.standing.root == first {
+            AuthorityState::Revoked
+        } else {
+            AuthorityState::Active
+        };
+        tx.authority_put(&row.enter(state, app.now())).await.expect("put");
+    }
+    let draft = Draft::new(Event::AuthorityRevoked, first.to_string(), json!({}));
+    tx.commit(draft, app.now()).await.expect("committed");
+    assert_eq!(app.authority().root, first, "nobody has told this process");
+    app.reconcile_rotation().await.expect("followed");
+    assert_ne!(app.authority().root, first);
+    assert!(
+        app.keys().root(&first).expect("looked").is_none(),
+        "its keys are destroyed"
+    );
+}
