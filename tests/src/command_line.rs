@@ -32,6 +32,14 @@ impl CommandLine {
         command_line
     }
 
+    /// Logs in as before, without a word about whom to trust.
+    pub fn log_in_again(&self, server: &Server) {
+        let password = server.state_dir().join("admin-password");
+        let password = password.to_string_lossy();
+        let (code, _, said) = self.run(&["login", "--user", "admin@SPOTFIRE", "--password-file", &password]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+
     /// Exit code, standard output and standard error.
     pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let profiles = self.folder.to_string_lossy().into_owned();

@@ -91,3 +91,30 @@ async fn known_nodes_whose_certificates_have_ended_are_approved_together() {
         (Some(0), "No known node waits for a renewal.\n")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_the_rotations_of_the_authority_is_not_locked_out() {
+    let server = Server::private();
+    let [rotates, logs_in, sleeps] = [(); 3].map(|()| CommandLine::log_in(&server));
+    let works = |muster: &CommandLine, when: &str| {
+        let (exit, _, complained) = muster.run(&["whoami"]);
+        assert_eq!(exit, Some(0), "{when}: {complained}");
+    };
+    for round in 1..=2 {
+        for step in ["prepare", "activate", "taint", "revoke"] {
+            let (exit, _, complained) = rotates.run(&["ca", "rotate", step, "--force"]);
+            assert_eq!(exit, Some(0), "{step} in rotation {round}: {complained}");
+            works(&logs_in, step);
+        }
+        // Over the bridge, and from the next log-in on by the new root.
+        logs_in.log_in_again(&server);
+        if round == 1 {
+            works(&sleeps, "after one rotation");
+        }
+    }
+    let (exit, _, complained) = sleeps.run(&["whoami"]);
+    assert!(
+        exit != Some(0) && complained.contains("fingerprint of the certificate authority"),
+        "{complained}"
+    );
+}

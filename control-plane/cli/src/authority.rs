@@ -72,6 +72,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             (context.rest()?.call(request).await?, false)
         }
     };
+    context.follow(&authority)?;
     context.show(&authority, || {
         if pem {
             return escaped_lines(authority.roots_pem.trim_end());

@@ -11,6 +11,7 @@ use muster_pki::{
     pem,
     tls::{self, FrontEndTrust, Now},
 };
+use muster_wire::admin::v1::authority::Authority;
 use secrecy::SecretString;
 
 use crate::{
@@ -74,6 +75,23 @@ impl Context {
         let certificates = pem::certificates(&bytes)
             .map_err(|error| Failure::usage(format!("--ca-file {}: {}", path.display(), chain(&error))))?;
         Ok(Some(Trust::Authorities(pem::write_certificates(&certificates))))
+    }
+
+    /// Recognizes the control plane of the session file by the roots that it has said it has: during a rotation of its
+    /// authority it will soon show another.
+    pub(crate) fn follow(&self, authority: &Authority) -> Result<(), Failure> {
+        // What options say is for one command.
+        if self.options.server.is_some() || self.trust()?.is_some() {
+            return Ok(());
+        }
+        let Some(profile) = self.store.load()? else {
+            return Ok(());
+        };
+        let trust = profile.trust.following(authority);
+        if trust == profile.trust {
+            return Ok(());
+        }
+        self.store.save(&Profile { trust, ..profile })
     }
 
     /// The present, for certificates.

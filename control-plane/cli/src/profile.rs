@@ -9,6 +9,7 @@ use std::{
 
 use muster_daemon::file::{self, Access};
 use muster_ids::{Digest, UserName};
+use muster_wire::admin::v1::authority::Authority;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -40,6 +41,35 @@ pub(crate) enum Trust {
     Fingerprints(Vec<Digest>),
     /// Authorities in PEM.
     Authorities(String),
+}
+
+impl Trust {
+    /// As it is while the authority of the collective is exchanged: who recognizes it by a root recognizes it by all that
+    /// are accepted, and by none that was revoked.
+    pub(crate) fn following(&self, authority: &Authority) -> Self {
+        let Self::Fingerprints(pins) = self else {
+            return self.clone();
+        };
+        let state = |pin: &Digest| {
+            let mut all = authority.authorities.iter();
+            let one = all.find(|one| one.root.parse() == Ok(*pin));
+            one.map(|one| one.state.as_str())
+        };
+        // A pin of the server's own certificate says nothing of roots.
+        if !pins.iter().any(|pin| state(pin).is_some()) {
+            return self.clone();
+        }
+        let kept = pins.iter().filter(|pin| state(pin) != Some("revoked"));
+        let mut pins: Vec<Digest> = kept.copied().collect();
+        for root in &authority.root_fingerprints {
+            if let Ok(root) = root.parse()
+                && !pins.contains(&root)
+            {
+                pins.push(root);
+            }
+        }
+        Self::Fingerprints(pins)
+    }
 }
 
 /// Where the session file lies.

@@ -10,7 +10,10 @@ use muster_client::{Endpoint, Limits, Request, Transport};
 use muster_daemon::secret::SecretFile;
 use muster_ids::{Digest, UserName};
 use muster_pki::{AuthorityFacts, CertificateDer, tls};
-use muster_wire::admin::v1::session::{Login as Credentials, Session, WhoAmI};
+use muster_wire::admin::v1::{
+    authority::Authority,
+    session::{Login as Credentials, Session, WhoAmI},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
@@ -71,6 +74,10 @@ pub(crate) async fn login(context: &Context, arguments: Login) -> Result<(), Fai
         None => terminal::password(&format!("Password of {user}: "), "give --password-file FILE")?,
     };
     let session = open(context, &server, &trust, user, &password).await?;
+    let rest = context.untold_rest(server.clone(), &trust)?;
+    let rest = rest.with_token(session.token.clone().into());
+    let authority: Authority = rest.call(Request::get("/api/v1/authority")).await?;
+    let trust = trust.following(&authority);
     context.store.save(&Profile {
         server: server.to_string(),
         trust,
