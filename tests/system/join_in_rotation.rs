@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use muster_ids::Digest;
-use muster_tests::{Person, RealNode, Server, approve, folder, needs_crash_points, until, within};
+use muster_tests::{
+    CommandLine, Person, RealNode, Server, approve, folder, needs_crash_points, until, within,
+};
 use serde_json::{Value, json};
 
 /// A join that waits asks every few seconds, and a node connects at once.
@@ -133,21 +135,41 @@ async fn a_certificate_whose_authority_was_revoked_before_it_was_fetched_is_repl
 async fn a_join_that_waited_through_two_rotations_begins_anew_by_itself() {
     needs_crash_points("muster-node");
     let server = Server::private();
-    let admin = server.admin().await;
+    // Follows the rotations, as people do.
+    let muster = CommandLine::log_in(&server);
     let node = began(&server, "join.reveal.stored", true).await;
     let first = code(&node).expect("a code");
     for step in ["prepare", "activate", "taint", "revoke"].repeat(2) {
-        rotate(&admin, step).await;
+        let (exit, _, complained) = muster.run(&["ca", "rotate", step, "--force"]);
+        assert_eq!(exit, Some(0), "{step}: {complained}");
     }
     // No bridge leads from the answers of today to the offer of before, and an hour has passed.
     age(&node, CODE_LIFETIME);
+    let before = waiting(&muster);
     node.run(&[]);
     let second = within(COMES, "it shows another code", async || {
         code(&node).filter(|code| *code != first)
     })
     .await;
-    approve(&server, &second).await;
+    // The code is shown before its request waits, and wrong codes are counted.
+    within(COMES, "the request is another", async || {
+        (waiting(&muster) != before).then_some(())
+    })
+    .await;
+    let (exit, _, complained) = muster.run(&["join", "approve", "--code", &second, "--yes"]);
+    assert_eq!(exit, Some(0), "{complained}");
     node.connected(&server).await;
+}
+
+/// The identifiers of the requests that wait.
+fn waiting(muster: &CommandLine) -> Vec<Value> {
+    let (exit, listed, complained) = muster.run(&["join", "list", "--output", "json"]);
+    assert_eq!(exit, Some(0), "{complained}");
+    let listed: Value = serde_json::from_str(&listed).expect("stable JSON");
+    let items = listed["items"].as_array().or_else(|| listed.as_array());
+    let items = items.expect("a list of requests");
+    assert!(!items.is_empty(), "a request waits");
+    items.iter().map(|join| join["id"].clone()).collect()
 }
 
 /// Makes the exchange on disk so much older.
