@@ -115,7 +115,11 @@ fn public_key(der: &[u8]) -> Digest {
 async fn the_policy_certificate_is_issued_anew_from_half_of_its_life_with_the_same_key() {
     let world = World::new().await;
     let (first, roots) = (world.row().await, world.app.authority().roots.clone());
-    assert_eq!(world.after(HALF_A_YEAR.saturating_sub(DAY)).await, [""; 0], "too early");
+    assert_eq!(
+        world.after(HALF_A_YEAR.saturating_sub(DAY)).await,
+        [""; 0],
+        "too early"
+    );
     assert_eq!(world.row().await, first);
     assert_eq!(world.after(DAY).await, ["[\"policy\"]"]);
     let second = world.row().await;
