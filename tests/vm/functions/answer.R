@@ -1,0 +1,1 @@
+answer <- round(unname(coef(lm(dist ~ speed, cars))[2]), 3)

@@ -1,0 +1,1 @@
+answer <- sum(rep(1, 2e8))

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# The packages in a booted Debian 12: its own kernel (6.1, Landlock version 2), control groups v2, systemd, and a
+# collective of one node made as docs/guide/first-steps.md says. The machine is emulated, so that any machine can do it;
+# nothing in it is timed. What it prints on its serial line is checked here, line by line.
+#
+# The first time it needs a Debian mirror; the image of Debian is kept in target/vm. As an ordinary user it needs
+# a range of ids in /etc/subuid.
+set -euo pipefail
+cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+target=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")
+vm=$target/vm
+# The machine switches itself off; this is for one that does not.
+seconds=${MUSTER_VM_SECONDS:-600}
+debian=systemd,systemd-sysv,dbus,udev,procps,passwd,python3,linux-image-cloud-amd64,r-base-core,r-cran-jsonlite
+
+# as_owner COMMAND…: where files can belong to root.
+as_owner() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else unshare --user --map-root-user --map-auto "$@"; fi
+}
+
+# Debian only, and kept: what is tested travels on a disk of its own.
+make_image() {
+    local key root=$vm/root
+    key=$(cat - tests/vm/muster-test.service <<< "$debian" | sha256sum | cut -c 1-16)
+    image=$vm/debian-$key.img
+    boot=$vm/boot-$key
+    if [ -e "$image" ]; then return; fi
+    rm -rf "$vm"
+    mkdir -p "$boot"
+    as_owner mmdebstrap --quiet --variant=apt --include="$debian" bookworm "$vm/root.tar"
+    # Devices are the kernel's; where this is not really root they could not be made either.
+    mkdir "$root"
+    as_owner tar --extract --file "$vm/root.tar" --directory "$root" --exclude './dev/*'
+    as_owner cp "$root"/boot/vmlinuz-* "$boot/vmlinuz"
+    as_owner cp "$root"/boot/initrd.img-* "$boot/initrd"
+    as_owner install -m 0644 tests/vm/muster-test.service "$root/etc/systemd/system/"
+    as_owner mkdir -p "$root/etc/systemd/system/multi-user.target.wants" "$root/muster-test"
+    as_owner ln -s ../muster-test.service "$root/etc/systemd/system/multi-user.target.wants/"
+    # Its prompt would mix with what the test prints.
+    as_owner ln -sf /dev/null "$root/etc/systemd/system/serial-getty@ttyS0.service"
+    truncate -s 2G "$image.new"
+    as_owner mkfs.ext4 -q -L root -d "$root" "$image.new"
+    as_owner rm -rf "$root" "$vm/root.tar"
+    mv "$image.new" "$image"
+}
+
+# The packages from what `make test` builds, with its features, so that nothing is compiled twice.
+make_packages() {
+    local shell package
+    cargo build --workspace --locked --features muster-server/crash-points,muster-agent/crash-points
+    for shell in bash zsh fish; do
+        "$target/debug/muster" completions "$shell" > "$target/debug/muster.$shell"
+    done
+    for package in muster-server muster-agent muster-cli; do
+        cargo deb --quiet --no-build --fast --profile dev -p "$package" -o "$1/"
+    done
+}
+
+# The test binary of the jail and what it runs lie as cargo laid them: each finds the others from where it is itself.
+make_probes() {
+    local tests
+    mkdir -p "$1/debug/deps" "$1/debug/examples"
+    tests=$(cargo test --locked -p muster-sandbox --test jail --no-run --message-format json |
+        sed -n '/"name":"jail"/s/.*"executable":"\([^"]*\)".*/\1/p')
+    cargo build --locked -p muster-sandbox --examples
+    strip --strip-debug -o "$1/debug/deps/jail" "$tests"
+    for file in muster-jail libmuster_lock.so examples/probe_engine examples/liar; do
+        strip --strip-debug -o "$1/debug/$file" "$target/debug/$file"
+    done
+}
+
+make_disk() {
+    local folder=$vm/disk
+    rm -rf "$folder"
+    mkdir "$folder"
+    cp tests/vm/inside.sh tests/vm/lib.sh "$folder/"
+    cp -r tests/vm/functions "$folder/"
+    make_packages "$folder"
+    make_probes "$folder"
+    chmod -R go=u-w "$folder"
+    rm -f "$vm/test.img"
+    truncate -s 256M "$vm/test.img"
+    as_owner mkfs.ext4 -q -L muster-test -E root_owner=0:0 -d "$folder" "$vm/test.img"
+    rm -r "$folder"
+}
+
+packaging/deps/install.sh build package vm
+make_image
+make_disk
+echo "vm: it boots ($SECONDS s so far)"
+serial=$vm/serial.txt
+rm -f "$serial"
+# Changes to the disks are forgotten when it ends.
+timeout --kill-after=10 "$seconds" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 \
+    -nodefaults -nic none -display none -serial "file:$serial" -no-reboot \
+    -kernel "$boot/vmlinuz" -initrd "$boot/initrd" -append "root=LABEL=root rw console=ttyS0 quiet panic=-1" \
+    -drive "file=$image,if=virtio,format=raw,snapshot=on" \
+    -drive "file=$vm/test.img,if=virtio,format=raw,snapshot=on" ||
+    echo "vm: the machine did not switch itself off within $seconds s" >&2
+
+# Each line must be there, in its order, and no other.
+source tests/vm/lib.sh
+mapfile -t said < <(tr -d '\r' < "$serial" | grep -a '^vm: ')
+if [ "$(printf '%s\n' "${said[@]}")" = "$(printf 'vm: ok: %s\n' "${checks[@]}")" ]; then
+    printf '%s\n' "${said[@]}"
+    echo "vm: all ${#checks[@]} checks hold ($SECONDS s)"
+    exit
+fi
+tr -d '\r' < "$serial" | tail -n 300 >&2
+echo "vm: of ${#checks[@]} checks $(printf '%s\n' "${said[@]}" | grep -c '^vm: ok: ') hold; all that it said is in $serial" >&2
+exit 1
