@@ -22,6 +22,7 @@ use muster_wire::{
         epoch::{KNOWN_PATH, Known},
         join::Issued,
         outcome::{Ending, Outcome, PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Statement, Subject},
+        output::{OUTPUT_PATH, Output, OutputReply},
         renew::{RENEW_PATH, Renew, Renewed},
         run::{BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
         trust_state::{TRUST_STATE_PATH, TrustHead, TrustStateReply, TrustVersion},
@@ -327,6 +328,12 @@ impl Member {
         };
         let path = format!("{RUNS_PATH}/{run}/put-back");
         connection.send(Request::post(path).json(&back)).await
+    }
+
+    /// Tells what a run prints while it goes on.
+    pub async fn print(&self, connection: &Connection, output: &Output) -> Result<OutputReply, ClientError> {
+        let answer = connection.send(Request::post(OUTPUT_PATH).json(output)).await?;
+        answer.json()
     }
 
     /// Reads an input of a run.

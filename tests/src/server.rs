@@ -39,6 +39,8 @@ pub struct Settings {
     pub front_end: Option<(PathBuf, PathBuf)>,
     /// Further settings of joins: lines of the section `[join]`, and sections after it.
     pub join: String,
+    /// Further settings of runs: lines of the section `[runs]`.
+    pub runs: String,
 }
 
 impl Default for Settings {
@@ -50,6 +52,7 @@ impl Default for Settings {
             // All nodes of the tests wait at one address.
             join: "pending_per_address = 100000\npending_per_prefix = 100000\npending_total = 100000\n"
                 .to_owned(),
+            runs: String::new(),
         }
     }
 }
@@ -460,10 +463,11 @@ fn configuration(folder: &Path, ports: [u16; 4], settings: &Settings) -> String 
          [back_end]\nlisten = \"127.0.0.1:{back_end}\"\n\
          [front_end]\nlisten = \"127.0.0.1:{front_end}\"\n{own}\
          [operations]\nlisten = \"127.0.0.1:{operations}\"\n\
-         [runs]\nmax_input_mib = 1\n\
+         [runs]\nmax_input_mib = 1\n{}\
          [log]\nformat = \"json\"\nlevels = \"info,muster_app=debug,muster_server=debug\"\n\
          [join]\noffers_per_second = {}\n{}",
         state.display(),
+        settings.runs,
         settings.offers_per_second,
         settings.join
     )

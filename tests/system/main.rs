@@ -20,6 +20,7 @@ mod join_token;
 mod killed_authority;
 mod killed_node;
 mod killed_server;
+mod live;
 mod outcome;
 mod parsers;
 mod pkcs11;

@@ -1,6 +1,7 @@
-//! Scenarios of like products, by their numbers: what goes wrong when machines join, and what must happen then.
+//! Scenarios of like products, by their numbers: what goes wrong when machines join and when they run what was granted,
+//! and what must happen then.
 //!
-//! Each number has exactly one test here, named `join_NN_` and its sentence.
+//! Each number has exactly one test, named `join_NN_` or `sandbox_NN_` and its sentence.
 
 mod approval;
 mod certificates;
@@ -8,6 +9,7 @@ mod contact;
 mod fleet;
 mod flood;
 mod intake;
+mod life;
 mod middle;
 mod renewal;
 mod rotation;

@@ -53,6 +53,14 @@ pub enum Error {
         /// Seconds until it makes sense to ask again.
         retry_after: u64,
     },
+    /// As many runs wait as may.
+    #[error("{detail}")]
+    QueueFull {
+        /// One sentence.
+        detail: String,
+        /// Seconds until it makes sense to ask again.
+        retry_after: u64,
+    },
     /// Something that we depend on does not answer.
     #[error("{detail}")]
     Unavailable {

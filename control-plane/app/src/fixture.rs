@@ -64,6 +64,7 @@ pub(crate) async fn app_with(clock: Clock, keys: Arc<Memory>) -> (App, TempDir) 
             },
             auto_trust: None,
             max_input: 1024,
+            queues: crate::Queues::default(),
             certificates: crate::Certificates::default(),
         },
     };

@@ -58,7 +58,7 @@ use self::{
 };
 pub use self::{
     error::Error,
-    run::{Submission, blob_failure},
+    run::{LogPlace, Submission, blob_failure},
     text::object,
 };
 
@@ -105,8 +105,29 @@ pub struct Options {
     pub auto_trust: Option<AutoTrust>,
     /// Largest single input of a run, bytes.
     pub max_input: u64,
+    /// Runs that may wait at once.
+    pub queues: Queues,
     /// How long certificates of nodes are valid, and what may come after them.
     pub certificates: Certificates,
+}
+
+/// How many runs may wait at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Queues {
+    /// In one queue: for one capability in one pool and site.
+    pub per_queue: u32,
+    /// Of one user, in all queues together.
+    pub per_user: u32,
+}
+
+impl Default for Queues {
+    /// More than a day's work of a node, and a tenth of it for one person.
+    fn default() -> Self {
+        Self {
+            per_queue: 10_000,
+            per_user: 1_000,
+        }
+    }
 }
 
 /// How long certificates of nodes are valid, and what may come after them.

@@ -7,6 +7,7 @@
 pub(crate) mod blob;
 mod claim;
 mod complete;
+mod output;
 mod submit;
 mod view;
 
@@ -25,7 +26,7 @@ use serde_json::json;
 
 use crate::{App, Error};
 
-pub use self::{blob::blob_failure, submit::Submission};
+pub use self::{blob::blob_failure, output::LogPlace, submit::Submission};
 
 /// What a run was asked to do, as its row keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! `muster run`: runs of data functions.
 
+mod follow;
 pub(crate) mod result;
 pub(crate) mod wait;
 
@@ -17,8 +18,7 @@ use crate::{
     failure::Failure,
     function::Save,
     list::{self, Extent},
-    output::{self, Format},
-    table,
+    output, table,
 };
 
 const PATH: &str = "/api/v1/runs";
@@ -57,7 +57,15 @@ pub(crate) enum Command {
         saves: Vec<Save>,
     },
     /// Print what a run wrote to standard output and standard error
-    Logs(Which),
+    #[command(after_help = "Example:\n  muster run logs ID --follow")]
+    Logs {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// Print also what it writes from now on, and how far it is, until it has ended
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// End a run with everything that it started
     Cancel(Which),
     /// Print the signed receipt of a run, as JSON
@@ -95,7 +103,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                     .join("\n")
             })
         }
-        Command::Logs(which) => logs(context, &rest, which.run).await,
+        Command::Logs { which, follow: true } => follow::follow(context, &rest, which.run).await,
+        Command::Logs { which, follow: false } => follow::so_far(context, &rest, which.run).await,
         Command::Cancel(which) => {
             let request = at(Request::post(PATH), which.run).segment("cancel");
             let run: Run = rest.call(request).await?;
@@ -118,18 +127,6 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
 
 fn at(request: Request, run: RunId) -> Request {
     request.segment(&run.to_string())
-}
-
-async fn logs(context: &Context, rest: &Rest, run: RunId) -> Result<(), Failure> {
-    let (stdout, stderr) = (
-        stream(rest, run, "stdout").await?,
-        stream(rest, run, "stderr").await?,
-    );
-    if context.options.output == Format::Json {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        return output::json(&serde_json::json!({ "stdout": text(&stdout), "stderr": text(&stderr) }));
-    }
-    print_streams(&stdout, &stderr)
 }
 
 /// What a run wrote, `stdout` or `stderr`.
@@ -192,6 +189,11 @@ fn fields(run: &Run, colour: bool) -> String {
         [
             ("Run", run.id.to_string()),
             ("State", run.state.clone()),
+            ("Queue", run.queued_before.map(follow::place).unwrap_or_default()),
+            (
+                "Progress",
+                run.progress.as_ref().map(follow::progress).unwrap_or_default(),
+            ),
             (
                 "Ending",
                 ending.map(|ending| ending.message.clone()).unwrap_or_default(),

@@ -61,6 +61,16 @@ words! {
     }
 }
 
+words! {
+    /// What a run prints to.
+    Stream, "a stream of a run" {
+        /// Standard output.
+        Stdout = "stdout",
+        /// Standard error.
+        Stderr = "stderr",
+    }
+}
+
 /// Below every fence of an epoch and above all of earlier ones: each epoch has 2³² fences of its own, so that a claim
 /// which a database has forgotten never has the fence of a later one.
 fn before_fences(epoch: u64) -> i64 {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use muster_app::{Certificates, ExpiredRenewal, Quotas, join::auto_trust::AutoTrust};
+use muster_app::{Certificates, ExpiredRenewal, Queues, Quotas, join::auto_trust::AutoTrust};
 use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
     log::LogFormat,
@@ -75,6 +75,8 @@ pub struct Config {
     pub session_lifetime: Duration,
     /// Largest single input of a run, bytes.
     pub max_input: u64,
+    /// Runs that may wait at once.
+    pub queues: Queues,
     /// `auto`, `human` or `json`.
     pub log_format: LogFormat,
     /// Levels as of `tracing`, for example `info,muster_app=debug`.
@@ -146,6 +148,7 @@ impl Config {
                 Duration::from_mins(1)..=Duration::from_hours(30 * 24),
             ),
             max_input: reader.number("runs", "max_input_mib", 256, 1..=65_536) * 1024 * 1024,
+            queues: queues(&mut reader),
             issuing_key: token_key(&mut reader),
             log_format: reader.choice("log", "format", &LogFormat::NAMES, "auto"),
             log_levels: reader.text("log", "levels", "info"),
@@ -206,6 +209,19 @@ impl Config {
 fn connections(reader: &mut Reader, section: &str, default: u64) -> usize {
     let number = reader.number(section, "connections", default, 16..=1_000_000);
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// How many runs may wait, in `[runs]`.
+fn queues(reader: &mut Reader) -> Queues {
+    let default = Queues::default();
+    let mut number = |key, default: u32| {
+        let number = reader.number("runs", key, u64::from(default), 1..=1_000_000);
+        u32::try_from(number).unwrap_or(u32::MAX)
+    };
+    Queues {
+        per_queue: number("queued_per_queue", default.per_queue),
+        per_user: number("queued_per_user", default.per_user),
+    }
 }
 
 /// `[certificates]`, and in `[join]` what follows them.

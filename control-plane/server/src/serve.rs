@@ -233,6 +233,7 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
         quotas: config.quotas,
         auto_trust: config.auto_trust.clone(),
         max_input: config.max_input,
+        queues: config.queues,
         certificates: config.certificates.clone(),
     };
     let parts = Parts {

@@ -57,7 +57,7 @@ pub use meta::{BuiltinGroups, Collective, NewCollective};
 pub use node::{Liveness, NodeFilter};
 pub use place::{Pool, Site};
 pub use revocation::RevocationList;
-pub use run::{LeaseAnswer, QueueLength, RunFilter, RunRow};
+pub use run::{LeaseAnswer, NewOutput, Piece, ProgressRow, QueueLength, RunFilter, RunRow};
 pub use schema::Schema;
 pub use secret::Secret;
 pub use session::{NewSession, Session};

@@ -18,8 +18,10 @@ use crate::{
     wake::Topic,
 };
 
+mod output;
 mod queue;
 
+pub use output::{NewOutput, Piece, ProgressRow};
 pub use queue::{LeaseAnswer, QueueLength};
 
 macro_rules! select {

@@ -51,6 +51,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0006_revocation.sql"),
         include_str!("../../migrations/postgres/0006_revocation.sql"),
     ),
+    (
+        7,
+        "run_output",
+        include_str!("../../migrations/sqlite/0007_run_output.sql"),
+        include_str!("../../migrations/postgres/0007_run_output.sql"),
+    ),
 ];
 
 /// Which schema a database has.

@@ -87,6 +87,8 @@ pub struct Agent {
     pub available: Notify,
     /// There is something to report.
     pub spooled: Notify,
+    /// A run begins, which may print.
+    pub begun: Notify,
     /// There is a newer trust state.
     pub trust_wanted: Notify,
     /// No new work.
@@ -184,6 +186,7 @@ impl Agent {
             left: AtomicBool::new(false),
             available: Notify::new(),
             spooled: Notify::new(),
+            begun: Notify::new(),
             trust_wanted: Notify::new(),
             stop,
             tasks: TaskTracker::new(),

@@ -7,12 +7,15 @@
 //!                   … ignored or put back          └── refused: reported
 //! ```
 //!
+//! While it goes on, what it prints is passed on by [`live`].
+//!
 //! Invariant: nothing is started that was not granted to this node, in this life, once; nothing runs looser than the
 //! control plane *and* this node's own trust state allow.
 
 pub mod admit;
 pub mod claim;
 pub mod execute;
+pub mod live;
 pub mod outcome;
 pub mod report;
 pub mod stage;
@@ -22,7 +25,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-use muster_engines::EngineKind;
+use muster_engines::{EngineKind, Live};
 use muster_ids::RunId;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +51,8 @@ pub struct Work {
     pub engine: EngineKind,
     /// Ends it.
     pub cancel: CancellationToken,
+    /// What it prints while it goes on.
+    pub live: Live,
     why: Arc<OnceLock<Why>>,
 }
 
@@ -58,6 +63,7 @@ impl Work {
             fence,
             engine,
             cancel: CancellationToken::new(),
+            live: Live::default(),
             why: Arc::default(),
         }
     }
@@ -106,6 +112,14 @@ impl Running {
     /// Ends all runs.
     pub fn stop_all(&self, why: Why) {
         lock(&self.0).values().for_each(|work| work.stop(why));
+    }
+
+    /// What all runs show, with their claims.
+    pub fn live(&self) -> Vec<(RunId, i64, Live)> {
+        lock(&self.0)
+            .iter()
+            .map(|((run, fence), work)| (*run, *fence, work.live.clone()))
+            .collect()
     }
 
     /// How many runs hold a slot of `engine`.

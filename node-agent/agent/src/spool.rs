@@ -169,6 +169,15 @@ impl Spool {
         Ok(())
     }
 
+    /// Gives up what a run has left here, outputs and logs, so that there is room to say so. Its claim stays.
+    pub fn discard(&self, run: RunId, fence: i64) -> Result<(), SpoolError> {
+        let folder = self.folder(run, fence);
+        for part in ["work", "blobs"] {
+            remove_tree(&folder.join(part))?;
+        }
+        Ok(())
+    }
+
     /// Forgets a run: it was acknowledged, or handed back unstarted.
     pub fn remove(&self, run: RunId, fence: i64) -> Result<(), SpoolError> {
         let folder = self.folder(run, fence);

@@ -25,6 +25,8 @@ pub struct RunEnding {
     pub wall_ms: u64,
     /// The largest resident size of one process in bytes; 0 when the run was cut off.
     pub peak_bytes: u64,
+    /// What it might use, in bytes.
+    pub memory_bytes: u64,
     /// Whether other runs of the same launcher went on beside it: its memory limit holds for all of them together.
     pub shared_memory: bool,
     /// Limits that this node cannot enforce, in words.
@@ -111,6 +113,7 @@ impl RunEnding {
             cpu_ms: 0,
             wall_ms: 0,
             peak_bytes: 0,
+            memory_bytes: 0,
             shared_memory: false,
             limits_degraded: Vec::new(),
         }
@@ -155,20 +158,29 @@ impl RunEnding {
                 )
             }
             Outcome::TimedOut => format!(
-                "The run was stopped after {}.{:03} s: its time limit was reached. \
+                "The run was stopped after {}.{:03} s: its time limit was reached{}. \
                  Give it less data, or ask for a longer limit.",
                 self.wall_ms / 1000,
-                self.wall_ms % 1000
+                self.wall_ms % 1000,
+                self.peak(" (its largest process used ", ")")
             ),
             Outcome::OutOfMemory if self.shared_memory => {
-                "The run was killed because the memory limit was reached, which holds for all runs of its engine \
-                 together; others went on beside it, so the fault need not be its own. \
-                 Run it again, give it less data, or have fewer slots or a higher limit on this node."
-                    .to_owned()
+                format!(
+                    "The run was killed because the memory limit was reached{}, which holds for all runs of its engine \
+                     together; others went on beside it, so the fault need not be its own. \
+                     Run it again, give it less data, or have fewer slots or a higher limit on this node.",
+                    self.peak(" (its largest process used ", " of it)")
+                )
             }
-            Outcome::OutOfMemory => "The run was killed because it reached its memory limit. \
-                                     Give it less data, or ask for a higher limit."
-                .to_owned(),
+            Outcome::OutOfMemory => format!(
+                "The run was killed because it reached its memory limit{}{}. \
+                 Give it less data, or ask for a higher limit.",
+                match self.memory_bytes {
+                    0 => String::new(),
+                    limit => format!(" of {} MiB", limit >> 20),
+                },
+                self.peak("; its largest process used ", "")
+            ),
             Outcome::Cancelled => "The run was cancelled.".to_owned(),
             Outcome::JailRefused { why } => format!("The run could not be executed: {why}"),
         };
@@ -180,6 +192,16 @@ impl RunEnding {
         format!("restricted call to {what}\n{cure}\n{words}")
             .trim_end()
             .to_owned()
+    }
+}
+
+impl RunEnding {
+    /// The peak between two words, where it is known.
+    fn peak(&self, before: &str, after: &str) -> String {
+        match self.peak_bytes {
+            0 => String::new(),
+            peak => format!("{before}{} MiB{after}", peak.div_ceil(1 << 20)),
+        }
     }
 }
 
@@ -259,6 +281,35 @@ mod tests {
         assert!(words[1].contains("SIGSEGV"));
         assert!(words[2].contains("time limit"));
         assert!(words[3].contains("its memory limit"));
+    }
+
+    #[test]
+    fn an_end_by_a_limit_names_the_limit_and_the_peak() {
+        let of = |outcome, shared_memory| {
+            let ending = RunEnding {
+                peak_bytes: (250 << 20) - 1,
+                memory_bytes: 256 << 20,
+                wall_ms: 4_007,
+                shared_memory,
+                ..ending(Mode::Restricted, outcome)
+            };
+            ending.in_words(None)
+        };
+        let memory = of(Outcome::OutOfMemory, false);
+        assert!(
+            memory.contains("its memory limit of 256 MiB; its largest process used 250 MiB."),
+            "{memory}"
+        );
+        let shared = of(Outcome::OutOfMemory, true);
+        assert!(
+            shared.contains("(its largest process used 250 MiB of it)"),
+            "{shared}"
+        );
+        let time = of(Outcome::TimedOut, false);
+        assert!(
+            time.contains("after 4.007 s") && time.contains("used 250 MiB)"),
+            "{time}"
+        );
     }
 
     #[test]

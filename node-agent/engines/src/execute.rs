@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Data, Outcome, OutputFile, Printed, RunEnding, RunOrder, frame,
     launcher::RunSockets,
+    live::{Live, Progress, Stream},
     order::{self, SCHEMA_PATH},
 };
 
@@ -37,8 +38,12 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(10);
 /// What is left in pipes after the last process is gone is there at once.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Reports that a payload may send; a well-behaved runner sends two.
+/// Reports that a payload may send besides progress; a well-behaved runner sends two.
 const MOST_REPORTS: usize = 64;
+/// After each progress message: whoever sends more waits, and costs the agent no more than this.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
+/// Kept of a progress message, in bytes.
+const LONGEST_PROGRESS: usize = 1024;
 /// Kept of a message of the run, in bytes: runners say no more, and an outcome must fit into one request.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
@@ -94,11 +99,11 @@ pub(crate) async fn execute(
                 let _ = to_payload.shutdown().await;
             }
         };
-        let reporting = listen(&mut from_payload, &mut said);
+        let reporting = listen(&mut from_payload, &mut said, &order.live);
         let printing = async {
             tokio::join!(
-                keep(stdout, printed_bytes, &mut out),
-                keep(stderr, printed_bytes, &mut err)
+                keep(stdout, printed_bytes, &mut out, (&order.live, Stream::Stdout)),
+                keep(stderr, printed_bytes, &mut err, (&order.live, Stream::Stderr))
             );
         };
         let watching = async {
@@ -148,6 +153,7 @@ pub(crate) async fn execute(
         cpu_ms,
         wall_ms,
         peak_bytes,
+        memory_bytes: limits.memory_bytes,
         shared_memory: false,
         limits_degraded: Vec::new(),
     }
@@ -196,8 +202,10 @@ async fn stage(order: &RunOrder, control: &mut OwnedWriteHalf) -> io::Result<()>
 }
 
 /// Takes the payload's reports until it hangs up or talks nonsense, which only harms its own run.
-async fn listen(control: &mut OwnedReadHalf, said: &mut Said) {
-    for _ in 0..MOST_REPORTS {
+async fn listen(control: &mut OwnedReadHalf, said: &mut Said, live: &Live) {
+    let mut reports = 0;
+    while reports < MOST_REPORTS {
+        reports += 1;
         match frame::read::<Report>(control).await {
             Ok(Some(Report::Locked)) => said.locked = true,
             Ok(Some(Report::Finished { ending, message })) if ending == "restricted_call" => {
@@ -206,9 +214,27 @@ async fn listen(control: &mut OwnedReadHalf, said: &mut Said) {
             Ok(Some(Report::Finished { ending, message })) => {
                 said.finished.get_or_insert((ending, tamed(&message)));
             }
+            Ok(Some(Report::Progress { millionths, text })) => {
+                reports -= 1;
+                live.says(Progress {
+                    millionths: millionths.map(|number| number.min(1_000_000)),
+                    text: one_line(&text),
+                });
+                tokio::time::sleep(PROGRESS_PAUSE).await;
+            }
             Ok(None) | Err(_) => break,
         }
     }
+}
+
+/// A stranger's words as one line.
+fn one_line(words: &str) -> String {
+    let kept = &words[..words.floor_char_boundary(LONGEST_PROGRESS)];
+    let line: String = kept
+        .chars()
+        .map(|one| if one.is_control() { ' ' } else { one })
+        .collect();
+    line.trim().to_owned()
 }
 
 /// A stranger's words for people: cut, and without characters that steer a terminal.
@@ -226,11 +252,17 @@ fn tamed(words: &str) -> String {
         .collect()
 }
 
-/// Keeps the head of a stream and counts the rest.
-async fn keep(mut stream: impl AsyncRead + Unpin, most: usize, printed: &mut Printed) {
+/// Keeps the head of a stream, shows its end while it goes on, and counts the rest.
+async fn keep(
+    mut stream: impl AsyncRead + Unpin,
+    most: usize,
+    printed: &mut Printed,
+    (live, which): (&Live, Stream),
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         let room = most.saturating_sub(printed.bytes.len());
+        live.prints(which, &buffer[..count]);
         printed.bytes.extend_from_slice(&buffer[..count.min(room)]);
         printed.truncated |= count > room;
         printed.total += count as u64;

@@ -6,7 +6,7 @@ use muster_sandbox::protocol::{Limits, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::EngineKind;
+use crate::{EngineKind, Live};
 
 /// One run.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct RunOrder {
     pub limits: Limits,
     /// An existing folder of the caller for this run only; outputs are written here.
     pub folder: PathBuf,
+    /// Where it shows what it prints while it goes on.
+    pub live: Live,
 }
 
 /// A variable before the script.

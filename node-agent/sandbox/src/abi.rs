@@ -1,8 +1,8 @@
-//! The three functions that engines call, in C's calling convention.
+//! The four functions that engines call, in C's calling convention.
 //!
 //! Arguments are pointers throughout, so that R's `.C` and Python's `ctypes` pass the same things.
-//! Order of calls: [`muster_fork_run`] in the engine (returns in each payload), then [`muster_lock`] and
-//! [`muster_leave`] in the payload.
+//! Order of calls: [`muster_fork_run`] in the engine (returns in each payload), then [`muster_lock`], any number of
+//! [`muster_progress`] and [`muster_leave`] in the payload.
 
 #![expect(
     unsafe_code,
@@ -66,6 +66,18 @@ pub unsafe extern "C" fn muster_lock(mode: *mut *mut c_char, status: *mut c_int,
             *(*message).add(words.len()) = 0;
         }
     }
+}
+
+/// Tells the agent how far the script is: a fraction from 0 to 1, or no number where that is not known, and words. Told
+/// too often, it does nothing.
+///
+/// # Safety
+/// `fraction` points to a number, `words` to a pointer to a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muster_progress(fraction: *mut f64, words: *mut *mut c_char) {
+    // SAFETY: the caller promises a number and a C string.
+    let (fraction, words) = unsafe { (*fraction, text(words)) };
+    engine::progress(fraction, &words);
 }
 
 /// Sends the run's ending and message to the agent and leaves with `code`. Never returns.

@@ -20,7 +20,7 @@ use std::{
     sync::Mutex,
 };
 
-pub(crate) use payload::{leave, lock, open_beside_its_own};
+pub(crate) use payload::{leave, lock, open_beside_its_own, progress};
 
 use crate::{
     failure::{Attempt as _, Failure},

@@ -182,6 +182,13 @@ pub struct Stage {
 pub enum Report {
     /// Locked and staged; the script starts now.
     Locked,
+    /// How far the script says it is; as often as it likes.
+    Progress {
+        /// From 0 to a million, where it is known.
+        millionths: Option<u32>,
+        /// In its own words.
+        text: String,
+    },
     /// The runner's last word.
     Finished {
         /// `succeeded`, `script_error` or `restricted_call`.

@@ -1,6 +1,7 @@
 //! What lies on the disk of a node: a full disk, crashes, files that others could have read, and damage.
 
 use std::{
+    ffi::CStr,
     fs,
     os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
@@ -15,24 +16,28 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::real_node::PATIENCE;
 
 /// A small file system in memory, mounted for as long as this lives; tests run as root for the jail's sake.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn at(path: PathBuf) -> Self {
+        Self::with(path, c"size=1m,mode=0700")
+    }
+
+    /// With these options of the file system.
+    pub(super) fn with(path: PathBuf, options: &CStr) -> Self {
         fs::create_dir_all(&path).expect("a folder");
-        mount("tmpfs", &path, "tmpfs", MountFlags::empty(), c"size=1m,mode=0700")
-            .expect("root can mount a file system");
+        mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options).expect("root can mount a file system");
         Self(path)
     }
 
     /// Leaves room for nothing.
-    fn fill(&self) {
+    pub(super) fn fill(&self) {
         let mut filler = fs::File::create(self.filler()).expect("a file");
         let block = [1; 4096];
         while std::io::Write::write_all(&mut filler, &block).is_ok() {}
     }
 
-    fn make_room(&self) {
+    pub(super) fn make_room(&self) {
         fs::remove_file(self.filler()).expect("removed");
     }
 

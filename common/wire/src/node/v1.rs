@@ -5,6 +5,7 @@ pub mod control;
 pub mod epoch;
 pub mod join;
 pub mod outcome;
+pub mod output;
 pub mod renew;
 pub mod run;
 pub mod trust_state;

@@ -58,7 +58,7 @@ impl Refusals {
             Error::Invalid { kind, .. } | Error::Denied { kind, .. } | Error::Conflict { kind, .. } => kind,
             Error::Unauthenticated { .. } => "unauthenticated",
             Error::NotFound { .. } => "not-found",
-            Error::TooMany { .. } => "too-many",
+            Error::TooMany { .. } | Error::QueueFull { .. } => "too-many",
             // Not the stranger's fault.
             Error::Unavailable { .. } | Error::Bug { .. } => return,
         };

@@ -130,7 +130,7 @@ impl App {
         }
     }
 
-    async fn open(&self, digest: &Digest) -> Result<BlobReader, Error> {
+    pub(super) async fn open(&self, digest: &Digest) -> Result<BlobReader, Error> {
         let reader = self.blobs().open_blob(digest).await.map_err(blob_failure)?;
         reader.ok_or_else(|| Error::NotFound {
             detail: format!("the blob {digest} is not kept any more"),

@@ -10,7 +10,9 @@ use muster_pki::{Envelope, PayloadType, Subject};
 use muster_store::{CertificateState, Draft, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
-    node::v1::outcome::{Countersignature, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE, Statement},
+    node::v1::outcome::{
+        Captured, Countersignature, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE, Statement,
+    },
 };
 use serde_json::json;
 
@@ -116,6 +118,9 @@ impl App {
             ..row
         };
         tx.run_put(&row).await?;
+        let kept = |captured: &Option<Captured>| captured.as_ref().map_or(0, |captured| captured.blob.size);
+        let kept = (kept(&outcome.ending.stdout), kept(&outcome.ending.stderr));
+        tx.run_output_settle(id, kept).await?;
         tx.commit(ended(&row, &outcome.ending.rule), now).await?;
         Ok(())
     }

@@ -18,12 +18,14 @@ use muster_wire::{
 use serde_json::json;
 
 use super::{Request, to_json};
-use crate::{App, Error, function::Current};
+use crate::{App, Error, Queues, function::Current};
 
 /// Wall time of a run whose function says nothing: the documented `engine.execution.timeout`, in seconds.
 const DEFAULT_WALL_SECONDS: u64 = 600;
 /// Formats that are understood.
 const FORMATS: [&str; 2] = ["csv", "json"];
+/// Seconds after which it makes sense to ask again for a place in a full queue.
+const QUEUE_RETRY: u64 = 10;
 /// The largest idempotency key.
 const LONGEST_KEY: usize = 200;
 
@@ -105,6 +107,11 @@ impl App {
             receipt: None,
         };
         let mut tx = self.store().begin(&authorized).await?;
+        let queues = self.options().queues;
+        let lengths = tx
+            .queue_lengths(&row, (queues.per_queue, queues.per_user))
+            .await?;
+        room(&row, lengths, queues)?;
         tx.run_insert(&row).await?;
         if let Some(key) = &submission.idempotency_key {
             tx.idempotency_store(
@@ -182,6 +189,31 @@ impl App {
         let bytes = serde_json::to_vec(value).map_err(Error::bug)?;
         self.store_bytes(&bytes, "json").await
     }
+}
+
+/// Whether one more run may wait. Of several control planes that ask at once each may let one in.
+fn room(row: &RunRow, (in_queue, of_user): (u64, u64), queues: Queues) -> Result<(), Error> {
+    let full = |what: String| {
+        Err(Error::QueueFull {
+            detail: what,
+            retry_after: QUEUE_RETRY,
+        })
+    };
+    if of_user >= u64::from(queues.per_user) {
+        return full(format!(
+            "{of_user} runs of {} wait already, as many as one user may have waiting; wait until some have ended, or end \
+             some: muster run list --state queued, muster run cancel ID",
+            row.user_name
+        ));
+    }
+    if in_queue >= u64::from(queues.per_queue) {
+        return full(format!(
+            "{in_queue} runs wait already for nodes with {} in this pool and site, as many as may wait there; try again \
+             later or in another pool, or ask an administrator for more nodes (muster node list)",
+            row.capability
+        ));
+    }
+    Ok(())
 }
 
 fn outputs(

@@ -45,6 +45,18 @@ impl App {
         self.run_to_wire(row).await
     }
 
+    /// One run, with its place in the queue and what its script says.
+    pub async fn show_run_standing(&self, caller: &Caller, id: RunId) -> Result<WireRun, Error> {
+        self.authorize(caller, Operation::Run).await?;
+        let row = self.run_visible_to(caller, id).await?;
+        let (queued_before, progress) = self.standing(&row).await?;
+        Ok(WireRun {
+            queued_before,
+            progress,
+            ..self.run_to_wire(row).await?
+        })
+    }
+
     /// The countersigned receipt of a run, as JSON.
     pub async fn run_receipt(&self, caller: &Caller, id: RunId) -> Result<String, Error> {
         self.authorize(caller, Operation::Run).await?;
@@ -91,6 +103,8 @@ impl App {
                 .transpose()
                 .map_err(Error::bug)?,
             engine: row.engine_description,
+            queued_before: None,
+            progress: None,
             cancel_requested: row.run.cancel_requested,
             attempts: row.run.fence,
             created: rfc3339(row.created_at),

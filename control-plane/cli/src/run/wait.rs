@@ -73,7 +73,7 @@ async fn ask(rest: &Rest, mut run: Run, spinner: &ProgressBar) -> Result<Run, Fa
 }
 
 /// Whether the same question may be answered later.
-fn is_passing(error: &ClientError) -> bool {
+pub(super) fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. }
         | ClientError::AllUnreachable(_)

@@ -97,6 +97,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::cancel))
+        .routes(routes!(run::logs))
         .routes(routes!(run::stdout))
         .routes(routes!(run::stderr))
         .routes(routes!(run::output))

@@ -37,7 +37,7 @@ impl IntoResponse for Failure {
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Error::TooMany { retry_after, .. } = error {
+        if let Error::TooMany { retry_after, .. } | Error::QueueFull { retry_after, .. } = error {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
@@ -59,6 +59,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
         Error::Conflict { kind, .. } => (StatusCode::CONFLICT, kind, "Not possible as things stand"),
         Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests"),
+        Error::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "Too many runs wait"),
         Error::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now"),
         Error::Bug { .. } => (
             StatusCode::INTERNAL_SERVER_ERROR,

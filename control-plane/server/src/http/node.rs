@@ -25,6 +25,7 @@ use muster_pki::Subject;
 use muster_wire::node::v1::{
     control::{CONTROL_PATH, HEARTBEAT_PATH, LEAVE_PATH, RECEIPT_KEY_PATH},
     epoch::{KNOWN_PATH, MAX_KNOWN},
+    output::OUTPUT_PATH,
     renew::RENEW_PATH,
     run::{BLOBS_PATH, CLAIM_PATH, RUNS_PATH},
     trust_state::TRUST_STATE_PATH,
@@ -73,6 +74,7 @@ pub fn router(state: BackEnd) -> Router {
         .route(LEAVE_PATH, post(control::leave))
         .route(TRUST_STATE_PATH, get(control::trust_state))
         .route(CLAIM_PATH, post(run::claim))
+        .route(OUTPUT_PATH, post(run::output))
         .route(&format!("{RUNS_PATH}/{{run}}/put-back"), post(run::put_back))
         .route(&format!("{RUNS_PATH}/{{run}}/outcome"), post(run::outcome))
         .layer(DefaultBodyLimit::max(MAX_BODY))

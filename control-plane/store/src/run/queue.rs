@@ -63,6 +63,25 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// How many runs wait in the queue of `row`, and how many of its user, each counted to `most` at the most.
+    pub async fn queue_lengths(&mut self, row: &RunRow, most: (u32, u32)) -> Result<(u64, u64), StoreError> {
+        let queue = "SELECT COUNT(*) AS waiting FROM (SELECT 1 AS one FROM runs WHERE state = 'queued' \
+                     AND capability = $1 AND pool_id = $2 AND site_id = $3 LIMIT $4) AS waiting_runs";
+        let user = "SELECT COUNT(*) AS waiting FROM (SELECT 1 AS one FROM runs WHERE state = 'queued' \
+                    AND user_id = $1 LIMIT $2) AS waiting_runs";
+        let in_queue = self
+            .first(
+                queue,
+                args![row.capability.as_str(), row.pool, row.site, i64::from(most.0)],
+            )
+            .await?;
+        let of_user = self.first(user, args![row.user, i64::from(most.1)]).await?;
+        let count = |found: Option<Row>| found.map_or(Ok(0), |row| row.counter("waiting"));
+        Ok((count(in_queue)?, count(of_user)?))
+    }
+}
+
 impl Store {
     /// The runs that a node holds.
     pub async fn runs_of_node(&self, node: NodeId) -> Result<Vec<RunRow>, StoreError> {
@@ -121,6 +140,24 @@ impl Store {
             })
         };
         rows.iter().map(length).collect()
+    }
+
+    /// How many runs wait before this one, which waits, in its queue: those that need the same capability in the same pool
+    /// and site.
+    pub async fn queued_before(&self, row: &RunRow) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) AS waiting FROM runs WHERE state = 'queued' AND capability = $1 AND pool_id = $2 \
+                   AND site_id = $3 AND (created_at < $4 OR (created_at = $4 AND id < $5))";
+        let values = args![
+            row.capability.as_str(),
+            row.pool,
+            row.site,
+            row.created_at,
+            row.run.id
+        ];
+        match self.first(sql, values).await? {
+            Some(row) => row.counter("waiting"),
+            None => Ok(0),
+        }
     }
 
     /// Renews the leases of the runs that a node works on, each under its fence, for [`LEASE_MS`] from `now`. Not

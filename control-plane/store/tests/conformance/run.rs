@@ -9,6 +9,9 @@ on_both! {
     runs_whose_lease_is_over_are_found
     queues_are_counted_and_lists_page
     a_run_needs_its_pool_and_site
+    the_place_in_a_queue_is_counted
+    the_end_of_what_a_run_prints_is_kept
+    output_of_a_claim_that_does_not_hold_is_not_taken
 }
 
 mod cases {
@@ -16,9 +19,11 @@ mod cases {
     use muster_model::{
         audit::Event,
         join::Capability,
-        run::{LEASE_MS, Mode, RunState},
+        run::{LEASE_MS, Mode, RunState, Stream},
     };
-    use muster_store::{LeaseAnswer, QueueLength, RunFilter, RunRow, StoreError};
+    use muster_store::{
+        LeaseAnswer, NewOutput, Piece, ProgressRow, QueueLength, RunFilter, RunRow, StoreError,
+    };
 
     use crate::world::{NOW, World, commit, draft, random, system};
 
@@ -310,5 +315,157 @@ mod cases {
             error.to_string(),
             "the pool or the site of the run does not exist"
         );
+    }
+
+    pub(super) async fn the_place_in_a_queue_is_counted(world: World) {
+        let mut rows = Vec::new();
+        for number in 0..4 {
+            rows.push(world.queue(NOW + number / 2, Capability::R).await);
+        }
+        world.queue(NOW, Capability::Python).await;
+        let mut before = Vec::new();
+        for row in &rows {
+            before.push(world.store.queued_before(row).await.expect("read"));
+        }
+        before.sort_unstable();
+        assert_eq!(before, [0, 1, 2, 3], "also of those that came at the same time");
+        let lengths = async |most| {
+            let mut tx = world.begin().await;
+            tx.queue_lengths(&rows[0], most).await.expect("read")
+        };
+        assert_eq!(lengths((10, 10)).await, (4, 5));
+        assert_eq!(lengths((3, 2)).await, (3, 2), "no further than asked for");
+        claim(&world, NodeId::new(NOW, random()), &[Capability::R])
+            .await
+            .expect("queued");
+        assert_eq!(lengths((10, 10)).await, (3, 4));
+    }
+
+    fn output(run: RunId, pieces: &[(Stream, u64, &[u8])], words: Option<&str>) -> NewOutput {
+        NewOutput {
+            run,
+            fence: 1,
+            pieces: pieces
+                .iter()
+                .map(|(stream, begins, bytes)| Piece {
+                    stream: *stream,
+                    begins: *begins,
+                    bytes: bytes.to_vec(),
+                })
+                .collect(),
+            progress: words.map(|words| ProgressRow {
+                millionths: Some(250_000),
+                words: words.to_owned(),
+            }),
+        }
+    }
+
+    pub(super) async fn the_end_of_what_a_run_prints_is_kept(world: World) {
+        let node = NodeId::new(NOW, random());
+        world.queue(NOW, Capability::R).await;
+        let run = claim(&world, node, &[Capability::R])
+            .await
+            .expect("queued")
+            .run
+            .id;
+        let add = async |now: i64, pieces: &[(Stream, u64, &[u8])]| {
+            let output = output(run, pieces, Some("half way"));
+            let refused = world.store.run_output_add(node, &[output], now).await;
+            assert_eq!(refused.expect("kept"), []);
+        };
+        let kept = async |places, limit| {
+            let pieces = world.store.run_output(run, places, limit).await.expect("read");
+            pieces
+                .into_iter()
+                .map(|piece| (piece.stream, piece.begins, piece.bytes.len()))
+                .collect::<Vec<_>>()
+        };
+        add(NOW, &[(Stream::Stdout, 0, b"one"), (Stream::Stderr, 0, b"two!")]).await;
+        add(NOW + 1, &[(Stream::Stdout, 0, b"one, longer")]).await;
+        add(
+            NOW + 2,
+            &[(Stream::Stdout, 0, b"one"), (Stream::Stdout, 11, b"on")],
+        )
+        .await;
+        let all = [
+            (Stream::Stdout, 0, 11),
+            (Stream::Stderr, 0, 4),
+            (Stream::Stdout, 11, 2),
+        ];
+        assert_eq!(kept((0, 0), 9).await, all);
+        assert_eq!(kept((0, 0), 2).await, all[..2]);
+        assert_eq!(kept((11, 4), 9).await, all[2..]);
+        assert_eq!(kept((13, 4), 9).await, []);
+        let progress = world.store.run_progress(run).await.expect("read").expect("said");
+        assert_eq!(
+            (progress.millionths, progress.words.as_str()),
+            (Some(250_000), "half way")
+        );
+        let block = vec![7; 64 * 1024];
+        for number in 0..40_u64 {
+            let piece: (Stream, u64, &[u8]) = (Stream::Stdout, number * 65_536, &block);
+            add(NOW + 3, &[piece]).await;
+        }
+        let stdout: Vec<_> = kept((0, 4), 99).await;
+        assert!((4..=5).contains(&stdout.len()), "{stdout:?}");
+        assert_eq!(stdout.last(), Some(&(Stream::Stdout, 39 * 65_536, 65_536)));
+
+        let mut tx = world.begin().await;
+        tx.run_output_settle(run, (38 * 65_536, 2))
+            .await
+            .expect("settled");
+        commit(tx, Event::RunEnded).await;
+        let left = [
+            (Stream::Stderr, 0, 4),
+            (Stream::Stdout, 38 * 65_536, 65_536),
+            (Stream::Stdout, 39 * 65_536, 65_536),
+        ];
+        assert_eq!(kept((0, 0), 9).await, left, "what the outcome does not hold");
+        world
+            .store
+            .run_output_delete_before(NOW + 99)
+            .await
+            .expect("tidied");
+        assert_eq!(kept((0, 0), 9).await, left, "it has not ended");
+        let mut tx = world.begin().await;
+        let mut row = tx.run_get_for_update(run).await.expect("read").expect("there");
+        row.run = row.run.complete(node, 1, RunState::Failed).expect("held");
+        row.finished_at = Some(NOW + 4);
+        tx.run_put(&row).await.expect("ended");
+        commit(tx, Event::RunEnded).await;
+        world
+            .store
+            .run_output_delete_before(NOW + 99)
+            .await
+            .expect("tidied");
+        assert_eq!(kept((0, 0), 9).await, []);
+        assert_eq!(world.store.run_progress(run).await.expect("read"), None);
+    }
+
+    pub(super) async fn output_of_a_claim_that_does_not_hold_is_not_taken(world: World) {
+        let (node, other) = (NodeId::new(NOW, random()), NodeId::new(NOW, random()));
+        let waiting = world.queue(NOW + 1, Capability::Python).await.run.id;
+        world.queue(NOW, Capability::R).await;
+        let run = claim(&world, node, &[Capability::R])
+            .await
+            .expect("queued")
+            .run
+            .id;
+        let pieces: [(Stream, u64, &[u8]); 1] = [(Stream::Stdout, 0, b"x")];
+        let old = NewOutput {
+            fence: 0,
+            ..output(run, &pieces, None)
+        };
+        let taken = async |node, output: &NewOutput| {
+            let outputs = std::slice::from_ref(output);
+            let not_held = world.store.run_output_add(node, outputs, NOW).await;
+            not_held.expect("looked").is_empty()
+        };
+        assert!(!taken(other, &output(run, &pieces, None)).await, "another node");
+        assert!(!taken(node, &old).await, "another claim");
+        assert!(!taken(node, &output(waiting, &pieces, None)).await, "not claimed");
+        assert!(!taken(node, &output(RunId::new(NOW, random()), &pieces, None)).await);
+        assert_eq!(world.store.run_output(run, (0, 0), 9).await.expect("read"), []);
+        assert!(taken(node, &output(run, &pieces, None)).await);
     }
 }

@@ -205,6 +205,20 @@ CREATE TABLE public.revocation_lists (
     next_update bigint NOT NULL,
     der bytea NOT NULL
 );
+CREATE TABLE public.run_output (
+    run_id text NOT NULL,
+    stream text NOT NULL,
+    begins bigint NOT NULL,
+    ends bigint NOT NULL,
+    at bigint NOT NULL,
+    bytes bytea NOT NULL
+);
+CREATE TABLE public.run_progress (
+    run_id text NOT NULL,
+    millionths bigint,
+    words text NOT NULL,
+    at bigint NOT NULL
+);
 CREATE TABLE public.runs (
     id text NOT NULL COLLATE pg_catalog."C",
     state text NOT NULL,
@@ -348,6 +362,10 @@ ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.revocation_lists
     ADD CONSTRAINT revocation_lists_pkey PRIMARY KEY (issuer);
+ALTER TABLE ONLY public.run_output
+    ADD CONSTRAINT run_output_pkey PRIMARY KEY (run_id, stream, begins);
+ALTER TABLE ONLY public.run_progress
+    ADD CONSTRAINT run_progress_pkey PRIMARY KEY (run_id);
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.schema_info
@@ -387,9 +405,12 @@ CREATE INDEX joins_pending ON public.joins USING btree (revealed_at) WHERE (stat
 CREATE INDEX joins_waiting_by_prefix ON public.joins USING btree (prefix, source) WHERE (state = 'pending'::text);
 CREATE INDEX nodes_by_pool ON public.nodes USING btree (pool_id);
 CREATE INDEX nodes_by_site ON public.nodes USING btree (site_id);
+CREATE INDEX run_output_by_age ON public.run_output USING btree (at);
+CREATE INDEX run_progress_by_age ON public.run_progress USING btree (at);
 CREATE INDEX runs_by_user ON public.runs USING btree (user_id, id);
 CREATE INDEX runs_leased ON public.runs USING btree (lease_until) WHERE (state = 'running'::text);
 CREATE INDEX runs_queued ON public.runs USING btree (capability, pool_id, site_id, created_at, id) WHERE (state = 'queued'::text);
+CREATE INDEX runs_queued_by_user ON public.runs USING btree (user_id) WHERE (state = 'queued'::text);
 CREATE INDEX runs_running ON public.runs USING btree (node_id) WHERE (state = 'running'::text);
 CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 CREATE INDEX sessions_by_user ON public.sessions USING btree (user_id);
@@ -413,5 +434,9 @@ ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pools(id);
 ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.sites(id);
+ALTER TABLE ONLY public.run_output
+    ADD CONSTRAINT run_output_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.run_progress
+    ADD CONSTRAINT run_progress_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;

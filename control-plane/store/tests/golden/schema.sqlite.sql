@@ -220,6 +220,23 @@ CREATE TABLE revocation_lists (
     next_update INTEGER NOT NULL,
     der BLOB NOT NULL
 ) STRICT;
+CREATE TABLE run_output (
+    run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    stream TEXT NOT NULL,
+    begins INTEGER NOT NULL,
+    ends INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (run_id, stream, begins)
+) STRICT;
+CREATE INDEX run_output_by_age ON run_output (at);
+CREATE TABLE run_progress (
+    run_id TEXT NOT NULL PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+    millionths INTEGER,
+    words TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX run_progress_by_age ON run_progress (at);
 CREATE TABLE runs (
     id TEXT NOT NULL PRIMARY KEY,
     state TEXT NOT NULL,
@@ -253,6 +270,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_user ON runs (user_id, id);
 CREATE INDEX runs_leased ON runs (lease_until) WHERE state = 'running';
 CREATE INDEX runs_queued ON runs (capability, pool_id, site_id, created_at, id) WHERE state = 'queued';
+CREATE INDEX runs_queued_by_user ON runs (user_id) WHERE state = 'queued';
 CREATE INDEX runs_running ON runs (node_id) WHERE state = 'running';
 CREATE TABLE schema_info (
     single INTEGER NOT NULL PRIMARY KEY CHECK (single = 1),

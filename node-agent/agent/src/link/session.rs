@@ -18,7 +18,7 @@ use super::{LinkError, LinkState};
 use crate::{
     agent::{Agent, Placement, lock},
     membership::Membership,
-    run::{Why, claim, report},
+    run::{Why, claim, live, report},
     sentence,
     trust::{Heard, wire_version},
 };
@@ -102,7 +102,7 @@ pub(super) async fn run(
         lines,
         heartbeat,
     } = session;
-    let ended = parts(agent, &member, &connection, (lines, heartbeat), leaving).await;
+    let ended = Box::pin(parts(agent, &member, &connection, (lines, heartbeat), leaving)).await;
     connection.close();
     ended
 }
@@ -144,7 +144,8 @@ async fn parts(
     let work = async {
         tokio::try_join!(
             claim::run(agent, connection, leaving),
-            report::run(agent, connection, leaving)
+            report::run(agent, connection, leaving),
+            live::run(agent, connection, leaving)
         )
     };
     tokio::select! {

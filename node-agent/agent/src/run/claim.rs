@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     agent::{Agent, lock},
+    inventory::no_room,
     sentence,
     spool::Claim,
 };
@@ -43,7 +44,7 @@ pub async fn run(
     loop {
         while !agent.stop.is_cancelled() && !leaving.is_cancelled() {
             let engines = free_engines(agent);
-            if engines.is_empty() {
+            if engines.is_empty() || !has_room(agent) {
                 break;
             }
             let handed_back_now = agent.put_backs.load(Ordering::SeqCst);
@@ -74,6 +75,20 @@ pub async fn run(
             () = agent.available.notified() => {}
             () = tokio::time::sleep(SLOW) => {}
             () = leaving.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Whether the next run would find room on the disk; says so in the conditions where not.
+fn has_room(agent: &Agent) -> bool {
+    match no_room(agent.home.root()) {
+        None => {
+            agent.conditions.clear("room");
+            true
+        }
+        Some(why) => {
+            agent.conditions.set("room", format!("degraded: {why}"));
+            false
         }
     }
 }
@@ -122,6 +137,7 @@ fn take(agent: &Arc<Agent>, granted: Granted) {
     let (run, fence) = (admitted.grant.run, admitted.grant.fence);
     let work = Work::new(fence, engine);
     agent.running.begin(run, work.clone());
+    agent.begun.notify_one();
     let claim = Claim {
         grant: admitted.grant.clone(),
         digest: admitted.digest,

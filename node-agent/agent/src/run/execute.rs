@@ -18,6 +18,8 @@ use super::{
 };
 use crate::{agent::Agent, sentence, spool::SpoolError};
 
+/// How often to try to keep an outcome for which there is no room.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long a run waits for the trust state that its grant names.
 const BEHIND: Duration = Duration::from_mins(1);
 
@@ -33,10 +35,36 @@ pub async fn run(agent: &Arc<Agent>, admitted: Admitted, work: Work) {
             tracing::warn!(%run, why, "a run goes back to the queue");
             report::put_back(agent, run, fence, why).await;
         }
-        // The claim stays on disk: the run is reported as failed after the next start at the latest.
-        Err(error) => {
-            tracing::error!(%run, error, "the outcome of a run cannot be kept");
-            agent.conditions.set("spool", format!("degraded: {error}"));
+        Err(error) => keep_the_end(agent, &admitted, &work, error).await,
+    }
+}
+
+/// Says that a run has ended whose outcome found no room, as soon as there is some. Until then the run counts as running
+/// here; its claim stays on disk, so that it is reported after the next start at the latest.
+async fn keep_the_end(agent: &Arc<Agent>, admitted: &Admitted, work: &Work, mut error: String) {
+    let (run, fence) = (admitted.grant.run, admitted.grant.fence);
+    let started = agent.clock.unix_ms();
+    loop {
+        tracing::error!(%run, error, "the outcome of a run cannot be kept");
+        agent.conditions.set("spool", format!("degraded: {error}"));
+        if let Err(error) = agent.spool.discard(run, fence) {
+            tracing::error!(%run, error = %sentence(&error), "what a run has left cannot be removed");
+        }
+        let why = format!("The run ended, but its results could not be kept: {error}");
+        let grounds = Grounds::of_grant(admitted, started, 0);
+        match end(agent, admitted, &grounds, Ended::failed("no-room", why)).await {
+            Ok(_) => {
+                agent.conditions.clear("spool");
+                agent.spooled.notify_one();
+                return;
+            }
+            Err(again) => error = again,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = agent.stop.cancelled() => return,
+            // A node that was revoked keeps nothing.
+            () = work.cancel.cancelled(), if work.why() == Some(Why::Revoked) => return,
         }
     }
 }
@@ -137,7 +165,14 @@ async fn hand_over(
         Mode::Restricted => muster_engines::Mode::Restricted,
         Mode::Unrestricted => muster_engines::Mode::Unrestricted,
     };
-    let order = stage::order(agent, admitted, work.engine, mode, files, folder);
+    let order = stage::order(
+        agent,
+        admitted,
+        work.engine,
+        mode,
+        files,
+        (folder, work.live.clone()),
+    );
     let host_network = admitted.grant.network == "host";
     agent.engines().run(&order, host_network, &work.cancel).await
 }
@@ -173,7 +208,12 @@ async fn end_with_files(
         .map_err(|error| error.to_string())?;
         match kept {
             Ok(files) => ended.files = files,
-            Err(error) => ended = Ended::failed("no-room", no_room(&error)),
+            Err(error) => {
+                ended = Ended::failed("no-room", no_room(&error));
+                if let Err(error) = agent.spool.discard(run, fence) {
+                    tracing::error!(%run, error = %sentence(&error), "what a run has left cannot be removed");
+                }
+            }
         }
     }
     let engine = crate::inventory::description(&agent.probe(), engine_kind(admitted));

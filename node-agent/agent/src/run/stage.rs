@@ -8,7 +8,7 @@ use std::{
 
 use muster_client::{ClientError, Connection, Request};
 use muster_daemon::Backoff;
-use muster_engines::{Data, EngineKind, Format, Input, Limits, Mode, OutputSpec, RunOrder, Shape};
+use muster_engines::{Data, EngineKind, Format, Input, Limits, Live, Mode, OutputSpec, RunOrder, Shape};
 use muster_wire::{
     function::{BlobRef, Parameter},
     node::v1::run::BLOBS_PATH,
@@ -113,7 +113,7 @@ pub fn order(
     engine: EngineKind,
     mode: Mode,
     files: &BTreeMap<String, PathBuf>,
-    folder: PathBuf,
+    (folder, live): (PathBuf, Live),
 ) -> RunOrder {
     let grant = &admitted.grant;
     let inputs = admitted
@@ -148,6 +148,7 @@ pub fn order(
         outputs,
         limits: limits(agent, admitted),
         folder,
+        live,
     }
 }
 

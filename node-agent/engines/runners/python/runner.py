@@ -17,18 +17,62 @@ import os
 import random
 import sys
 import tempfile
+import threading
+import time
 import traceback
 import types
+
+# The control descriptor of a run (payload.rs), and how often a script may say how far it is: so many times at once,
+# and so many a second.
+CONTROL = 250
+PROGRESS_BURST = 20
+PROGRESS_RATE = 20
+PROGRESS_BYTES = 1024
 
 
 def run_script(script, inputs, outputs, before):
     """Executes the script and returns its namespace."""
     code = compile(script, SCRIPT_NAME, "exec", dont_inherit=True)
     namespace = {"__builtins__": __builtins__, "__spotfire_inputs__": inputs[1], "__spotfire_outputs__": outputs}
+    namespace["muster_progress"] = make_progress()
     namespace.update(inputs[0])
     before()
     exec(code, namespace)
     return namespace
+
+
+def make_progress():
+    """What scripts call to say how far they are: written to the control descriptor, with nothing native in reach."""
+    write, clock, encode, pack = os.write, time.monotonic, json.JSONEncoder().encode, int.to_bytes
+    budget, at, turn = PROGRESS_BURST, clock(), threading.Lock()
+
+    def muster_progress(fraction=None, text=""):
+        """Says how far the script is: a fraction from 0 to 1, or None, and words. Told too often, it does nothing."""
+        nonlocal budget, at
+        millionths = None
+        if fraction is not None:
+            fraction = float(fraction)
+            if fraction == fraction:
+                millionths = round(min(max(fraction, 0.0), 1.0) * 1_000_000)
+        words = str(text).encode("utf-8", "replace")[:PROGRESS_BYTES].decode("utf-8", "ignore")
+        # Not waited for: threads must not mix their frames, and a signal's handler may be one of them.
+        if not turn.acquire(blocking=False):
+            return
+        try:
+            now = clock()
+            budget = min(budget + (now - at) * PROGRESS_RATE, PROGRESS_BURST)
+            at = now
+            if budget < 1:
+                return
+            budget -= 1
+            frame = encode({"report": "progress", "millionths": millionths, "text": words}).encode()
+            frame = pack(len(frame), 4, "big") + frame
+            while frame:
+                frame = frame[write(CONTROL, frame):]
+        finally:
+            turn.release()
+
+    return muster_progress
 
 
 def explain(error):

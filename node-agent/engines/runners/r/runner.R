@@ -18,6 +18,19 @@ leave <- function(ending, message, code = 1L) {
   dot_c(leave_symbol, ending, enc2utf8(message), as.integer(code))
 }
 
+# What scripts call to say how far they are; told too often, it does nothing. Its environment holds this call only:
+# scripts can look into it.
+make_progress <- function(symbol) {
+  own <- list2env(list(call = dot_c, symbol = symbol), envir = new.env(parent = baseenv()))
+  progress <- function(fraction = NA_real_, text = "") {
+    fraction <- if (is.null(fraction)) NA_real_ else as.double(fraction)[1L]
+    call(symbol, fraction, enc2utf8(paste(as.character(text), collapse = " ")), NAOK = TRUE)
+    invisible()
+  }
+  environment(progress) <- own
+  progress
+}
+
 parse_script <- function(script) {
   script_lines <- strsplit(script, "\r?\n")[[1]]
   parse(text = script_lines, keep.source = TRUE, srcfile = srcfilecopy(script_name, script_lines))
@@ -59,6 +72,8 @@ main <- function(mode, packages) {
   bundled <- loadedNamespaces()
   library <- dyn.load("/muster/libmuster_lock.so")
   leave_symbol <<- getNativeSymbolInfo("muster_leave", library)
+  progress <- make_progress(getNativeSymbolInfo("muster_progress", library))
+  attach(list(muster_progress = progress), name = "muster", warn.conflicts = FALSE)
   table <- if (mode == "restricted") restrictions(leave, bundled)
   rehearse()
   # Without a folder here, each child's tempdir() makes its own.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use muster_engines::{
-    Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Mode, Mount, Network, Outcome,
-    OutputSpec, Recycle, RunEnding, RunOrder, Shape, Unrestricted, default_limits,
+    Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Live, Mode, Mount, Network,
+    Outcome, OutputSpec, Recycle, RunEnding, RunOrder, Shape, Unrestricted, default_limits,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -150,8 +150,32 @@ fn config(folder: &Path) -> EnginesConfig {
     }
 }
 
+/// Waits until a run shows that it prints `wanted`, and gives all that it showed until then.
+pub(super) async fn shows(live: &Live, wanted: &str) -> (String, Option<muster_engines::Progress>) {
+    let (mut shown, mut progress) = (Vec::new(), None);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+    loop {
+        let news = live.news(usize::MAX);
+        live.acknowledge(&news);
+        news.pieces.iter().for_each(|piece| shown.extend(&piece.bytes));
+        progress = news.progress.or(progress);
+        let text = String::from_utf8_lossy(&shown).into_owned();
+        if text.contains(wanted) {
+            return (text, progress);
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it shows {text:?} only");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
 /// An order under construction.
 pub(super) struct Order(RunOrder);
+
+impl Order {
+    pub(super) fn live(&self) -> Live {
+        self.0.live.clone()
+    }
+}
 
 pub(super) fn order(engine: EngineKind, mode: Mode, script: &str) -> Order {
     Order(RunOrder {
@@ -165,6 +189,7 @@ pub(super) fn order(engine: EngineKind, mode: Mode, script: &str) -> Order {
             ..default_limits()
         },
         folder: PathBuf::new(),
+        live: Live::default(),
     })
 }
 

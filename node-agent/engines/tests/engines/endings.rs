@@ -303,3 +303,72 @@ fn gone(argument: &str) -> bool {
         false
     })
 }
+
+#[test]
+fn what_a_script_prints_and_says_is_seen_while_it_goes_on() {
+    let scripts = [
+        (
+            R,
+            "cat('first\\n'); muster_progress(0.25, 'fitting\\nmodels'); repeat if (file.exists('never')) break",
+            Unrestricted,
+        ),
+        (
+            Terr,
+            "print('first'); muster_progress(0.25, 'fitting models'); repeat {}",
+            Restricted,
+        ),
+        (
+            Python,
+            "print('first')\nmuster_progress(0.25, 'fitting\\nmodels')\nwhile True: pass",
+            Restricted,
+        ),
+    ];
+    for (engine, script, mode) in scripts {
+        let order = order(engine, mode, script);
+        let (live, cancel) = (order.live(), CancellationToken::new());
+        let ended = RUNTIME.block_on(async {
+            let watch = async {
+                let (_, mut progress) = shows(&live, "first").await;
+                while progress.is_none() {
+                    progress = live.news(0).progress;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                cancel.cancel();
+                progress.expect("said")
+            };
+            let (ended, progress) = tokio::join!(NODE.start(order, &cancel), watch);
+            assert_eq!(
+                (progress.millionths, progress.text.as_str()),
+                (Some(250_000), "fitting models"),
+                "{engine}"
+            );
+            ended
+        });
+        assert_eq!(ended.ending.outcome, Outcome::Cancelled, "{engine}");
+        let printed = String::from_utf8_lossy(&ended.ending.stdout.bytes).into_owned();
+        assert!(
+            printed.contains("first"),
+            "{engine}: it is kept as well: {printed}"
+        );
+    }
+}
+
+#[test]
+fn a_script_that_says_too_much_or_nonsense_ends_as_it_would_have() {
+    let flood =
+        "for i in range(100_000): muster_progress(i / 100_000, 'x' * 5000)\nmuster_progress(None)\nn = 1";
+    let ended = NODE.run(order(Python, Restricted, flood));
+    assert_eq!(ended.ending.outcome, Outcome::Succeeded);
+    let flood = "for (i in 1:20000) muster_progress(i / 20000, strrep('x', 5000)); muster_progress(NA); muster_progress()";
+    let ended = NODE.run(order(R, Restricted, flood));
+    assert_eq!(ended.ending.outcome, Outcome::Succeeded);
+    let order = order(
+        Python,
+        Unrestricted,
+        "import os\nos.write(250, b'\\xff' * 64)\nprint('on')\nn = 1",
+    );
+    // What it says makes no sense from then on, its end included; the agent goes by what the supervisor says.
+    let ended = NODE.run(order);
+    assert_eq!(ended.ending.outcome, Outcome::Exited { code: 0 });
+    assert_eq!(String::from_utf8_lossy(&ended.ending.stdout.bytes), "on\n");
+}

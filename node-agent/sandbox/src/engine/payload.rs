@@ -14,6 +14,8 @@ use std::{
 };
 
 use super::{Run, stage};
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::{
     failure::{Attempt as _, Failure},
     frame,
@@ -31,6 +33,11 @@ const CONTROL: i32 = 250;
 const SUPERVISOR: i32 = 251;
 /// The longest message of a report, in bytes.
 const LONGEST_MESSAGE: usize = 64 * 1024;
+/// The longest text of a progress message, in bytes.
+const LONGEST_PROGRESS: usize = 1024;
+/// Progress messages at once, and the milliseconds that each further one takes to be earned.
+const BURST: u64 = 20;
+const EVERY_MS: u64 = 50;
 /// The longest list of outputs, in bytes: it must fit into a socket's buffer, since it is read when all is over.
 const LONGEST_LIST: usize = 32 * 1024;
 
@@ -119,6 +126,54 @@ pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
     report(&Report::Locked)
 }
 
+/// Tells the agent how far the script is, unless it was told too often just now. What cannot be told is not told.
+pub(crate) fn progress(fraction: f64, text: &str) {
+    static BUDGET: Mutex<Budget> = Mutex::new(Budget {
+        left: BURST,
+        at_ms: 0,
+    });
+    // Held while it is sent, so that threads do not mix their frames.
+    let Ok(mut budget) = BUDGET.try_lock() else { return };
+    let now = clock_gettime(ClockId::Monotonic);
+    let now_ms =
+        u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000;
+    if !budget.take(now_ms) {
+        return;
+    }
+    let text = text[..text.floor_char_boundary(LONGEST_PROGRESS)].to_owned();
+    let _ = report(&Report::Progress {
+        millionths: millionths(fraction),
+        text,
+    });
+}
+
+/// From 0 to a million; nothing when it is no number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and a million"
+)]
+fn millionths(fraction: f64) -> Option<u32> {
+    (!fraction.is_nan()).then(|| (fraction.clamp(0.0, 1.0) * 1_000_000.0).round() as u32)
+}
+
+/// How many messages may be sent now.
+struct Budget {
+    left: u64,
+    at_ms: u64,
+}
+
+impl Budget {
+    fn take(&mut self, now_ms: u64) -> bool {
+        let earned = now_ms.saturating_sub(self.at_ms) / EVERY_MS;
+        self.left = (self.left + earned).min(BURST);
+        self.at_ms += earned * EVERY_MS;
+        let may = self.left > 0;
+        self.left -= u64::from(may);
+        may
+    }
+}
+
 /// Sends the last word and leaves without running anything of the engine's.
 pub(crate) fn leave(ending: &str, message: &str, code: i32) -> ! {
     let ending = cut(ending).to_owned();
@@ -165,6 +220,28 @@ mod tests {
         assert_eq!(cut(&long).len(), LONGEST_MESSAGE);
         assert!(cut(&format!("a{long}")).len() < LONGEST_MESSAGE);
         assert_eq!(cut("short"), "short");
+    }
+
+    #[test]
+    fn progress_is_told_in_bursts_and_then_at_a_steady_rate() {
+        let mut budget = Budget {
+            left: BURST,
+            at_ms: 0,
+        };
+        let mut told = |now| (0..100).filter(|_| budget.take(now)).count() as u64;
+        assert_eq!(told(1_000_000), BURST);
+        assert_eq!(told(1_000_000 + EVERY_MS - 1), 0);
+        assert_eq!(told(1_000_000 + 3 * EVERY_MS), 3);
+        assert_eq!(told(9_000_000), BURST);
+    }
+
+    #[test]
+    fn a_fraction_is_between_nothing_and_all_or_unknown() {
+        let of = [0.25, -3.0, 7.0, f64::INFINITY, f64::NAN].map(millionths);
+        assert_eq!(
+            of,
+            [Some(250_000), Some(0), Some(1_000_000), Some(1_000_000), None]
+        );
     }
 
     #[test]

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     function::{Blobs, Limits},
-    node::v1::outcome::Ending,
+    node::v1::{
+        outcome::Ending,
+        output::{Printed, Progress},
+    },
 };
 
 /// A run.
@@ -45,6 +48,12 @@ pub struct Run {
     /// The engine as it really was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
+    /// How many runs wait before it in its queue; only while it waits, and not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_before: Option<u64>,
+    /// What its script said last about how far it is; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// A person asked to end it.
     pub cancel_requested: bool,
     /// How many times it was claimed.
@@ -63,6 +72,28 @@ pub struct Run {
     /// Outputs, at `GET /api/v1/runs/{id}/outputs/{name}`.
     #[serde(default)]
     pub outputs: Blobs,
+}
+
+/// What a run has printed from a place on, and how it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RunLogs {
+    /// As in [`Run`].
+    pub state: String,
+    /// As in [`Run`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_before: Option<u64>,
+    /// As in [`Run`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Pieces of both streams. A piece that begins after the end of the one before it says that what lay between is
+    /// not kept.
+    pub printed: Vec<Printed>,
+    /// The place after these pieces, for the next question.
+    pub next: String,
+    /// The run has ended and nothing follows.
+    pub complete: bool,
 }
 
 /// The reason of a verdict.

@@ -8,14 +8,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
-use muster_app::{App, Error, Submission, blob_failure};
+use muster_app::{App, Error, LogPlace, Submission, blob_failure};
 use muster_daemon::config::parse_duration;
 use muster_ids::RunId;
 use muster_model::{permission::Caller, run::RunState};
 use muster_store::{BlobReader, Topic};
 use muster_wire::{
     Problem,
-    admin::v1::{Page, PageQuery, run::Run},
+    admin::v1::{
+        Page, PageQuery,
+        run::{Run, RunLogs},
+    },
     function::BlobRef,
 };
 use serde::Deserialize;
@@ -28,6 +31,8 @@ use crate::http::{
 
 /// The longest wait for an end.
 const MAX_WAIT: Duration = Duration::from_mins(1);
+/// How often to look for what a run has printed.
+const LOOK: Duration = Duration::from_millis(500);
 /// The largest part `request`.
 const MAX_REQUEST: usize = 1024 * 1024;
 
@@ -52,7 +57,7 @@ pub(super) async fn submit(
     headers: HeaderMap,
     Form(multipart): Form,
 ) -> Result<Response, Failure> {
-    let wait = patience(&wait)?;
+    let wait = patience(wait.wait.as_deref())?;
     let mut submission = receive(&app, &caller, &function, multipart).await?;
     submission.idempotency_key = match headers.get("idempotency-key") {
         Some(key) => Some(
@@ -84,7 +89,9 @@ pub(super) async fn show(
     Path(run): Path<String>,
     Params(wait): Params<Wait>,
 ) -> Result<Json<Run>, Failure> {
-    Ok(Json(settle(&app, &caller, parse(&run)?, patience(&wait)?).await?))
+    let (run, wait) = (parse(&run)?, patience(wait.wait.as_deref())?);
+    settle(&app, &caller, run, wait).await?;
+    Ok(Json(app.show_run_standing(&caller, run).await?))
 }
 
 /// Ask to end a run.
@@ -95,6 +102,51 @@ pub(super) async fn cancel(
     Path(run): Path<String>,
 ) -> Result<Json<Run>, Failure> {
     Ok(Json(app.cancel_run(&caller, parse(&run)?).await?))
+}
+
+/// From where on, and how long to wait for more.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Following {
+    /// `next` of the answer before; from the beginning when absent.
+    after: Option<String>,
+    /// For example `30s`; at most `60s`. The answer comes as soon as there is something new.
+    wait: Option<String>,
+}
+
+/// What a run writes, also while it runs, and how it stands: ask again with `next` until `complete`.
+#[utoipa::path(get, path = "/api/v1/runs/{run}/logs", tag = "runs", params(("run" = String, Path), Following), responses((status = 200, body = RunLogs), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn logs(
+    State(app): State<App>,
+    User(caller): User,
+    Path(run): Path<String>,
+    Params(following): Params<Following>,
+) -> Result<Json<RunLogs>, Failure> {
+    let (run, wait) = (parse(&run)?, patience(following.wait.as_deref())?);
+    let place = match &following.after {
+        Some(after) => LogPlace::parse(after)?,
+        None => LogPlace::default(),
+    };
+    let deadline = tokio::time::Instant::now() + wait;
+    let mut wake = app.store().wake_listener();
+    loop {
+        let logs = app.run_logs(&caller, run, &place).await?;
+        let now = tokio::time::Instant::now();
+        if place.is_news(&logs) || now >= deadline {
+            return Ok(Json(logs));
+        }
+        // A hint comes when it starts or ends; what it prints in between is not hinted at.
+        let _ = tokio::time::timeout_at(deadline.min(now + LOOK), async {
+            while let Some(topics) = wake.next().await {
+                if topics.contains(&Topic::Runs) {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        })
+        .await;
+    }
 }
 
 /// What a run wrote to standard output.
@@ -249,8 +301,8 @@ fn is_final(run: &Run) -> bool {
     run.state.parse::<RunState>().is_ok_and(RunState::is_final)
 }
 
-fn patience(wait: &Wait) -> Result<Duration, Failure> {
-    match &wait.wait {
+fn patience(wait: Option<&str>) -> Result<Duration, Failure> {
+    match wait {
         None => Ok(Duration::ZERO),
         Some(text) => parse_duration(text)
             .map(|wait| wait.min(MAX_WAIT))

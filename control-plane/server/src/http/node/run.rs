@@ -10,6 +10,7 @@ use muster_app::Error;
 use muster_ids::RunId;
 use muster_wire::node::v1::{
     outcome::Outcome,
+    output::{Output, OutputReply},
     run::{Claim, PutBack},
 };
 
@@ -40,6 +41,15 @@ pub(super) async fn put_back(
 ) -> Result<StatusCode, Failure> {
     state.app.put_back_run(node, parse(&run)?, &back).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What runs print while they go on.
+pub(super) async fn output(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+    Body(output): Body<Output>,
+) -> Result<Json<OutputReply>, Failure> {
+    Ok(Json(state.app.take_output(node, &output).await?))
 }
 
 /// How a run ended.
