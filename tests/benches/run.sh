@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The benchmarks beside their peers: installs what is missing, builds for release, measures, prints a table and
 # writes bench/summary.json into cargo's target folder.
-#     tests/benches/run.sh [--rounds N] [--nodes N] [--only jail|collective|fleet|revocation|approve]
+#     tests/benches/run.sh [--rounds N] [--nodes N] [--only jail|collective|cancel|fleet|revocation|approve]
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod approve;
+mod cancel;
 mod collective;
 mod fleet;
 mod jail;
@@ -38,7 +39,7 @@ struct Wanted {
 }
 
 /// The parts that can be measured by themselves.
-const PARTS: [&str; 5] = ["jail", "collective", "fleet", "revocation", "approve"];
+const PARTS: [&str; 6] = ["jail", "collective", "cancel", "fleet", "revocation", "approve"];
 
 impl Wanted {
     fn wants(&self, part: &str) -> bool {
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--rounds N`, `--nodes N`, `--only jail|collective|fleet|revocation|approve`; cargo adds `--bench`.
+/// `--rounds N`, `--nodes N`, `--only jail|collective|cancel|fleet|revocation|approve`; cargo adds `--bench`.
 fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted> {
     let mut wanted = Wanted {
         rounds: ROUNDS,
@@ -87,12 +88,12 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted>
             "--only" => {
                 wanted.only = arguments.next();
                 if !wanted.only.as_deref().is_some_and(|only| PARTS.contains(&only)) {
-                    bail!("--only takes jail, collective, fleet, revocation or approve");
+                    bail!("--only takes jail, collective, cancel, fleet, revocation or approve");
                 }
             }
             other => {
                 bail!(
-                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|fleet|revocation|approve"
+                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|cancel|fleet|revocation|approve"
                 )
             }
         }
@@ -111,6 +112,12 @@ fn measure(wanted: &Wanted) -> anyhow::Result<()> {
             .enable_all()
             .build()?;
         rows.extend(runtime.block_on(runs::rows(&programs, wanted.rounds))?);
+    }
+    if wanted.wants("cancel") {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        rows.extend(runtime.block_on(cancel::rows(&programs))?);
     }
     if wanted.wants("fleet") {
         let runtime = tokio::runtime::Runtime::new()?;
