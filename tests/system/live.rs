@@ -160,7 +160,10 @@ async fn what_a_run_prints_is_read_while_it_goes_on_and_continues_with_its_outco
         .server
         .database()
         .number(&format!("SELECT COUNT(*) FROM run_output WHERE run_id = '{run}'"));
-    assert_eq!(rows, 1, "nothing is kept twice");
+    assert_eq!(
+        rows, 2,
+        "the end of one stream, and the other one; nothing is kept twice"
+    );
 }
 
 /// A failed outcome whose standard output begins with `head`.

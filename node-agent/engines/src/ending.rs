@@ -100,6 +100,14 @@ const KERNEL_REFUSALS: [(&str, &str); 3] = [
     ("Read-only file system", "EROFS"),
 ];
 
+/// How languages say on the first line that they were given no more memory.
+const NO_MEMORY: [&str; 4] = [
+    "MemoryError",
+    "cannot allocate vector of size",
+    "cannot allocate memory",
+    "memory exhausted",
+];
+
 impl RunEnding {
     /// A run that never began.
     pub(crate) fn refused(mode: Mode, why: impl Into<String>) -> Self {
@@ -139,10 +147,25 @@ impl RunEnding {
             .map(|(_, errno)| *errno)
     }
 
+    /// Whether the memory limit ended it: by the kernel's hand, or because the language was given no more and said so.
+    pub fn met_memory_limit(&self) -> bool {
+        match &self.outcome {
+            Outcome::OutOfMemory => true,
+            Outcome::ScriptError { message } => {
+                let first = message.lines().next().unwrap_or_default();
+                NO_MEMORY.iter().any(|words| first.contains(words))
+            }
+            _ => false,
+        }
+    }
+
     /// The ending for people: the first line says what happened. `function` is the name to trust it by.
     pub fn in_words(&self, function: Option<&str>) -> String {
         let words = match &self.outcome {
             Outcome::Succeeded => "The run succeeded.".to_owned(),
+            Outcome::ScriptError { message } if self.met_memory_limit() => {
+                format!("The script failed because {}\n{message}", self.memory_limit())
+            }
             Outcome::ScriptError { message } => format!("The script failed: {message}"),
             Outcome::RestrictedCall { .. } => String::new(),
             Outcome::Exited { code: 0 } => {
@@ -172,15 +195,7 @@ impl RunEnding {
                     self.peak(" (its largest process used ", " of it)")
                 )
             }
-            Outcome::OutOfMemory => format!(
-                "The run was killed because it reached its memory limit{}{}. \
-                 Give it less data, or ask for a higher limit.",
-                match self.memory_bytes {
-                    0 => String::new(),
-                    limit => format!(" of {} MiB", limit >> 20),
-                },
-                self.peak("; its largest process used ", "")
-            ),
+            Outcome::OutOfMemory => format!("The run was killed because {}", self.memory_limit()),
             Outcome::Cancelled => "The run was cancelled.".to_owned(),
             Outcome::JailRefused { why } => format!("The run could not be executed: {why}"),
         };
@@ -196,6 +211,16 @@ impl RunEnding {
 }
 
 impl RunEnding {
+    /// That the limit was reached, with what is known about it, and what to do.
+    fn memory_limit(&self) -> String {
+        let limit = match self.memory_bytes {
+            0 => String::new(),
+            limit => format!(" of {} MiB", limit >> 20),
+        };
+        let peak = self.peak("; its largest process used ", "");
+        format!("it reached its memory limit{limit}{peak}. Give it less data, or ask for a higher limit.")
+    }
+
     /// The peak between two words, where it is known.
     fn peak(&self, before: &str, after: &str) -> String {
         match self.peak_bytes {
@@ -300,6 +325,13 @@ mod tests {
             memory.contains("its memory limit of 256 MiB; its largest process used 250 MiB."),
             "{memory}"
         );
+        let message = "MemoryError\n\nTraceback".to_owned();
+        let itself = of(Outcome::ScriptError { message }, false);
+        assert!(
+            itself
+                .starts_with("The script failed because it reached its memory limit of 256 MiB; its largest")
+        );
+        assert!(itself.ends_with("limit.\nMemoryError\n\nTraceback"), "{itself}");
         let shared = of(Outcome::OutOfMemory, true);
         assert!(
             shared.contains("(its largest process used 250 MiB of it)"),

@@ -29,7 +29,7 @@ use crate::{
 /// How often to ask without being told that there is something. The control plane says with every beacon when work
 /// waits, so this only covers a fault.
 const SLOW: Duration = Duration::from_mins(5);
-/// The longest that a busy control plane is left alone.
+/// The longest that a busy control plane is left alone, and how often a node without room looks for some.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 /// How long to wait after a run was handed back: it could come again at once.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -42,9 +42,14 @@ pub async fn run(
 ) -> Result<(), ClientError> {
     let mut handed_back = agent.put_backs.load(Ordering::SeqCst);
     loop {
+        let mut pause = SLOW;
         while !agent.stop.is_cancelled() && !leaving.is_cancelled() {
             let engines = free_engines(agent);
-            if engines.is_empty() || !has_room(agent) {
+            if engines.is_empty() {
+                break;
+            }
+            if !has_room(agent) {
+                pause = LEFT_ALONE;
                 break;
             }
             let handed_back_now = agent.put_backs.load(Ordering::SeqCst);
@@ -73,7 +78,7 @@ pub async fn run(
         }
         tokio::select! {
             () = agent.available.notified() => {}
-            () = tokio::time::sleep(SLOW) => {}
+            () = tokio::time::sleep(pause) => {}
             () = leaving.cancelled() => return Ok(()),
         }
     }

@@ -171,6 +171,7 @@ pub fn of_engine(ending: &RunEnding, function: &str, why: Option<Why>) -> Ended 
         EngineOutcome::TimedOut => ("timed_out", Some("time-limit")),
         EngineOutcome::Cancelled => ("cancelled", Some("cancelled")),
         EngineOutcome::OutOfMemory => ("failed", Some("memory-limit")),
+        EngineOutcome::ScriptError { .. } if ending.met_memory_limit() => ("failed", Some("memory-limit")),
         EngineOutcome::JailRefused { .. } => ("failed", Some("jail-refused")),
         EngineOutcome::Signalled { .. } => ("failed", Some("script-killed")),
         EngineOutcome::Exited { .. } => ("failed", Some("script-exited")),
@@ -186,7 +187,7 @@ pub fn of_engine(ending: &RunEnding, function: &str, why: Option<Why>) -> Ended 
     let started = !matches!(&ending.outcome, EngineOutcome::JailRefused { .. });
     let met = match &ending.outcome {
         EngineOutcome::TimedOut => vec!["wall time".to_owned()],
-        EngineOutcome::OutOfMemory => vec!["memory".to_owned()],
+        _ if ending.met_memory_limit() => vec!["memory".to_owned()],
         _ => Vec::new(),
     };
     let mode = match ending.mode {

@@ -73,6 +73,7 @@ fn order(folder: &Path) -> RunOrder {
         }],
         limits: crate::default_limits(),
         folder: folder.to_owned(),
+        live: Live::default(),
     }
 }
 

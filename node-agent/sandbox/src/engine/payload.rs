@@ -13,9 +13,9 @@ use std::{
     sync::Mutex,
 };
 
-use super::{Run, stage};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::{Run, stage};
 use crate::{
     failure::{Attempt as _, Failure},
     frame,
