@@ -32,7 +32,7 @@ const BATCH: usize = 400;
 /// Rounds; each has one batch of ours and one of the peer's.
 const ROUNDS: usize = 5;
 /// Settings under which the joins of a benchmark are not strangers that knock too often.
-const SETTINGS: &str = "[join]\noffers_per_second = 100000\n";
+const SETTINGS: &str = "[join]\noffers_per_second = 100000\npending_per_address = 10000\npending_per_prefix = 10000\npending_total = 10000\n";
 
 /// A request that waits.
 struct Waiting {
@@ -104,9 +104,13 @@ fn high(mut times: Vec<f64>) -> f64 {
 
 /// Nodes ask to join, each with a key of its own.
 async fn reveal(port: u16, clock: &Clock) -> anyhow::Result<Vec<Waiting>> {
-    let connection = plain(port).await?;
+    let mut connection = plain(port).await?;
     let mut waiting = Vec::new();
     for number in 0..BATCH * ROUNDS {
+        // The port takes a bounded number of messages on one connection.
+        if number % BATCH == 0 {
+            connection = plain(port).await?;
+        }
         waiting.push(apply(&connection, clock, number).await?);
     }
     Ok(waiting)
