@@ -4,11 +4,14 @@
 
 mod approval;
 mod certificates;
+mod comeback;
 mod contact;
+mod copies;
 mod fleet;
 mod flood;
 mod intake;
 mod middle;
+mod queue;
 mod renewal;
 mod rotation;
 mod storage;
