@@ -205,7 +205,7 @@ async fn join_05_a_stolen_pending_id_is_answered_like_an_unknown_one() {
 
     // However long the message is that asks: what is wrong with it is found by the same work.
     let long = |poll: &Poll| Poll {
-        signature: STANDARD.encode([9; 20_000]),
+        signature: STANDARD.encode(vec![9; 20_000]),
         ..poll.clone()
     };
     let connection = server.plain(server.registration()).await;
