@@ -333,7 +333,7 @@ async fn an_epoch_needs_a_stopped_control_plane_the_roots_key_and_a_number_that_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_begun_before_an_epoch_lets_nobody_in_after_it() {
     let server = Server::private();
-    let wishes = json!({ "capabilities": ["R"], "uses": 3, "ttl_seconds": 3600 });
+    let wishes = json!({ "capabilities": ["TERR", "R", "PYTHON"], "uses": 3, "ttl_seconds": 3600 });
     let token = server.join_token(&wishes).await;
     let with_token = async || Applicant::new(&unique("token")).await.with_token(&token);
     let before = with_token().await.join_by_token(&server).await;
