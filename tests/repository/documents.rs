@@ -1,7 +1,11 @@
 //! The documents that the public reads are there, and their links lead somewhere.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
+use muster_model::audit::Event;
 use muster_tests::workspace;
 
 use crate::files;
@@ -39,6 +43,31 @@ fn relative_links_of_documents_resolve() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_event_of_the_audit_log_is_explained() {
+    let text = files::text(Path::new("docs/reference/audit.md"));
+    let (_, events) = text.split_once("## Events").expect("a list of events");
+    let rows = events.lines().filter_map(|line| line.strip_prefix("| `"));
+    let explained: Vec<&str> = rows
+        .flat_map(|row| row.split('|').next().unwrap_or(row).split([',', '`', ' ']))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let named: BTreeSet<&str> = explained.iter().copied().collect();
+    assert_eq!(
+        named.len(),
+        explained.len(),
+        "an event has one row: {explained:?}"
+    );
+    let known: BTreeSet<&str> = Event::ALL.iter().map(|event| event.as_str()).collect();
+    let missing: Vec<_> = known.difference(&named).collect();
+    assert!(missing.is_empty(), "docs/reference/audit.md lacks {missing:?}");
+    let gone: Vec<_> = named.difference(&known).collect();
+    assert!(
+        gone.is_empty(),
+        "docs/reference/audit.md explains {gone:?}, which are no events"
+    );
 }
 
 #[test]

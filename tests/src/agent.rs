@@ -86,6 +86,14 @@ impl RealNode {
         fs::write(file, text).expect("write the configuration");
     }
 
+    /// Puts `after` in place of `before` in its configuration, for its next start.
+    pub fn configure(&self, before: &str, after: &str) {
+        let file = self.folder.join("node.toml");
+        let text = fs::read_to_string(&file).expect("its configuration");
+        assert!(text.contains(before), "{before} is in {text}");
+        fs::write(file, text.replacen(before, after, 1)).expect("write the configuration");
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

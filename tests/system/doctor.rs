@@ -7,7 +7,10 @@ use std::{
     os::unix::fs::PermissionsExt as _,
 };
 
-use muster_tests::{RealNode, Server, until};
+use muster_tests::{RealNode, Server, Settings, until};
+use serde_json::Value;
+
+use crate::postgres::support;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_program_on_a_port_is_not_taken_for_the_control_plane() {
@@ -93,4 +96,56 @@ async fn a_nodes_doctor_compares_the_clocks_and_reaches_the_back_end() {
     node.process().kill();
     let (_, said) = node.command("doctor");
     assert!(said.contains("; the agent renews it from 2"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_of_the_database_that_differs_is_found() {
+    let url = support::database();
+    let server = Server::start(&Settings {
+        database_url: Some(url.clone()),
+        ..Settings::default()
+    });
+    let (_, said) = server.command("doctor");
+    assert!(!said.contains("The clock"), "{said}");
+    // For whoever connects from now on, the database is two hours behind.
+    support::change(
+        &url,
+        "CREATE SCHEMA late; \
+         CREATE FUNCTION late.clock_timestamp() RETURNS timestamptz LANGUAGE sql \
+         AS $$ SELECT pg_catalog.clock_timestamp() - interval '2 hours' $$; \
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = late, pg_catalog, public', current_database()); END $$",
+    );
+    let (ok, said) = server.command("doctor");
+    assert!(!ok);
+    let sentence = said
+        .lines()
+        .find(|line| line.contains("The clock of this machine is 7"));
+    let sentence = sentence.unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        sentence.contains(" s ahead of that of the database; set up a time service on both."),
+        "{sentence}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_tells_no_loopback_address_unless_it_is_told_to() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let pool = server.pool().await;
+    let shown = async |node: &RealNode| {
+        node.begin("join", &[]);
+        until("the request waits", async || {
+            let page: Value = admin.get("/api/v1/joins?state=pending&limit=1000").await;
+            let items = page["items"].as_array()?;
+            let mine = items.iter().find(|join| join["name"] == node.name())?;
+            Some(mine["addresses"].clone())
+        })
+        .await
+    };
+    // It reaches the control plane by 127.0.0.1, and has no other address towards it.
+    let silent = RealNode::folder(server, &pool, server.root());
+    assert_eq!(shown(&silent).await, serde_json::json!([]));
+    let told = RealNode::folder(server, &pool, server.root());
+    told.configure("[node]\n", "[node]\naddresses = [\"127.0.0.1\"]\n");
+    assert_eq!(shown(&told).await, serde_json::json!(["127.0.0.1"]));
 }

@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use muster_agent::trust::{Trust, wire_version};
 use muster_pki::PayloadType;
-use muster_tests::{Applicant, Person, RealNode, Server, problem, refusal, unique, within};
+use muster_tests::{Applicant, Person, RealNode, Server, folder, now, problem, refusal, unique, within};
 use muster_wire::{
     admin::v1::{node::Node, status::Status, trust::Stamp},
     node::v1::{
         control::ControlMessage,
         epoch::{Known, KnownState},
+        join::{HELLO_PATH, REVEAL_PATH},
     },
 };
 use serde_json::json;
@@ -259,8 +260,8 @@ async fn a_second_copy_of_an_epoch_is_refused_by_nodes_and_refuses_them() {
     new_epoch(&server).await;
     new_epoch(&twin).await;
 
-    let folder = muster_tests::folder("trust");
-    let (roots, now) = (server.roots(), muster_tests::now());
+    let folder = folder("trust");
+    let (roots, now) = (server.roots(), now());
     let file = folder.join("trust-state.json");
     let trust = Trust::load(file, &roots, member.issued.epoch, Duration::from_mins(15), now);
     let (_, reply) = member.trust_state(&member.connect().await, None).await;
@@ -283,4 +284,147 @@ async fn a_second_copy_of_an_epoch_is_refused_by_nodes_and_refuses_them() {
         .control_holding(&connection, Some(wire_version(&held)))
         .await;
     assert_eq!(refusal(turned_away), (409, "second-copy".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_needs_a_stopped_control_plane_the_roots_key_and_a_number_that_can_be() {
+    let server = Server::private();
+    let refused = |command: &str, why: &str| {
+        let (done, said) = server.command(command);
+        assert!(!done && said.contains(why), "{command}: {said}");
+    };
+    refused("new-epoch", "while the control plane is stopped");
+    server.kill();
+    refused(
+        "new-epoch --above 2147483648",
+        "there are at most 2147483648 epochs",
+    );
+    refused(
+        "new-epoch --above 18446744073709551615",
+        "there are at most 2147483648 epochs",
+    );
+    for above in ["-1", "two", "18446744073709551616", ""] {
+        refused(&format!("new-epoch --above={above}"), "--above");
+    }
+    let away = folder("away").join("root.key");
+    let (done, said) = server.command(&format!("root-key export {} --remove", away.display()));
+    assert!(done, "{said}");
+    refused("new-epoch", "root-key import");
+
+    let (epochs, records) = {
+        let database = server.database();
+        (
+            database.number("SELECT epoch FROM meta"),
+            database.number("SELECT COUNT(*) FROM epochs"),
+        )
+    };
+    assert_eq!((epochs, records), (1, 0), "nothing of all that was an epoch");
+    let (done, said) = server.command(&format!("root-key import {}", away.display()));
+    assert!(done, "{said}");
+    let (done, said) = server.command("new-epoch --above 6");
+    assert!(done && said.contains("Epoch 7 began"), "{said}");
+    server.restart();
+    server.sessions_ended().await;
+    let admin = server.admin().await;
+    assert_eq!(admin.audited("epoch.begun").await.len(), 1);
+    assert_eq!(admin.audit_broken().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_before_an_epoch_lets_nobody_in_after_it() {
+    let server = Server::private();
+    let wishes = json!({ "capabilities": ["TERR", "R", "PYTHON"], "uses": 3, "ttl_seconds": 3600 });
+    let token = server.join_token(&wishes).await;
+    let with_token = async || Applicant::new(&unique("token")).await.with_token(&token);
+    let before = with_token().await.join_by_token(&server).await;
+    let offered = Applicant::new(&unique("offered")).await;
+    let offer = offered.greet(&server).await;
+    let waiting = Applicant::new(&unique("waiting")).await;
+    let transcript = waiting.apply(&server).await;
+
+    new_epoch(&server).await;
+    // The offer was made with the join key of the epoch before.
+    let revealed = server.registers(REVEAL_PATH, &offered.reveal(&offer).await).await;
+    assert_eq!(problem(revealed).status, 422);
+    let answer = waiting.ask(&server, &transcript, 1).await;
+    assert_eq!(answer.state, "expired");
+    assert!(answer.issued.is_none());
+    let refused = with_token().await.enter(&server).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let admin = server.admin().await;
+    let tokens: serde_json::Value = admin.get("/api/v1/join-tokens").await;
+    assert!(
+        tokens.to_string().contains("a new epoch began"),
+        "it says why: {tokens}"
+    );
+
+    // Whoever is in stays in, and who begins anew comes in.
+    let connection = before.connect().await;
+    before.heartbeat(&connection, &[]).await.expect("a member");
+    let hello = server.registers(HELLO_PATH, &waiting.hello).await;
+    assert!(hello.is_ok(), "the same node begins again: {hello:?}");
+    let fresh = Applicant::new(&unique("fresh")).await.join(&server).await;
+    assert_eq!(fresh.issued.epoch, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_refuses_an_older_epoch_and_names_the_one_to_be_above() {
+    let server = Server::private();
+    let member = Applicant::new(&unique("terr")).await.join(&server).await;
+    let backup = Backup::take(&server);
+    new_epoch(&server).await;
+    let (roots, file) = (server.roots(), folder("trust").join("trust-state.json"));
+    let trust = Trust::load(file, &roots, 1, Duration::from_mins(15), now());
+    let offered = async || member.trust_state(&member.connect().await, None).await.1;
+    trust.install(&offered().await, &roots, now()).expect("epoch 2");
+    let held = trust.held().expect("held").version;
+    assert_eq!(held.epoch, 2);
+    let known = trust.known();
+
+    backup.put_back(&server);
+    server.restart();
+    let error = trust
+        .install(&offered().await, &roots, now())
+        .expect_err("epoch 1");
+    let said = muster_agent::sentence(&error);
+    assert!(said.contains("new-epoch --above 2"), "{said}");
+    let answer = member
+        .control_holding(&member.connect().await, Some(wire_version(&held)))
+        .await;
+    let refused = problem(answer);
+    assert!(refused.kind.ends_with("older-database"), "{refused:?}");
+    assert!(refused.detail.contains("new-epoch --above 2"), "{refused:?}");
+    // Who does not heed it has made a second copy of epoch 2.
+    new_epoch(&server).await;
+    let error = trust
+        .install(&offered().await, &roots, now())
+        .expect_err("another epoch 2");
+    assert!(error.is_of_another_database(), "{error}");
+
+    backup.put_back(&server);
+    let (done, said) = server.command("new-epoch --above 2");
+    assert!(done && said.contains("Epoch 3 began"), "{said}");
+    server.restart();
+    server.sessions_ended().await;
+    trust.install(&offered().await, &roots, now()).expect("epoch 3");
+    assert_eq!(trust.held().expect("held").version.epoch, 3);
+    let connection = member.connect().await;
+    let welcome = member
+        .control_holding(&connection, Some(wire_version(&held)))
+        .await;
+    let welcome = welcome.expect("it comes from an earlier epoch");
+    assert!(
+        matches!(
+            welcome,
+            ControlMessage::Welcome {
+                report_known: true,
+                ..
+            }
+        ),
+        "{welcome:?}"
+    );
+    member.hand_in(&connection, &known).await.expect("taken");
+    let united = server.admin().await.audited("epoch.united").await;
+    assert_eq!(united.len(), 1);
+    assert_eq!(united[0]["detail"]["epoch"], 2, "{united:?}");
 }

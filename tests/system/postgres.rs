@@ -1,7 +1,7 @@
 //! The same story on PostgreSQL.
 
 #[path = "../../control-plane/store/tests/support/postgres.rs"]
-mod support;
+pub(crate) mod support;
 
 use muster_tests::{Applicant, Server, Settings, challenge, member::next};
 use muster_wire::node::v1::control::ControlMessage;

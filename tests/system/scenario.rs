@@ -5,12 +5,15 @@
 
 mod approval;
 mod certificates;
+mod comeback;
 mod contact;
+mod copies;
 mod fleet;
 mod flood;
 mod intake;
 mod life;
 mod middle;
+mod queue;
 mod renewal;
 mod rotation;
 mod storage;

@@ -71,6 +71,9 @@ words! {
     }
 }
 
+/// The last epoch that has all its fences: they are numbers of 63 bits.
+pub const LAST_EPOCH: u64 = 1 << 31;
+
 /// Below every fence of an epoch and above all of earlier ones: each epoch has 2³² fences of its own, so that a claim
 /// which a database has forgotten never has the fence of a later one.
 fn before_fences(epoch: u64) -> i64 {

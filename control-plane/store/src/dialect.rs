@@ -218,6 +218,18 @@ impl Db {
         Ok(Durability { settings, safe })
     }
 
+    /// The time on the machine of the database, milliseconds since 1970, UTC; `None` where that is this machine.
+    pub(crate) async fn machine_ms(&self) -> Result<Option<i64>, StoreError> {
+        match self {
+            Self::Sqlite { .. } => Ok(None),
+            Self::Postgres { .. } => {
+                let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
+                let row = self.first(sql, Vec::new()).await?;
+                row.map(|row| row.int("now")).transpose()
+            }
+        }
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { read, write } => {

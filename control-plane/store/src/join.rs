@@ -58,6 +58,16 @@ impl Store {
             .transpose()
     }
 
+    /// What a poll of this request is verified with, its transcript and its public key, and nothing else: until then a
+    /// request that is there must cost as little as one that is not.
+    pub async fn join_proof(&self, id: JoinId) -> Result<Option<(Digest, Vec<u8>)>, StoreError> {
+        let row = self
+            .first("SELECT transcript, spki FROM joins WHERE id = $1", args![id])
+            .await?;
+        row.map(|row| Ok((row.parsed("transcript")?, row.bytes("spki")?)))
+            .transpose()
+    }
+
     /// At most `limit` requests, oldest first, from after the one made at `after.0` with the identity `after.1`.
     pub async fn join_list(
         &self,

@@ -103,6 +103,12 @@ impl Store {
         self.db.durability().await
     }
 
+    /// What the clock of the database says, milliseconds since 1970, UTC; `None` where it is that of this machine.
+    /// Nothing but `doctor` asks: times in the database are those of control planes.
+    pub async fn machine_ms(&self) -> Result<Option<i64>, StoreError> {
+        self.db.machine_ms().await
+    }
+
     /// Closes all connections, waiting for those in use.
     pub async fn close(&self) {
         self.db.close().await;

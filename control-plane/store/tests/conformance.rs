@@ -25,6 +25,8 @@ mod join;
 mod join_token;
 #[path = "conformance/node.rs"]
 mod node;
+#[path = "conformance/place.rs"]
+mod place;
 #[path = "conformance/run.rs"]
 mod run;
 #[path = "conformance/schema.rs"]

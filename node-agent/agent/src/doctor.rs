@@ -336,7 +336,53 @@ async fn engines(config: &Config, home: &Home) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::http_date;
+    use super::*;
+
+    /// What the doctor says about a control plane whose clock is at 784 111 777 s, when that of the node is `now`.
+    async fn compared(now: i64) -> Vec<Finding> {
+        let control_plane = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = control_plane.local_addr().expect("an address").to_string();
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = control_plane.accept().await.expect("a connection");
+            let _ = stream.read(&mut [0; 1024]).await;
+            let answer = b"HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+            stream.write_all(answer).await.expect("answered");
+        });
+        let (clock, _hand) = Clock::by_hand(now);
+        let findings = clocks(&[address], &clock).await;
+        answering.await.expect("no panic");
+        findings
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_wrong_is_said_with_its_difference_and_the_cure() {
+        let theirs = 784_111_777_000;
+        for (now, difference) in [
+            (theirs + 31_000, Some("31 s ahead of")),
+            (theirs - 7_200_000, Some("7200 s behind")),
+            (theirs + 30_000, None),
+        ] {
+            let found = compared(now).await;
+            let [finding] = found.as_slice() else {
+                panic!("one finding: {found:?}");
+            };
+            assert_eq!(finding.ok, difference.is_none(), "{finding:?}");
+            let said = &finding.sentence;
+            assert!(said.contains(difference.unwrap_or("agree")), "{said}");
+            assert!(
+                finding.ok || said.ends_with("set up a time service on both."),
+                "{said}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_tells_the_time_nothing_is_said_of_clocks() {
+        let (clock, _hand) = Clock::by_hand(0);
+        assert_eq!(clocks(&["127.0.0.1:1".to_owned()], &clock).await, []);
+    }
 
     #[test]
     fn the_date_of_an_answer_is_read() {

@@ -113,6 +113,58 @@ async fn join_45_a_full_disk_touches_no_credentials_and_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_at_a_renewal_keeps_the_certificate_until_there_is_room() {
+    let server = Server::private();
+    server.restart_in(&[("MUSTER_CERTIFICATES__NODE_LIFETIME", "2m")]);
+    let (admin, pool) = (server.admin().await, server.pool().await);
+    let outer = folder("node");
+    let disk = SmallDisk::at(outer.join("state"));
+    let node = RealNode::towards(server.registration(), &pool, Some(server.root()), outer);
+    node.join(&server, &[]).await;
+    node.run(&[]);
+    node.connected(&server).await;
+    disk.fill();
+    let stored = fs::read(node.identity()).expect("the identity");
+    // It is due at half of its life.
+    within(PATIENCE, "the renewal fails", async || {
+        let log = node.log();
+        let failed = log.lines().find(|line| line.contains("was not renewed"))?;
+        failed.contains("No space left on device").then_some(())
+    })
+    .await;
+    assert_eq!(
+        fs::read(node.identity()).expect("the identity"),
+        stored,
+        "untouched"
+    );
+    within(PATIENCE, "the control plane hears of it", async || {
+        let shown: Value = admin.show(&["nodes", node.name()]).await;
+        let conditions = shown["inventory"]["conditions"].to_string();
+        conditions.contains("degraded: certificate ends").then_some(())
+    })
+    .await;
+    node.connected(&server).await;
+
+    disk.make_room();
+    within(PATIENCE, "the certificate is renewed", async || {
+        node.log()
+            .contains("renewed the certificate of this node")
+            .then_some(())
+    })
+    .await;
+    assert_ne!(fs::read(node.identity()).expect("the identity"), stored);
+    node.connected(&server).await;
+    assert!(node.process().ended().is_none(), "{}", node.log());
+    let used = within(PATIENCE, "it is used", async || {
+        let used = admin.audited("certificate.first_used").await;
+        (!used.is_empty()).then_some(used)
+    })
+    .await;
+    assert_eq!(used[0]["detail"]["generation"], 2, "{used:?}");
+    assert!(admin.audited("node.clone_detected").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn join_46_a_crash_at_any_write_resumes_the_request_or_keeps_the_pair() {
     needs_crash_points("muster-node");
     let server = Server::shared();

@@ -5,6 +5,7 @@ use muster_ids::{AuditWriter, Incarnation};
 use muster_model::{
     audit::Event,
     permission::{Caller, Operation, authorize},
+    run::LAST_EPOCH,
 };
 use muster_pki::{CertificateDer, Envelope, PayloadType, Signer};
 use muster_store::{Draft, NewEpoch, Store};
@@ -48,9 +49,15 @@ pub async fn begin(
         incarnation: collective.incarnation,
         epoch: collective.epoch,
     };
+    let epoch = collective.epoch.max(above).saturating_add(1);
+    if epoch > LAST_EPOCH {
+        return Err(Error::invalid(format!(
+            "there are at most {LAST_EPOCH} epochs; with --above give the epoch that nodes name, and no other number"
+        )));
+    }
     let to = Line {
         incarnation: random.id(now, Incarnation::new),
-        epoch: collective.epoch.max(above) + 1,
+        epoch,
     };
     let bump = EpochBump {
         collective: collective.collective,

@@ -15,7 +15,10 @@ use muster_store::Store;
 use super::{open_store, say};
 use crate::{config::Config, keys::Keys};
 
-/// Looks at state, keys, database and listeners. Ends with 1 when something was found.
+/// A difference of clocks that is worth a word, seconds; a node's doctor has the same.
+const CLOCK_DIFFERENCE: i64 = 30;
+
+/// Looks at state, keys, database, clocks and listeners. Ends with 1 when something was found.
 pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let mut findings = Vec::new();
     let (allowed, needed) = (descriptors::most(), config.descriptors());
@@ -100,6 +103,11 @@ async fn database(config: &Config, findings: &mut Vec<String>) -> Option<Authori
             "The database has no readable schema: {error}; run muster-server init."
         )),
     }
+    let (before, theirs) = (Clock::system().unix_ms(), store.machine_ms().await);
+    match theirs {
+        Ok(theirs) => findings.extend(theirs.and_then(|theirs| clock_difference(before, theirs))),
+        Err(error) => findings.push(format!("The clock of the database cannot be read: {error}.")),
+    }
     match store.durability().await {
         Ok(durability) if durability.safe => {}
         Ok(durability) => {
@@ -117,6 +125,18 @@ async fn database(config: &Config, findings: &mut Vec<String>) -> Option<Authori
     }
     store.close().await;
     found
+}
+
+/// What is wrong with the clock of this machine or that of the database, milliseconds since 1970.
+fn clock_difference(ours: i64, theirs: i64) -> Option<String> {
+    let difference = ours.saturating_sub(theirs) / 1000;
+    let way = if difference > 0 { "ahead of" } else { "behind" };
+    (difference.abs() > CLOCK_DIFFERENCE).then(|| {
+        format!(
+            "The clock of this machine is {} s {way} that of the database; set up a time service on both.",
+            difference.abs()
+        )
+    })
 }
 
 /// Who else may read what only this account should.
@@ -183,5 +203,32 @@ fn ends(authority: &Authority, config: &Config, findings: &mut Vec<String>) {
             }
             findings.push(format!("{warning}."));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_by_more_than_half_a_minute_are_worth_a_sentence() {
+        let now = 1_800_000_000_000;
+        for theirs in [now, now - 30_999, now + 30_999] {
+            assert_eq!(clock_difference(now, theirs), None, "{theirs}");
+        }
+        for (theirs, difference) in [
+            (now - 31_000, "31 s ahead of"),
+            (now + 7_200_000, "7200 s behind"),
+        ] {
+            let said = clock_difference(now, theirs).expect("a finding");
+            assert!(
+                said.contains(difference) && said.contains("time service"),
+                "{said}"
+            );
+        }
+        assert!(
+            clock_difference(i64::MAX, i64::MIN).is_some(),
+            "whatever a database says"
+        );
     }
 }

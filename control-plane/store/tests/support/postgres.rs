@@ -82,6 +82,15 @@ pub(crate) fn schema(url: &str) -> String {
         + "\n"
 }
 
+/// Does `sql` behind the product's back.
+#[allow(dead_code, reason = "for those who meddle")]
+pub(crate) fn change(url: &str, sql: &str) {
+    run(
+        "psql",
+        &["--quiet", "--set=ON_ERROR_STOP=1", "--command", sql, url],
+    );
+}
+
 #[expect(clippy::disallowed_methods, reason = "tests start their own database")]
 fn start() -> Server {
     assert!(
