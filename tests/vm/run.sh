@@ -85,6 +85,10 @@ make_disk() {
 }
 
 packaging/deps/install.sh build package vm
+# One at a time: image, disk and serial line have one place.
+mkdir -p "$target"
+exec 9> "$target/vm.lock"
+flock 9
 make_image
 make_disk
 echo "vm: it boots ($SECONDS s so far)"
