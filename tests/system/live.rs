@@ -353,7 +353,7 @@ async fn an_end_by_memory_or_time_names_the_peak() {
         (
             "x = []\nwhile True: x.append(bytearray(20_000_000))",
             "memory-limit",
-            "memory limit of 200 MiB; its largest process used ",
+            "memory limit of 512 MiB; its largest process used ",
         ),
         (
             "x = bytearray(50_000_000)\nwhile True: pass",
@@ -364,7 +364,7 @@ async fn an_end_by_memory_or_time_names_the_peak() {
     for (script, kind, words) in scripts {
         let definition = json!({
             "name": unique("f"), "language": "python", "script": script,
-            "limits": { "wall_seconds": 5, "memory_mib": 200 },
+            "limits": { "wall_seconds": 5, "memory_mib": 512 },
         });
         let function = author.register_definition(&definition).await;
         let run = author.run(&function, &json!({})).await;
