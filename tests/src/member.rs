@@ -446,6 +446,7 @@ impl Member {
             timings: BTreeMap::new(),
             peak_bytes: 0,
             limits_degraded: Vec::new(),
+            oversteps: Vec::new(),
         };
         let statement = Statement {
             kind: STATEMENT_TYPE.to_owned(),

@@ -11,6 +11,7 @@ mod command_line;
 mod crash;
 mod doctor;
 mod epoch;
+mod expression;
 mod front_end;
 mod grant;
 mod join;

@@ -14,14 +14,14 @@ use tokio::sync::OnceCell;
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A node that several tests share, in a pool where restricted mode is off and untrusted Python runs restricted.
-struct Shared {
-    pool: String,
-    author: Person,
+pub(crate) struct Shared {
+    pub(crate) pool: String,
+    pub(crate) author: Person,
     analyst: Person,
 }
 
 /// One node for all tests that only run something on it. It ends with the process.
-async fn shared() -> Shared {
+pub(crate) async fn shared() -> Shared {
     static NODE: OnceCell<(RealNode, String)> = OnceCell::const_new();
     let server = Server::shared();
     let (_, pool) = NODE
@@ -51,7 +51,7 @@ impl Shared {
     }
 
     /// A function of the author with one value `y` as its output.
-    async fn function(&self, language: &str, script: &str) -> Function {
+    pub(crate) async fn function(&self, language: &str, script: &str) -> Function {
         let definition = json!({
             "name": unique("f"), "language": language, "script": script,
             "outputs": [{ "name": "y", "kind": "value" }],
@@ -446,7 +446,7 @@ async fn results_wait_on_the_node_until_the_control_plane_takes_them_and_untrust
     assert_eq!(admin.audit_broken().await, None);
 }
 
-fn restricted_call(run: &Run, what: &str) {
+pub(crate) fn restricted_call(run: &Run, what: &str) {
     let ending = run.ending.as_ref().expect("an ending");
     assert_eq!(
         (run.state.as_str(), ending.problem.as_deref()),

@@ -7,6 +7,7 @@
 pub(crate) mod blob;
 mod claim;
 mod complete;
+mod expression;
 mod output;
 mod submit;
 mod view;
@@ -15,7 +16,7 @@ use muster_ids::RunId;
 use muster_model::{audit::Event, run::RunRefused};
 use muster_store::{Draft, RunRow, Tx};
 use muster_wire::{
-    function::Blobs,
+    function::{Blobs, FunctionDefinition},
     node::v1::{
         outcome::Ending,
         run::{GrantLimits, WantedOutput},
@@ -38,6 +39,12 @@ pub(crate) struct Request {
     pub(crate) outputs: Vec<WantedOutput>,
     /// Limits.
     pub(crate) limits: GrantLimits,
+    /// Whether oversteps are listed.
+    #[serde(default)]
+    pub(crate) trace: bool,
+    /// What is evaluated where no function of the library runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expression: Option<FunctionDefinition>,
 }
 
 impl App {
@@ -85,6 +92,7 @@ fn ending(row: &RunRow, problem: &str, message: String) -> Ending {
         timings: std::collections::BTreeMap::new(),
         peak_bytes: 0,
         limits_degraded: Vec::new(),
+        oversteps: Vec::new(),
     }
 }
 
@@ -117,7 +125,7 @@ fn refused(refused: &RunRefused) -> Error {
 #[cfg(test)]
 mod tests {
     use muster_ids::NodeId;
-    use muster_wire::{admin::v1::session::Login, function::FunctionDefinition};
+    use muster_wire::admin::v1::session::Login;
 
     use super::*;
 

@@ -4,7 +4,8 @@
 //! database within the last second.
 
 use muster_code_trust::{
-    Client, CodeType, Entry, Language, Moment, Place, Question, Stamp, TrustState, UserFacts, Verdict, decide,
+    Client, CodeType, Engine, Entry, Language, Moment, Place, Question, Stamp, TrustState, UserFacts,
+    Verdict, decide,
 };
 use muster_ids::{Digest, Name, NodeId, StampId};
 use muster_model::{
@@ -192,7 +193,8 @@ impl App {
             }
             None => (self.default_place().await?, "any".to_owned()),
         };
-        let content = (current.definition.language.as_str(), &current.function.current);
+        let language: Language = current.definition.language.parse().map_err(Error::bug)?;
+        let content = (language.service(), &current.function.current);
         let (_, verdict) = self.judge(facts, content, &state, &place, Client::Web)?;
         Ok(Explanation {
             function: current.function.name,
@@ -205,17 +207,16 @@ impl App {
         })
     }
 
-    /// The verdict about a run of the content `(language, digest)`, with the facts that it rests on.
+    /// The verdict about a run of the content `(engine, digest)`, with the facts that it rests on.
     pub(crate) fn judge(
         &self,
         facts: UserFacts,
-        (language, digest): (&str, &Digest),
+        (engine, digest): (Engine, &Digest),
         state: &TrustState,
         place: &Place,
         client: Client,
     ) -> Result<(UserFacts, Verdict), Error> {
         let hash = item_hash(digest)?;
-        let language: Language = language.parse().map_err(Error::bug)?;
         // Every active user can read every function, so every matching stamp counts.
         let stamps: Vec<StampId> = state
             .stamps_of(CodeType::DataFunction, &hash)
@@ -223,7 +224,7 @@ impl App {
             .collect();
         let facts = facts.reading(stamps);
         let now = Moment::from_unix_ms(self.now());
-        let question = Question::run_function(&facts, client, language.service(), hash, now);
+        let question = Question::run_function(&facts, client, engine, hash, now);
         let verdict = decide(&question, state, &state.settings_at(place));
         Ok((facts, verdict))
     }

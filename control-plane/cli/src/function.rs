@@ -1,6 +1,7 @@
 //! `muster function`: data functions of the library.
 
 mod arguments;
+mod evaluate;
 mod register;
 mod stamp;
 mod start;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Show(Which),
     /// Run a function and wait for its outputs
     Run(start::Start),
+    /// Evaluate an expression in TERR's language, restricted whatever is trusted
+    Evaluate(evaluate::Evaluate),
     /// Trust exactly this version of a function, which you have read
     Trust(stamp::Trust),
     /// Remove the trust in a function
@@ -54,6 +57,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     match command {
         Command::Register(arguments) => register::run(context, arguments).await,
         Command::Run(arguments) => start::run(context, arguments).await,
+        Command::Evaluate(arguments) => evaluate::run(context, arguments).await,
         Command::Trust(arguments) => stamp::trust(context, arguments).await,
         Command::Untrust(which) => stamp::untrust(context, &which).await,
         Command::List(extent) => {

@@ -198,7 +198,13 @@ fn fields(run: &Run, colour: bool) -> String {
                 "Ending",
                 ending.map(|ending| ending.message.clone()).unwrap_or_default(),
             ),
-            ("Function", format!("{} ({})", run.function_name, run.function)),
+            (
+                "Function",
+                run.function.map_or_else(
+                    || run.function_name.to_string(),
+                    |id| format!("{} ({id})", run.function_name),
+                ),
+            ),
             ("Digest", run.digest.to_string()),
             ("User", run.user.to_string()),
             ("Mode", optional(run.mode.as_ref())),
@@ -233,6 +239,12 @@ fn fields(run: &Run, colour: bool) -> String {
                 "Limits degraded",
                 ending
                     .map(|ending| ending.limits_degraded.join("\n"))
+                    .unwrap_or_default(),
+            ),
+            (
+                "Oversteps",
+                ending
+                    .map(|ending| ending.oversteps.join("\n"))
                     .unwrap_or_default(),
             ),
             ("Outputs", outputs.join("\n")),

@@ -86,6 +86,8 @@ pub enum Operation {
     StampFunctions,
     /// Queue, read and cancel own runs.
     Run,
+    /// Have listed what own runs overstep.
+    TraceRuns,
     /// Read and cancel runs of others.
     ManageRuns,
     /// Speak as a node: heartbeat, claim, report.
@@ -159,6 +161,7 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         | Operation::ManageSettings
         | Operation::ManageRuns => administrator,
         Operation::RegisterFunctions => administrator || user.features.contains(REGISTER_DATA_FUNCTIONS),
+        Operation::TraceRuns => administrator || user.is_in(SCRIPT_AUTHOR),
         // Administrators are not script authors by themselves (trust.md 6.4, row 55).
         Operation::StampFunctions => user.is_in(SCRIPT_AUTHOR) && user.features.contains(AUTHOR_SCRIPTS),
         Operation::Join | Operation::ActAsNode | Operation::Maintain => false,
@@ -188,6 +191,10 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
             "ask for membership of the group Script Author and the license feature Author Scripts",
         ),
         Operation::Run => ("run functions", "log in first"),
+        Operation::TraceRuns => (
+            "trace runs",
+            "ask for membership of the group Script Author or Administrator",
+        ),
         Operation::ManageRuns => ("see or end the runs of others", ADMIN),
         Operation::ActAsNode => ("act as a node", "nodes are known by their certificates"),
         Operation::Maintain => ("do this", "only the control plane itself does"),
@@ -237,6 +244,18 @@ mod tests {
         ] {
             assert!(authorize(&caller, Operation::ManageNodes).is_err(), "{caller}");
             assert!(authorize(&caller, Operation::ManageSettings).is_err(), "{caller}");
+        }
+    }
+
+    #[test]
+    fn authors_and_administrators_trace_runs() {
+        for (groups, may) in [
+            (&[EVERYONE][..], false),
+            (&[SCRIPT_AUTHOR], true),
+            (&[ADMINISTRATOR], true),
+        ] {
+            let allowed = authorize(&user(groups, &[]), Operation::TraceRuns).is_ok();
+            assert_eq!(allowed, may, "{groups:?}");
         }
     }
 

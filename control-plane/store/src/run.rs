@@ -41,8 +41,8 @@ use select;
 pub struct RunRow {
     /// What decides.
     pub run: Run,
-    /// Which function.
-    pub function: FunctionId,
+    /// Which function; an expression has none, and an empty text in the column, which takes no null.
+    pub function: Option<FunctionId>,
     /// Its name when the run was queued.
     pub function_name: Name,
     /// Which content of it.
@@ -164,6 +164,7 @@ impl Tx {
         }
         self.touch(Topic::Runs);
         let named = "a run of this identity";
+        let function = row.function.map(|id| id.to_string()).unwrap_or_default();
         let values = args![
             row.run.id,
             row.run.state.as_str(),
@@ -173,7 +174,7 @@ impl Tx {
             row.run.cancel_requested,
             row.run.stale_since,
             row.run.version,
-            row.function,
+            function.as_str(),
             row.function_name.as_str(),
             row.digest,
             row.engine.as_str(),
@@ -252,7 +253,10 @@ fn run(row: &Row) -> Result<RunRow, StoreError> {
             stale_since: row.optional_int("stale_since")?,
             version: row.int("version")?,
         },
-        function: row.parsed("function_id")?,
+        function: match row.text("function_id")?.as_str() {
+            "" => None,
+            _ => Some(row.parsed("function_id")?),
+        },
         function_name: row.parsed("function_name")?,
         digest: row.parsed("digest")?,
         engine: row.text("engine")?,

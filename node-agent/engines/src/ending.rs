@@ -31,6 +31,9 @@ pub struct RunEnding {
     pub shared_memory: bool,
     /// Limits that this node cannot enforce, in words.
     pub limits_degraded: Vec<String>,
+    /// What a traced run did although restricted scripts may not, each once for a line of the script:
+    /// `Native[file], line 3`.
+    pub oversteps: Vec<String>,
 }
 
 /// What happened to a run.
@@ -124,6 +127,7 @@ impl RunEnding {
             memory_bytes: 0,
             shared_memory: false,
             limits_degraded: Vec::new(),
+            oversteps: Vec::new(),
         }
     }
 
@@ -159,7 +163,8 @@ impl RunEnding {
         }
     }
 
-    /// The ending for people: the first line says what happened. `function` is the name to trust it by.
+    /// The ending for people: the first line says what happened. `function` is the name to trust it by; what has none
+    /// is an expression.
     pub fn in_words(&self, function: Option<&str>) -> String {
         let words = match &self.outcome {
             Outcome::Succeeded => "The run succeeded.".to_owned(),
@@ -200,10 +205,14 @@ impl RunEnding {
             Outcome::JailRefused { why } => format!("The run could not be executed: {why}"),
         };
         let Some(what) = self.overstep() else { return words };
-        let name = function.unwrap_or("NAME");
-        let cure = format!(
-            "Have a Script Author trust this function (muster function trust {name}), or remove the call."
-        );
+        let cure = match function {
+            Some(name) => format!(
+                "Have a Script Author trust this function (muster function trust {name}), or remove the call."
+            ),
+            None => "Remove the call: an expression runs restricted whatever is trusted. \
+                     Make it a function to have it trusted."
+                .to_owned(),
+        };
         format!("restricted call to {what}\n{cure}\n{words}")
             .trim_end()
             .to_owned()
@@ -279,6 +288,17 @@ mod tests {
         assert_eq!(lines[0], "restricted call to Native[file]");
         assert!(lines[1].contains("muster function trust Forecast"), "{words}");
         assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn nobody_is_told_to_trust_an_expression() {
+        let what = "Native[file]".to_owned();
+        let words = ending(Mode::Restricted, Outcome::RestrictedCall { what }).in_words(None);
+        assert!(
+            words.starts_with("restricted call to Native[file]\nRemove the call"),
+            "{words}"
+        );
+        assert!(!words.contains("muster function trust"), "{words}");
     }
 
     #[test]

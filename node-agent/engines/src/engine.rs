@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EnginesConfig,
-    plan::{r_environment, r_libraries, r_packages, r_program},
+    plan::{r_environment, r_libraries, r_packages, r_program, terr_program},
     program,
 };
 
@@ -172,6 +172,7 @@ async fn python_version(config: &EnginesConfig) -> Result<String, String> {
 }
 
 async fn terr_version(path: &Path) -> Result<String, String> {
+    terr_program(path)?;
     let said = program::output(path, &["--version"], &[]).await?;
     after_word(&said, "version")
         .ok_or_else(|| format!("{} --version does not name a version", path.display()))

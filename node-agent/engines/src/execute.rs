@@ -38,8 +38,13 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(10);
 /// What is left in pipes after the last process is gone is there at once.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Reports that a payload may send besides progress; a well-behaved runner sends two.
-const MOST_REPORTS: usize = 64;
+/// Reports that a payload may send besides progress; a well-behaved runner sends two, and of a traced run each
+/// overstep once.
+const MOST_REPORTS: usize = 64 + MOST_OVERSTEPS;
+/// Oversteps that are kept.
+const MOST_OVERSTEPS: usize = 1000;
+/// Kept of the name of an overstep, in bytes.
+const LONGEST_OVERSTEP: usize = 256;
 /// After each progress message: whoever sends more waits, and costs the agent no more than this.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
 /// Kept of a progress message, in bytes.
@@ -52,6 +57,7 @@ const LONGEST_MESSAGE: usize = 64 * 1024;
 struct Said {
     locked: bool,
     overstep: Option<String>,
+    traced: Vec<String>,
     finished: Option<(String, String)>,
 }
 
@@ -99,7 +105,7 @@ pub(crate) async fn execute(
                 let _ = to_payload.shutdown().await;
             }
         };
-        let reporting = listen(&mut from_payload, &mut said, &order.live);
+        let reporting = listen(&mut from_payload, order, &mut said);
         let printing = async {
             tokio::join!(
                 keep(stdout, printed_bytes, &mut out, (&order.live, Stream::Stdout)),
@@ -132,7 +138,7 @@ pub(crate) async fn execute(
         // A supervisor that cannot build the run's walls says so where the run would print.
         let complaint = String::from_utf8_lossy(&err.bytes);
         if !complaint.trim().is_empty() {
-            *why = format!("{why} (it said: {})", tamed(complaint.trim()));
+            *why = format!("{why} (it said: {})", tamed(complaint.trim(), LONGEST_MESSAGE));
         }
     }
     let (outputs, schema) = if outcome == Outcome::Succeeded {
@@ -156,6 +162,7 @@ pub(crate) async fn execute(
         memory_bytes: limits.memory_bytes,
         shared_memory: false,
         limits_degraded: Vec::new(),
+        oversteps: said.traced,
     }
 }
 
@@ -202,21 +209,28 @@ async fn stage(order: &RunOrder, control: &mut OwnedWriteHalf) -> io::Result<()>
 }
 
 /// Takes the payload's reports until it hangs up or talks nonsense, which only harms its own run.
-async fn listen(control: &mut OwnedReadHalf, said: &mut Said, live: &Live) {
+async fn listen(control: &mut OwnedReadHalf, order: &RunOrder, said: &mut Said) {
     let mut reports = 0;
     while reports < MOST_REPORTS {
         reports += 1;
         match frame::read::<Report>(control).await {
             Ok(Some(Report::Locked)) => said.locked = true,
+            Ok(Some(Report::Overstep { what })) => {
+                let what = tamed(&what, LONGEST_OVERSTEP);
+                if order.traced() && said.traced.len() < MOST_OVERSTEPS && !said.traced.contains(&what) {
+                    said.traced.push(what);
+                }
+            }
             Ok(Some(Report::Finished { ending, message })) if ending == "restricted_call" => {
-                said.overstep.get_or_insert(tamed(&message));
+                said.overstep.get_or_insert(tamed(&message, LONGEST_MESSAGE));
             }
             Ok(Some(Report::Finished { ending, message })) => {
-                said.finished.get_or_insert((ending, tamed(&message)));
+                said.finished
+                    .get_or_insert((ending, tamed(&message, LONGEST_MESSAGE)));
             }
             Ok(Some(Report::Progress { millionths, text })) => {
                 reports -= 1;
-                live.says(Progress {
+                order.live.says(Progress {
                     millionths: millionths.map(|number| number.min(1_000_000)),
                     text: one_line(&text),
                 });
@@ -238,9 +252,9 @@ fn one_line(words: &str) -> String {
 }
 
 /// A stranger's words for people: cut, and without characters that steer a terminal.
-fn tamed(words: &str) -> String {
+fn tamed(words: &str, most: usize) -> String {
     let shown = |one: char| !one.is_control() || matches!(one, '\n' | '\t');
-    words[..words.floor_char_boundary(LONGEST_MESSAGE)]
+    words[..words.floor_char_boundary(most)]
         .chars()
         .map(|one| {
             if shown(one) {

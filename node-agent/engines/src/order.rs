@@ -21,6 +21,9 @@ pub struct RunOrder {
     pub inputs: Vec<Input>,
     /// Variables that are taken from it.
     pub outputs: Vec<OutputSpec>,
+    /// Whether what a restricted script may not do is listed instead of ending it; the kernel refuses it all the
+    /// same. Means nothing to an unrestricted run.
+    pub trace: bool,
     /// Clamped to the configuration's.
     pub limits: Limits,
     /// An existing folder of the caller for this run only; outputs are written here.
@@ -93,6 +96,8 @@ struct Description<'a> {
     script: &'a str,
     inputs: Vec<Variable<'a>>,
     outputs: Vec<Variable<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    trace: bool,
 }
 
 #[derive(Serialize)]
@@ -120,6 +125,11 @@ pub(crate) fn output_path(index: usize) -> String {
 pub(crate) const SCHEMA_PATH: &str = "outputs/schema.json";
 
 impl RunOrder {
+    /// Whether oversteps are listed.
+    pub(crate) fn traced(&self) -> bool {
+        self.trace && self.mode == Mode::Restricted
+    }
+
     /// The description that the runner reads.
     pub(crate) fn describe(&self) -> serde_json::Result<Box<RawValue>> {
         let inputs = self.inputs.iter().enumerate().map(|(index, input)| Variable {
@@ -140,6 +150,7 @@ impl RunOrder {
             script: &self.script,
             inputs: inputs.collect(),
             outputs: outputs.collect(),
+            trace: self.traced(),
         })
     }
 }

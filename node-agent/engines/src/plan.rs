@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -59,6 +60,24 @@ pub(crate) fn r_environment(home: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The home of the original engine's `program`, the folder with its `bin`; an error says why it cannot be executed.
+pub(crate) fn terr_program(program: &Path) -> Result<Option<&Path>, String> {
+    let cure = "set engines.terr to the program of TERR, or remove it to have GNU R stand in";
+    let found = std::fs::metadata(program).map_err(|error| {
+        format!(
+            "the TERR engine {} cannot be used: {error}; {cure}",
+            program.display()
+        )
+    })?;
+    if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
+        return Err(format!(
+            "the TERR engine {} is no program; {cure}",
+            program.display()
+        ));
+    }
+    Ok(program.ancestors().nth(2))
+}
+
 /// Where the jail shows our own files.
 const JAIL: &str = "/muster";
 
@@ -98,29 +117,28 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
         Mode::Restricted => "restricted",
         Mode::Unrestricted => "unrestricted",
     };
+    let mut words = vec![mode_word.to_owned()];
     let script = format!("{JAIL}/{}", runner.name);
     let mut environment = one_thread();
     let command = match kind {
         EngineKind::R | EngineKind::Terr => {
-            environment.extend(r_environment(&config.r_home));
-            let home = outside_usr(&config.r_home);
-            mounts.extend(home.map(|home| Mount {
+            let original = config.terr.as_deref().filter(|_| kind == EngineKind::Terr);
+            let (program, home) = if let Some(terr) = original {
+                let home = terr_program(terr)?;
+                environment.extend(home.map(|home| ("TERR_HOME".to_owned(), home.display().to_string())));
+                (terr.to_owned(), home)
+            } else {
+                environment.extend(r_environment(&config.r_home));
+                (r_program(&config.r_home), Some(config.r_home.as_path()))
+            };
+            mounts.extend(home.and_then(outside_usr).map(|home| Mount {
                 source: home.into(),
                 target: home.into(),
                 writable: false,
             }));
-            let program = match (&config.terr, kind) {
-                (Some(terr), EngineKind::Terr) => {
-                    let folder = terr.ancestors().nth(2).and_then(outside_usr);
-                    mounts.extend(folder.map(|folder| Mount {
-                        source: folder.into(),
-                        target: folder.into(),
-                        writable: false,
-                    }));
-                    terr.clone()
-                }
-                _ => r_program(&config.r_home),
-            };
+            // The runner provides what the original's own packages would.
+            let stands_in = kind == EngineKind::Terr && original.is_none();
+            words.push(if stands_in { "terr" } else { "r" }.to_owned());
             let start = [
                 "--vanilla".into(),
                 "--no-echo".into(),
@@ -141,7 +159,7 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
     };
     let command = command
         .into_iter()
-        .chain([mode_word.to_owned()])
+        .chain(words)
         .chain(packages.iter().cloned())
         .collect();
     let network = match mode {

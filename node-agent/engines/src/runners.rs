@@ -27,6 +27,7 @@ pub(crate) static R: Runner = Runner {
         include_str!("../runners/r/inputs.R"),
         include_str!("../runners/r/outputs.R"),
         include_str!("../runners/r/restricted.R"),
+        include_str!("../runners/r/terr_utils.R"),
         include_str!("../runners/r/runner.R"),
         "}, envir = new.env(parent = baseenv()))\n"
     ),

@@ -5,9 +5,12 @@
 
 mod engines {
     mod bench;
+    mod calls;
     mod data;
     mod endings;
     mod hazards;
     mod restricted;
+    mod terr;
+    mod trace;
     mod tricks;
 }

@@ -1,8 +1,8 @@
-//! The four functions that engines call, in C's calling convention.
+//! The five functions that engines call, in C's calling convention.
 //!
 //! Arguments are pointers throughout, so that R's `.C` and Python's `ctypes` pass the same things.
 //! Order of calls: [`muster_fork_run`] in the engine (returns in each payload), then [`muster_lock`], any number of
-//! [`muster_progress`] and [`muster_leave`] in the payload.
+//! [`muster_progress`] and [`muster_overstep`], and [`muster_leave`] in the payload.
 
 #![expect(
     unsafe_code,
@@ -78,6 +78,16 @@ pub unsafe extern "C" fn muster_progress(fraction: *mut f64, words: *mut *mut c_
     // SAFETY: the caller promises a number and a C string.
     let (fraction, words) = unsafe { (*fraction, text(words)) };
     engine::progress(fraction, &words);
+}
+
+/// Tells the agent what a traced run overstepped, and returns.
+///
+/// # Safety
+/// `what` points to a pointer to a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muster_overstep(what: *mut *mut c_char) {
+    // SAFETY: the caller promises a C string.
+    engine::overstep(&unsafe { text(what) });
 }
 
 /// Sends the run's ending and message to the agent and leaves with `code`. Never returns.

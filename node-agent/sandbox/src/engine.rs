@@ -20,7 +20,7 @@ use std::{
     sync::Mutex,
 };
 
-pub(crate) use payload::{leave, lock, open_beside_its_own, progress};
+pub(crate) use payload::{leave, lock, open_beside_its_own, overstep, progress};
 
 use crate::{
     failure::{Attempt as _, Failure},

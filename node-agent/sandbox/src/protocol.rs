@@ -189,6 +189,11 @@ pub enum Report {
         /// In its own words.
         text: String,
     },
+    /// What a run that is traced did although restricted scripts may not. The script goes on.
+    Overstep {
+        /// The name of the call, and where the script makes it.
+        what: String,
+    },
     /// The runner's last word.
     Finished {
         /// `succeeded`, `script_error` or `restricted_call`.

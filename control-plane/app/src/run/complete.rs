@@ -11,7 +11,7 @@ use muster_store::{CertificateState, Draft, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
     node::v1::outcome::{
-        Captured, Countersignature, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE, Statement,
+        Captured, Countersignature, MOST_OVERSTEPS, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE, Statement,
     },
 };
 use serde_json::json;
@@ -25,6 +25,9 @@ impl App {
     pub async fn complete_run(&self, node: NodeId, id: RunId, outcome: Outcome) -> Result<(), Error> {
         let authorized = self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
         let state = end_state(&outcome.state)?;
+        if outcome.ending.oversteps.len() > MOST_OVERSTEPS {
+            return Err(Error::invalid("an outcome lists at most 1000 oversteps"));
+        }
         let (receipt, statement, serial) = self.check_receipt(node, id, &outcome)?;
         let known = self.store().certificate(&serial).await?;
         if known.is_none_or(|certificate| certificate.state != CertificateState::Valid) {

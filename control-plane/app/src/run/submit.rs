@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use muster_ids::{Digest, RunId};
+use muster_ids::{Digest, FunctionId, Name, RunId};
 use muster_model::{
     audit::Event,
     join::Capability,
-    permission::{Caller, Operation},
+    permission::{Authorized, Caller, Operation},
     run::{Run, RunState},
 };
 use muster_store::{Draft, RunRow};
@@ -40,6 +40,18 @@ pub struct Submission {
     pub idempotency_key: Option<String>,
 }
 
+/// What is to run.
+pub(super) struct Asked {
+    /// The library item; an expression is none.
+    pub(super) function: Option<FunctionId>,
+    /// Its name.
+    pub(super) name: Name,
+    /// Of its content.
+    pub(super) digest: Digest,
+    /// Its content.
+    pub(super) definition: FunctionDefinition,
+}
+
 impl App {
     /// Queues a run of the current version of a function.
     pub async fn submit_run(
@@ -49,11 +61,31 @@ impl App {
         submission: Submission,
     ) -> Result<WireRun, Error> {
         let authorized = self.authorize(caller, Operation::Run).await?;
+        if submission.request.trace {
+            self.authorize(caller, Operation::TraceRuns).await?;
+        }
+        let Current { function, definition } = self.function_of(reference).await?;
+        let asked = Asked {
+            function: Some(function.id),
+            name: function.name,
+            digest: function.current,
+            definition,
+        };
+        self.queue(&authorized, asked, submission).await
+    }
+
+    /// Queues a run of what is `asked` for.
+    pub(super) async fn queue(
+        &self,
+        authorized: &Authorized,
+        asked: Asked,
+        submission: Submission,
+    ) -> Result<WireRun, Error> {
+        let caller = authorized.caller();
         let Caller::User(user) = caller else {
             return Err(Error::invalid("runs are asked for by users"));
         };
-        let current = self.function_of(reference).await?;
-        let digest = submission_digest(&current, &submission)?;
+        let digest = submission_digest(&asked, &submission)?;
         if let Some(key) = &submission.idempotency_key {
             if key.is_empty() || key.len() > LONGEST_KEY {
                 return Err(Error::invalid("an Idempotency-Key has 1 to 200 characters"));
@@ -69,10 +101,14 @@ impl App {
                 return self.show_run(caller, id).await;
             }
         }
-        let request = self.request(&current.definition, &submission).await?;
+        let mut request = self.request(&asked.definition, &submission).await?;
         let pool = self.pool_or_default(submission.request.pool.as_ref()).await?;
         let site = self.site_or_default(submission.request.site.as_ref()).await?;
-        let capability = capability(&current.definition.language)?;
+        let capability = capability(&asked.definition.language)?;
+        let language = asked.definition.language.clone();
+        if asked.function.is_none() {
+            request.expression = Some(asked.definition);
+        }
         let now = self.now();
         let row = RunRow {
             run: Run {
@@ -85,10 +121,10 @@ impl App {
                 stale_since: None,
                 version: 1,
             },
-            function: current.function.id,
-            function_name: current.function.name.clone(),
-            digest: current.function.current,
-            engine: current.definition.language.clone(),
+            function: asked.function,
+            function_name: asked.name,
+            digest: asked.digest,
+            engine: language,
             user: user.id,
             user_name: user.name.clone(),
             client: "web".to_owned(),
@@ -106,7 +142,7 @@ impl App {
             outputs: None,
             receipt: None,
         };
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.store().begin(authorized).await?;
         let queues = self.options().queues;
         let lengths = tx
             .queue_lengths(&row, (queues.per_queue, queues.per_user))
@@ -182,6 +218,8 @@ impl App {
             inputs,
             outputs: outputs(definition, &wanted.outputs)?,
             limits: limits(&definition.limits, &wanted.limits)?,
+            trace: wanted.trace,
+            expression: None,
         })
     }
 
@@ -304,11 +342,14 @@ fn argument(detail: String) -> Error {
     }
 }
 
-fn submission_digest(current: &Current, submission: &Submission) -> Result<Digest, Error> {
+fn submission_digest(asked: &Asked, submission: &Submission) -> Result<Digest, Error> {
     let request = to_json(&submission.request)?;
     let files = to_json(&submission.files)?;
+    let what = asked
+        .function
+        .map_or_else(|| asked.digest.to_string(), |id| id.to_string());
     Ok(Digest::of_framed(&[
-        current.function.id.to_string().as_bytes(),
+        what.as_bytes(),
         request.as_bytes(),
         files.as_bytes(),
     ]))

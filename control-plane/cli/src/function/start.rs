@@ -28,7 +28,8 @@ use crate::{
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  muster function run forecast --input x=@sales.csv --input n=3 --save y=forecast.csv\n  \
-                  muster function run forecast --input x=@sales.csv --no-wait\n\n\
+                  muster function run forecast --input x=@sales.csv --no-wait\n  \
+                  muster function run forecast --input x=@sales.csv --trace\n\n\
                   Outputs that are values are printed; tables and columns are saved where --save says. What the script printed \
                   comes on standard output and standard error.\n\n\
                   A run that did not succeed ends with exit code 1 and a first line on standard error such as \
@@ -55,6 +56,9 @@ pub(crate) struct Start {
     /// The site whose nodes may take it [default: default]
     #[arg(long)]
     site: Option<Name>,
+    /// List what it may not do as a restricted run, instead of ending it there; for authors and administrators
+    #[arg(long)]
+    trace: bool,
     /// Stop it after this time, below the function's own limit, for example 60s, 5m, 1h
     #[arg(long, value_name = "SPAN", value_parser = arguments::seconds)]
     timeout: Option<u64>,
@@ -77,28 +81,33 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<(), Failure> 
         .segment("runs")
         .multipart(form);
     let run: Run = rest.call(request).await?;
-    if start.no_wait {
+    follow(context, run, start.no_wait, &start.saves).await
+}
+
+/// Waits for the end of a run that was queued, and tells what came of it.
+pub(super) async fn follow(
+    context: &Context,
+    run: Run,
+    no_wait: bool,
+    saves: &[Save],
+) -> Result<(), Failure> {
+    if no_wait {
         return context.show(&run, || {
             format!("Queued as run {}; see muster run show {}.", run.id, run.id)
         });
     }
+    let rest = context.rest()?;
     let run = wait::until_final(&rest, run, context.options.output == Format::Table).await?;
     if let Some(problem) = result::problem(&run) {
         return result::tell_failure(context, &rest, &run, &problem).await;
     }
-    result::tell_success(context, &rest, &run, &start.saves).await
+    result::tell_success(context, &rest, &run, saves).await
 }
 
 /// The request and the files, which are read while they are sent.
 async fn form(context: &Context, start: &Start) -> Result<Multipart, Failure> {
-    let mut values = BTreeMap::new();
-    for input in &start.inputs {
-        if let Given::Value(value) = &input.given {
-            values.insert(input.name.clone(), value.clone());
-        }
-    }
     let request = SubmitRun {
-        inputs: values,
+        inputs: values(&start.inputs),
         outputs: start
             .saves
             .iter()
@@ -110,11 +119,32 @@ async fn form(context: &Context, start: &Start) -> Result<Multipart, Failure> {
             wall_seconds: start.timeout,
             memory_mib: start.memory,
         },
+        trace: start.trace,
     };
-    let json = serde_json::to_vec(&request)
+    with_files(context, &request, &start.inputs).await
+}
+
+/// The literals among `inputs`.
+pub(super) fn values(inputs: &[Input]) -> BTreeMap<String, serde_json::Value> {
+    let mut values = BTreeMap::new();
+    for input in inputs {
+        if let Given::Value(value) = &input.given {
+            values.insert(input.name.clone(), value.clone());
+        }
+    }
+    values
+}
+
+/// A form of `request` and the files among `inputs`.
+pub(super) async fn with_files(
+    context: &Context,
+    request: &impl serde::Serialize,
+    inputs: &[Input],
+) -> Result<Multipart, Failure> {
+    let json = serde_json::to_vec(request)
         .map_err(|error| Failure::usage(format!("cannot write the request as JSON ({error})")))?;
     let mut form = Multipart::new(context.random.bytes()).field("request", json);
-    for input in &start.inputs {
+    for input in inputs {
         let Given::File(file) = &input.given else { continue };
         let (content, length) = open(&file.path).await?;
         let content_type = if file.format == "json" {
@@ -149,7 +179,7 @@ async fn open(path: &Path) -> Result<(tokio::fs::File, u64), Failure> {
     Ok((file, length))
 }
 
-fn once<'a>(option: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+pub(super) fn once<'a>(option: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name) {

@@ -77,6 +77,7 @@ pub(crate) async fn tell_failure(
         output::json(&with_problem(run, problem))?;
     } else {
         print_logs(rest, run).await?;
+        list_oversteps(run);
     }
     Err(Failure::Said)
 }
@@ -105,6 +106,7 @@ pub(crate) async fn tell_success(
         return output::json(&with_values(rest, run).await?);
     }
     print_logs(rest, run).await?;
+    list_oversteps(run);
     for (name, blob) in run
         .outputs
         .iter()
@@ -113,6 +115,13 @@ pub(crate) async fn tell_success(
         output::line(&shown(rest, run, name, blob).await?)?;
     }
     saved.iter().try_for_each(|line| output::line(line))
+}
+
+/// What a traced run did although restricted scripts may not.
+fn list_oversteps(run: &Run) {
+    for what in run.ending.iter().flat_map(|ending| &ending.oversteps) {
+        output::complain(&escaped(&format!("restricted call to {what}")));
+    }
 }
 
 /// The run, with each output that is a value in `outputs.NAME.value`.

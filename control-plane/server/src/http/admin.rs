@@ -4,6 +4,7 @@
 
 mod audit;
 mod certificate;
+mod expression;
 mod function;
 mod group;
 mod idempotency;
@@ -94,6 +95,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(function::trust))
         .routes(routes!(function::untrust))
         .routes(routes!(run::submit).layer(run::unlimited()))
+        .routes(routes!(expression::evaluate).layer(run::unlimited()))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::cancel))

@@ -293,7 +293,7 @@ mod cases {
         assert_eq!(times, [4, 3, 1, 0]);
         let mine = RunFilter {
             node: Some(node),
-            function: Some(claimed.function),
+            function: claimed.function,
             ..RunFilter::default()
         };
         assert_eq!(

@@ -171,7 +171,7 @@ impl World {
                 stale_since: None,
                 version: 1,
             },
-            function: FunctionId::new(NOW, [1; 10]),
+            function: Some(FunctionId::new(NOW, [1; 10])),
             function_name: "Forecast".parse().expect("name"),
             digest: Digest::of(b"script"),
             engine: "terr".into(),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use muster_code_trust::{
-    Client, DenyReason, ItemHash, Language, Mode, Moment, Outcome, Place, Question, UserFacts,
+    Client, DenyReason, Engine, ItemHash, Language, Mode, Moment, Outcome, Place, Question, UserFacts,
     decide as decide_code,
 };
 use muster_ids::{Digest, NodeId, RunId};
@@ -223,9 +223,15 @@ fn content(
     if !matches!(grant.network.as_str(), "none" | "host") {
         return Err(wrong("its network is neither none nor host".to_owned()));
     }
-    let language = grant.engine.parse().map_err(word)?;
+    let language: Language = grant.engine.parse().map_err(word)?;
     let client = grant.client.parse().map_err(word)?;
     let mode = grant.mode.parse().map_err(word)?;
+    if grant.function.is_none() && language != Language::Terr {
+        return Err(wrong("an expression is in the language terr".to_owned()));
+    }
+    if mode != Mode::Restricted && (grant.function.is_none() || grant.trace) {
+        return Err(wrong("expressions and traced runs are restricted".to_owned()));
+    }
     Ok((facts, client, language, mode))
 }
 
@@ -284,10 +290,14 @@ pub enum Decision {
 
 /// Decides once more, by the node's own trust state: the last step before a run is handed over.
 pub fn decide(admitted: &Admitted, held: &Held, local: &Local) -> Decision {
+    let engine = match admitted.grant.function {
+        Some(_) => admitted.language.service(),
+        None => Engine::TerrInline,
+    };
     let question = Question::run_function(
         &admitted.facts,
         admitted.client,
-        admitted.language.service(),
+        engine,
         ItemHash::from(admitted.grant.item),
         Moment::from_unix_ms(local.now_ms),
     );

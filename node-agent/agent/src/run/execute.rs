@@ -148,7 +148,8 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     let ending = hand_over(agent, admitted, work, mode, &files, folder).await;
     crash_point("run.executed");
     agent.conditions.note_limits(&ending.limits_degraded);
-    let mut ended = outcome::of_engine(&ending, admitted.definition.name.as_str(), work.why());
+    let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
+    let mut ended = outcome::of_engine(&ending, function, work.why());
     ended.timings.insert("staging_ms".to_owned(), staged_ms);
     end_with_files(agent, admitted, &grounds, ended, Some(ending)).await
 }

@@ -98,6 +98,7 @@ pub struct Ended {
     peak_bytes: u64,
     limits_degraded: Vec<String>,
     limits_met: Vec<String>,
+    oversteps: Vec<String>,
     /// What lies in the spool.
     pub files: Files,
 }
@@ -164,8 +165,8 @@ impl Ended {
     }
 }
 
-/// What an engine's ending means.
-pub fn of_engine(ending: &RunEnding, function: &str, why: Option<Why>) -> Ended {
+/// What an engine's ending means. `function` is its name, which an expression does not have.
+pub fn of_engine(ending: &RunEnding, function: Option<&str>, why: Option<Why>) -> Ended {
     let (state, problem) = match &ending.outcome {
         EngineOutcome::Succeeded => ("succeeded", None),
         EngineOutcome::TimedOut => ("timed_out", Some("time-limit")),
@@ -197,7 +198,7 @@ pub fn of_engine(ending: &RunEnding, function: &str, why: Option<Why>) -> Ended 
     let mut ended = Ended {
         state,
         problem: problem.map(str::to_owned),
-        message: ending.in_words(Some(function)),
+        message: ending.in_words(function),
         mode: started.then_some(mode),
         timings: BTreeMap::from([
             ("running_ms".to_owned(), ending.wall_ms),
@@ -206,6 +207,7 @@ pub fn of_engine(ending: &RunEnding, function: &str, why: Option<Why>) -> Ended 
         peak_bytes: ending.peak_bytes,
         limits_degraded: ending.limits_degraded.clone(),
         limits_met: met,
+        oversteps: ending.oversteps.clone(),
         files: Files::default(),
     };
     if let (EngineOutcome::Cancelled, Some(why)) = (&ending.outcome, why) {
@@ -321,6 +323,7 @@ pub async fn build(
             timings: ended.timings,
             peak_bytes: ended.peak_bytes,
             limits_degraded: ended.limits_degraded,
+            oversteps: ended.oversteps,
         },
         outputs: ended.files.outputs,
         receipt,

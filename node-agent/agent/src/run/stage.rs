@@ -144,6 +144,7 @@ pub fn order(
         engine,
         mode,
         script: admitted.definition.script.clone(),
+        trace: grant.trace,
         inputs,
         outputs,
         limits: limits(agent, admitted),

@@ -105,7 +105,7 @@ pub(crate) fn grant(back: &BackEnd, number: u8, mode: &str) -> RunGrant {
             "user": "ann@SPOTFIRE", "groups": {"Everyone": null}, "features": {}, "readable_stamps": [stamp_id()],
         }),
         client: "web".to_owned(),
-        function: FunctionId::new(1, [1; 10]),
+        function: Some(FunctionId::new(1, [1; 10])),
         item: item(),
         engine: "terr".to_owned(),
         inputs: Blobs::new(),
@@ -113,6 +113,7 @@ pub(crate) fn grant(back: &BackEnd, number: u8, mode: &str) -> RunGrant {
         packages: Digest::of(b"packages"),
         mode: mode.to_owned(),
         rule: "terr-restricted-mode".to_owned(),
+        trace: false,
         limits: GrantLimits {
             wall_seconds: 60,
             memory_mib: 0,

@@ -102,7 +102,9 @@ def main(argv):
     library = ctypes.PyDLL("/muster/libmuster_lock.so")
     leave = make_leave(library, sys.stdout, sys.stderr)
     # The hook's own way out, made of objects that no frame holds once the script runs.
-    sealed = [make_leave(ctypes.PyDLL("/muster/libmuster_lock.so"), sys.stdout, sys.stderr)]
+    second = ctypes.PyDLL("/muster/libmuster_lock.so")
+    sealed = [(make_leave(second, sys.stdout, sys.stderr), make_tell(second))]
+    del second
     sys.stdout.reconfigure(line_buffering=True)
     rehearse()
     gc.collect()
@@ -164,7 +166,8 @@ def one_run(mode, sealed, bundled):
 
         def before():
             if mode == "restricted":
-                watch(sealed.pop(), bundled)
+                leave, tell = sealed.pop()
+                watch(leave, tell if run.get("trace") else None, bundled)
 
         namespace = run_script(script, (values, described), outputs, before)
         schema = [write_output(item, namespace) for item in run["outputs"]]
@@ -227,6 +230,16 @@ def make_leave(library, stdout, stderr):
             exit_(1)
 
     return leave
+
+
+def make_tell(library):
+    """Reports an overstep of a run that is traced."""
+    strings, utf8, muster_overstep = ctypes.c_char_p * 1, str.encode, library.muster_overstep
+
+    def tell(what):
+        muster_overstep(strings(utf8(what, "utf-8", "replace").replace(b"\0", b"?")))
+
+    return tell
 
 
 if __name__ == "__main__":

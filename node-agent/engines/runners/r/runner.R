@@ -4,14 +4,17 @@
 # random numbers, locks itself (muster_lock), reads the run below /scratch, and only then evaluates the script.
 # The child leaves by muster_leave, so that nothing of the parent is cleaned up twice.
 #
-# The runner is one file for the engine, joined from inputs.R, outputs.R, restricted.R and this file, in this order,
-# inside local(), so that scripts do not find it. What runs and data look like is in ../README.md.
+# The runner is one file for the engine, joined from inputs.R, outputs.R, restricted.R, terr_utils.R and this file, in
+# this order, inside local(), so that scripts do not find it. What runs and data look like is in ../README.md.
 
 # Kept here because a restricted script finds stubs in their place.
 file <- base::file
 dot_c <- base::.C
+environment_of <- base::environment
+parent_of <- base::parent.env
+unlock_binding <- base::unlockBinding
 terminal <- getConnection(1L)
-leave_symbol <- NULL
+leave_symbol <- overstep_symbol <- NULL
 
 leave <- function(ending, message, code = 1L) {
   flush(terminal)
@@ -31,6 +34,28 @@ make_progress <- function(symbol) {
   progress
 }
 
+# What is done about an overstep: "leave" (a restricted run), "trace" (one that is audited), "error" and "report"
+# (inside evalREX of a run that is not restricted), "off".
+rex <- new.env(parent = emptyenv())
+rex$how <- "off"
+rex$line <- NA
+rex$told <- character()
+
+overstep <- function(what) {
+  switch(rex$how,
+    leave = leave("restricted_call", what),
+    trace = {
+      where <- if (is.na(rex$line)) what else paste0(what, ", line ", rex$line)
+      if (!where %in% rex$told) {
+        rex$told <- c(rex$told, where)
+        dot_c(overstep_symbol, enc2utf8(where))
+      }
+    },
+    error = stop("restricted call to ", what, call. = FALSE),
+    report = cat("restricted call to ", what, "\n", sep = "", file = stderr()))
+  invisible()
+}
+
 parse_script <- function(script) {
   script_lines <- strsplit(script, "\r?\n")[[1]]
   parse(text = script_lines, keep.source = TRUE, srcfile = srcfilecopy(script_name, script_lines))
@@ -38,8 +63,10 @@ parse_script <- function(script) {
 
 # Evaluates like R's own top level: one expression after the other, visible values printed.
 run_script <- function(muster_expressions) {
+  lines <- vapply(attr(muster_expressions, "srcref"), `[[`, 0L, 1L)
   withCallingHandlers(
     for (muster_index in seq_along(muster_expressions)) {
+      rex$line <- lines[[muster_index]]
       value <- withVisible(eval(muster_expressions[[muster_index]], globalenv()))
       if (value$visible) {
         if (isS4(value$value)) methods::show(value$value) else print(value$value)
@@ -65,16 +92,21 @@ explain <- function(condition) {
   paste0("Error in ", text, separator, message)
 }
 
-main <- function(mode, packages) {
+main <- function(mode, language, packages) {
   for (package in c("jsonlite", packages)) loadNamespace(package)
   # Restricted scripts may attach these; they are loaded now because nothing can be loaded then.
   for (package in c("compiler", "grid", "splines", "stats4", "tools")) loadNamespace(package)
+  # Reference classes look for this one, which is not installed everywhere.
+  requireNamespace("codetools", quietly = TRUE)
+  if (language == "terr") terr_utils()
   bundled <- loadedNamespaces()
   library <- dyn.load("/muster/libmuster_lock.so")
   leave_symbol <<- getNativeSymbolInfo("muster_leave", library)
   progress <- make_progress(getNativeSymbolInfo("muster_progress", library))
   attach(list(muster_progress = progress), name = "muster", warn.conflicts = FALSE)
-  table <- if (mode == "restricted") restrictions(leave, bundled)
+  overstep_symbol <<- getNativeSymbolInfo("muster_overstep", library)
+  # In place before the fork, so that no run waits for it; it does nothing before the script.
+  if (mode == "restricted") restrict(restrictions(overstep, bundled))
   rehearse()
   # Without a folder here, each child's tempdir() makes its own.
   unlink(tempdir(), recursive = TRUE)
@@ -97,7 +129,7 @@ main <- function(mode, packages) {
     run <- jsonlite::read_json(file.path(scratch, "run.json"), simplifyVector = FALSE)
     for (description in run$inputs) assign(description$name, read_input(description), envir = globalenv())
     expressions <- parse_script(run$script)
-    if (mode == "restricted") restrict(table)
+    if (mode == "restricted") rex$how <- if (isTRUE(run$trace)) "trace" else "leave"
     run_script(expressions)
     schema <- lapply(run$outputs, write_output)
     write_text(file.path(scratch, "outputs/schema.json"), jsonlite::toJSON(schema, auto_unbox = TRUE))
@@ -143,4 +175,4 @@ for (name in ls(runner)) {
 }
 
 arguments <- commandArgs(trailingOnly = TRUE)
-main(arguments[[1]], arguments[-1])
+main(arguments[[1]], arguments[[2]], arguments[-(1:2)])

@@ -41,6 +41,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     let body = prop_oneof![
         3 => Just(br#"{"report":"locked"}"#.to_vec()),
         3 => finished,
+        2 => Just(br#"{"report":"overstep","what":"Native[file], line 1"}"#.to_vec()),
         2 => prop::collection::vec(any::<u8>(), 0..64),
         1 => Just(br#"{"event":"ended","exit":{"code":0},"cpu_ms":0,"peak_bytes":0}"#.to_vec()),
         1 => (0_usize..300).prop_map(|deep| vec![b'['; deep]),
@@ -71,6 +72,7 @@ fn order(folder: &Path) -> RunOrder {
             kind: Shape::Value,
             format: Format::Json,
         }],
+        trace: true,
         limits: crate::default_limits(),
         folder: folder.to_owned(),
         live: Live::default(),

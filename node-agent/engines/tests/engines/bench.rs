@@ -184,6 +184,7 @@ pub(super) fn order(engine: EngineKind, mode: Mode, script: &str) -> Order {
         script: script.to_owned(),
         inputs: Vec::new(),
         outputs: Vec::new(),
+        trace: false,
         limits: Limits {
             wall_ms: 60_000,
             ..default_limits()
@@ -230,6 +231,11 @@ impl Order {
             kind,
             format,
         });
+        self
+    }
+
+    pub(super) fn traced(mut self) -> Self {
+        self.0.trace = true;
         self
     }
 

@@ -38,6 +38,8 @@ const LONGEST_PROGRESS: usize = 1024;
 /// Progress messages at once, and the milliseconds that each further one takes to be earned.
 const BURST: u64 = 20;
 const EVERY_MS: u64 = 50;
+/// The longest name of an overstep, in bytes.
+const LONGEST_OVERSTEP: usize = 256;
 /// The longest list of outputs, in bytes: it must fit into a socket's buffer, since it is read when all is over.
 const LONGEST_LIST: usize = 32 * 1024;
 
@@ -172,6 +174,12 @@ impl Budget {
         self.left -= u64::from(may);
         may
     }
+}
+
+/// Tells the agent of an overstep. Whether it hears is its own affair: the run goes on.
+pub(crate) fn overstep(what: &str) {
+    let what = what[..what.floor_char_boundary(LONGEST_OVERSTEP)].to_owned();
+    let _ = report(&Report::Overstep { what });
 }
 
 /// Sends the last word and leaves without running anything of the engine's.

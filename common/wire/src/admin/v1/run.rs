@@ -22,9 +22,10 @@ pub struct Run {
     pub id: RunId,
     /// `queued`, `running`, `succeeded`, `failed`, `refused`, `cancelled`, `timed_out` or `lost`.
     pub state: String,
-    /// The function.
-    pub function: FunctionId,
-    /// Its name when the run was queued.
+    /// The function; absent when the run evaluates an expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionId>,
+    /// Its name when the run was queued; `expression` for an expression.
     pub function_name: Name,
     /// The version that runs.
     pub digest: Digest,
@@ -132,6 +133,38 @@ pub struct SubmitRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Name>,
     /// Limits below the function's.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether what restricted scripts may not do is listed in `ending.oversteps` instead of ending the run. The run is
+    /// restricted then, whatever is trusted. For members of Script Author and administrators.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trace: bool,
+}
+
+/// The part `request` of `POST /api/v1/expressions` (multipart); further parts are `input:<name>` with a file name whose
+/// extension gives the format, each a column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateExpression {
+    /// In TERR's language. It assigns its result to `output`.
+    pub expression: String,
+    /// Values by the names that the expression uses, for example `input1`.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, serde_json::Value>,
+    /// What the result is: `value` (when absent), `column` or `table`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// `csv` or `json`; a value comes as `json`, anything else as `csv`, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// The pool; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
+    /// The site; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Name>,
+    /// Limits below the node's.
     #[serde(default)]
     pub limits: Limits,
 }

@@ -62,7 +62,14 @@ pub struct Ending {
     /// Limits that could not be enforced, in words.
     #[serde(default)]
     pub limits_degraded: Vec<String>,
+    /// What a traced run did although restricted scripts may not, each once for a line of the script:
+    /// `Native[file], line 3`. At most [`MOST_OVERSTEPS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oversteps: Vec<String>,
 }
+
+/// Oversteps that a run may list.
+pub const MOST_OVERSTEPS: usize = 1000;
 
 /// A captured stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

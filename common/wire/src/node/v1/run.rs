@@ -47,8 +47,9 @@ pub struct RunGrant {
     pub facts: serde_json::Value,
     /// `web` or `automation`.
     pub client: String,
-    /// The library item.
-    pub function: FunctionId,
+    /// The library item; absent for an inline expression, which runs restricted whatever is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionId>,
     /// Digest of the item's canonical form.
     pub item: Digest,
     /// `terr`, `r` or `python`.
@@ -63,6 +64,9 @@ pub struct RunGrant {
     pub mode: String,
     /// The rule that decided.
     pub rule: String,
+    /// Whether what the run oversteps is listed instead of ending it. Only a restricted run may have this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trace: bool,
     /// Limits.
     pub limits: GrantLimits,
     /// `none` or `host`: the widest network that the run may be given.

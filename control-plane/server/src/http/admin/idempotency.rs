@@ -22,7 +22,10 @@ pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -
     let path = request.uri().path();
     let own = path.ends_with("/runs")
         || path.ends_with("/password")
-        || matches!(path, "/api/v1/sessions" | "/api/v1/users" | "/api/v1/join-tokens");
+        || matches!(
+            path,
+            "/api/v1/sessions" | "/api/v1/users" | "/api/v1/join-tokens" | "/api/v1/expressions"
+        );
     match key {
         Some(key) if request.method() != Method::GET && !own => {
             match guarded(&app, &key, request, next).await {

@@ -19,7 +19,7 @@ use muster_wire::{
         Page, PageQuery,
         run::{Run, RunLogs},
     },
-    function::BlobRef,
+    function::{BlobRef, Blobs},
 };
 use serde::Deserialize;
 
@@ -33,6 +33,8 @@ use crate::http::{
 const MAX_WAIT: Duration = Duration::from_mins(1);
 /// How often to look for what a run has printed.
 const LOOK: Duration = Duration::from_millis(500);
+/// The most files; a function has no more inputs.
+const MOST_FILES: usize = 256;
 /// The largest part `request`.
 const MAX_REQUEST: usize = 1024 * 1024;
 
@@ -42,7 +44,7 @@ const MAX_REQUEST: usize = 1024 * 1024;
 #[serde(deny_unknown_fields)]
 pub(super) struct Wait {
     /// For example `30s`; at most `60s`. The answer comes earlier when the run ends earlier.
-    wait: Option<String>,
+    pub(super) wait: Option<String>,
 }
 
 /// Queue a run of a function: parts `request` (JSON) and `input:<name>` (files).
@@ -58,14 +60,12 @@ pub(super) async fn submit(
     Form(multipart): Form,
 ) -> Result<Response, Failure> {
     let wait = patience(wait.wait.as_deref())?;
-    let mut submission = receive(&app, &caller, &function, multipart).await?;
-    submission.idempotency_key = match headers.get("idempotency-key") {
-        Some(key) => Some(
-            key.to_str()
-                .map_err(|_| Error::invalid("an Idempotency-Key has printable characters only"))?
-                .to_owned(),
-        ),
-        None => None,
+    let idempotency_key = idempotency_key(&headers)?;
+    let (request, files) = receive(&app, &caller, Some(&function), multipart).await?;
+    let submission = Submission {
+        request: request.unwrap_or_default(),
+        files,
+        idempotency_key,
     };
     let run = app.submit_run(&caller, &function, submission).await?;
     Ok(answer(settle(&app, &caller, run.id, wait).await?))
@@ -201,24 +201,35 @@ pub(super) fn unlimited() -> DefaultBodyLimit {
     DefaultBodyLimit::disable()
 }
 
-async fn receive(
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    match headers.get("idempotency-key") {
+        Some(key) => {
+            let key = key
+                .to_str()
+                .map_err(|_| Error::invalid("an Idempotency-Key has printable characters only"))?;
+            Ok(Some(key.to_owned()))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The parts of a request for a run of `function`, or of an expression.
+pub(super) async fn receive<R: serde::de::DeserializeOwned>(
     app: &App,
     caller: &Caller,
-    function: &str,
+    function: Option<&str>,
     mut multipart: Multipart,
-) -> Result<Submission, Failure> {
+) -> Result<(Option<R>, Blobs), Failure> {
     let broken = |error: axum::extract::multipart::MultipartError| {
         Failure(Error::invalid(format!(
             "the multipart body cannot be read: {}",
             error.body_text()
         )))
     };
-    let mut submission = Submission::default();
-    let mut described = false;
+    let (mut request, mut files) = (None, Blobs::new());
     while let Some(mut part) = multipart.next_field().await.map_err(broken)? {
         let name = part.name().unwrap_or_default().to_owned();
-        if name == "request" && !described {
-            described = true;
+        if name == "request" && request.is_none() {
             let mut json = Vec::new();
             while let Some(chunk) = part.chunk().await.map_err(broken)? {
                 json.extend_from_slice(&chunk);
@@ -228,8 +239,9 @@ async fn receive(
                     )));
                 }
             }
-            submission.request = muster_app::object(&json)
+            let read = muster_app::object(&json)
                 .map_err(|error| Error::invalid(format!("the part request is not valid: {error}")))?;
+            request = Some(read);
             continue;
         }
         let Some(input) = name.strip_prefix("input:").filter(|input| !input.is_empty()) else {
@@ -246,17 +258,23 @@ async fn receive(
                 "the part {input:?} needs a file name that ends in .csv or .json"
             ))
         })?;
-        if submission.files.contains_key(input) {
+        if files.len() == MOST_FILES {
+            return Err(Failure(Error::invalid("a run takes at most 256 files")));
+        }
+        if files.contains_key(input) {
             return Err(Failure(Error::invalid(format!(
                 "the input {input:?} is given twice"
             ))));
         }
-        let mut writer = app.input_writer(caller, function, input).await?;
+        let mut writer = match function {
+            Some(function) => app.input_writer(caller, function, input).await?,
+            None => app.expression_writer(caller).await?,
+        };
         while let Some(chunk) = part.chunk().await.map_err(broken)? {
             writer.write(&chunk).await.map_err(blob_failure)?;
         }
         let blob = writer.finish().await.map_err(blob_failure)?;
-        submission.files.insert(
+        files.insert(
             input.to_owned(),
             BlobRef {
                 digest: blob.digest,
@@ -265,11 +283,11 @@ async fn receive(
             },
         );
     }
-    Ok(submission)
+    Ok((request, files))
 }
 
 /// The run when it has ended or the time is over.
-async fn settle(app: &App, caller: &Caller, id: RunId, wait: Duration) -> Result<Run, Failure> {
+pub(super) async fn settle(app: &App, caller: &Caller, id: RunId, wait: Duration) -> Result<Run, Failure> {
     let deadline = tokio::time::Instant::now() + wait;
     let mut wake = app.store().wake_listener();
     loop {
@@ -287,7 +305,7 @@ async fn settle(app: &App, caller: &Caller, id: RunId, wait: Duration) -> Result
     }
 }
 
-fn answer(run: Run) -> Response {
+pub(super) fn answer(run: Run) -> Response {
     let status = if is_final(&run) {
         StatusCode::OK
     } else {
@@ -301,7 +319,7 @@ fn is_final(run: &Run) -> bool {
     run.state.parse::<RunState>().is_ok_and(RunState::is_final)
 }
 
-fn patience(wait: Option<&str>) -> Result<Duration, Failure> {
+pub(super) fn patience(wait: Option<&str>) -> Result<Duration, Failure> {
     match wait {
         None => Ok(Duration::ZERO),
         Some(text) => parse_duration(text)

@@ -58,7 +58,7 @@ fn grant(collective: &Collective) -> RunGrant {
             "user": "ann@SPOTFIRE", "groups": {"Everyone": null}, "features": {}, "readable_stamps": [stamp()],
         }),
         client: "web".to_owned(),
-        function: muster_ids::FunctionId::new(1, [1; 10]),
+        function: Some(muster_ids::FunctionId::new(1, [1; 10])),
         item: function::digest(&definition()).expect("valid"),
         engine: "terr".to_owned(),
         inputs: [("x".to_owned(), blob())].into(),
@@ -69,6 +69,7 @@ fn grant(collective: &Collective) -> RunGrant {
         packages: Digest::of(b"packages"),
         mode: "unrestricted".to_owned(),
         rule: "stamped".to_owned(),
+        trace: false,
         limits: GrantLimits {
             wall_seconds: 60,
             memory_mib: 0,
@@ -386,4 +387,61 @@ fn the_administrator_of_the_node_may_tighten() {
     };
     let decision = decided("unrestricted", &held, &tight);
     assert_eq!(mode_of(&decision), Some(Mode::Restricted));
+}
+
+#[test]
+fn expressions_and_traced_runs_are_admitted_restricted_only() {
+    let collective = Collective::new(1, NOW);
+    let expression = RunGrant {
+        function: None,
+        ..grant(&collective)
+    };
+    let traced = RunGrant {
+        trace: true,
+        ..grant(&collective)
+    };
+    for grant in [expression, traced] {
+        let try_in = |mode: &str| {
+            let grant = RunGrant {
+                mode: mode.to_owned(),
+                ..grant.clone()
+            };
+            admit(
+                &collective,
+                granted(&collective, &grant),
+                &mut Used::default(),
+                NOW,
+            )
+        };
+        let refused = try_in("unrestricted").expect_err("refused");
+        assert!(refused.to_string().contains("restricted"), "{refused}");
+        assert_eq!(try_in("restricted").expect("admitted").mode, Mode::Restricted);
+    }
+}
+
+#[test]
+fn an_expression_is_restricted_whatever_the_node_trusts() {
+    let collective = Collective::new(1, NOW);
+    let grant = RunGrant {
+        function: None,
+        mode: "restricted".to_owned(),
+        rule: "terr-inline".to_owned(),
+        facts: json!({
+            "user": "ann@SPOTFIRE", "groups": {"Everyone": null, "Script Author": null}, "features": {},
+            "readable_stamps": [stamp()],
+        }),
+        ..grant(&collective)
+    };
+    let admitted = admit(
+        &collective,
+        granted(&collective, &grant),
+        &mut Used::default(),
+        NOW,
+    )
+    .expect("admitted");
+    let decision = decide(&admitted, &held([stamped(), restricted_mode_off()]), &local(true));
+    let Decision::Run { mode, rule, .. } = decision else {
+        panic!("{decision:?}")
+    };
+    assert_eq!((mode, rule.as_str()), (Mode::Restricted, "terr-inline"));
 }
