@@ -306,7 +306,7 @@ async fn a_grant_says_everything_that_the_node_needs_and_is_for_this_node_alone(
     let grant = &claimed.grant;
     assert_eq!((grant.node, grant.fence), (place.member.id(), 1));
     assert_eq!(grant.boot_nonce, place.member.boot_nonce);
-    assert_eq!((grant.item, grant.function), (function.digest, function.id));
+    assert_eq!((grant.item, grant.function), (function.digest, Some(function.id)));
     assert_eq!(grant.user.as_str(), analyst.name());
     assert_eq!(grant.client, "web");
     assert!(grant.expires > grant.issued && grant.issued <= muster_tests::now());
