@@ -11,7 +11,8 @@ use muster_store::{CertificateState, Draft, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
     node::v1::outcome::{
-        Captured, Countersignature, MOST_OVERSTEPS, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE, Statement,
+        Captured, Countersignature, MOST_OVERSTEPS, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE,
+        Statement,
     },
 };
 use serde_json::json;
