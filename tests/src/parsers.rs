@@ -7,6 +7,7 @@
 mod certificates;
 mod connection;
 mod epoch;
+mod jail;
 mod join;
 mod renewal;
 mod signed;
@@ -72,6 +73,16 @@ pub const TARGETS: &[Target] = &[
         seeds: epoch::known_seeds,
     },
     Target {
+        name: "jail_answer",
+        run: jail::answer,
+        seeds: jail::answer_seeds,
+    },
+    Target {
+        name: "jail_request",
+        run: jail::request,
+        seeds: jail::request_seeds,
+    },
+    Target {
         name: "join_answer",
         run: join::answer,
         seeds: join::answer_seeds,
@@ -110,6 +121,16 @@ pub const TARGETS: &[Target] = &[
         name: "renewal_answer",
         run: renewal::answer,
         seeds: renewal::answer_seeds,
+    },
+    Target {
+        name: "run_report",
+        run: jail::report,
+        seeds: jail::report_seeds,
+    },
+    Target {
+        name: "run_stage",
+        run: jail::stage,
+        seeds: jail::stage_seeds,
     },
     Target {
         name: "trust_state",
