@@ -148,7 +148,8 @@ def over(what):
         at = at.f_back
     if at is not None:
         what = what + ", line " + to_string(at.f_lineno)
-    if what not in told:
+    # An agent keeps no more, and reads no more.
+    if what not in told and len(told) < 1000:
         told.add(what)
         tell(what)
 
