@@ -12,7 +12,7 @@ use std::{
 
 use muster_engines::{
     EngineKind, Engines, EnginesConfig, IdRange, Limits, Live, Mode, Mount, Network, Outcome, Recycle,
-    RunEnding, RunOrder, Unrestricted,
+    RunEnding, RunOrder, Service, Services, Unrestricted,
 };
 use muster_sandbox::{
     client::{Launcher, Run},
@@ -234,9 +234,23 @@ pub(crate) fn config(lab: &Lab, user: User, network: Network) -> EnginesConfig {
             mounts: Vec::new(),
             network,
         },
-        limits: MOST,
+        services: Services {
+            r: service(),
+            python: service(),
+            terr: service(),
+        },
         printed_bytes: 1 << 20,
         recycle: Recycle::default(),
+    }
+}
+
+fn service() -> Service {
+    Service {
+        limits: MOST,
+        queue: 1,
+        sessions: 32,
+        package_path: None,
+        startup_hook: None,
     }
 }
 
@@ -311,6 +325,7 @@ fn stage(code: &str) -> Stage {
             size: code.len() as u64,
         }],
         outputs: vec!["outputs/0".to_owned()],
+        limits: None,
         run: serde_json::value::to_raw_value(&()).expect("JSON"),
     }
 }

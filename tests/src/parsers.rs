@@ -10,6 +10,7 @@ mod epoch;
 mod jail;
 mod join;
 mod renewal;
+mod services;
 mod signed;
 mod world;
 
@@ -56,6 +57,11 @@ pub const TARGETS: &[Target] = &[
         name: "csr",
         run: certificates::csr,
         seeds: certificates::csr_seeds,
+    },
+    Target {
+        name: "custom_properties",
+        run: services::properties,
+        seeds: services::properties_seeds,
     },
     Target {
         name: "envelope",

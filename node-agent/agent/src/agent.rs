@@ -162,6 +162,7 @@ impl Agent {
             clock.unix_ms(),
         );
         let conditions = Conditions::default();
+        log_notices(&config);
         conditions.set("trust", "stale");
         note_missing(&conditions, &membership, &probe);
         Ok(Arc::new(Self {
@@ -225,6 +226,7 @@ impl Agent {
 
     /// Puts other settings in force; what runs goes on under the old ones.
     pub fn configure(&self, config: Config, probe: Probe) {
+        log_notices(&config);
         self.trust.tighten(config.trust.max_staleness);
         note_missing(&self.conditions, &self.member(), &probe);
         self.settings.send_replace(Arc::new(Settings {
@@ -293,6 +295,12 @@ impl Agent {
         } else {
             self.conditions.set("trust", "stale");
         }
+    }
+}
+
+fn log_notices(config: &Config) {
+    for notice in &config.services.notices {
+        tracing::warn!("{}", notice.sentence);
     }
 }
 

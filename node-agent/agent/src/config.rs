@@ -4,6 +4,7 @@
 //! shorter `trust.max_staleness` only tighten what the control plane decides.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Component, Path, PathBuf},
     time::Duration,
@@ -19,9 +20,12 @@ use muster_ids::{Digest, Name};
 
 use crate::{capability::Capability, home};
 
+pub mod properties;
 mod sample;
+mod services;
 
 pub use sample::{Given, sample};
+pub use services::{Notice, Service, Services};
 
 /// The longest that a trust state may be relied on (protocols.md 3).
 const MAX_STALENESS: Duration = Duration::from_mins(15);
@@ -59,8 +63,8 @@ pub struct Config {
     pub unrestricted: Unrestricted,
     /// What a run may use at the most.
     pub limits: Limits,
-    /// Runs of one engine at a time.
-    pub slots_per_engine: u32,
+    /// What holds for each engine: sessions, children that wait, limits, packages.
+    pub services: Services,
     /// The log's levels.
     pub log_level: String,
     /// The log's form.
@@ -117,6 +121,8 @@ pub struct Engines {
     pub python_packages: Vec<String>,
     /// Where the agent writes the runners; below the state folder when absent.
     pub runners: Option<PathBuf>,
+    /// A folder with the settings of services of the original: `TERR/conf/custom.properties` and so on.
+    pub services: Option<PathBuf>,
 }
 
 /// What trusted code may use beyond the jail's own.
@@ -163,12 +169,22 @@ impl Config {
         must_exist: bool,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
-        Self::read(Reader::open(file, must_exist, environment)?)
+        let environment: BTreeMap<String, String> = environment.into_iter().collect();
+        let reader = Reader::open(file, must_exist, environment.clone())?;
+        Self::read(reader, &environment)
     }
 
-    fn read(mut reader: Reader) -> Result<Self, ConfigErrors> {
+    /// The folders in which the files of services lie.
+    pub fn service_folders(&self) -> Vec<PathBuf> {
+        let folder = self.engines.services.iter();
+        folder
+            .flat_map(|folder| ["TERR", "R", "PYTHON"].map(|service| folder.join(service).join("conf")))
+            .collect()
+    }
+
+    fn read(mut reader: Reader, environment: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
         let r = &mut reader;
-        let config = Self {
+        let mut config = Self {
             name: parsed(r, "node", "name"),
             capabilities: parsed_list(r, "node", "capabilities"),
             pool: parsed(r, "node", "pool"),
@@ -199,6 +215,7 @@ impl Config {
                 r_packages: r.list("engines", "r_packages", &[]),
                 python_packages: r.list("engines", "python_packages", &["numpy", "pandas"]),
                 runners: r.optional_path("engines", "runners"),
+                services: r.optional_path("engines", "services"),
             },
             unrestricted: Unrestricted {
                 readable: checked_list(r, "unrestricted", "readable", shown),
@@ -218,11 +235,15 @@ impl Config {
                 output_mib: r.number("limits", "output_mib", 100, 1..=16 * 1024),
                 printed_kib: r.number("limits", "printed_kib", 1024, 1..=64 * 1024),
             },
-            slots_per_engine: small(r.number("slots", "per_engine", 1, 1..=64)),
+            services: Services::default(),
             log_level: r.text("log", "level", "info"),
             log_format: r.choice("log", "format", &LogFormat::NAMES, "auto"),
             operations: r.optional_address("operations", "listen"),
         };
+        config.services = services(r, &config, environment);
+        if let Some(home) = config.services.r.r_home.clone() {
+            config.engines.r_home = home;
+        }
         if config
             .operations
             .is_some_and(|address| !address.ip().is_loopback())
@@ -235,6 +256,36 @@ impl Config {
         }
         reader.finish().map(|_| config)
     }
+}
+
+/// `node.toml` for all engines, then the files of each service.
+fn services(r: &mut Reader, config: &Config, environment: &BTreeMap<String, String>) -> Services {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = u64::try_from(processors).unwrap_or(1);
+    let plain = Service {
+        // One processor is left to everything else.
+        sessions: small(r.number("slots", "per_engine", (processors - 1).clamp(1, 64), 1..=64)),
+        queue: small(r.number(
+            "engines",
+            "queue",
+            (processors / 4).clamp(1, 10),
+            0..=services::MOST_WAITING,
+        )),
+        wall_seconds: config.limits.wall_seconds,
+        memory_mib: config.limits.memory_mib,
+        package_path: r.optional_path("engines", "package_path"),
+        r_home: None,
+        startup_hook: r.optional_path("engines", "startup_hook"),
+        keeps_checks: None,
+        keeps_restricted_mode: None,
+    };
+    let folder = config.engines.services.as_deref();
+    Services::read(&plain, folder, environment).unwrap_or_else(|errors| {
+        for error in errors {
+            r.refuse("engines", "services", error);
+        }
+        Services::default()
+    })
 }
 
 fn jail(r: &mut Reader) -> Jail {

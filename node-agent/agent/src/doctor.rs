@@ -71,6 +71,14 @@ pub async fn examine(config: &Config, home: Result<&Home, &HomeError>, clock: &C
             findings.extend(running(home));
             findings.extend(clocks(&config.registration, clock).await);
             findings.extend(engines(config, home).await);
+            findings.extend(config.services.notices.iter().map(|notice| {
+                let sentence = format!("{}.", notice.sentence);
+                if notice.known {
+                    well(sentence)
+                } else {
+                    ill(sentence)
+                }
+            }));
         }
     }
     findings

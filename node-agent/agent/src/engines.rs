@@ -4,7 +4,7 @@
 
 use muster_engines::{
     EngineKind, Engines, EnginesConfig, EnginesError, IdRange, Limits, Mode, Mount, Network, Recycle,
-    RunEnding, RunOrder, Standing, Unrestricted, default_limits,
+    RunEnding, RunOrder, Service, Services, Standing, Unrestricted, default_limits,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -91,20 +91,37 @@ pub fn engines_config(config: &Config, home: &Home, network: Network) -> Engines
             mounts: mounts.collect(),
             network,
         },
-        limits: limits(config),
+        services: Services {
+            r: service(config, EngineKind::R),
+            python: service(config, EngineKind::Python),
+            terr: service(config, EngineKind::Terr),
+        },
         printed_bytes: usize::try_from(config.limits.printed_kib * 1024).unwrap_or(usize::MAX),
         recycle,
     }
 }
 
-/// What a run may use at the most here.
-pub fn limits(config: &Config) -> Limits {
+fn service(config: &Config, engine: EngineKind) -> Service {
+    let wanted = config.services.of(engine);
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Service {
+        limits: limits(config, engine),
+        queue: number(wanted.queue),
+        sessions: number(wanted.sessions),
+        package_path: wanted.package_path.clone(),
+        startup_hook: wanted.startup_hook.clone(),
+    }
+}
+
+/// What a run of an engine may use at the most here.
+pub fn limits(config: &Config, engine: EngineKind) -> Limits {
+    let service = config.services.of(engine);
     Limits {
-        memory_bytes: config.limits.memory_mib * MIB,
+        memory_bytes: service.memory_mib * MIB,
         processes: config.limits.processes,
         scratch_bytes: config.limits.scratch_mib * MIB,
-        wall_ms: config.limits.wall_seconds * 1000,
-        cpu_seconds: config.limits.wall_seconds,
+        wall_ms: service.wall_seconds * 1000,
+        cpu_seconds: service.wall_seconds,
         output_bytes: config.limits.output_mib * MIB,
         ..default_limits()
     }

@@ -96,6 +96,7 @@ impl Service {
         let mut changes = watch::folders(
             std::iter::once(self.home.root().to_owned())
                 .chain(self.config_folder.clone())
+                .chain(self.config.service_folders())
                 .collect(),
             watch::Timing::default(),
         );

@@ -47,6 +47,9 @@ pub struct Live {
     pub engines: Vec<EngineInfo>,
     /// What is not as it should be.
     pub conditions: Vec<String>,
+    /// Settings that stand in files of services and have no effect.
+    #[serde(default)]
+    pub notices: Vec<String>,
     /// Runs at work.
     pub running: usize,
     /// Runs that are not acknowledged, those at work included.
@@ -72,6 +75,9 @@ impl Live {
             renewal: agent.renewal.words(),
             engines: engine_list(&agent.probe()),
             conditions: agent.conditions.list(),
+            notices: (agent.config().services.notices.iter())
+                .map(|notice| notice.sentence.clone())
+                .collect(),
             running: agent.running.len(),
             unacknowledged: agent.spool.claims().len(),
         }
@@ -321,6 +327,9 @@ impl Status {
                 );
                 for condition in &live.conditions {
                     row("Condition", condition);
+                }
+                for notice in &live.notices {
+                    row("No effect", notice);
                 }
             }
         }

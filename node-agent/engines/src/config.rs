@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use muster_sandbox::protocol::{IdRange, Limits, Mount, Network};
 
+use crate::EngineKind;
+
 /// Where engines and the jail are, and what runs may use. The caller has resolved every path.
 #[derive(Debug, Clone)]
 pub struct EnginesConfig {
@@ -27,12 +29,50 @@ pub struct EnginesConfig {
     pub ids: Option<IdRange>,
     /// What unrestricted runs see besides the system folders.
     pub unrestricted: Unrestricted,
-    /// At most this for one run; an order may ask for less.
-    pub limits: Limits,
+    /// What holds for each language.
+    pub services: Services,
     /// Kept of standard output and of standard error each, in bytes; the head is kept.
     pub printed_bytes: usize,
     /// When a launcher is replaced.
     pub recycle: Recycle,
+}
+
+/// What holds for one language.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// At most this for one run; an order may ask for less.
+    pub limits: Limits,
+    /// How many children of each mode and policy in use wait, forked and locked (`engine.queue.size`).
+    pub queue: usize,
+    /// Runs at a time (`engine.session.max`); ids are kept for them.
+    pub sessions: usize,
+    /// A package library that unrestricted runs see (`packagePath`).
+    pub package_path: Option<PathBuf>,
+    /// A shell script that each child runs before it is locked; it keeps what the script exports
+    /// (`startup.hook.script`).
+    pub startup_hook: Option<PathBuf>,
+}
+
+/// What holds for all languages.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// GNU R.
+    pub r: Service,
+    /// Python.
+    pub python: Service,
+    /// TERR, or GNU R standing in.
+    pub terr: Service,
+}
+
+impl Services {
+    /// What holds for `engine`.
+    pub fn of(&self, engine: EngineKind) -> &Service {
+        match engine {
+            EngineKind::R => &self.r,
+            EngineKind::Python => &self.python,
+            EngineKind::Terr => &self.terr,
+        }
+    }
 }
 
 /// The world of unrestricted runs.

@@ -64,6 +64,7 @@ struct Said {
 /// What the supervisor said.
 #[derive(Default)]
 struct Watched {
+    begun: bool,
     ended: Option<(Exit, u64, u64)>,
     delivered: Vec<Option<u64>>,
     /// Index and reason of the first output that was not sent.
@@ -78,6 +79,9 @@ enum Stop {
     Late,
 }
 
+/// The child was gone before its supervisor let the script start: nothing of the run was executed.
+pub(crate) struct NeverBegan;
+
 /// Executes the order on a forked child.
 pub(crate) async fn execute(
     order: &RunOrder,
@@ -85,25 +89,28 @@ pub(crate) async fn execute(
     printed_bytes: usize,
     sockets: RunSockets,
     cancel: &CancellationToken,
-) -> RunEnding {
+) -> Result<RunEnding, NeverBegan> {
     let began = Instant::now();
     let RunSockets {
         control,
         mut supervisor,
         stdout,
         stderr,
+        locked,
     } = sockets;
     let (mut from_payload, mut to_payload) = control.into_split();
     let (mut said, mut watched) = (Said::default(), Watched::default());
+    said.locked = locked;
     let (mut out, mut err) = (Printed::default(), Printed::default());
-    let (mut staged, mut stop) = (Ok(()), None);
+    let (mut staged, mut stop) = (None, None);
     {
         let staging = async {
-            staged = stage(order, &mut to_payload).await;
-            if staged.is_err() {
+            let result = stage(order, limits, &mut to_payload).await;
+            if result.is_err() {
                 // The payload must not wait for what never comes.
                 let _ = to_payload.shutdown().await;
             }
+            staged = Some(result);
         };
         let reporting = listen(&mut from_payload, order, &mut said);
         let printing = async {
@@ -133,6 +140,11 @@ pub(crate) async fn execute(
     }
     let stop = stop.unwrap_or(Stop::Late);
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let gone = !watched.begun && watched.ended.is_none() && matches!(stop, Stop::Over(Ok(())));
+    if gone && said.finished.is_none() && !own_fault(staged.as_ref()) {
+        return Err(NeverBegan);
+    }
+    let staged = staged.unwrap_or(Ok(()));
     let mut outcome = judge(order, &said, &watched, &stop, &staged);
     if let Outcome::JailRefused { why } = &mut outcome {
         // A supervisor that cannot build the run's walls says so where the run would print.
@@ -149,7 +161,7 @@ pub(crate) async fn execute(
     let (cpu_ms, peak_bytes) = watched
         .ended
         .map_or((0, 0), |(_, cpu_ms, peak_bytes)| (cpu_ms, peak_bytes));
-    RunEnding {
+    Ok(RunEnding {
         outcome,
         mode: order.mode,
         stdout: out,
@@ -163,11 +175,17 @@ pub(crate) async fn execute(
         shared_memory: false,
         limits_degraded: Vec::new(),
         oversteps: said.traced,
-    }
+    })
+}
+
+/// Whether the stage was not sent for a reason of ours, such as an input that is gone, and not for want of a reader.
+fn own_fault(staged: Option<&io::Result<()>>) -> bool {
+    let lost = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+    matches!(staged, Some(Err(error)) if !lost.contains(&error.kind()))
 }
 
 /// Sends the description and the inputs.
-async fn stage(order: &RunOrder, control: &mut OwnedWriteHalf) -> io::Result<()> {
+async fn stage(order: &RunOrder, limits: Limits, control: &mut OwnedWriteHalf) -> io::Result<()> {
     let mut files = Vec::new();
     let mut sources: Vec<(Box<dyn AsyncRead + Unpin + Send + '_>, u64)> = Vec::new();
     for (index, input) in order.inputs.iter().enumerate() {
@@ -195,6 +213,7 @@ async fn stage(order: &RunOrder, control: &mut OwnedWriteHalf) -> io::Result<()>
         &Stage {
             files,
             outputs,
+            limits: Some(limits),
             run: order.describe()?,
         },
     )
@@ -296,6 +315,7 @@ async fn watch(
     while let Some(event) = frame::read::<Supervised>(&mut supervisor).await? {
         match event {
             Supervised::Started => {}
+            Supervised::Begun => watched.begun = true,
             Supervised::Ended {
                 exit,
                 cpu_ms,
@@ -354,7 +374,7 @@ fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: 
         Exit::Signal(signal) => return Outcome::Signalled { signal },
         Exit::Code(_) => {}
     }
-    if !said.locked {
+    if !said.locked || !watched.begun {
         let why = match (staged, &said.finished) {
             // A payload that ended before it read everything says itself why.
             (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -22,17 +22,18 @@ use std::{
     time::Duration,
 };
 
-use muster_sandbox::protocol::{FromLauncher, Limits, Start, ToLauncher};
+use muster_sandbox::protocol::{FromLauncher, Limits, Report, Start, ToLauncher};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
     io::AsyncReadExt as _,
     net::{UnixStream, unix::pipe},
     process::Child,
-    sync::oneshot,
+    sync::{Notify, oneshot},
     task::AbortHandle,
     time::{Instant, timeout},
 };
 
-use crate::{connection::Connection, program};
+use crate::{connection::Connection, frame, program};
 
 /// A launcher that has not preloaded by then never will.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -46,6 +47,8 @@ pub(crate) struct Launcher {
     connection: Arc<Connection>,
     forks: Arc<Forks>,
     next_run: AtomicU64,
+    /// Runs that were given to a child.
+    begun: AtomicU64,
     /// Each run that goes on holds one more.
     going: Arc<()>,
     born: Instant,
@@ -77,11 +80,41 @@ pub(crate) struct RunSockets {
     pub(crate) stdout: pipe::Receiver,
     /// What the run complains.
     pub(crate) stderr: pipe::Receiver,
+    /// Whether the payload has said that it is locked.
+    pub(crate) locked: bool,
+}
+
+impl RunSockets {
+    /// Waits until the payload says that it is locked. An error is one sentence.
+    pub(crate) async fn until_locked(&mut self) -> Result<(), String> {
+        match frame::read::<Report>(&mut self.control).await {
+            Ok(Some(Report::Locked)) => {
+                self.locked = true;
+                Ok(())
+            }
+            Ok(Some(Report::Finished { message, .. })) => Err(message),
+            Ok(Some(Report::Progress { .. } | Report::Overstep { .. })) => {
+                Err("a fork spoke out of turn".to_owned())
+            }
+            Ok(None) => Err("a fork ended before it was locked".to_owned()),
+            Err(error) => Err(format!("a fork cannot be understood: {error}")),
+        }
+    }
+
+    /// Whether its supervisor still holds its end.
+    pub(crate) fn alive(&self) -> bool {
+        let mut polled = [PollFd::new(&self.supervisor, PollFlags::RDHUP)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        matches!(rustix::event::poll(&mut polled, Some(&now)), Ok(0))
+    }
 }
 
 impl Launcher {
-    /// Builds the jail and preloads the engine. An error is one sentence.
-    pub(crate) async fn start(jail: &Path, start: Start) -> Result<Self, String> {
+    /// Builds the jail and preloads the engine; `ended` is told when it fails later. An error is one sentence.
+    pub(crate) async fn start(jail: &Path, start: Start, ended: Arc<Notify>) -> Result<Self, String> {
         let (connection, mut process) = reach(jail)?;
         let log = Arc::new(Mutex::new(VecDeque::new()));
         if let Some(stderr) = process.as_mut().and_then(|process| process.stderr.take()) {
@@ -100,11 +133,12 @@ impl Launcher {
                 let connection = Arc::new(connection);
                 let forks = Arc::new(Forks::default());
                 let reader =
-                    tokio::spawn(answers(Arc::clone(&connection), Arc::clone(&forks))).abort_handle();
+                    tokio::spawn(answers(Arc::clone(&connection), Arc::clone(&forks), ended)).abort_handle();
                 return Ok(Self {
                     connection,
                     forks,
                     next_run: AtomicU64::new(1),
+                    begun: AtomicU64::new(0),
                     going: Arc::default(),
                     born: Instant::now(),
                     degraded,
@@ -138,18 +172,29 @@ impl Launcher {
         self.forks.failed.load(Ordering::Acquire)
     }
 
+    /// A child of it was found dead; the others need not be tried.
+    pub(crate) fn fail(&self) {
+        self.forks.failed.store(true, Ordering::Release);
+    }
+
     /// Since it became ready.
     pub(crate) fn age(&self) -> Duration {
         self.born.elapsed()
     }
 
-    /// Runs that were asked of it.
-    pub(crate) fn runs(&self) -> u64 {
+    /// Forks that were asked of it.
+    pub(crate) fn forks(&self) -> u64 {
         self.next_run.load(Ordering::Relaxed) - 1
     }
 
-    /// To be held as long as a run goes on.
+    /// Runs that its children were given.
+    pub(crate) fn runs(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// A child is given a run. To be held as long as it goes on.
     pub(crate) fn going(&self) -> Arc<()> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         Arc::clone(&self.going)
     }
 
@@ -200,6 +245,7 @@ impl Launcher {
                 supervisor,
                 stdout,
                 stderr,
+                locked: false,
             }),
             Ok(Ok(Err(why))) => Err(why),
             Ok(Err(_)) => Err("the launcher ended".to_owned()),
@@ -237,7 +283,7 @@ fn reach(jail: &Path) -> Result<(Connection, Option<Child>), String> {
 }
 
 /// Hands each answer to the run that waits for it.
-async fn answers(connection: Arc<Connection>, forks: Arc<Forks>) {
+async fn answers(connection: Arc<Connection>, forks: Arc<Forks>, ended: Arc<Notify>) {
     loop {
         let (run, answer) = match connection.receive().await {
             Ok(Some(FromLauncher::Forked { run })) => (run, Ok(())),
@@ -253,6 +299,7 @@ async fn answers(connection: Arc<Connection>, forks: Arc<Forks>) {
     }
     forks.failed.store(true, Ordering::Release);
     locked(&forks.waiting).clear();
+    ended.notify_one();
 }
 
 /// Logs what the launcher and its engine print, and keeps the end of it.

@@ -2,7 +2,8 @@
 //! run from its order to its ending.
 //!
 //! ```text
-//! RunOrder ──Engines::run──> launcher of (engine, mode, network, packages) ──fork──> run ──> RunEnding
+//! launcher of (engine, mode, policy, packages) ──fork──> locked child that waits ─┐
+//! RunOrder ──Engines::run─────────────────────────────────────────────────────────┴──> run ──> RunEnding
 //! ```
 //!
 //! Invariant: inputs, outputs and what a run prints are opaque bytes here. They are parsed by the runners inside
@@ -23,11 +24,12 @@ mod plan;
 mod pool;
 mod program;
 mod runners;
+mod stock;
 
-pub use config::{EnginesConfig, Recycle, Unrestricted, default_limits};
+pub use config::{EnginesConfig, Recycle, Service, Services, Unrestricted, default_limits};
 pub use ending::{Outcome, OutputFile, Printed, RunEnding};
 pub use engine::{Engine, EngineKind, Missing, Probe, UnknownEngine, probe};
 pub use live::{Live, News, Piece, Progress, Stream};
 pub use muster_sandbox::protocol::{IdRange, JAILS_OWN, Limits, Mode, Mount, Network};
 pub use order::{Data, Format, Input, OutputSpec, RunOrder, Shape};
-pub use pool::{Engines, EnginesError, Standing};
+pub use pool::{Engines, EnginesError, Standing, Waiting};

@@ -80,6 +80,10 @@ pub(crate) fn terr_program(program: &Path) -> Result<Option<&Path>, String> {
 
 /// Where the jail shows our own files.
 const JAIL: &str = "/muster";
+/// The name of a start-up hook there.
+const HOOK: &str = "startup-hook.sh";
+/// The name of a package library there, wherever it lies on the host.
+const LIBRARY: &str = "packages";
 
 /// How an engine is started, and the digest of what it has preloaded.
 pub(crate) struct Plan {
@@ -119,7 +123,21 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
     };
     let mut words = vec![mode_word.to_owned()];
     let script = format!("{JAIL}/{}", runner.name);
-    let mut environment = one_thread();
+    let service = config.services.of(kind);
+    let (mut environment, mut settings) = (one_thread(), Vec::new());
+    let mut hook = Vec::new();
+    if let Some(script) = &service.startup_hook {
+        hook = std::fs::read(script)
+            .map_err(|error| format!("the start-up hook {} cannot be read: {error}", script.display()))?;
+        mounts.push(shown(script, HOOK));
+        settings.push(format!("--hook={JAIL}/{HOOK}"));
+    }
+    if let (Some(library), Mode::Unrestricted) = (&service.package_path, mode) {
+        mounts.push(shown(library, LIBRARY));
+        // R looks here before its own libraries, as the original does.
+        environment.insert("R_LIBS".to_owned(), format!("{JAIL}/{LIBRARY}"));
+        settings.push(format!("--library={JAIL}/{LIBRARY}"));
+    }
     let command = match kind {
         EngineKind::R | EngineKind::Terr => {
             let original = config.terr.as_deref().filter(|_| kind == EngineKind::Terr);
@@ -160,6 +178,7 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
     let command = command
         .into_iter()
         .chain(words)
+        .chain(settings)
         .chain(packages.iter().cloned())
         .collect();
     let network = match mode {
@@ -170,7 +189,7 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
         }
     };
     let listed = packages.join("\n");
-    let digest = Digest::of_framed(&[runner.text.as_bytes(), listed.as_bytes(), &stamp]);
+    let digest = Digest::of_framed(&[runner.text.as_bytes(), listed.as_bytes(), &stamp, &hook]);
     Ok(Plan {
         start: Start {
             command,
@@ -179,7 +198,7 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
             network,
             mounts,
             ids: config.ids,
-            limits: config.limits,
+            limits: service.limits,
         },
         packages: digest,
     })

@@ -1,6 +1,7 @@
-//! The launchers of this node: one for each (engine, mode, network, packages), replaced when it fails or grows old.
+//! The engines of this node: a launcher and children that wait for each (engine, mode, policy, packages).
 //!
-//! Invariant: a run gets a launcher of exactly its mode; a launcher never changes mode, network or packages.
+//! Invariant: a run gets a child of exactly its mode, and each child one run; a launcher never changes mode, policy or
+//! packages.
 
 use std::{
     collections::HashMap,
@@ -8,15 +9,15 @@ use std::{
 };
 
 use muster_ids::Digest;
-use muster_sandbox::protocol::{Limits, Mode, Network, Start};
-use tokio::sync::Mutex as AsyncMutex;
+use muster_sandbox::protocol::Mode;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     EngineKind, EnginesConfig, Outcome, RunEnding, RunOrder,
     execute::execute,
-    launcher::{Launcher, locked},
+    launcher::locked,
     plan,
+    stock::{Child, Kept, Stock},
 };
 
 /// A launcher could not be had.
@@ -40,20 +41,29 @@ pub struct Standing {
     pub landlock_abi: u32,
 }
 
+/// How many children wait for runs, for status and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Locked, and without a run.
+    pub now: usize,
+    /// Runs that were given to a child that waited.
+    pub taken: usize,
+}
+
+/// What a process never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     engine: EngineKind,
     mode: Mode,
-    network: Network,
+    /// Command, environment, mounts, network, ids and limits: the policy as the launcher is told it.
+    policy: Digest,
     packages: Digest,
 }
-
-type Slot = Arc<AsyncMutex<Option<Arc<Launcher>>>>;
 
 /// All engines of this node. Dropping it ends everything that runs in its jails.
 pub struct Engines {
     config: EnginesConfig,
-    slots: Mutex<HashMap<Key, Slot>>,
+    stocks: Mutex<HashMap<Key, Kept>>,
 }
 
 impl Engines {
@@ -61,7 +71,7 @@ impl Engines {
     pub fn new(config: EnginesConfig) -> Self {
         Self {
             config,
-            slots: Mutex::default(),
+            stocks: Mutex::default(),
         }
     }
 
@@ -70,12 +80,12 @@ impl Engines {
         &self.config
     }
 
-    /// Has a launcher ready, so that the first run does not wait for the packages.
+    /// Has a launcher ready and children that wait, so that the first run waits for nothing.
     pub async fn warm(&self, engine: EngineKind, mode: Mode) -> Result<Standing, EnginesError> {
-        let launcher = self
-            .launcher(engine, mode)
-            .await
-            .map_err(|why| EnginesError { engine, why })?;
+        let failed = |why| EnginesError { engine, why };
+        let stock = self.stock(engine, mode).map_err(failed)?;
+        stock.fill().await.map_err(failed)?;
+        let launcher = stock.launcher().await.map_err(failed)?;
         Ok(Standing {
             degraded: launcher.degraded.clone(),
             own_ids: launcher.own_ids,
@@ -83,67 +93,83 @@ impl Engines {
         })
     }
 
+    /// The children of an engine that wait at this moment.
+    pub fn waiting(&self, engine: EngineKind, mode: Mode) -> Waiting {
+        let stocks = locked(&self.stocks);
+        let mut counts = stocks
+            .iter()
+            .filter(|(key, _)| (key.engine, key.mode) == (engine, mode))
+            .map(|(_, kept)| kept.stock.counts());
+        let (now, taken) = counts.next().unwrap_or((0, 0));
+        Waiting { now, taken }
+    }
+
     /// Executes one run to its end. Dropping the future ends the run as cancelling does.
     pub async fn run(&self, order: &RunOrder, cancel: &CancellationToken) -> RunEnding {
-        let limits = least(order.limits, self.config.limits);
+        let limits = order.limits.least(self.config.services.of(order.engine).limits);
         let mut why = String::new();
-        // A fork that failed executed nothing, so a fresh launcher may try once more.
-        for _ in 0..2 {
-            let launcher = tokio::select! {
-                launcher = self.launcher(order.engine, order.mode) => launcher,
-                () = cancel.cancelled() => return cancelled(order),
-            };
-            let launcher = match launcher {
-                Ok(launcher) => launcher,
+        // As long as nothing of the run was executed, another child may try: one that died while it waited, or whose
+        // fork failed, has seen nothing of it.
+        for _ in 0..3 {
+            let stock = match self.stock(order.engine, order.mode) {
+                Ok(stock) => stock,
                 Err(why) => return RunEnding::refused(order.mode, why),
             };
-            match launcher.fork(limits).await {
-                Ok(sockets) => {
-                    let _going = launcher.going();
-                    let (beside, asked) = (launcher.count_going() > 1, launcher.runs());
-                    let mut ending = execute(order, limits, self.config.printed_bytes, sockets, cancel).await;
-                    // Also one that came and went meanwhile.
-                    ending.shared_memory = beside || launcher.runs() > asked;
-                    ending.limits_degraded.clone_from(&launcher.degraded);
-                    return ending;
+            let child = tokio::select! {
+                child = stock.child(limits) => child,
+                () = cancel.cancelled() => return cancelled(order),
+            };
+            let Child { sockets, launcher } = match child {
+                Ok(child) => child,
+                Err(error) => {
+                    why = error;
+                    continue;
                 }
-                Err(error) => why = error,
-            }
+            };
+            let _going = launcher.going();
+            let (beside, asked) = (launcher.count_going() > 1, launcher.runs());
+            let executed = execute(order, limits, self.config.printed_bytes, sockets, cancel).await;
+            stock.ended();
+            let Ok(mut ending) = executed else {
+                launcher.fail();
+                "the child that it was given to ended".clone_into(&mut why);
+                continue;
+            };
+            // Also one that came and went meanwhile.
+            ending.shared_memory = beside || launcher.runs() > asked;
+            ending.limits_degraded.clone_from(&launcher.degraded);
+            return ending;
         }
         RunEnding::refused(order.mode, why)
     }
 
-    async fn launcher(&self, engine: EngineKind, mode: Mode) -> Result<Arc<Launcher>, String> {
+    fn stock(&self, engine: EngineKind, mode: Mode) -> Result<Arc<Stock>, String> {
         let plan = plan::plan(&self.config, engine, mode)?;
+        let told = serde_json::to_vec(&plan.start).map_err(|error| error.to_string())?;
         let key = Key {
             engine,
             mode,
-            network: plan.start.network,
+            policy: Digest::of(&told),
             packages: plan.packages,
         };
-        let slot = {
-            let mut slots = locked(&self.slots);
-            // Launchers of packages that are no longer installed go; their runs keep them until they end.
-            slots.retain(|other, _| (other.engine, other.mode) != (engine, mode) || *other == key);
-            Arc::clone(slots.entry(key).or_default())
-        };
-        let mut slot = slot.lock().await;
-        if let Some(launcher) = slot.as_ref().filter(|launcher| !self.spent(launcher)) {
-            return Ok(Arc::clone(launcher));
-        }
-        *slot = None;
-        let launcher = Arc::new(self.start(plan.start).await?);
-        *slot = Some(Arc::clone(&launcher));
-        Ok(launcher)
+        let mut stocks = locked(&self.stocks);
+        // Launchers of packages that are no longer installed go; their runs keep them until they end.
+        stocks.retain(|other, _| (other.engine, other.mode) != (engine, mode) || *other == key);
+        let kept = stocks.entry(key).or_insert_with(|| {
+            let jail = self.config.jail.clone();
+            Kept::new(jail, plan.start, self.queue(engine), self.config.recycle)
+        });
+        Ok(Arc::clone(&kept.stock))
     }
 
-    async fn start(&self, start: Start) -> Result<Launcher, String> {
-        Launcher::start(&self.config.jail, start).await
-    }
-
-    fn spent(&self, launcher: &Launcher) -> bool {
-        let recycle = self.config.recycle;
-        launcher.failed() || launcher.runs() >= recycle.runs || launcher.age() >= recycle.age
+    /// Children that wait have ids too; those of running ones come first.
+    fn queue(&self, engine: EngineKind) -> usize {
+        let service = self.config.services.of(engine);
+        let queue = service.queue;
+        self.config.ids.map_or(queue, |ids| {
+            let ids = usize::try_from(ids.count).unwrap_or(usize::MAX).saturating_sub(1);
+            queue.min(ids.saturating_sub(service.sessions))
+        })
     }
 }
 
@@ -151,18 +177,5 @@ fn cancelled(order: &RunOrder) -> RunEnding {
     RunEnding {
         outcome: Outcome::Cancelled,
         ..RunEnding::refused(order.mode, "")
-    }
-}
-
-/// The smaller of each limit.
-fn least(asked: Limits, most: Limits) -> Limits {
-    Limits {
-        memory_bytes: asked.memory_bytes.min(most.memory_bytes),
-        processes: asked.processes.min(most.processes),
-        open_files: asked.open_files.min(most.open_files),
-        scratch_bytes: asked.scratch_bytes.min(most.scratch_bytes),
-        cpu_seconds: asked.cpu_seconds.min(most.cpu_seconds),
-        wall_ms: asked.wall_ms.min(most.wall_ms),
-        output_bytes: asked.output_bytes.min(most.output_bytes),
     }
 }

@@ -13,4 +13,5 @@ mod engines {
     mod terr;
     mod trace;
     mod tricks;
+    mod waiting;
 }

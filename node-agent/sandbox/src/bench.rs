@@ -69,6 +69,7 @@ fn once(launcher: &Launcher, number: u64) -> Result<u64, Failure> {
     let stage = Stage {
         files: Vec::new(),
         outputs: Vec::new(),
+        limits: None,
         run,
     };
     let before = now_us();

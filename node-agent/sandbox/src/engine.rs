@@ -44,6 +44,14 @@ pub(crate) enum Role {
     Abandoned,
 }
 
+/// What a payload tells its supervisor once it has its run, before the script starts.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Given {
+    outputs: Vec<String>,
+    /// At most those of the fork.
+    limits: Limits,
+}
+
 /// The link to the launcher, claimed by the first call.
 static LAUNCHER: Mutex<Option<Launcher>> = Mutex::new(None);
 
@@ -68,8 +76,9 @@ struct Run {
 
 /// What a payload does with what comes on its control socket: files into `scratch`, and the outputs that are wanted.
 /// Public for those who send nonsense.
-pub fn staged(control: impl Read, scratch: &Path) -> Result<Vec<String>, Failure> {
-    stage::receive(control, scratch)
+pub fn staged(mut control: impl Read, scratch: &Path) -> Result<Vec<String>, Failure> {
+    let stage = stage::receive(&mut control)?;
+    stage::unpack(stage, control, scratch)
 }
 
 /// Forks payloads as the launcher asks. Returns once in each payload, and in the engine when it is no longer needed.

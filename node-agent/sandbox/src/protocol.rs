@@ -8,6 +8,7 @@
 //!   payload cannot reach; bytes of an output follow its frame.
 //! * the *control* socket of a run (`SOCK_STREAM`): the agent sends one [`Stage`] frame and the files' bytes;
 //!   the payload answers with frames of [`Report`]. Whatever a payload writes there concerns its own run only.
+//!   The stage may come long after the fork: a payload that is locked waits for it, and no clock of a run goes yet.
 //!
 //! A frame is a length (four bytes, big-endian, at most [`MAX_FRAME`]) and that many bytes of JSON.
 //! The agent ends a run by closing the supervisor socket: pid 1 then exits and the kernel kills the rest.
@@ -85,6 +86,22 @@ pub struct Limits {
     pub wall_ms: u64,
     /// All outputs together in bytes.
     pub output_bytes: u64,
+}
+
+impl Limits {
+    /// The smaller of each.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.min(other.memory_bytes),
+            processes: self.processes.min(other.processes),
+            open_files: self.open_files.min(other.open_files),
+            scratch_bytes: self.scratch_bytes.min(other.scratch_bytes),
+            cpu_seconds: self.cpu_seconds.min(other.cpu_seconds),
+            wall_ms: self.wall_ms.min(other.wall_ms),
+            output_bytes: self.output_bytes.min(other.output_bytes),
+        }
+    }
 }
 
 /// How to build the jail and what to execute in it.
@@ -172,6 +189,9 @@ pub struct Stage {
     pub files: Vec<StagedFile>,
     /// Relative paths of the outputs that the supervisor sends back when the run has ended.
     pub outputs: Vec<String>,
+    /// Lower limits than the run was forked with; the scratch folder keeps its size. Absent: those of the fork.
+    #[serde(default)]
+    pub limits: Option<Limits>,
     /// What the runner reads.
     pub run: Box<serde_json::value::RawValue>,
 }
@@ -180,7 +200,7 @@ pub struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Report {
-    /// Locked and staged; the script starts now.
+    /// Locked, and verified to be; the stage is read from now on.
     Locked,
     /// How far the script says it is; as often as it likes.
     Progress {
@@ -221,8 +241,10 @@ pub enum Exit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Supervised {
-    /// The payload runs.
+    /// The payload lives; it locks itself and waits for its stage.
     Started,
+    /// The payload has its run: the script starts after this word, never before, and the clock goes.
+    Begun,
     /// The payload and all it started are gone.
     Ended {
         /// How.

@@ -1,7 +1,8 @@
 use super::*;
 
 fn read(text: &str) -> Result<Config, ConfigErrors> {
-    Config::read(Reader::of_text(Path::new("/etc/muster/node.toml"), text, []))
+    let reader = Reader::of_text(Path::new("/etc/muster/node.toml"), text, []);
+    Config::read(reader, &BTreeMap::new())
 }
 
 #[test]
@@ -12,7 +13,13 @@ fn an_empty_file_has_the_documented_defaults() {
         (config.limits.memory_mib, config.limits.wall_seconds),
         (1024, 600)
     );
-    assert_eq!(config.slots_per_engine, 1);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let service = &config.services.python;
+    assert_eq!(
+        (service.sessions as usize, service.queue as usize),
+        ((processors - 1).clamp(1, 64), (processors / 4).clamp(1, 10))
+    );
+    assert_eq!((service.wall_seconds, service.memory_mib), (600, 1024));
     assert!(!config.join.accept_unverified_ca && !config.trust.force_restricted);
     assert!(config.operations.is_none() && config.addresses.is_empty() && !config.unrestricted.network_host);
     assert_eq!(config.state_dir, Path::new("/var/lib/muster/node"));

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use muster_code_trust::{
-    Client, DenyReason, Engine, ItemHash, Language, Mode, Moment, Outcome, Place, Question, UserFacts,
-    decide as decide_code,
+    Client, DenyReason, Engine, ItemHash, Language, Mode, Moment, Outcome, Place, Question, Settings,
+    UserFacts, decide as decide_code,
 };
 use muster_ids::{Digest, NodeId, RunId};
 use muster_pki::{EnvelopeError, PayloadType, Roots};
@@ -254,8 +254,28 @@ pub struct Local {
     pub fresh: bool,
     /// Whether this node's administrator wants everything restricted.
     pub force_restricted: bool,
+    /// Where a file of this node says that `disable.spotfire.trust.checks` is FALSE, for the language at hand.
+    pub keeps_checks: Option<String>,
+    /// Where a file of this node says that `terr.restricted.execution.mode` is TRUE.
+    pub keeps_restricted_mode: Option<String>,
     /// Wall time, milliseconds since 1970, UTC, for entries that expire.
     pub now_ms: i64,
+}
+
+impl Local {
+    /// The settings as this node holds to them where it is tighter than the control plane, and its file that says so.
+    fn tighter(&self, settings: &Settings) -> Option<(Settings, String)> {
+        let mut tight = settings.clone();
+        tight.disable_trust_checks.value &= self.keeps_checks.is_none();
+        tight.terr_restricted_execution_mode.value |= self.keeps_restricted_mode.is_some();
+        let file = if tight.disable_trust_checks == settings.disable_trust_checks {
+            &self.keeps_restricted_mode
+        } else {
+            &self.keeps_checks
+        };
+        let file = file.clone().filter(|_| tight != *settings)?;
+        Some((tight, file))
+    }
 }
 
 /// What happens with an admitted run.
@@ -301,7 +321,19 @@ pub fn decide(admitted: &Admitted, held: &Held, local: &Local) -> Decision {
         ItemHash::from(admitted.grant.item),
         Moment::from_unix_ms(local.now_ms),
     );
-    let verdict = decide_code(&question, &held.state, &held.state.settings_at(&local.place));
+    let settings = held.state.settings_at(&local.place);
+    let mut verdict = decide_code(&question, &held.state, &settings);
+    // A word of this node can only take away, so that it is not asked where there is nothing to take.
+    if verdict.outcome.mode() == Some(Mode::Unrestricted)
+        && let Some((tight, file)) = local.tighter(&settings)
+    {
+        verdict = decide_code(&question, &held.state, &tight);
+        if verdict.outcome.mode() != Some(Mode::Unrestricted) {
+            let reason = format!("This node holds to the tighter setting {file}.");
+            verdict.reasons.push(reason);
+            verdict.entry = Some(file);
+        }
+    }
     let Some(own) = verdict.outcome.mode() else {
         return Decision::Refuse {
             problem: problem_of(verdict.outcome),

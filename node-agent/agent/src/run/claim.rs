@@ -101,7 +101,7 @@ fn has_room(agent: &Agent) -> bool {
 /// Engines that are there, were granted to this node and have a free slot.
 fn free_engines(agent: &Agent) -> Vec<EngineKind> {
     let member = agent.member();
-    let slots = usize::try_from(agent.config().slots_per_engine).unwrap_or(usize::MAX);
+    let config = agent.config();
     agent
         .probe()
         .engines
@@ -114,7 +114,10 @@ fn free_engines(agent: &Agent) -> Vec<EngineKind> {
                 .iter()
                 .any(|capability| capability.engine() == kind.name())
         })
-        .filter(|kind| agent.running.count(*kind) < slots)
+        .filter(|kind| {
+            let sessions = config.services.of(*kind).sessions;
+            agent.running.count(*kind) < usize::try_from(sessions).unwrap_or(usize::MAX)
+        })
         .collect()
 }
 

@@ -122,10 +122,14 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     let Some(held) = agent.trust.held() else {
         return Ok(Ending::PutBack("this node holds no trust state".to_owned()));
     };
+    let config = agent.config();
+    let service = config.services.of(work.engine);
     let local = Local {
         place: agent.place(),
         fresh: agent.trust.is_fresh(agent.clock.boot()),
-        force_restricted: agent.config().trust.force_restricted,
+        force_restricted: config.trust.force_restricted,
+        keeps_checks: service.keeps_checks.clone(),
+        keeps_restricted_mode: service.keeps_restricted_mode.clone(),
         now_ms: agent.clock.unix_ms(),
     };
     grounds.trust_number = held.version.number;

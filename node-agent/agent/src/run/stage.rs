@@ -147,15 +147,15 @@ pub fn order(
         trace: grant.trace,
         inputs,
         outputs,
-        limits: limits(agent, admitted),
+        limits: limits(agent, admitted, engine),
         folder,
         live,
     }
 }
 
 /// The smallest of the node's limits, the grant's and the function's own.
-fn limits(agent: &Agent, admitted: &Admitted) -> Limits {
-    let here = engines::limits(&agent.config());
+fn limits(agent: &Agent, admitted: &Admitted, engine: EngineKind) -> Limits {
+    let here = engines::limits(&agent.config(), engine);
     let wanted = &admitted.definition.limits;
     let seconds = [Some(admitted.grant.limits.wall_seconds), wanted.wall_seconds];
     let mib = [Some(admitted.grant.limits.memory_mib), wanted.memory_mib];

@@ -95,9 +95,15 @@ def explain(error):
 
 
 def main(argv):
-    mode, packages = argv[1], argv[2:]
-    for package in packages:
-        importlib.import_module(package)
+    mode = argv[1]
+    settings = dict(word[2:].split("=", 1) for word in argv[2:] if word.startswith("--"))
+    if "library" in settings:
+        sys.path.append(settings["library"])
+    for package in argv[2:]:
+        if not package.startswith("--"):
+            importlib.import_module(package)
+    if "hook" in settings:
+        importlib.import_module("subprocess")
     bundled = bundled_names() if mode == "restricted" else frozenset()
     library = ctypes.PyDLL("/muster/libmuster_lock.so")
     leave = make_leave(library, sys.stdout, sys.stderr)
@@ -120,6 +126,8 @@ def main(argv):
     reseed()
     os.environ.update({"HOME": SCRATCH, "TMPDIR": f"{SCRATCH}/tmp"})
     tempfile.tempdir = None
+    if "hook" in settings:
+        start_up(settings["hook"], leave)
     lock(library, mode, leave)
 
     os.chdir(SCRATCH)
@@ -170,6 +178,7 @@ def one_run(mode, sealed, bundled):
                 watch(leave, tell if run.get("trace") else None, bundled)
 
         namespace = run_script(script, (values, described), outputs, before)
+        os.chdir(SCRATCH)
         schema = [write_output(item, namespace) for item in run["outputs"]]
         with open("outputs/schema.json", "w", encoding="utf-8") as file:
             json.dump(schema, file, ensure_ascii=False)
@@ -195,6 +204,21 @@ def reseed():
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+
+
+def start_up(hook, leave):
+    """Runs the administrator's script, which programs can do only before the lock, and keeps what it exports."""
+    import subprocess
+
+    command = ["/usr/bin/bash", "-c", '. "$0" >&2 && env -0', hook]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode != 0:
+        said = done.stderr[-1000:].decode("utf-8", "replace").strip()
+        leave("script_error", f"the start-up hook ended with code {done.returncode}; it said: {said}", 1)
+    for entry in done.stdout.split(b"\0"):
+        name, _, value = os.fsdecode(entry).partition("=")
+        if name not in ("", "_", "PWD", "OLDPWD", "SHLVL"):
+            os.environ[name] = value
 
 
 def lock(library, mode, leave):

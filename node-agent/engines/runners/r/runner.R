@@ -93,7 +93,9 @@ explain <- function(condition) {
   paste0("Error in ", text, separator, message)
 }
 
-main <- function(mode, language, packages) {
+main <- function(mode, language, words) {
+  packages <- words[!startsWith(words, "--")]
+  hook <- sub("--hook=", "", words[startsWith(words, "--hook=")], fixed = TRUE)
   for (package in c("jsonlite", packages)) loadNamespace(package)
   # Restricted scripts may attach these; they are loaded now because nothing can be loaded then.
   for (package in c("compiler", "grid", "splines", "stats4", "tools")) loadNamespace(package)
@@ -119,6 +121,7 @@ main <- function(mode, language, packages) {
 
   reseed()
   Sys.setenv(HOME = scratch, TMPDIR = file.path(scratch, "tmp"))
+  if (length(hook)) start_up(hook)
   locked <- .C("muster_lock", mode, status = 1L, message = strrep(" ", 1023L))
   if (locked$status != 0L) leave("script_error", locked$message)
   setwd(scratch)
@@ -165,6 +168,23 @@ reseed <- function() {
   con <- file("/dev/urandom", "rb", raw = TRUE)
   words <- tryCatch(readBin(con, "integer", 624L), finally = close(con))
   assign(".Random.seed", c(10403L, 624L, words), envir = globalenv())
+}
+
+# Runs the administrator's script, which programs can do only before the lock, and keeps what it exports.
+start_up <- function(hook) {
+  path <- file.path(scratch, "tmp/start-up")
+  command <- sprintf(". %s >&2 && env -0 > %s", shQuote(hook), path)
+  status <- system2("/usr/bin/bash", c("-c", shQuote(command)))
+  if (status != 0L) leave("script_error", sprintf("the start-up hook ended with code %d", status))
+  bytes <- readBin(path, "raw", file.size(path))
+  unlink(path)
+  bytes[bytes == as.raw(0L)] <- as.raw(1L)
+  for (entry in strsplit(rawToChar(bytes), "\001", fixed = TRUE)[[1]]) {
+    end <- regexpr("=", entry, fixed = TRUE)
+    name <- substr(entry, 1L, end - 1L)
+    value <- substring(entry, end + 1L)
+    if (!name %in% c("_", "PWD", "OLDPWD", "SHLVL")) do.call(Sys.setenv, stats::setNames(list(value), name))
+  }
 }
 
 # Compiled now, or each child would compile them for itself.

@@ -104,12 +104,13 @@ fn executed(payload: &Payload, supervisor: &[u8]) -> RunEnding {
             supervisor: UnixStream::from_std(events).expect("a socket"),
             stdout: pipe::Receiver::from_owned_fd(stdout.into()).expect("a pipe"),
             stderr: pipe::Receiver::from_owned_fd(stderr.into()).expect("a pipe"),
+            locked: false,
         };
         let order = order(folder.path());
         execute(&order, order.limits, PRINTED, sockets, &CancellationToken::new()).await
     });
     drop(theirs);
-    ending
+    ending.unwrap_or_else(|NeverBegan| RunEnding::refused(Mode::Restricted, "it never began"))
 }
 
 fn said(events: &[Supervised]) -> Vec<u8> {
@@ -123,6 +124,7 @@ fn said(events: &[Supervised]) -> Vec<u8> {
 fn ended(exit: Exit) -> Vec<u8> {
     said(&[
         Supervised::Started,
+        Supervised::Begun,
         Supervised::Ended {
             exit,
             cpu_ms: 7,

@@ -9,7 +9,8 @@ use std::{
 
 use muster_engines::{
     Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Live, Mode, Mount, Network,
-    Outcome, OutputSpec, Recycle, RunEnding, RunOrder, Shape, Unrestricted, default_limits,
+    Outcome, OutputSpec, Recycle, RunEnding, RunOrder, Service, Services, Shape, Unrestricted,
+    default_limits,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -57,7 +58,9 @@ impl Node {
             fs::create_dir(folder.path().join(name)).expect("a folder");
         }
         fs::write(folder.path().join("shown/greeting.txt"), "hello from the host\n").expect("written");
-        open_to_all(folder.path());
+        for (name, mode) in [("", 0o755), ("shown", 0o755), ("shared", 0o777)] {
+            allow(&folder.path().join(name), mode);
+        }
         let mut config = config(folder.path());
         change(&mut config);
         Self {
@@ -98,11 +101,16 @@ impl Node {
     }
 }
 
-fn open_to_all(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    for (name, mode) in [("", 0o755), ("shown", 0o755), ("shared", 0o777)] {
-        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).expect("permissions");
+/// Lets the users of runs read a folder and its file.
+pub(super) fn open_to_all(folder: &Path, file: &Path) {
+    for path in [folder, file] {
+        allow(path, 0o755);
     }
+}
+
+fn allow(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions");
 }
 
 fn config(folder: &Path) -> EnginesConfig {
@@ -144,7 +152,11 @@ fn config(folder: &Path) -> EnginesConfig {
             mounts: vec![mount("shown", false), mount("shared", true)],
             network: Network::Host,
         },
-        limits: default_limits(),
+        services: Services {
+            r: service(),
+            python: service(),
+            terr: service(),
+        },
         printed_bytes: 1 << 20,
         recycle: Recycle::default(),
     }
@@ -165,6 +177,16 @@ pub(super) async fn shows(live: &Live, wanted: &str) -> (String, Option<muster_e
         }
         assert!(tokio::time::Instant::now() < deadline, "it shows {text:?} only");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+fn service() -> Service {
+    Service {
+        limits: default_limits(),
+        queue: 1,
+        sessions: 4,
+        package_path: None,
+        startup_hook: None,
     }
 }
 

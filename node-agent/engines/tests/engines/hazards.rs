@@ -133,3 +133,52 @@ fn trusted_code_reads_and_writes_what_the_administrator_shows() {
         denied.words()
     );
 }
+
+#[test]
+fn a_parent_that_cannot_be_copied_safely_forks_nothing() {
+    let modules = [
+        (
+            "threaded",
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n",
+            "2 threads",
+        ),
+        (
+            "holding",
+            "import socket\nkept = socket.socketpair()\n",
+            "descriptor",
+        ),
+        (
+            "sharing",
+            "import mmap\nkept = mmap.mmap(-1, 4096)\n",
+            "shares writable memory",
+        ),
+    ];
+    for (name, text, why) in modules {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(format!("{name}.py"));
+        std::fs::write(&file, text).expect("written");
+        open_to_all(folder.path(), &file);
+        let node = Node::new(|config| {
+            config.services.python.package_path = Some(folder.path().to_owned());
+            config.python_packages = vec![name.to_owned()];
+        });
+        let ended = node.run(order(Python, Unrestricted, "print('ran')"));
+        assert!(
+            ended.stdout().is_empty() && ended.words().contains(why),
+            "{}",
+            ended.words()
+        );
+    }
+}
+
+#[test]
+fn siblings_of_a_parent_that_loaded_openssl_draw_different_numbers() {
+    let node = Node::new(|config| config.python_packages = vec!["ssl".to_owned(), "numpy".to_owned()]);
+    let script = "import ssl, numpy, random\nprint(ssl.RAND_bytes(16).hex(), numpy.random.bytes(8).hex(), random.getrandbits(64))";
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        let ended = node.run(order(Python, Unrestricted, script)).succeeded();
+        seen.extend(ended.stdout().split_whitespace().map(str::to_owned));
+    }
+    assert_eq!(seen.len(), 9, "{seen:?}");
+}

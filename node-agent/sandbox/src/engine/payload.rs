@@ -1,10 +1,12 @@
 //! The payload of a run: between its fork and its end.
 //!
 //! ```text
-//! begun (streams, limits) ──> the runner reseeds ──> lock() : Landlock, seccomp, verified, staged ──> the script ──> leave()
+//! begun (streams, limits) ──> the runner reseeds ──> lock() : Landlock, seccomp, verified ──> waits ──> staged ──> the script
+//!                                                                                  as long as nobody has a run for it
 //! ```
 //!
-//! Invariant: the script is received after the lock was verified, never before.
+//! Invariant: the script is received after the lock was verified, never before; the limits of a run hold before its
+//! files are received.
 
 use std::{
     fs::{self, File},
@@ -15,14 +17,14 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Run, stage};
+use super::{Given, Run, stage};
 use crate::{
     failure::{Attempt as _, Failure},
     frame,
     kernel::{identity, landlock, limits, process, seccomp, signals, status::Status},
     link::Walls,
     policy,
-    protocol::{Mode, Report},
+    protocol::{Limits, Mode, Report},
 };
 
 /// The folder that a run may write, as the run sees it.
@@ -49,6 +51,8 @@ static UNLOCKED: Mutex<Option<Unlocked>> = Mutex::new(None);
 struct Unlocked {
     walls: Walls,
     supervisor: OwnedFd,
+    limits: Limits,
+    address_space: bool,
 }
 
 /// Arranges descriptors and limits, and waits until the supervisor has locked itself.
@@ -82,19 +86,26 @@ pub(super) fn begin(run: Run, supervisor: &OwnedFd) -> Result<(), Failure> {
     std::env::set_current_dir(SCRATCH).attempt("enter the scratch folder")?;
     limits::apply(&limits, address_space)?;
     process::reseed()?;
-    let mut go = [0];
-    let told = rustix::io::retry_on_intr(|| rustix::io::read(&supervisor, &mut go));
-    if told.attempt("wait for the supervisor")? != 1 {
-        return Err(Failure::rule("the supervisor did not come up"));
-    }
+    wait_for(&supervisor)?;
     signals::restore(&before)?;
-    *UNLOCKED.lock().map_err(|_| poisoned())? = Some(Unlocked { walls, supervisor });
+    *UNLOCKED.lock().map_err(|_| poisoned())? = Some(Unlocked {
+        walls,
+        supervisor,
+        limits,
+        address_space,
+    });
     Ok(())
 }
 
-/// Locks this process for good, then receives the run into the scratch folder.
+/// Locks this process for good, then waits for the run and receives it into the scratch folder.
 pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
-    let Some(Unlocked { walls, supervisor }) = UNLOCKED.lock().map_err(|_| poisoned())?.take() else {
+    let Some(Unlocked {
+        walls,
+        supervisor,
+        limits,
+        address_space,
+    }) = UNLOCKED.lock().map_err(|_| poisoned())?.take()
+    else {
         return Err(Failure::rule(
             "only a payload that is not locked yet can be locked",
         ));
@@ -119,13 +130,47 @@ pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
     seccomp::install(policy::payload(walls.mode))?;
     status.demand_lock()?;
     drop(status);
-    let outputs = stage::receive(File::from(copy_of(control())?), Path::new(SCRATCH))?;
+    report(&Report::Locked)?;
+    let control = File::from(copy_of(control())?);
+    let stage = stage::receive(&control)?;
+    let limits = lowered(limits, stage.limits, address_space)?;
+    let outputs = stage::unpack(stage, &control, Path::new(SCRATCH))?;
     let bytes: usize = outputs.iter().map(|output| output.len() + 3).sum();
     if bytes > LONGEST_LIST {
         return Err(Failure::rule("the list of outputs is too long"));
     }
-    frame::write(File::from(supervisor), &outputs).attempt("tell the supervisor which outputs are wanted")?;
-    report(&Report::Locked)
+    let supervisor = File::from(supervisor);
+    frame::write(&supervisor, &Given { outputs, limits }).attempt("tell the supervisor of the run")?;
+    wait_for(&supervisor)
+}
+
+/// Until the supervisor says that it goes on.
+fn wait_for(supervisor: impl AsFd) -> Result<(), Failure> {
+    let mut go = [0];
+    let told = rustix::io::retry_on_intr(|| rustix::io::read(&supervisor, &mut go));
+    match told.attempt("wait for the supervisor")? {
+        1 => Ok(()),
+        _ => Err(Failure::rule("the supervisor is gone")),
+    }
+}
+
+/// The limits of the run that has come: of each the smaller, and in force.
+fn lowered(made_with: Limits, wanted: Option<Limits>, address_space: bool) -> Result<Limits, Failure> {
+    let Some(wanted) = wanted else {
+        return Ok(made_with);
+    };
+    let limits = made_with.least(wanted);
+    if limits.scratch_bytes < made_with.scratch_bytes {
+        return Err(Failure::rule(
+            "a scratch folder does not become smaller; such a run needs a fork of its own",
+        ));
+    }
+    // Memory below what was counted on before the fork is held to one process at a time.
+    limits::apply(
+        &limits,
+        address_space || limits.memory_bytes < made_with.memory_bytes,
+    )?;
+    Ok(limits)
 }
 
 /// Tells the agent how far the script is, unless it was told too often just now. What cannot be told is not told.

@@ -21,11 +21,15 @@ const TEMPORARY: &str = "tmp";
 /// The longest name of a file, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Receives the stage into `scratch` and returns the outputs that were asked for.
-pub(super) fn receive(mut control: impl Read, scratch: &Path) -> Result<Vec<String>, Failure> {
-    let stage: Stage = frame::read(&mut control)
+/// Waits for the description of the run. Nothing of it is believed before [`unpack`] has looked at it.
+pub(super) fn receive(control: impl Read) -> Result<Stage, Failure> {
+    frame::read(control)
         .attempt("read the stage")?
-        .ok_or_else(|| Failure::rule("the agent hung up before it sent the stage"))?;
+        .ok_or_else(|| Failure::rule("the agent hung up before it sent the stage"))
+}
+
+/// Receives the files of the stage into `scratch` and returns the outputs that were asked for.
+pub(super) fn unpack(stage: Stage, mut control: impl Read, scratch: &Path) -> Result<Vec<String>, Failure> {
     let mut seen = BTreeSet::from([RUN]);
     for file in &stage.files {
         plain(&file.path)?;
@@ -100,7 +104,9 @@ mod tests {
         stream.extend_from_slice(json.as_bytes());
         stream.extend_from_slice(bytes);
         let scratch = tempfile::tempdir().expect("folder");
-        receive(stream.as_slice(), scratch.path()).map(|outputs| (scratch, outputs))
+        let mut stream = stream.as_slice();
+        let stage = receive(&mut stream)?;
+        unpack(stage, stream, scratch.path()).map(|outputs| (scratch, outputs))
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! It ends when the agent hangs up, and then the kernel ends everything in its process namespace. It is a copy of the
 //! engine, so nobody may look into it, it runs no handler of the engine, and it locks itself before the payload goes on.
+//! The wall time begins when the payload has its run, which may be long after the fork, and always before its script.
 
 use std::{
     fs::File,
@@ -18,7 +19,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::{Run, outputs, payload};
+use super::{Given, Run, outputs, payload};
 use crate::{
     failure::{Attempt as _, Failure},
     frame,
@@ -57,8 +58,11 @@ pub(super) fn run(run: Run, gate: &OwnedFd) {
 
 struct Watch {
     supervisor: OwnedFd,
-    /// The payload's list of outputs comes here.
-    list: OwnedFd,
+    /// What the payload was given comes here, once.
+    list: Option<OwnedFd>,
+    given: Option<Given>,
+    /// When the wall time is over; not before there is a run.
+    deadline: Option<u64>,
     children: OwnedFd,
     scratch: OwnedFd,
     kills: File,
@@ -102,7 +106,9 @@ fn begin(run: Run, gate: &OwnedFd, stderr: &OwnedFd) -> Result<Option<Watch>, Fa
     drop(sender);
     let watch = Watch {
         supervisor: process::lifted(&run.supervisor, ABOVE)?,
-        list: process::lifted(&list, ABOVE)?,
+        list: Some(process::lifted(&list, ABOVE)?),
+        given: None,
+        deadline: None,
         children: process::lifted(&children, ABOVE)?,
         scratch,
         kills,
@@ -145,15 +151,13 @@ fn lock(run: Run, watch: &Watch, stderr: &OwnedFd) -> Result<(), Failure> {
     for number in 0..=2 {
         process::place(&null, number, false)?;
     }
-    let kept = [
-        stderr,
-        &watch.supervisor,
-        &watch.list,
-        &watch.children,
-        &watch.scratch,
-    ]
-    .map(AsRawFd::as_raw_fd);
-    let kept: Vec<i32> = kept.into_iter().chain([watch.kills.as_raw_fd()]).collect();
+    let kept = [stderr, &watch.supervisor, &watch.children, &watch.scratch].map(AsRawFd::as_raw_fd);
+    let list = watch.list.as_ref().map(AsRawFd::as_raw_fd);
+    let kept: Vec<i32> = kept
+        .into_iter()
+        .chain(list)
+        .chain([watch.kills.as_raw_fd()])
+        .collect();
     // Closed by number below, so their owners must not close them again.
     std::mem::forget((run, null));
     process::close_all_but(&kept)?;
@@ -169,6 +173,8 @@ impl Watch {
         // The payload is gone; what it started goes too.
         signals::kill_everyone();
         while rustix::io::retry_on_intr(|| rustix::process::wait(WaitOptions::empty())).is_ok() {}
+        // It may have ended before its word was read.
+        self.hear()?;
         let (cpu_ms, peak_bytes) = process::used_by_children()?;
         let end = End {
             status,
@@ -180,7 +186,7 @@ impl Watch {
             cpu_ms,
             peak_bytes,
         })?;
-        let list = self.listed()?;
+        let list = self.given.take().map(|given| given.outputs).unwrap_or_default();
         outputs::send(&self.supervisor, &self.scratch, &list, self.limits.output_bytes)?;
         self.say(&Supervised::Done)
     }
@@ -191,45 +197,65 @@ impl Watch {
 
     /// The payload waits until its supervisor is locked.
     fn let_payload_go(&self) -> Result<(), Failure> {
-        outputs::Socket(&self.list)
-            .write_all(b"!")
+        let list = self.list.iter();
+        list.map(outputs::Socket)
+            .try_for_each(|mut list| list.write_all(b"!"))
             .attempt("let the payload go on")
     }
 
-    /// The outputs that the payload was asked for, sent before its script started; none when it never came so far.
-    fn listed(&self) -> Result<Vec<String>, Failure> {
-        frame::read(outputs::Socket(&self.list))
-            .attempt("read the list of outputs")
-            .map(Option::unwrap_or_default)
+    /// What the payload was given, told before its script starts; nothing when it never came so far.
+    fn hear(&mut self) -> Result<(), Failure> {
+        let Some(list) = self.list.take() else {
+            return Ok(());
+        };
+        let given =
+            frame::read::<Given>(outputs::Socket(&list)).attempt("read what the payload was given")?;
+        if let Some(given) = given {
+            self.limits = self.limits.least(given.limits);
+            self.kills_before = cgroup::kill_count(&self.kills);
+            self.deadline = Some(now_ms().saturating_add(self.limits.wall_ms));
+            self.given = Some(given);
+            self.say(&Supervised::Begun)?;
+            // It may be dead; only now can its script start.
+            let _ = outputs::Socket(&list).write_all(b"!");
+        }
+        Ok(())
     }
 
     /// Until the payload has ended, by itself or killed for its wall time.
     fn wait(&mut self) -> Result<(WaitStatus, bool), Failure> {
-        let deadline = now_ms().saturating_add(self.limits.wall_ms);
         let (mut timed_out, mut reaped) = (false, false);
         loop {
             let timeout = if reaped {
                 // There may be more to reap, and nothing tells of it any more.
                 Some(timespec(0))
             } else {
-                (!timed_out).then(|| timespec(deadline.saturating_sub(now_ms())))
+                let deadline = self.deadline.filter(|_| !timed_out);
+                deadline.map(|deadline| timespec(deadline.saturating_sub(now_ms())))
             };
+            // Without its list, which would tell of the other end's hang-up for ever, the last place is not looked at.
             let mut polled = [
                 PollFd::new(&self.supervisor, PollFlags::RDHUP),
                 PollFd::new(&self.children, PollFlags::IN),
+                PollFd::new(self.list.as_ref().unwrap_or(&self.children), PollFlags::IN),
             ];
-            match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            let places = if self.list.is_some() { 3 } else { 2 };
+            match rustix::event::poll(&mut polled[..places], timeout.as_ref()) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => {
                     other.attempt("wait for the payload")?;
                 }
             }
-            if !polled[0].revents().is_empty() {
+            let [hung_up, _, given] = polled.map(|one| one.revents());
+            if !hung_up.is_empty() {
                 // The agent hung up: leaving ends everything in the namespace.
                 process::leave(0);
             }
+            if !given.is_empty() {
+                self.hear()?;
+            }
             // Compared each time, since a payload can see to it that there is always something to wake up for.
-            if !timed_out && now_ms() >= deadline {
+            if !timed_out && self.deadline.is_some_and(|deadline| now_ms() >= deadline) {
                 timed_out = true;
                 signals::kill_everyone();
             }

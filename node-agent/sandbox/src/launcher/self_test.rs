@@ -45,6 +45,7 @@ pub(super) fn attack(serving: &mut Serving, outside: &OwnedFd) -> Result<(), Fai
     let stage = Stage {
         files: Vec::new(),
         outputs: Vec::new(),
+        limits: None,
         run,
     };
     let mut said = Vec::new();

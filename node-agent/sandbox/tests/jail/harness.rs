@@ -190,6 +190,7 @@ pub(crate) fn stage(steps: &str, outputs: &[&str]) -> Stage {
     Stage {
         files: Vec::new(),
         outputs: outputs.iter().map(|&output| output.to_owned()).collect(),
+        limits: None,
         run,
     }
 }

@@ -1,8 +1,11 @@
 //! What a run may use, and how it is told apart.
 
+use std::{thread, time::Duration};
+
 use muster_lock::{
-    client::Outcome,
-    protocol::{Exit, FromLauncher, Limits, Mode},
+    client::{Launcher, Outcome, Run},
+    frame,
+    protocol::{Exit, FromLauncher, Limits, Mode, Report, Stage},
 };
 
 use crate::harness::{as_nobody, begin, jail, limits, lines, stage, start, whole};
@@ -184,4 +187,89 @@ fn nobody_asks_for_more_than_the_jail_has() {
         .finish()
         .expect("finished");
     assert_eq!(lines(&next), [Ok("alive".to_owned())]);
+}
+
+/// A run that waits for its stage as the ready ones of an agent do, and is locked.
+fn waiting(launcher: &Launcher) -> Run {
+    let run = launcher.run(1, limits()).expect("forked");
+    let said: Option<Report> = frame::read(&run.control).expect("readable");
+    assert_eq!(said, Some(Report::Locked));
+    run
+}
+
+fn stage_with(steps: &str, change: impl FnOnce(&mut Limits)) -> Stage {
+    let mut lower = limits();
+    change(&mut lower);
+    Stage {
+        limits: Some(lower),
+        ..stage(steps, &[])
+    }
+}
+
+#[test]
+fn the_clock_of_a_run_that_was_forked_ahead_begins_with_its_stage() {
+    let launcher = jail(start(Mode::Restricted));
+    let short = Limits {
+        wall_ms: 300,
+        ..limits()
+    };
+    let run = launcher.run(1, short).expect("forked");
+    // Longer than its wall time.
+    thread::sleep(Duration::from_millis(600));
+    run.stage(&stage("print alive", &[]), &[]).expect("staged");
+    let outcome = run.finish().expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::Code(0)));
+    assert_eq!(lines(&outcome), [Ok("alive".to_owned())]);
+}
+
+#[test]
+fn limits_that_come_with_the_stage_hold() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let run = waiting(&launcher);
+    let wall = stage_with("linger\npause", |lower| lower.wall_ms = 200);
+    run.stage(&wall, &[]).expect("staged");
+    assert_eq!(run.finish().expect("finished").exit, Some(Exit::TimedOut));
+
+    let run = waiting(&launcher);
+    let cpu = stage_with("spin", |lower| lower.cpu_seconds = 1);
+    run.stage(&cpu, &[]).expect("staged");
+    let outcome = run.finish().expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::TimedOut));
+    assert!((500..5000).contains(&outcome.cpu_ms), "{}", outcome.cpu_ms);
+
+    let run = waiting(&launcher);
+    let memory = stage_with("eat 200000000\nprint after", |lower| {
+        lower.memory_bytes = 128 << 20;
+    });
+    run.stage(&memory, &[]).expect("staged");
+    let outcome = run.finish().expect("finished");
+    assert_eq!(lines(&outcome), [Err(libc::ENOMEM), Ok("after".to_owned())]);
+
+    let run = waiting(&launcher);
+    let few = stage_with("bomb 100", |lower| lower.processes = 8);
+    run.stage(&few, &[]).expect("staged");
+    assert_eq!(lines(&run.finish().expect("finished")), [Ok("7".to_owned())]);
+}
+
+#[test]
+fn limits_that_come_with_the_stage_only_lower() {
+    let launcher = jail(start(Mode::Restricted));
+    let short = Limits {
+        wall_ms: 300,
+        memory_bytes: 128 << 20,
+        ..limits()
+    };
+    let run = launcher.run(1, short).expect("forked");
+    let more = stage_with("eat 200000000\npause", |_| {});
+    run.stage(&more, &[]).expect("staged");
+    let outcome = run.finish().expect("finished");
+    assert_eq!(lines(&outcome)[0], Err(libc::ENOMEM));
+    assert_eq!(outcome.exit, Some(Exit::TimedOut));
+
+    let run = waiting(&launcher);
+    let smaller = stage_with("print never", |lower| lower.scratch_bytes /= 2);
+    run.stage(&smaller, &[]).expect("staged");
+    let outcome = run.finish().expect("finished");
+    assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    assert!(format!("{:?}", outcome.reports).contains("does not become smaller"));
 }

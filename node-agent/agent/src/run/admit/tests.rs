@@ -304,6 +304,8 @@ fn local(fresh: bool) -> Local {
         place: Place::default(),
         fresh,
         force_restricted: false,
+        keeps_checks: None,
+        keeps_restricted_mode: None,
         now_ms: NOW,
     }
 }
@@ -444,4 +446,22 @@ fn an_expression_is_restricted_whatever_the_node_trusts() {
         panic!("{decision:?}")
     };
     assert_eq!((mode, rule.as_str()), (Mode::Restricted, "terr-inline"));
+}
+
+#[test]
+fn a_file_of_the_node_keeps_restricted_mode_where_it_was_switched_off() {
+    let held = held([stamped(), restricted_mode_off()]);
+    let loose = decided("unrestricted", &held, &local(true));
+    assert_eq!(mode_of(&loose), Some(Mode::Unrestricted));
+    let place = "terr.restricted.execution.mode in /srv/TERR/conf/custom.properties";
+    let tight = Local {
+        keeps_restricted_mode: Some(place.to_owned()),
+        ..local(true)
+    };
+    match decided("unrestricted", &held, &tight) {
+        Decision::Run { mode, entry, .. } => {
+            assert_eq!((mode, entry.as_deref()), (Mode::Restricted, Some(place)));
+        }
+        other => panic!("{other:?}"),
+    }
 }

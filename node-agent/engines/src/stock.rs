@@ -1,0 +1,225 @@
+//! Children that wait for a run: forked, locked and used once. One stock for each key of the pool.
+//!
+//! ```text
+//! launcher ──fork──> child ──Locked──> waits ──taken──> a run
+//!     ^                                  │
+//!     └── replaced before it is spent    └── dead, or its launcher failed or grew old: dropped, and another forked
+//! ```
+//!
+//! Invariant: a child that waits was made with the limits of the node, has said that it is locked, and has seen nothing
+//! of any run. Who wants a scratch folder of another size gets a fork of its own.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use muster_sandbox::protocol::{Limits, Start};
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify},
+    task::AbortHandle,
+    time::timeout,
+};
+
+use crate::{
+    Recycle,
+    launcher::{Launcher, RunSockets, locked},
+};
+
+/// How often a stock is looked at when nothing happens.
+const LOOK: Duration = Duration::from_secs(30);
+/// After a failure the stock is looked at again in this time, then in twice of it, and so on.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// A fork takes a processor from the run that has just taken a child; it waits for the end of a short run.
+const COURTESY: Duration = Duration::from_millis(20);
+/// A fork that is not locked by then never will be; a start-up hook is part of it.
+const LOCK_DEADLINE: Duration = Duration::from_mins(1);
+
+/// The launcher of one key and the children that wait.
+pub(crate) struct Stock {
+    jail: PathBuf,
+    start: Start,
+    size: usize,
+    recycle: Recycle,
+    launcher: AsyncMutex<Option<Arc<Launcher>>>,
+    ready: Mutex<VecDeque<Child>>,
+    filling: AsyncMutex<()>,
+    wanted: Arc<Notify>,
+    over: Notify,
+    taken_ready: AtomicUsize,
+}
+
+/// A forked child and what keeps its jail alive.
+pub(crate) struct Child {
+    /// Its descriptors.
+    pub(crate) sockets: RunSockets,
+    /// Where it lives.
+    pub(crate) launcher: Arc<Launcher>,
+}
+
+/// A stock and the task that fills it, which ends with it.
+pub(crate) struct Kept {
+    pub(crate) stock: Arc<Stock>,
+    keeper: AbortHandle,
+}
+
+impl Kept {
+    /// Begins to fill a stock of `size` children.
+    pub(crate) fn new(jail: PathBuf, start: Start, size: usize, recycle: Recycle) -> Self {
+        let stock = Arc::new(Stock {
+            jail,
+            start,
+            size,
+            recycle,
+            launcher: AsyncMutex::default(),
+            ready: Mutex::default(),
+            filling: AsyncMutex::default(),
+            wanted: Arc::default(),
+            over: Notify::new(),
+            taken_ready: AtomicUsize::new(0),
+        });
+        let keeper = tokio::spawn(keep(Arc::downgrade(&stock), Arc::clone(&stock.wanted))).abort_handle();
+        Self { stock, keeper }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// Fills the stock whenever somebody took from it, and now and then.
+async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
+    let mut pause = LOOK;
+    loop {
+        if let Some(stock) = stock.upgrade() {
+            pause = match stock.fill().await {
+                Ok(()) => LOOK,
+                Err(why) => {
+                    tracing::warn!(
+                        why,
+                        "no child waits for the next run; it will be forked when it comes"
+                    );
+                    if pause == LOOK {
+                        FIRST_RETRY
+                    } else {
+                        LOOK.min(pause * 2)
+                    }
+                }
+            };
+        } else {
+            return;
+        }
+        tokio::select! {
+            () = wanted.notified() => {
+                if let Some(stock) = stock.upgrade() {
+                    // Filled in any case, soon.
+                    let _ = timeout(COURTESY, stock.over.notified()).await;
+                }
+            }
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+impl Stock {
+    /// A child for one run: one that waits, or a fork of its own. `limits` are within the node's.
+    pub(crate) async fn child(&self, limits: Limits) -> Result<Child, String> {
+        if limits.scratch_bytes == self.start.limits.scratch_bytes
+            && let Some(child) = self.take()
+        {
+            self.wanted.notify_one();
+            return Ok(child);
+        }
+        let launcher = self.launcher().await?;
+        let sockets = launcher.fork(limits).await?;
+        self.wanted.notify_one();
+        Ok(Child { sockets, launcher })
+    }
+
+    /// A launcher that can fork.
+    pub(crate) async fn launcher(&self) -> Result<Arc<Launcher>, String> {
+        let mut slot = self.launcher.lock().await;
+        if let Some(launcher) = slot.as_ref().filter(|launcher| !self.spent(launcher)) {
+            return Ok(Arc::clone(launcher));
+        }
+        *slot = None;
+        let launcher = Arc::new(self.begin().await?);
+        *slot = Some(Arc::clone(&launcher));
+        Ok(launcher)
+    }
+
+    /// Forks until as many wait as are wanted. A launcher that is nearly spent is replaced first, while it still serves.
+    pub(crate) async fn fill(&self) -> Result<(), String> {
+        let _alone = self.filling.lock().await;
+        let nearly = {
+            let slot = self.launcher.lock().await;
+            slot.as_ref()
+                .is_some_and(|launcher| !launcher.failed() && self.nearly_spent(launcher))
+        };
+        if nearly {
+            let fresh = Arc::new(self.begin().await?);
+            *self.launcher.lock().await = Some(fresh);
+        }
+        locked(&self.ready).retain(|child| self.usable(child));
+        while locked(&self.ready).len() < self.size {
+            let launcher = self.launcher().await?;
+            let mut sockets = launcher.fork(self.start.limits).await?;
+            timeout(LOCK_DEADLINE, sockets.until_locked())
+                .await
+                .unwrap_or_else(|_| Err("a fork did not lock itself in time".to_owned()))?;
+            locked(&self.ready).push_back(Child { sockets, launcher });
+        }
+        Ok(())
+    }
+
+    /// A run has ended; who waits for it now fills.
+    pub(crate) fn ended(&self) {
+        self.over.notify_waiters();
+    }
+
+    /// How many wait now, and how many of those that waited were taken.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (
+            locked(&self.ready).len(),
+            self.taken_ready.load(Ordering::Relaxed),
+        )
+    }
+
+    /// The one that waits longest and still lives.
+    fn take(&self) -> Option<Child> {
+        let mut ready = locked(&self.ready);
+        while let Some(child) = ready.pop_front() {
+            if self.usable(&child) {
+                self.taken_ready.fetch_add(1, Ordering::Relaxed);
+                return Some(child);
+            }
+        }
+        None
+    }
+
+    async fn begin(&self) -> Result<Launcher, String> {
+        let wanted = Arc::clone(&self.wanted);
+        Launcher::start(&self.jail, self.start.clone(), wanted).await
+    }
+
+    fn usable(&self, child: &Child) -> bool {
+        !child.launcher.failed() && child.launcher.age() < self.recycle.age && child.sockets.alive()
+    }
+
+    fn spent(&self, launcher: &Launcher) -> bool {
+        launcher.failed() || launcher.forks() >= self.recycle.runs || launcher.age() >= self.recycle.age
+    }
+
+    /// Nine tenths of a launcher's life are over.
+    fn nearly_spent(&self, launcher: &Launcher) -> bool {
+        launcher.forks().saturating_mul(10) >= self.recycle.runs.saturating_mul(9)
+            || launcher.age() * 10 >= self.recycle.age * 9
+    }
+}
