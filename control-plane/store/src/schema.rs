@@ -57,6 +57,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0007_run_output.sql"),
         include_str!("../../migrations/postgres/0007_run_output.sql"),
     ),
+    (
+        8,
+        "joins_by_name",
+        include_str!("../../migrations/sqlite/0008_joins_by_name.sql"),
+        include_str!("../../migrations/postgres/0008_joins_by_name.sql"),
+    ),
 ];
 
 /// Which schema a database has.

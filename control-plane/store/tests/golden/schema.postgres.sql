@@ -402,6 +402,7 @@ CREATE INDEX join_tokens_by_end ON public.join_tokens USING btree (expires_at);
 CREATE INDEX joins_by_age ON public.joins USING btree (created_at, id);
 CREATE INDEX joins_by_end ON public.joins USING btree (revealed_at);
 CREATE INDEX joins_pending ON public.joins USING btree (revealed_at) WHERE (state = 'pending'::text);
+CREATE INDEX joins_waiting_by_name ON public.joins USING btree (name_key) WHERE (state = 'pending'::text);
 CREATE INDEX joins_waiting_by_prefix ON public.joins USING btree (prefix, source) WHERE (state = 'pending'::text);
 CREATE INDEX nodes_by_pool ON public.nodes USING btree (pool_id);
 CREATE INDEX nodes_by_site ON public.nodes USING btree (site_id);

@@ -173,6 +173,7 @@ CREATE TABLE joins (
 CREATE INDEX joins_by_age ON joins (created_at, id);
 CREATE INDEX joins_by_end ON joins (revealed_at);
 CREATE INDEX joins_pending ON joins (revealed_at) WHERE state = 'pending';
+CREATE INDEX joins_waiting_by_name ON joins (name_key) WHERE state = 'pending';
 CREATE INDEX joins_waiting_by_prefix ON joins (prefix, source) WHERE state = 'pending';
 CREATE TABLE leases (
     name TEXT NOT NULL PRIMARY KEY,
