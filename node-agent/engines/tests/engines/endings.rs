@@ -1,6 +1,6 @@
 //! How runs end, and what people are told.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, ffi::OsString, time::Duration};
 
 use muster_engines::{EngineKind, Outcome, probe};
 use tokio_util::sync::CancellationToken;
@@ -268,17 +268,23 @@ fn cancelling_ends_the_whole_tree() {
 
 #[test]
 fn nothing_is_left_when_the_engines_are_dropped() {
+    let before = folders_of_r();
     let node = Node::new(|config| config.r_packages = vec!["splines".into(), "stats4".into()]);
     node.run(order(R, Restricted, "x <- tempdir").output("y", Value, Json));
     assert!(running("stats4"));
     RUNTIME.block_on(async { drop(node) });
     assert!(gone("stats4"), "an engine outlived its pool");
-    let left = std::fs::read_dir("/tmp").expect("/tmp").filter_map(Result::ok);
-    let left: Vec<_> = left
+    let left: Vec<_> = folders_of_r().difference(&before).cloned().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// What R has left in the machine's own temporary folder, whoever started it.
+fn folders_of_r() -> BTreeSet<OsString> {
+    let entries = std::fs::read_dir("/tmp").expect("/tmp").filter_map(Result::ok);
+    entries
         .map(|entry| entry.file_name())
         .filter(|name| name.to_string_lossy().starts_with("Rtmp"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+        .collect()
 }
 
 /// Whether any process of this machine has this argument.
