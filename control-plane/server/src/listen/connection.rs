@@ -23,7 +23,7 @@ use muster_app::Error;
 use muster_pki::tls::peer;
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     sync::Semaphore,
 };
@@ -41,6 +41,8 @@ use crate::http::Failure;
 
 /// A TLS handshake must be over by then.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A peer that was refused in the handshake has closed by then.
+const LINGER: Duration = Duration::from_secs(1);
 /// A peer that does not answer HTTP/2 pings is gone after interval and time-out. Whatever it sends counts as an
 /// answer, and a node sends its heartbeat in less than the interval.
 const PING: Duration = Duration::from_secs(15);
@@ -90,8 +92,31 @@ async fn handshake(
     config: &ArcSwap<ServerConfig>,
     turns: &Semaphore,
 ) -> Result<TlsStream<TcpStream>, BoxError> {
-    let acceptor = TlsAcceptor::from(config.load_full());
-    Ok(tokio::time::timeout(HANDSHAKE, in_turn(turns, acceptor.accept(stream))).await??)
+    let accept = TlsAcceptor::from(config.load_full())
+        .accept(stream)
+        .into_fallible();
+    match tokio::time::timeout(HANDSHAKE, in_turn(turns, accept)).await? {
+        Ok(shaken) => Ok(shaken),
+        Err((error, stream)) => {
+            linger(stream).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Lets a refused peer hear why: it may have sent a request already, and closing on unread bytes resets the connection,
+/// which takes the alert with it.
+async fn linger(mut stream: TcpStream) {
+    let rest = async {
+        let _ = stream.shutdown().await;
+        let mut unread = [0; 1024];
+        for _ in 0..64 {
+            let Ok(1..) = stream.read(&mut unread).await else {
+                return;
+            };
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
 /// Drives `work` so that only as many of its kind compute at the same time as there are turns, first come, first
