@@ -1,6 +1,6 @@
 //! How runs end, and what people are told.
 
-use std::{collections::BTreeSet, ffi::OsString, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, path::Path, time::Duration};
 
 use muster_engines::{EngineKind, Outcome, probe};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,7 @@ fn a_launcher_behind_a_socket_serves_as_well() {
         .spawn()
         .map(Ending)
         .expect("systemd-socket-activate of the Debian package systemd");
-    while !socket.exists() {
+    while !is_listened_on(&socket) {
         assert!(
             listener.0.try_wait().expect("asked").is_none(),
             "the listener ended"
@@ -81,6 +81,18 @@ fn a_launcher_behind_a_socket_serves_as_well() {
         ended.succeeded().outputs["y"].trim(),
         r#"{"type":"Real","value":42}"#
     );
+}
+
+/// Whether somebody accepts connections at `socket`.
+///
+/// Its file appears at `bind`, while connections are refused until `listen`; asking the kernel's table (`proc(5)`,
+/// `/proc/net/unix`, flag `__SO_ACCEPTCON` = 0x10000) does not start a launcher as a connection would.
+fn is_listened_on(socket: &Path) -> bool {
+    let table = std::fs::read_to_string("/proc/net/unix").expect("the kernel's table of sockets");
+    table.lines().any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns.get(3) == Some(&"00010000") && columns.get(7).map(Path::new) == Some(socket)
+    })
 }
 
 /// A process that ends with its test, however the test ends.
