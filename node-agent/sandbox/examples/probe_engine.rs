@@ -10,7 +10,8 @@
 use std::{
     ffi::{CString, c_char, c_int},
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::fs::{FileExt as _, symlink},
     ptr,
 };
@@ -140,6 +141,12 @@ fn attempt(words: &[&str]) -> io::Result<String> {
         ["find", "memory", shifted] => find_in_memory(shifted.as_bytes()).map(|count| count.to_string()),
         ["find", "proc", shifted] => Ok(find_in_processes(shifted.as_bytes()).to_string()),
         ["print", text] => Ok(text.to_owned()),
+        ["connect", address] => {
+            let mut said = String::new();
+            TcpStream::connect(address)?.read_to_string(&mut said)?;
+            Ok(said)
+        }
+        ["listen", address] => TcpListener::bind(address).map(|_| String::new()),
         _ => low_level(words),
     }
 }

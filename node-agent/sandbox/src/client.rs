@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write as _},
+    net::TcpListener,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream,
@@ -88,10 +89,20 @@ impl Launcher {
 
     /// Waits for the jail to stand.
     pub fn until_ready(&self) -> Result<FromLauncher, Failure> {
-        match self.receive()? {
-            Some(ready @ FromLauncher::Ready { .. }) => Ok(ready),
-            Some(FromLauncher::Refused { why }) => Err(Failure::Rule(why)),
-            Some(other) => Err(Failure::rule(format!(
+        self.until_open().map(|(ready, _)| ready)
+    }
+
+    /// As [`Launcher::until_ready`], with the socket on which runs knock where the network is brokered.
+    pub fn until_open(&self) -> Result<(FromLauncher, Option<TcpListener>), Failure> {
+        let Some(connection) = &self.connection else {
+            return Err(Failure::rule("the connection is closed"));
+        };
+        match packet::receive(connection)? {
+            Some((ready @ FromLauncher::Ready { .. }, doors)) => {
+                Ok((ready, doors.into_iter().next().map(TcpListener::from)))
+            }
+            Some((FromLauncher::Refused { why }, _)) => Err(Failure::Rule(why)),
+            Some((other, _)) => Err(Failure::rule(format!(
                 "the launcher said {other:?} before it was ready"
             ))),
             None => Err(Failure::rule("the launcher ended without a word")),

@@ -126,7 +126,7 @@ fn enclosed(connection: &OwnedFd, start: &Start, group: &mut Group) -> Result<i3
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS;
-    if start.network == Network::None {
+    if start.network != Network::Host {
         namespaces |= libc::CLONE_NEWNET;
     }
     // The maps are files of the new process, which are root's unless it is dumpable.

@@ -13,7 +13,11 @@
 //! A frame is a length (four bytes, big-endian, at most [`MAX_FRAME`]) and that many bytes of JSON.
 //! The agent ends a run by closing the supervisor socket: pid 1 then exits and the kernel kills the rest.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +29,9 @@ pub const RUN_DESCRIPTORS: [&str; 4] = ["control", "supervisor", "stdout", "stde
 
 /// Folders that a jail makes itself; nothing of the host can be shown there or below.
 pub const JAILS_OWN: [&str; 6] = ["/proc", "/dev", "/scratch", "/tmp", "/sys", "/old"];
+
+/// Where the runs of [`Network::Brokered`] find the broker: the customary port of a proxy, in a network of their own.
+pub const DOOR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3128);
 
 /// How much a run may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,6 +49,9 @@ pub enum Mode {
 pub enum Network {
     /// An empty network namespace.
     None,
+    /// A network namespace with nothing but a loopback, on which the agent's broker is found at [`DOOR`]
+    /// (unrestricted mode only).
+    Brokered,
     /// The host's network (unrestricted mode only).
     Host,
 }
@@ -143,7 +153,8 @@ pub enum ToLauncher {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromLauncher {
-    /// The jail stands, its self-test passed and the engine has preloaded.
+    /// The jail stands, its self-test passed and the engine has preloaded. With [`Network::Brokered`] the socket that
+    /// listens at [`DOOR`] travels along: nobody else has it.
     Ready {
         /// Landlock ABI in force.
         landlock_abi: u32,

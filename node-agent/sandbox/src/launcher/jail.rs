@@ -1,6 +1,9 @@
 //! Process 1 of the jail: takes its place, builds the root, attacks it, starts the engine, serves.
 
-use std::{fs::File, os::fd::OwnedFd};
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use super::{
     Go,
@@ -11,10 +14,10 @@ use super::{
 };
 use crate::{
     failure::{Attempt as _, Failure},
-    kernel::{identity, landlock, signals},
+    kernel::{identity, landlock, network, signals},
     link::Walls,
     packet,
-    protocol::{FromLauncher, Start},
+    protocol::{FromLauncher, Network, Start},
 };
 
 /// Runs to the jail's end. The exit code: 0 when the agent or the launcher hung up, 1 after telling the agent why.
@@ -60,6 +63,18 @@ fn build_and_serve(
     // No terminal, no process group of the agent.
     rustix::process::setsid().attempt("begin a session of its own")?;
     rustix::system::sethostname(b"jail").attempt("name the jail")?;
+    let door = match start.network {
+        Network::Host => None,
+        Network::None => {
+            network::demand_empty()?;
+            None
+        }
+        Network::Brokered => {
+            network::demand_empty()?;
+            // Before there is anybody who could take its place.
+            Some(network::door()?)
+        }
+    };
     let shown = parts.enter()?;
     let walls = Walls {
         mode: start.mode,
@@ -81,6 +96,8 @@ fn build_and_serve(
         degraded,
         own_ids: start.ids.is_some(),
     };
-    packet::send(connection, &ready, &[])?;
+    let beside: Vec<_> = door.iter().map(|door| door.as_fd()).collect();
+    packet::send(connection, &ready, &beside)?;
+    drop(door);
     serving.serve(connection, outside, &children, engine)
 }

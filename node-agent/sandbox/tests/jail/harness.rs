@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Read as _,
+    net::TcpListener,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
@@ -104,13 +105,24 @@ pub(crate) fn mount(source: &Path, target: &str, writable: bool) -> Mount {
 
 /// A jail that is ready.
 pub(crate) fn jail(start: Start) -> Launcher {
+    let launcher = launcher(start);
+    launcher.until_ready().expect("ready");
+    launcher
+}
+
+/// A jail that is ready, and the socket on which its runs knock.
+pub(crate) fn jail_with_door(start: Start) -> (Launcher, TcpListener) {
+    let launcher = launcher(start);
+    let (_, door) = launcher.until_open().expect("ready");
+    (launcher, door.expect("a door"))
+}
+
+fn launcher(start: Start) -> Launcher {
     let launcher = match unit() {
         Some(socket) => Launcher::behind(&socket, start),
         None => Launcher::start(&program(), start),
     };
-    let launcher = launcher.expect("start");
-    launcher.until_ready().expect("ready");
-    launcher
+    launcher.expect("start")
 }
 
 /// A launcher that runs as an ordinary user without ids to give. What it needs is copied into `folder`, since the

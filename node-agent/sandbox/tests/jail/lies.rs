@@ -41,6 +41,7 @@ fn a_call_that_is_answered_and_not_done_is_noticed() {
             "did not withstand its own test: /usr/muster-test",
         ),
         (format!("{}=0", libc::SYS_close_range), "descriptor"),
+        (format!("{}=0", libc::SYS_connect), "network is not empty"),
         (
             format!("{}=0", libc::SYS_capset),
             "the lock is not whole: CapPrm is",

@@ -15,5 +15,6 @@ mod hidden;
 mod lies;
 mod life;
 mod limits;
+mod network;
 mod start;
 mod walls;

@@ -22,11 +22,13 @@ fn refused(start: Start) -> String {
 
 #[test]
 fn what_is_no_jail_is_refused() {
-    let network = Start {
-        network: Network::Host,
-        ..start(Mode::Restricted)
-    };
-    assert!(refused(network).contains("no network"));
+    for network in [Network::Host, Network::Brokered] {
+        let network = Start {
+            network,
+            ..start(Mode::Restricted)
+        };
+        assert!(refused(network).contains("no network"));
+    }
     let mut writable = start(Mode::Restricted);
     writable.mounts.push(mount(&program(), "/opt/program", true));
     assert!(refused(writable).contains("cannot be writable"));
