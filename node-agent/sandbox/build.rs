@@ -23,14 +23,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         Policy::parse(&text).map_err(|why| format!("policies/{name}.toml: {why}").into())
     };
     let mut text = String::new();
-    for name in ["restricted", "unrestricted", "supervisor"] {
-        let policy = read(name)?;
-        let policy = match &policy.base {
-            Some(base) => policy.clone().on(&read(base)?),
-            None => policy,
-        };
+    for name in [
+        "restricted",
+        "unrestricted",
+        "listed-programs",
+        "no-programs",
+        "supervisor",
+    ] {
+        let mut policy = read(name)?;
+        let has_base = policy.base.is_some();
+        // The others only refuse calls; what they show is what their base shows.
+        let shows = !policy.shown.is_empty();
+        while let Some(base) = policy.base.take() {
+            policy = policy.on(&read(&base)?);
+        }
         let shown: Vec<&str> = policy.shown.iter().map(|shown| shown.path.as_str()).collect();
-        let upper = name.to_uppercase();
+        let upper = name.to_uppercase().replace('-', "_");
         for architecture in &ARCHITECTURES {
             let program = compile::compile(&policy, architecture)
                 .map_err(|why| format!("policies/{name}.toml, {}: {why}", architecture.name))?;
@@ -48,9 +56,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 target.to_uppercase()
             )?;
         }
-        if let Some(limits) = &policy.limits {
+        if let (Some(limits), true) = (&policy.limits, shows) {
             writeln!(text, "pub(crate) static {upper}_SHOWN: &[&str] = &{shown:?};")?;
-            if policy.base.is_none() {
+            if !has_base {
                 writeln!(
                     text,
                     "pub(crate) const STACK_BYTES: u64 = {};",

@@ -11,8 +11,8 @@ use std::{
 };
 
 use muster_engines::{
-    EngineKind, Engines, EnginesConfig, IdRange, Limits, Live, Mode, Mount, Network, Outcome, Recycle,
-    RunEnding, RunOrder, Service, Services, Unrestricted,
+    EngineKind, Engines, EnginesConfig, IdRange, Limits, Live, Mode, Mount, Network, NetworkPolicy, Outcome,
+    Programs, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services,
 };
 use muster_sandbox::{
     client::{Launcher, Run},
@@ -73,7 +73,7 @@ pub(crate) struct Jails {
 impl Jails {
     pub(crate) fn new(user: User) -> Self {
         let lab = Lab::new();
-        let engines = Arc::new(Engines::new(config(&lab, user, Network::Host)));
+        let engines = Arc::new(Engines::new(config(&lab, user, NetworkPolicy::Host)));
         let mut bare = Vec::new();
         let mut neighbours = Vec::new();
         for (number, language) in [Language::R, Language::Python, Language::C]
@@ -206,6 +206,7 @@ pub(crate) async fn run(
     let order = RunOrder {
         engine,
         mode,
+        policy: Arc::clone(&engines.config().unrestricted),
         script: script.to_owned(),
         inputs: Vec::new(),
         outputs: Vec::new(),
@@ -218,7 +219,7 @@ pub(crate) async fn run(
 }
 
 /// Engines as a node of this lab has them.
-pub(crate) fn config(lab: &Lab, user: User, network: Network) -> EnginesConfig {
+pub(crate) fn config(lab: &Lab, user: User, network: NetworkPolicy) -> EnginesConfig {
     // The paths are those of the lab, where the launcher is.
     EnginesConfig {
         jail: lab.folder.join(wrapper(user)),
@@ -230,10 +231,11 @@ pub(crate) fn config(lab: &Lab, user: User, network: Network) -> EnginesConfig {
         r_packages: Vec::new(),
         python_packages: Vec::new(),
         ids: ids(user, 0),
-        unrestricted: Unrestricted {
-            mounts: Vec::new(),
+        unrestricted: Arc::new(RunPolicy {
             network,
-        },
+            ..RunPolicy::default()
+        }),
+        guarded: Vec::new(),
         services: Services {
             r: service(),
             python: service(),
@@ -277,6 +279,7 @@ fn bare_start(user: User, language: Language, number: usize) -> Start {
         source: Path::new("/mnt/bin").join(name),
         target: PathBuf::from(target),
         writable: false,
+        by_policy: false,
     };
     let mut environment = BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]);
     let (name, target, command): (_, _, &[&str]) = match language {
@@ -308,6 +311,7 @@ fn bare_start(user: User, language: Language, number: usize) -> Start {
         environment,
         mode: Mode::Restricted,
         network: Network::None,
+        programs: Programs::None,
         mounts: vec![
             show("libmuster_lock.so", "/muster/libmuster_lock.so"),
             show(name, target),

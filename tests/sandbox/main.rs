@@ -28,6 +28,7 @@ mod programs;
 mod tricks;
 
 mod ordinary_work;
+mod policies;
 mod scenario;
 
 use probe::Probe;

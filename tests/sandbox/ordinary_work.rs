@@ -1,6 +1,6 @@
 //! The control: what ordinary statistics need works in restricted mode, for each user.
 
-use muster_engines::{EngineKind, Engines, EnginesConfig, Mode, Network, Outcome};
+use muster_engines::{EngineKind, Engines, EnginesConfig, Mode, NetworkPolicy, Outcome};
 
 use crate::{
     check::jails,
@@ -60,7 +60,7 @@ fn ordinary_statistics_pass_in_python_for_each_user() {
         let jails = jails(user);
         let engines = Engines::new(EnginesConfig {
             python_packages: vec!["numpy".into(), "pandas".into(), "matplotlib.pyplot".into()],
-            ..jail::config(&jails.lab, user, Network::None)
+            ..jail::config(&jails.lab, user, NetworkPolicy::None)
         });
         passes(&engines, EngineKind::Python, IN_PYTHON, user);
         RUNTIME.block_on(async { drop(engines) });

@@ -3,12 +3,13 @@
 use std::{
     fs,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use muster_engines::{
-    Data, EngineKind, Engines, EnginesConfig, Format, Input, Limits, Live, Mode, Network, Outcome,
-    OutputSpec, RunOrder, Shape,
+    Data, EngineKind, Engines, EnginesConfig, Format, Input, Limits, Live, Mode, NetworkPolicy, Outcome,
+    OutputSpec, RunOrder, RunPolicy, Shape,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +76,7 @@ fn sandbox_57_without_a_wall_of_the_kernel_restricted_code_is_refused() {
         let jails = jails(User::Root);
         let engines = Engines::new(EnginesConfig {
             jail: jails.lab.folder.join(missing),
-            ..jail::config(&jails.lab, User::Root, Network::None)
+            ..jail::config(&jails.lab, User::Root, NetworkPolicy::None)
         });
         let ending = restricted(&engines, "print('executed')");
         assert!(
@@ -184,7 +185,7 @@ fn sandbox_61_bombs_balloons_floods_and_full_disks_stay_within_their_limits() {
     };
     // Another run of the same engine goes on all the time, and must neither be killed nor be held up.
     let beside = {
-        let engines = std::sync::Arc::clone(engines);
+        let engines = Arc::clone(engines);
         let limits = Limits {
             wall_ms: 60_000,
             ..LIMITS
@@ -264,7 +265,7 @@ fn sandbox_61_bombs_balloons_floods_and_full_disks_stay_within_their_limits() {
 #[test]
 fn trusted_runs_without_a_network_reach_nobody() {
     let lab = Lab::new();
-    let engines = Engines::new(jail::config(&lab, User::Root, Network::None));
+    let engines = Engines::new(jail::config(&lab, User::Root, NetworkPolicy::None));
     for probe in crate::network::PROBES {
         // These need nobody at the other end: the run's own loopback, the kernel, itself.
         if ["listens", "lists the interfaces", "makes a pair of sockets"].contains(&probe.name) {
@@ -331,6 +332,10 @@ fn order(mode: Mode, script: &str, inputs: Vec<Input>, folder: &Path) -> RunOrde
     RunOrder {
         engine: EngineKind::Python,
         mode,
+        policy: Arc::new(RunPolicy {
+            network: NetworkPolicy::Host,
+            ..RunPolicy::default()
+        }),
         script: script.to_owned(),
         inputs,
         outputs: vec![OutputSpec {

@@ -422,6 +422,7 @@ impl Member {
             mode: mode.clone(),
             rule: grant.rule.clone(),
             entry: None,
+            policy: None,
             node: self.id(),
             trust_number: grant.trust.number,
             inputs: grant

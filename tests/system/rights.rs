@@ -133,6 +133,10 @@ impl Things {
                 "POST /api/v1/functions/{function}/trust",
                 json!({ "digest": function.digest }),
             ),
+            (
+                "PUT /api/v1/functions/{function}/policy",
+                json!({ "policy": { "read": ["/srv/data"] } }),
+            ),
             ("PUT /api/v1/settings", setting),
         ];
         let queries = [

@@ -8,6 +8,7 @@
 //! | `revocation/<user>/<from>`, with `/<until>` where it ends | [`Revocation`] |
 //! | `root/<name>` | the name |
 //! | `setting/all/<name>`, `setting/site/<id>/<name>`, `setting/pool/<id>/<name>`, `setting/node/<id>/<name>` | its value |
+//! | `policy/function/<id>` | [`RunPolicy`] |
 //! | `authority/<fingerprint>` | [`Authority`] |
 //! | `tombstone/stamp/<id>`, `tombstone/node/<id>`, `tombstone/certificate/<serial>` | [`Tombstone`] |
 //!
@@ -16,13 +17,13 @@
 //! Invariant: key and value of an entry are functions of its meaning. A pair that is not what its meaning would be
 //! written as is refused, so equal states are equal bytes and no restriction hides under another key.
 
-use muster_ids::{Name, StampId, UserName};
+use muster_ids::{FunctionId, Name, StampId, UserName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    CodeType, ItemHash, ItemType, Label, Moment, Scope, Serial, Setting, SettingError, SettingName,
-    SignedKind, words::words,
+    CodeType, ItemHash, ItemType, Label, Moment, RunPolicy, Scope, Serial, Setting, SettingError,
+    SettingName, SignedKind, words::words,
 };
 
 mod authority;
@@ -48,6 +49,8 @@ pub enum Entry {
     Root(Label),
     /// A setting at one level.
     Setting(Scope, Setting),
+    /// What the unrestricted runs of a function may use at the most.
+    Policy(FunctionId, RunPolicy),
     /// Something that was taken away for ever.
     Tombstone(Tombstone),
     /// An authority of the collective itself, since its first rotation.
@@ -234,6 +237,7 @@ impl Entry {
             }
             Self::Root(name) => format!("root/{name}"),
             Self::Setting(scope, setting) => format!("setting/{scope}/{}", setting.name()),
+            Self::Policy(function, _) => format!("policy/function/{function}"),
             Self::Tombstone(tombstone) => tombstone.key(),
             Self::Authority(authority) => format!("authority/{}", authority.fingerprint),
         }
@@ -248,6 +252,7 @@ impl Entry {
             Self::Revocation(revocation) => canonical(revocation),
             Self::Root(name) => canonical(name),
             Self::Setting(_, setting) => setting.to_json(),
+            Self::Policy(_, policy) => policy.to_json(),
             Self::Tombstone(tombstone) => canonical(tombstone),
             Self::Authority(authority) => canonical(authority),
         }
@@ -255,6 +260,7 @@ impl Entry {
 
     /// The entry that this key and value are.
     pub fn parse(key: &str, value: &str) -> Result<Self, EntryError> {
+        let unknown = || EntryError::UnknownKind { shown: shown(key) };
         let entry = match key.split_once('/') {
             Some(("stamp", _)) => Self::Stamp(read(key, value)?),
             Some(("block", _)) => Self::Block(read(key, value)?),
@@ -263,14 +269,17 @@ impl Entry {
             Some(("root", _)) => Self::Root(read(key, value)?),
             Some(("tombstone", _)) => Self::Tombstone(read(key, value)?),
             Some(("authority", _)) => Self::Authority(read(key, value)?),
+            Some(("policy", rest)) => {
+                let function = rest.strip_prefix("function/").and_then(|id| id.parse().ok());
+                Self::Policy(function.ok_or_else(unknown)?, read(key, value)?)
+            }
             Some(("setting", rest)) => {
-                let unknown = || EntryError::UnknownKind { shown: shown(key) };
                 let (scope, name) = rest.rsplit_once('/').ok_or_else(unknown)?;
                 let scope: Scope = scope.parse().map_err(|_| unknown())?;
                 let name: SettingName = name.parse().map_err(|_| unknown())?;
                 Self::Setting(scope, Setting::from_json(name, value)?)
             }
-            _ => return Err(EntryError::UnknownKind { shown: shown(key) }),
+            _ => return Err(unknown()),
         };
         if entry.key() == key && entry.value() == value {
             Ok(entry)
@@ -316,9 +325,9 @@ fn shown(key: &str) -> String {
     key.chars().take(128).flat_map(char::escape_debug).collect()
 }
 
-/// JSON with sorted keys, without white space. Entries hold texts, lists and objects only, so there are no numbers
-/// that could be written in several ways.
-fn canonical(entry: &impl Serialize) -> String {
+/// JSON with sorted keys, without white space. Entries hold texts, lists, objects and whole numbers only, so there are no
+/// numbers that could be written in several ways.
+pub(crate) fn canonical(entry: &impl Serialize) -> String {
     let value = serde_json::to_value(entry).expect("entries have text keys and no numbers that JSON lacks");
     let mut text = String::new();
     write_sorted(&value, &mut text);

@@ -15,6 +15,7 @@ mod groups;
 mod moment;
 mod policy_test;
 mod question;
+mod run_policy;
 mod setting;
 mod state;
 mod text;
@@ -37,6 +38,9 @@ pub use policy_test::{PolicyError, Report, run as run_policy_test};
 pub use question::{
     Client, Code, CodeAction, CodeKind, CodeType, Engine, ItemType, Question, ScriptLanguage, Signature,
     SignatureSource, Signed, SignedAction, SignedKind, SignerState, Subject,
+};
+pub use run_policy::{
+    Destination, HostPath, NetworkClass, PolicyError as RunPolicyError, PolicyLimits, ProgramList, RunPolicy,
 };
 pub use setting::{Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings};
 pub use state::{Change, StateError, TrustState, check_requires};

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use muster_ids::{IdError, Name, NodeId, PoolId, SiteId};
 
-use crate::{Engine, words::words};
+use crate::{Engine, RunPolicy, RunPolicyError, words::words};
 
 words! {
     /// The settings, by their documented names.
@@ -18,6 +18,8 @@ words! {
         DisableTrustChecks = "disable.spotfire.trust.checks",
         /// Engines for which untrusted code runs restricted where it would be refused or prompted for. None by default.
         RestrictedEngines = "restricted_engines",
+        /// What unrestricted runs may use. Not set by default: a node's own file says it then.
+        UnrestrictedPolicy = "unrestricted_policy",
     }
 }
 
@@ -28,6 +30,9 @@ impl SettingName {
             Self::TerrRestrictedExecutionMode => "TERR services run all code restricted, trusted or not.",
             Self::DisableTrustChecks => "Services run all code as if it were trusted.",
             Self::RestrictedEngines => "Engines that run untrusted code restricted instead of refusing it.",
+            Self::UnrestrictedPolicy => {
+                "Paths, network, programs and limits of unrestricted runs, in place of the node's own file."
+            }
         }
     }
 
@@ -37,6 +42,7 @@ impl SettingName {
             Self::TerrRestrictedExecutionMode => Setting::TerrRestrictedExecutionMode(true),
             Self::DisableTrustChecks => Setting::DisableTrustChecks(false),
             Self::RestrictedEngines => Setting::RestrictedEngines(BTreeSet::new()),
+            Self::UnrestrictedPolicy => Setting::UnrestrictedPolicy(None),
         }
     }
 }
@@ -53,15 +59,26 @@ pub enum Setting {
     DisableTrustChecks(bool),
     /// `restricted_engines`, a subset of `python_service`, `r_service`, `python_local`.
     RestrictedEngines(BTreeSet<Engine>),
+    /// `unrestricted_policy`; `None` leaves it to the node's own file.
+    UnrestrictedPolicy(Option<Box<RunPolicy>>),
 }
 
 /// A value that a setting does not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the setting {name} cannot be \"{shown}\"; it is {allowed}")]
-pub struct SettingError {
-    name: SettingName,
-    shown: String,
-    allowed: &'static str,
+pub enum SettingError {
+    /// It is none of the values that are allowed.
+    #[error("the setting {name} cannot be \"{shown}\"; it is {allowed}")]
+    Value {
+        /// Which setting.
+        name: SettingName,
+        /// The value, made safe to show.
+        shown: String,
+        /// In words.
+        allowed: &'static str,
+    },
+    /// The policy is none.
+    #[error(transparent)]
+    Policy(#[from] RunPolicyError),
 }
 
 impl Setting {
@@ -71,11 +88,12 @@ impl Setting {
             Self::TerrRestrictedExecutionMode(_) => SettingName::TerrRestrictedExecutionMode,
             Self::DisableTrustChecks(_) => SettingName::DisableTrustChecks,
             Self::RestrictedEngines(_) => SettingName::RestrictedEngines,
+            Self::UnrestrictedPolicy(_) => SettingName::UnrestrictedPolicy,
         }
     }
 
     /// The setting as a person writes it: `true` or `false` in either case, engines separated by commas, nothing for
-    /// none; JSON lists are taken too.
+    /// none; JSON lists are taken too. A policy is JSON, nothing for none.
     pub fn parse(name: SettingName, text: &str) -> Result<Self, SettingError> {
         let text = text.trim();
         let refused = || refused(name, text);
@@ -84,6 +102,8 @@ impl Setting {
                 let value = text.to_ascii_lowercase().parse().map_err(|_| refused())?;
                 Ok(Self::switch(name, value))
             }
+            SettingName::UnrestrictedPolicy if text.is_empty() => Ok(name.default_setting()),
+            SettingName::UnrestrictedPolicy => Self::from_json(name, text),
             SettingName::RestrictedEngines if text.starts_with('[') => Self::from_json(name, text),
             SettingName::RestrictedEngines => {
                 let words = text.split(',').map(str::trim).filter(|_| !text.is_empty());
@@ -92,7 +112,8 @@ impl Setting {
         }
     }
 
-    /// The setting as it stands in the trust state and in the REST API: a JSON truth value or a list of engines.
+    /// The setting as it stands in the trust state and in the REST API: a JSON truth value, a list of engines, a
+    /// policy or null.
     pub fn from_json(name: SettingName, json: &str) -> Result<Self, SettingError> {
         let refused = || refused(name, json);
         match name {
@@ -107,6 +128,11 @@ impl Setting {
                     .map(Self::RestrictedEngines)
                     .ok_or_else(refused)
             }
+            SettingName::UnrestrictedPolicy if json == "null" => Ok(name.default_setting()),
+            SettingName::UnrestrictedPolicy => {
+                let policy = RunPolicy::parse(json)?;
+                Ok(Self::UnrestrictedPolicy(Some(Box::new(policy))))
+            }
         }
     }
 
@@ -116,6 +142,8 @@ impl Setting {
         match self {
             Self::TerrRestrictedExecutionMode(_) | Self::DisableTrustChecks(_) => text,
             Self::RestrictedEngines(engines) if engines.is_empty() => "[]".to_owned(),
+            Self::UnrestrictedPolicy(None) => "null".to_owned(),
+            Self::UnrestrictedPolicy(Some(_)) => text,
             Self::RestrictedEngines(_) => format!("[\"{}\"]", text.replace(',', "\",\"")),
         }
     }
@@ -128,6 +156,9 @@ impl Setting {
                 let mut words: Vec<_> = engines.iter().map(|engine| engine.as_str()).collect();
                 words.sort_unstable();
                 words.join(",")
+            }
+            Self::UnrestrictedPolicy(policy) => {
+                policy.as_ref().map(|policy| policy.to_json()).unwrap_or_default()
             }
         }
     }
@@ -153,7 +184,7 @@ fn refused(name: SettingName, text: &str) -> SettingError {
         SettingName::RestrictedEngines => "a list out of python_service, r_service, python_local",
         _ => "true or false",
     };
-    SettingError {
+    SettingError::Value {
         name,
         shown: text.chars().take(64).flat_map(char::escape_default).collect(),
         allowed,
@@ -278,6 +309,8 @@ pub struct Settings {
     pub disable_trust_checks: Effective<bool>,
     /// `restricted_engines`.
     pub restricted_engines: Effective<BTreeSet<Engine>>,
+    /// `unrestricted_policy`.
+    pub unrestricted_policy: Effective<Option<RunPolicy>>,
 }
 
 impl Default for Settings {
@@ -296,6 +329,10 @@ impl Default for Settings {
                 value: BTreeSet::new(),
                 origin: Origin::Default,
             },
+            unrestricted_policy: Effective {
+                value: None,
+                origin: Origin::Default,
+            },
         }
     }
 }
@@ -309,6 +346,10 @@ impl Settings {
             }
             Setting::DisableTrustChecks(value) => self.disable_trust_checks = Effective { value, origin },
             Setting::RestrictedEngines(value) => self.restricted_engines = Effective { value, origin },
+            Setting::UnrestrictedPolicy(policy) => {
+                let value = policy.map(|policy| *policy);
+                self.unrestricted_policy = Effective { value, origin };
+            }
         }
     }
 
@@ -319,6 +360,7 @@ impl Settings {
             SettingName::TerrRestrictedExecutionMode => &self.terr_restricted_execution_mode.origin,
             SettingName::DisableTrustChecks => &self.disable_trust_checks.origin,
             SettingName::RestrictedEngines => &self.restricted_engines.origin,
+            SettingName::UnrestrictedPolicy => &self.unrestricted_policy.origin,
         };
         format!("setting {name} {origin}")
     }

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use muster_ids::Digest;
+use muster_ids::{Digest, FunctionId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Authority, CodeType, Entry, EntryError, ItemHash, Place, Settings, Stamp, Tombstone};
+use crate::{Authority, CodeType, Entry, EntryError, ItemHash, Place, RunPolicy, Settings, Stamp, Tombstone};
 
 mod index;
 
@@ -19,6 +19,7 @@ pub(crate) use index::{Index, TrustedBy};
 const FEATURES: &[&str] = &[
     "authorities/1",
     "blocks/1",
+    "policies/1",
     "revocations/1",
     "roots/1",
     "settings/1",
@@ -192,6 +193,7 @@ impl TrustState {
         let kinds = [
             "authority/",
             "block/",
+            "policy/",
             "revocation/",
             "root/",
             "setting/",
@@ -227,6 +229,26 @@ impl TrustState {
     /// The settings as they hold at `place`.
     pub fn settings_at(&self, place: &Place) -> Settings {
         self.index.settings_at(place)
+    }
+
+    /// What administrators allow the unrestricted runs of a function at `place`: what both the setting and the
+    /// function's own policy allow. `None` where neither is set: the node's own file says it then.
+    pub fn policy_at(&self, place: &Place, function: Option<FunctionId>) -> Option<RunPolicy> {
+        let here = self.settings_at(place).unrestricted_policy.value;
+        let own = function.and_then(|function| self.function_policy(function));
+        match (here, own) {
+            (Some(here), Some(own)) => Some(here.both(&own)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// The policy of a function.
+    pub fn function_policy(&self, function: FunctionId) -> Option<RunPolicy> {
+        let key = format!("policy/function/{function}");
+        match Entry::parse(&key, self.entries.get(&key)?) {
+            Ok(Entry::Policy(_, policy)) => Some(policy),
+            _ => None,
+        }
     }
 
     /// The stamps for this content, in the order of their identifiers.

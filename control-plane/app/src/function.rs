@@ -20,6 +20,8 @@ use serde_json::json;
 
 use crate::{App, Error, page, text::rfc3339};
 
+mod policy;
+
 /// The largest script, in bytes; it travels in one frame to the jail.
 const MAX_SCRIPT: usize = 8 * 1024 * 1024;
 /// The most inputs, outputs or packages.

@@ -22,7 +22,7 @@ impl App {
             if let Ok(Entry::Setting(scope, setting)) = Entry::parse(key, value) {
                 let scope = self.scope_name(scope).await?;
                 if let Some(info) = infos.iter_mut().find(|info| info.name == setting.name().as_str()) {
-                    let value = show(&setting);
+                    let value = setting.to_text();
                     info.values.push(WireSetting {
                         name: info.name.clone(),
                         scope,
@@ -45,7 +45,7 @@ impl App {
         let shown = WireSetting {
             name: wanted.name.clone(),
             scope: self.scope_name(scope).await?,
-            value: show(&setting),
+            value: setting.to_text(),
         };
         let entry = Entry::Setting(scope, setting);
         let now = self.now();
@@ -63,7 +63,7 @@ impl App {
         let authorized = self.authorize(caller, Operation::ManageSettings).await?;
         let name = parse_name(name)?;
         let scope = self.scope_of(scope).await?;
-        let key = Entry::Setting(scope, default_of(name)).key();
+        let key = Entry::Setting(scope, name.default_setting()).key();
         if !self.store().trust_entries().await?.contains_key(&key) {
             return Err(Error::not_found(
                 "value of this setting at",
@@ -157,14 +157,6 @@ fn parse_name(text: &str) -> Result<SettingName, Error> {
         .map_err(|_| Error::not_found("setting", text, "muster setting list shows all of them"))
 }
 
-fn default_of(name: SettingName) -> Setting {
-    match name {
-        SettingName::TerrRestrictedExecutionMode => Setting::TerrRestrictedExecutionMode(true),
-        SettingName::DisableTrustChecks => Setting::DisableTrustChecks(false),
-        SettingName::RestrictedEngines => Setting::RestrictedEngines(std::collections::BTreeSet::new()),
-    }
-}
-
 fn describe(name: SettingName) -> SettingInfo {
     let meaning = match name {
         SettingName::TerrRestrictedExecutionMode => "Whether TERR services run every function restricted.",
@@ -174,23 +166,14 @@ fn describe(name: SettingName) -> SettingInfo {
         SettingName::RestrictedEngines => {
             "Engines whose untrusted functions run restricted where they would be refused."
         }
+        SettingName::UnrestrictedPolicy => {
+            "What unrestricted runs may use (JSON); where it is not set, the node's own file says it."
+        }
     };
     SettingInfo {
         name: name.to_string(),
-        default: show(&default_of(name)),
+        default: name.default_setting().to_text(),
         meaning: meaning.to_owned(),
         values: Vec::new(),
-    }
-}
-
-/// As people write it.
-fn show(setting: &Setting) -> String {
-    match setting {
-        Setting::TerrRestrictedExecutionMode(on) | Setting::DisableTrustChecks(on) => on.to_string(),
-        Setting::RestrictedEngines(engines) => engines
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(","),
     }
 }

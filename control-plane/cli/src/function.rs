@@ -2,11 +2,13 @@
 
 mod arguments;
 mod evaluate;
+mod policy;
 mod register;
 mod stamp;
 mod start;
 
 pub(crate) use arguments::{Save, save};
+pub(crate) use policy::text;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Trust(stamp::Trust),
     /// Remove the trust in a function
     Untrust(Which),
+    /// Show or set what the unrestricted runs of a function may use
+    Policy(policy::Policy),
 }
 
 /// A function.
@@ -60,6 +64,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Evaluate(arguments) => evaluate::run(context, arguments).await,
         Command::Trust(arguments) => stamp::trust(context, arguments).await,
         Command::Untrust(which) => stamp::untrust(context, &which).await,
+        Command::Policy(arguments) => policy::run(context, arguments).await,
         Command::List(extent) => {
             let rest = context.rest()?;
             let functions: Vec<Function> = list::all(&rest, || Request::get(PATH), &extent).await?;

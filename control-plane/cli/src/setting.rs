@@ -1,5 +1,7 @@
 //! `muster setting`: settings that loosen or tighten trust. The nearest scope holds: node, pool, site, all.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
 use muster_wire::admin::v1::setting::{Setting, SettingInfo};
@@ -13,6 +15,7 @@ const PATH: &str = "/api/v1/settings";
 #[command(after_help = "Examples:\n  muster setting list\n  \
                   muster setting set terr.restricted.execution.mode false --scope node:terr01\n  \
                   muster setting set restricted_engines python_service,r_service\n  \
+                  muster setting set unrestricted_policy @policy.json --scope pool:finance\n  \
                   muster setting unset restricted_engines\n\n\
                   The nearest scope holds: a node's before its pool's before its site's before all.")]
 pub(crate) enum Command {
@@ -27,7 +30,7 @@ pub(crate) enum Command {
     Set {
         /// The documented name
         name: String,
-        /// The value
+        /// The value; @FILE takes it from a file
         value: String,
         /// Where.
         #[command(flatten)]
@@ -52,7 +55,13 @@ pub(crate) struct Place {
 }
 
 /// Does `command`.
-pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, mut command: Command) -> Result<(), Failure> {
+    // What is wrong with a file is said before anybody is asked to log in.
+    if let Command::Set { value, .. } = &mut command
+        && let Some(file) = value.strip_prefix('@')
+    {
+        *value = crate::function::text(Path::new(file))?;
+    }
     let rest = context.rest()?;
     match command {
         Command::List => {

@@ -133,6 +133,8 @@ events! {
     FunctionTrusted = "trust.stamped";
     /// A stamp was removed.
     FunctionUntrusted = "trust.stamp_removed";
+    /// What the unrestricted runs of a function may use was set or removed.
+    FunctionPolicyChanged = "function.policy_changed";
     /// A trust setting changed.
     SettingChanged = "setting.changed";
     /// A run was queued.

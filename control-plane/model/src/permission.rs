@@ -84,6 +84,8 @@ pub enum Operation {
     RegisterFunctions,
     /// Trust and untrust functions.
     StampFunctions,
+    /// Say what the unrestricted runs of a function may use.
+    ManagePolicies,
     /// Queue, read and cancel own runs.
     Run,
     /// Have listed what own runs overstep.
@@ -159,6 +161,7 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         | Operation::ManageAuthority
         | Operation::ManageUsers
         | Operation::ManageSettings
+        | Operation::ManagePolicies
         | Operation::ManageRuns => administrator,
         Operation::RegisterFunctions => administrator || user.features.contains(REGISTER_DATA_FUNCTIONS),
         Operation::TraceRuns => administrator || user.is_in(SCRIPT_AUTHOR),
@@ -181,6 +184,7 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         Operation::ManageUsers => ("manage users, groups and licenses", ADMIN),
         Operation::ChangeOwnPassword => ("change a password", "log in first"),
         Operation::ManageSettings => ("change settings", ADMIN),
+        Operation::ManagePolicies => ("set what functions may use", ADMIN),
         Operation::Use => ("use the library", "log in first"),
         Operation::RegisterFunctions => (
             "register functions",
@@ -255,6 +259,19 @@ mod tests {
             (&[ADMINISTRATOR], true),
         ] {
             let allowed = authorize(&user(groups, &[]), Operation::TraceRuns).is_ok();
+            assert_eq!(allowed, may, "{groups:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_function_may_use_is_said_by_administrators_only() {
+        for (groups, may) in [
+            (&[EVERYONE][..], false),
+            (&[SCRIPT_AUTHOR], false),
+            (&[ADMINISTRATOR], true),
+        ] {
+            let features = [AUTHOR_SCRIPTS, REGISTER_DATA_FUNCTIONS];
+            let allowed = authorize(&user(groups, &features), Operation::ManagePolicies).is_ok();
             assert_eq!(allowed, may, "{groups:?}");
         }
     }

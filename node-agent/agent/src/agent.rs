@@ -21,14 +21,14 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_code_trust::Place;
 use muster_daemon::{Clock, Random};
-use muster_engines::Probe;
+use muster_engines::{Engines, Probe};
 use muster_ids::{Name, PoolId, SiteId};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    engines::EnginePools,
+    engines::engines_config,
     home::Home,
     inventory::{Conditions, Machine},
     link::LinkState,
@@ -101,7 +101,7 @@ pub struct Agent {
 #[derive(Debug)]
 struct Settings {
     config: Arc<Config>,
-    engines: Arc<EnginePools>,
+    engines: Arc<Engines>,
     probe: Arc<Probe>,
 }
 
@@ -168,7 +168,7 @@ impl Agent {
         Ok(Arc::new(Self {
             spool: Spool::open(&home.spool())?,
             settings: watch::Sender::new(Arc::new(Settings {
-                engines: Arc::new(EnginePools::new(&config, &home)),
+                engines: Arc::new(Engines::new(engines_config(&config, &home))),
                 probe: Arc::new(probe),
                 config: Arc::new(config),
             })),
@@ -203,7 +203,7 @@ impl Agent {
     }
 
     /// The engines in use.
-    pub fn engines(&self) -> Arc<EnginePools> {
+    pub fn engines(&self) -> Arc<Engines> {
         Arc::clone(&self.settings.borrow().engines)
     }
 
@@ -230,7 +230,7 @@ impl Agent {
         self.trust.tighten(config.trust.max_staleness);
         note_missing(&self.conditions, &self.member(), &probe);
         self.settings.send_replace(Arc::new(Settings {
-            engines: Arc::new(EnginePools::new(&config, &self.home)),
+            engines: Arc::new(Engines::new(engines_config(&config, &self.home))),
             probe: Arc::new(probe),
             config: Arc::new(config),
         }));

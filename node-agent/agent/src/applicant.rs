@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use muster_engines::Network;
-
 use crate::{
     capability::Capability,
     config::Config,
@@ -51,7 +49,7 @@ pub async fn applicant(config: &Config, home: &Home) -> Result<Joining, Applican
             .map_err(|error| ApplicantError::Name(format!("\"{}\": {error}", host.escape_default())))?
     };
     let capabilities = if config.capabilities.is_empty() {
-        let probe = muster_engines::probe(&engines_config(config, home, Network::None)).await;
+        let probe = muster_engines::probe(&engines_config(config, home)).await;
         let found: Vec<_> = probe
             .engines
             .iter()

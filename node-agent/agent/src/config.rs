@@ -35,6 +35,8 @@ const REGISTRATION_PORT: u16 = 9080;
 /// Everything that an administrator can set on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// Where it was read.
+    pub file: PathBuf,
     /// The name that the node asks for; the host's own when absent.
     pub name: Option<Name>,
     /// What it offers; everything that is installed when empty.
@@ -134,6 +136,8 @@ pub struct Unrestricted {
     pub writable: Vec<Shown>,
     /// Whether it may use the host's network.
     pub network_host: bool,
+    /// Whether this is also the most that a policy of the control plane can give here.
+    pub at_most: bool,
 }
 
 /// A file or folder of the host, and where trusted code sees it.
@@ -171,7 +175,11 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let environment: BTreeMap<String, String> = environment.into_iter().collect();
         let reader = Reader::open(file, must_exist, environment.clone())?;
-        Self::read(reader, &environment)
+        let config = Self::read(reader, &environment)?;
+        Ok(Self {
+            file: file.to_owned(),
+            ..config
+        })
     }
 
     /// The folders in which the files of services lie.
@@ -185,6 +193,7 @@ impl Config {
     fn read(mut reader: Reader, environment: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
         let r = &mut reader;
         let mut config = Self {
+            file: PathBuf::new(),
             name: parsed(r, "node", "name"),
             capabilities: parsed_list(r, "node", "capabilities"),
             pool: parsed(r, "node", "pool"),
@@ -226,6 +235,7 @@ impl Config {
                     &[("none", false), ("host", true)],
                     "none",
                 ),
+                at_most: r.bool("unrestricted", "at_most", false),
             },
             limits: Limits {
                 memory_mib: r.number("limits", "memory_mib", 1024, 64..=1024 * 1024),

@@ -8,13 +8,13 @@ use muster_daemon::{
     clock::{format_rfc3339, parse_rfc3339},
     config::format_duration,
 };
-use muster_engines::Mode;
+use muster_engines::{Engines, Mode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     config::Config,
     credentials::{Credentials, Stage},
-    engines::{EnginePools, engines_config},
+    engines::engines_config,
     home::{Home, HomeError},
     inventory::little_room,
     membership::Membership,
@@ -296,7 +296,7 @@ fn running(home: &Home) -> Vec<Finding> {
 }
 
 async fn engines(config: &Config, home: &Home) -> Vec<Finding> {
-    let probe = muster_engines::probe(&engines_config(config, home, muster_engines::Network::None)).await;
+    let probe = muster_engines::probe(&engines_config(config, home)).await;
     let wanted = |kind: muster_engines::EngineKind| {
         config.capabilities.is_empty()
             || config
@@ -319,7 +319,7 @@ async fn engines(config: &Config, home: &Home) -> Vec<Finding> {
             ))
         });
     }
-    let pools = EnginePools::new(config, home);
+    let pools = Engines::new(engines_config(config, home));
     for engine in probe.engines.iter().filter(|engine| wanted(engine.kind)) {
         match pools.warm(engine.kind, Mode::Restricted).await {
             Err(error) => findings.push(ill(format!("{error}."))),

@@ -1,12 +1,13 @@
 //! The engines of this node as its settings want them.
 //!
-//! Invariant: a run that was not granted the host's network gets launchers that never had it.
+//! Invariant: where nobody set a policy, trusted code gets what the node's own file says, and nothing more.
+
+use std::{path::PathBuf, sync::Arc};
 
 use muster_engines::{
-    EngineKind, Engines, EnginesConfig, EnginesError, IdRange, Limits, Mode, Mount, Network, Recycle,
-    RunEnding, RunOrder, Service, Services, Standing, Unrestricted, default_limits,
+    EngineKind, EnginesConfig, IdRange, Limits, Mount, NetworkPolicy, Programs, Recycle, RunPolicy, Service,
+    Services, default_limits,
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, Shown},
@@ -15,60 +16,8 @@ use crate::{
 
 const MIB: u64 = 1024 * 1024;
 
-/// Engines without network, and with the host's where the settings allow it.
-pub struct EnginePools {
-    without: Engines,
-    with_host: Option<Engines>,
-}
-
-impl EnginePools {
-    /// Starts nothing yet.
-    pub fn new(config: &Config, home: &Home) -> Self {
-        let with_host = config
-            .unrestricted
-            .network_host
-            .then(|| Engines::new(engines_config(config, home, Network::Host)));
-        Self {
-            without: Engines::new(engines_config(config, home, Network::None)),
-            with_host,
-        }
-    }
-
-    /// Executes one run to its end. `host_network` is what the grant allows.
-    pub async fn run(&self, order: &RunOrder, host_network: bool, cancel: &CancellationToken) -> RunEnding {
-        self.pool(order.mode, host_network).run(order, cancel).await
-    }
-
-    /// Has a launcher ready: the jail stands and the engine has loaded its packages.
-    pub async fn warm(&self, engine: EngineKind, mode: Mode) -> Result<Standing, EnginesError> {
-        self.without.warm(engine, mode).await
-    }
-
-    fn pool(&self, mode: Mode, host_network: bool) -> &Engines {
-        match (&self.with_host, mode) {
-            (Some(with_host), Mode::Unrestricted) if host_network => with_host,
-            _ => &self.without,
-        }
-    }
-}
-
-impl std::fmt::Debug for EnginePools {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("EnginePools")
-    }
-}
-
 /// The settings in the words of the engines.
-pub fn engines_config(config: &Config, home: &Home, network: Network) -> EnginesConfig {
-    let mount = |writable: bool| {
-        move |shown: &Shown| Mount {
-            source: shown.source.clone(),
-            target: shown.target.clone(),
-            writable,
-        }
-    };
-    let mounts = config.unrestricted.readable.iter().map(mount(false));
-    let mounts = mounts.chain(config.unrestricted.writable.iter().map(mount(true)));
+pub fn engines_config(config: &Config, home: &Home) -> EnginesConfig {
     let recycle = if config.jail.fresh_process {
         Recycle {
             runs: 1,
@@ -87,10 +36,8 @@ pub fn engines_config(config: &Config, home: &Home, network: Network) -> Engines
         r_packages: config.engines.r_packages.clone(),
         python_packages: config.engines.python_packages.clone(),
         ids: config.jail.ids.map(|(first, count)| IdRange { first, count }),
-        unrestricted: Unrestricted {
-            mounts: mounts.collect(),
-            network,
-        },
+        unrestricted: Arc::new(own_policy(config)),
+        guarded: guarded(config, home),
         services: Services {
             r: service(config, EngineKind::R),
             python: service(config, EngineKind::Python),
@@ -98,6 +45,42 @@ pub fn engines_config(config: &Config, home: &Home, network: Network) -> Engines
         },
         printed_bytes: usize::try_from(config.limits.printed_kib * 1024).unwrap_or(usize::MAX),
         recycle,
+    }
+}
+
+/// What of this agent lies on the disk.
+fn guarded(config: &Config, home: &Home) -> Vec<PathBuf> {
+    let token = config.join.token_file.as_ref().map(|file| file.path().to_owned());
+    [home.root().to_owned(), config.file.clone()]
+        .into_iter()
+        .chain(config.engines.services.clone())
+        .chain(token)
+        // Behind a socket is the launcher; a program may be read by everybody.
+        .chain(Some(config.jail.program.clone()).filter(|jail| !jail.is_file()))
+        .collect()
+}
+
+/// What the node's own file gives to trusted code.
+pub fn own_policy(config: &Config) -> RunPolicy {
+    let mount = |writable: bool| {
+        move |shown: &Shown| Mount {
+            source: shown.source.clone(),
+            target: shown.target.clone(),
+            writable,
+            by_policy: true,
+        }
+    };
+    let mounts = config.unrestricted.readable.iter().map(mount(false));
+    let mounts = mounts.chain(config.unrestricted.writable.iter().map(mount(true)));
+    RunPolicy {
+        shown: mounts.collect(),
+        network: if config.unrestricted.network_host {
+            NetworkPolicy::Host
+        } else {
+            NetworkPolicy::None
+        },
+        programs: Programs::All,
+        ..RunPolicy::default()
     }
 }
 

@@ -15,7 +15,6 @@ use std::{
 };
 
 use muster_daemon::{Clock, FolderLock, Random, config::ConfigErrors, shutdown::Signals, systemd, watch};
-use muster_engines::Network;
 use tokio::sync::watch::Receiver;
 
 use crate::{
@@ -233,7 +232,7 @@ impl Service {
         if membership.has_expired(self.clock.unix_ms()) {
             return self.rejoin(credentials, false);
         }
-        let probe = muster_engines::probe(&engines_config(&self.config, &self.home, Network::None)).await;
+        let probe = muster_engines::probe(&engines_config(&self.config, &self.home)).await;
         for engine in &probe.engines {
             tracing::info!(engine = engine.description, "found an engine");
         }
@@ -330,7 +329,7 @@ async fn look_again(
                         "a changed state folder, log or operations listener needs a restart of muster-node"
                     );
                 }
-                let probe = muster_engines::probe(&engines_config(&new, &agent.home, Network::None)).await;
+                let probe = muster_engines::probe(&engines_config(&new, &agent.home)).await;
                 if changed || probe != *agent.probe() {
                     agent.configure(new.clone(), probe);
                     tracing::info!("took the changed settings and engines");

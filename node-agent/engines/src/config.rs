@@ -1,10 +1,10 @@
 //! What the node's administrator decides about engines.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use muster_sandbox::protocol::{IdRange, Limits, Mount, Network};
+use muster_sandbox::protocol::{IdRange, Limits};
 
-use crate::EngineKind;
+use crate::{EngineKind, RunPolicy};
 
 /// Where engines and the jail are, and what runs may use. The caller has resolved every path.
 #[derive(Debug, Clone)]
@@ -27,8 +27,10 @@ pub struct EnginesConfig {
     pub python_packages: Vec<String>,
     /// Host ids for the jail; `None` (quickstart only) lets runs share the agent's.
     pub ids: Option<IdRange>,
-    /// What unrestricted runs see besides the system folders.
-    pub unrestricted: Unrestricted,
+    /// What unrestricted runs get where nobody set a policy.
+    pub unrestricted: Arc<RunPolicy>,
+    /// Files and folders of the agent: what no policy may show, nor anything around it.
+    pub guarded: Vec<PathBuf>,
     /// What holds for each language.
     pub services: Services,
     /// Kept of standard output and of standard error each, in bytes; the head is kept.
@@ -73,15 +75,6 @@ impl Services {
             EngineKind::Terr => &self.terr,
         }
     }
-}
-
-/// The world of unrestricted runs.
-#[derive(Debug, Clone)]
-pub struct Unrestricted {
-    /// The administrator's files.
-    pub mounts: Vec<Mount>,
-    /// The network.
-    pub network: Network,
 }
 
 /// When a launcher is replaced by a fresh one.

@@ -97,6 +97,7 @@ pub(crate) async fn execute(
         stdout,
         stderr,
         locked,
+        slot: _slot,
     } = sockets;
     let (mut from_payload, mut to_payload) = control.into_split();
     let (mut said, mut watched) = (Said::default(), Watched::default());

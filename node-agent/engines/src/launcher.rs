@@ -33,7 +33,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{connection::Connection, frame, program};
+use crate::{connection::Connection, frame, ids::Slot, program};
 
 /// A launcher that has not preloaded by then never will.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -82,6 +82,8 @@ pub(crate) struct RunSockets {
     pub(crate) stderr: pipe::Receiver,
     /// Whether the payload has said that it is locked.
     pub(crate) locked: bool,
+    /// The id that it has, where runs have ids of their own.
+    pub(crate) slot: Option<Slot>,
 }
 
 impl RunSockets {
@@ -204,15 +206,15 @@ impl Launcher {
     }
 
     /// Forks a child for one run. After an error nothing of the run was executed, and the launcher has failed.
-    pub(crate) async fn fork(&self, limits: Limits) -> Result<RunSockets, String> {
-        let forked = self.try_fork(limits).await;
+    pub(crate) async fn fork(&self, limits: Limits, slot: Option<Slot>) -> Result<RunSockets, String> {
+        let forked = self.try_fork(limits, slot).await;
         if forked.is_err() {
             self.forks.failed.store(true, Ordering::Release);
         }
         forked
     }
 
-    async fn try_fork(&self, limits: Limits) -> Result<RunSockets, String> {
+    async fn try_fork(&self, limits: Limits, slot: Option<Slot>) -> Result<RunSockets, String> {
         let broken = |error: io::Error| format!("the run's sockets cannot be made: {error}");
         let (control, their_control) = stream_pair().map_err(broken)?;
         let (supervisor, their_supervisor) = stream_pair().map_err(broken)?;
@@ -228,10 +230,12 @@ impl Launcher {
             their_stdout.as_fd(),
             their_stderr.as_fd(),
         ];
-        let sent = self
-            .connection
-            .send(&ToLauncher::Run { run, limits }, &descriptors)
-            .await;
+        let asked = ToLauncher::Run {
+            run,
+            limits,
+            slot: slot.as_ref().map(Slot::number),
+        };
+        let sent = self.connection.send(&asked, &descriptors).await;
         // The reader drops all senders when the launcher is gone, but perhaps before this one was there.
         if let Err(error) = sent {
             locked(&self.forks.waiting).remove(&run);
@@ -246,6 +250,7 @@ impl Launcher {
                 stdout,
                 stderr,
                 locked: false,
+                slot,
             }),
             Ok(Ok(Err(why))) => Err(why),
             Ok(Err(_)) => Err("the launcher ended".to_owned()),

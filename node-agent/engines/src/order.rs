@@ -1,12 +1,12 @@
 //! What a caller asks for, and its description for the runners.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use muster_sandbox::protocol::{Limits, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{EngineKind, Live};
+use crate::{EngineKind, Live, RunPolicy};
 
 /// One run.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct RunOrder {
     pub engine: EngineKind,
     /// What the trust decision said.
     pub mode: Mode,
+    /// What it may see, reach and start; means nothing to a restricted run.
+    pub policy: Arc<RunPolicy>,
     /// The text of the function.
     pub script: String,
     /// Variables that the script finds.

@@ -7,10 +7,10 @@ use std::{
 };
 
 use muster_ids::Digest;
-use muster_sandbox::protocol::{Mode, Mount, Network, Start};
+use muster_sandbox::protocol::{Mode, Mount, Network, Programs, Start};
 
 use crate::{
-    EngineKind, EnginesConfig,
+    EngineKind, EnginesConfig, RunPolicy,
     runners::{self, Runner},
 };
 
@@ -93,8 +93,13 @@ pub(crate) struct Plan {
     pub(crate) packages: Digest,
 }
 
-/// The start of `kind`; writes the runner. An error is one sentence.
-pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Result<Plan, String> {
+/// The start of `kind`; writes the runner. An error is one sentence. A restricted engine has no policy.
+pub(crate) fn plan(
+    config: &EnginesConfig,
+    kind: EngineKind,
+    mode: Mode,
+    policy: &RunPolicy,
+) -> Result<Plan, String> {
     let (runner, packages, stamp): (&Runner, _, _) = match kind {
         EngineKind::R | EngineKind::Terr => (&runners::R, &config.r_packages, Vec::new()),
         EngineKind::Python => {
@@ -112,6 +117,7 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
         source: source.to_owned(),
         target: Path::new(JAIL).join(target),
         writable: false,
+        by_policy: false,
     };
     let mut mounts = vec![
         shown(&config.lock_library, "libmuster_lock.so"),
@@ -153,6 +159,7 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
                 source: home.into(),
                 target: home.into(),
                 writable: false,
+                by_policy: false,
             }));
             // The runner provides what the original's own packages would.
             let stands_in = kind == EngineKind::Terr && original.is_none();
@@ -181,11 +188,13 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
         .chain(settings)
         .chain(packages.iter().cloned())
         .collect();
-    let network = match mode {
-        Mode::Restricted => Network::None,
+    let mut limits = service.limits;
+    let (network, programs) = match mode {
+        Mode::Restricted => (Network::None, Programs::None),
         Mode::Unrestricted => {
-            mounts.extend(config.unrestricted.mounts.iter().cloned());
-            config.unrestricted.network
+            mounts.extend(policy.mounts(&config.guarded)?);
+            limits = policy.limits.map_or(limits, |policy| limits.least(policy));
+            (policy.launcher_network()?, policy.programs.clone())
         }
     };
     let listed = packages.join("\n");
@@ -196,9 +205,10 @@ pub(crate) fn plan(config: &EnginesConfig, kind: EngineKind, mode: Mode) -> Resu
             environment,
             mode,
             network,
+            programs,
             mounts,
             ids: config.ids,
-            limits: service.limits,
+            limits,
         },
         packages: digest,
     })

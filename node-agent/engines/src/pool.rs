@@ -13,12 +13,17 @@ use muster_sandbox::protocol::Mode;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    EngineKind, EnginesConfig, Outcome, RunEnding, RunOrder,
+    EngineKind, EnginesConfig, Outcome, RunEnding, RunOrder, RunPolicy,
     execute::execute,
+    ids::Ids,
     launcher::locked,
     plan,
     stock::{Child, Kept, Stock},
 };
+
+/// Launchers with policies of their own that one engine has at the most; those that were used last stay. Runs that go on
+/// keep theirs until they end, and there are no more of them than sessions.
+const MOST_POLICIES: usize = 4;
 
 /// A launcher could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,8 +60,9 @@ pub struct Waiting {
 struct Key {
     engine: EngineKind,
     mode: Mode,
-    /// Command, environment, mounts, network, ids and limits: the policy as the launcher is told it.
     policy: Digest,
+    /// Command, environment, mounts, network, ids and limits as the launcher is told them.
+    told: Digest,
     packages: Digest,
 }
 
@@ -64,14 +70,25 @@ struct Key {
 pub struct Engines {
     config: EnginesConfig,
     stocks: Mutex<HashMap<Key, Kept>>,
+    /// One id for each run, whichever launcher has it.
+    ids: Option<Arc<Ids>>,
+}
+
+impl std::fmt::Debug for Engines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engines")
+    }
 }
 
 impl Engines {
     /// No launcher is started before it is needed; see [`warm`](Self::warm).
     pub fn new(config: EnginesConfig) -> Self {
+        let sessions = EngineKind::ALL.map(|kind| config.services.of(kind).sessions);
+        let ids = config.ids.map(|ids| Ids::new(ids.count, sessions.iter().sum()));
         Self {
             config,
             stocks: Mutex::default(),
+            ids: ids.map(Arc::new),
         }
     }
 
@@ -83,7 +100,9 @@ impl Engines {
     /// Has a launcher ready and children that wait, so that the first run waits for nothing.
     pub async fn warm(&self, engine: EngineKind, mode: Mode) -> Result<Standing, EnginesError> {
         let failed = |why| EnginesError { engine, why };
-        let stock = self.stock(engine, mode).map_err(failed)?;
+        let stock = self
+            .stock(engine, mode, &self.config.unrestricted)
+            .map_err(failed)?;
         stock.fill().await.map_err(failed)?;
         let launcher = stock.launcher().await.map_err(failed)?;
         Ok(Standing {
@@ -96,22 +115,25 @@ impl Engines {
     /// The children of an engine that wait at this moment.
     pub fn waiting(&self, engine: EngineKind, mode: Mode) -> Waiting {
         let stocks = locked(&self.stocks);
-        let mut counts = stocks
+        let counts = stocks
             .iter()
             .filter(|(key, _)| (key.engine, key.mode) == (engine, mode))
             .map(|(_, kept)| kept.stock.counts());
-        let (now, taken) = counts.next().unwrap_or((0, 0));
+        let (now, taken) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         Waiting { now, taken }
     }
 
     /// Executes one run to its end. Dropping the future ends the run as cancelling does.
     pub async fn run(&self, order: &RunOrder, cancel: &CancellationToken) -> RunEnding {
-        let limits = order.limits.least(self.config.services.of(order.engine).limits);
+        let mut limits = order.limits.least(self.config.services.of(order.engine).limits);
+        if let (Mode::Unrestricted, Some(policy)) = (order.mode, order.policy.limits) {
+            limits = limits.least(policy);
+        }
         let mut why = String::new();
         // As long as nothing of the run was executed, another child may try: one that died while it waited, or whose
         // fork failed, has seen nothing of it.
         for _ in 0..3 {
-            let stock = match self.stock(order.engine, order.mode) {
+            let stock = match self.stock(order.engine, order.mode, &order.policy) {
                 Ok(stock) => stock,
                 Err(why) => return RunEnding::refused(order.mode, why),
             };
@@ -143,33 +165,56 @@ impl Engines {
         RunEnding::refused(order.mode, why)
     }
 
-    fn stock(&self, engine: EngineKind, mode: Mode) -> Result<Arc<Stock>, String> {
-        let plan = plan::plan(&self.config, engine, mode)?;
+    fn stock(&self, engine: EngineKind, mode: Mode, policy: &RunPolicy) -> Result<Arc<Stock>, String> {
+        let plan = plan::plan(&self.config, engine, mode, policy)?;
         let told = serde_json::to_vec(&plan.start).map_err(|error| error.to_string())?;
         let key = Key {
             engine,
             mode,
-            policy: Digest::of(&told),
+            policy: match mode {
+                Mode::Restricted => Digest::of(b""),
+                Mode::Unrestricted => policy.digest(),
+            },
+            told: Digest::of(&told),
             packages: plan.packages,
         };
         let mut stocks = locked(&self.stocks);
         // Launchers of packages that are no longer installed go; their runs keep them until they end.
-        stocks.retain(|other, _| (other.engine, other.mode) != (engine, mode) || *other == key);
-        let kept = stocks.entry(key).or_insert_with(|| {
-            let jail = self.config.jail.clone();
-            Kept::new(jail, plan.start, self.queue(engine), self.config.recycle)
+        stocks.retain(|other, _| {
+            (other.engine, other.mode, other.policy) != (engine, mode, key.policy) || *other == key
         });
-        Ok(Arc::clone(&kept.stock))
+        let kept = stocks.entry(key.clone()).or_insert_with(|| {
+            let jail = self.config.jail.clone();
+            let queue = self.config.services.of(engine).queue;
+            Kept::new(jail, plan.start, (queue, self.config.recycle), self.ids.clone())
+        });
+        let stock = Arc::clone(&kept.stock);
+        let mut beside: Vec<_> = stocks
+            .iter()
+            .filter(|(other, _)| (other.engine, other.mode) == (engine, mode) && **other != key)
+            .map(|(other, kept)| (kept.stock.used(), other.clone()))
+            .collect();
+        // What was used last stays warm; the others end when nobody uses them.
+        stock.set_lasting(true);
+        for (_, other) in &beside {
+            if let Some(kept) = stocks.get(other) {
+                kept.stock.set_lasting(false);
+            }
+        }
+        beside.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
+        for (_, oldest) in beside.into_iter().skip(MOST_POLICIES - 1) {
+            stocks.remove(&oldest);
+        }
+        Ok(stock)
     }
 
-    /// Children that wait have ids too; those of running ones come first.
-    fn queue(&self, engine: EngineKind) -> usize {
-        let service = self.config.services.of(engine);
-        let queue = service.queue;
-        self.config.ids.map_or(queue, |ids| {
-            let ids = usize::try_from(ids.count).unwrap_or(usize::MAX).saturating_sub(1);
-            queue.min(ids.saturating_sub(service.sessions))
-        })
+    /// Launchers that there are or can be at any time, for tests.
+    pub fn policies(&self, engine: EngineKind, mode: Mode) -> usize {
+        let stocks = locked(&self.stocks);
+        let same = stocks
+            .keys()
+            .filter(|key| (key.engine, key.mode) == (engine, mode));
+        same.count()
     }
 }
 

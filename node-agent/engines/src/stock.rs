@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,11 +23,12 @@ use muster_sandbox::protocol::{Limits, Start};
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
     task::AbortHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
     Recycle,
+    ids::Ids,
     launcher::{Launcher, RunSockets, locked},
 };
 
@@ -37,6 +38,8 @@ const LOOK: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A fork takes a processor from the run that has just taken a child; it waits for the end of a short run.
 const COURTESY: Duration = Duration::from_millis(20);
+/// Who is not the engine's last policy ends after so long without a run.
+const IDLE: Duration = Duration::from_mins(10);
 /// A fork that is not locked by then never will be; a start-up hook is part of it.
 const LOCK_DEADLINE: Duration = Duration::from_mins(1);
 
@@ -46,12 +49,16 @@ pub(crate) struct Stock {
     start: Start,
     size: usize,
     recycle: Recycle,
+    ids: Option<Arc<Ids>>,
     launcher: AsyncMutex<Option<Arc<Launcher>>>,
     ready: Mutex<VecDeque<Child>>,
     filling: AsyncMutex<()>,
     wanted: Arc<Notify>,
     over: Notify,
     taken_ready: AtomicUsize,
+    used: Mutex<Instant>,
+    /// Whether it stays when nobody uses it.
+    lasting: AtomicBool,
 }
 
 /// A forked child and what keeps its jail alive.
@@ -70,18 +77,26 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// Begins to fill a stock of `size` children.
-    pub(crate) fn new(jail: PathBuf, start: Start, size: usize, recycle: Recycle) -> Self {
+    pub(crate) fn new(
+        jail: PathBuf,
+        start: Start,
+        (size, recycle): (usize, Recycle),
+        ids: Option<Arc<Ids>>,
+    ) -> Self {
         let stock = Arc::new(Stock {
             jail,
             start,
             size,
             recycle,
+            ids,
             launcher: AsyncMutex::default(),
             ready: Mutex::default(),
             filling: AsyncMutex::default(),
             wanted: Arc::default(),
             over: Notify::new(),
             taken_ready: AtomicUsize::new(0),
+            used: Mutex::new(Instant::now()),
+            lasting: AtomicBool::new(true),
         });
         let keeper = tokio::spawn(keep(Arc::downgrade(&stock), Arc::clone(&stock.wanted))).abort_handle();
         Self { stock, keeper }
@@ -99,7 +114,7 @@ async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
     let mut pause = LOOK;
     loop {
         if let Some(stock) = stock.upgrade() {
-            pause = match stock.fill().await {
+            pause = match stock.tend().await {
                 Ok(()) => LOOK,
                 Err(why) => {
                     tracing::warn!(
@@ -129,8 +144,29 @@ async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
 }
 
 impl Stock {
+    /// Fills it, or lets go of everything that nobody has used for long.
+    async fn tend(&self) -> Result<(), String> {
+        if self.lasting.load(Ordering::Relaxed) || self.used().elapsed() < IDLE {
+            return self.fill().await;
+        }
+        locked(&self.ready).clear();
+        *self.launcher.lock().await = None;
+        Ok(())
+    }
+
+    /// When somebody wanted it last.
+    pub(crate) fn used(&self) -> Instant {
+        *locked(&self.used)
+    }
+
+    /// Whether it stays when nobody uses it.
+    pub(crate) fn set_lasting(&self, lasting: bool) {
+        self.lasting.store(lasting, Ordering::Relaxed);
+    }
+
     /// A child for one run: one that waits, or a fork of its own. `limits` are within the node's.
     pub(crate) async fn child(&self, limits: Limits) -> Result<Child, String> {
+        *locked(&self.used) = Instant::now();
         if limits.scratch_bytes == self.start.limits.scratch_bytes
             && let Some(child) = self.take()
         {
@@ -138,7 +174,8 @@ impl Stock {
             return Ok(child);
         }
         let launcher = self.launcher().await?;
-        let sockets = launcher.fork(limits).await?;
+        let slot = self.ids.as_ref().map(Ids::take).transpose()?;
+        let sockets = launcher.fork(limits, slot).await?;
         self.wanted.notify_one();
         Ok(Child { sockets, launcher })
     }
@@ -169,8 +206,15 @@ impl Stock {
         }
         locked(&self.ready).retain(|child| self.usable(child));
         while locked(&self.ready).len() < self.size {
+            let slot = match &self.ids {
+                None => None,
+                Some(ids) => match ids.spare() {
+                    None => break,
+                    slot => slot,
+                },
+            };
             let launcher = self.launcher().await?;
-            let mut sockets = launcher.fork(self.start.limits).await?;
+            let mut sockets = launcher.fork(self.start.limits, slot).await?;
             timeout(LOCK_DEADLINE, sockets.until_locked())
                 .await
                 .unwrap_or_else(|_| Err("a fork did not lock itself in time".to_owned()))?;

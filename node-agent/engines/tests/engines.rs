@@ -9,6 +9,7 @@ mod engines {
     mod data;
     mod endings;
     mod hazards;
+    mod policy;
     mod restricted;
     mod terr;
     mod trace;

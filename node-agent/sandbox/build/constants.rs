@@ -43,4 +43,5 @@ pub(crate) const CONSTANTS: &[(&str, u32)] = &[
     ("NETLINK_ROUTE", 0),
     // asm-generic/errno.h
     ("ENOSYS", 38),
+    ("EPERM", 1),
 ];

@@ -100,8 +100,9 @@ impl Policy {
         Ok(policy)
     }
 
-    /// These rules after those of the base.
+    /// These rules after those of the base, which may have a base of its own.
     pub(crate) fn on(mut self, base: &Self) -> Self {
+        self.base.clone_from(&base.base);
         self.syscalls.splice(0..0, base.syscalls.iter().cloned());
         self.shown.splice(0..0, base.shown.iter().cloned());
         self.limits = self.limits.or_else(|| base.limits.clone());

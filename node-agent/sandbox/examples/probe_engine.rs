@@ -130,12 +130,16 @@ fn attempt(words: &[&str]) -> io::Result<String> {
         ["sparse", path, bytes] => fs::File::create(path)?
             .set_len(bytes.parse().unwrap_or(0))
             .map(done),
-        ["run", program] => {
+        ["copy", from, to] => fs::copy(from, to).map(|_| String::new()),
+        ["run", program, ref arguments @ ..] => {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "whether a payload can do it is the question"
             )]
-            let output = std::process::Command::new(program).output()?;
+            let output = std::process::Command::new(program).args(arguments).output()?;
+            if !output.status.success() {
+                return Err(io::Error::other("it failed"));
+            }
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
         ["find", "memory", shifted] => find_in_memory(shifted.as_bytes()).map(|count| count.to_string()),

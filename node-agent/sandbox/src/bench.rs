@@ -12,7 +12,7 @@ use crate::{
     engine::{self, Role},
     failure::{Attempt as _, Failure},
     frame,
-    protocol::{FromLauncher, Limits, Mode, Mount, Network, Stage, Start, Supervised},
+    protocol::{FromLauncher, Limits, Mode, Mount, Network, Programs, Stage, Start, Supervised},
 };
 
 /// Where the program shows itself in its own jail.
@@ -104,10 +104,12 @@ fn start(program: &Path) -> Start {
         environment: BTreeMap::new(),
         mode: Mode::Restricted,
         network: Network::None,
+        programs: Programs::None,
         mounts: vec![Mount {
             source: program.to_owned(),
             target: PathBuf::from(INSIDE),
             writable: false,
+            by_policy: false,
         }],
         ids: client::spare_ids(),
         limits: LIMITS,

@@ -121,7 +121,11 @@ impl Launcher {
             .ok_or_else(|| Failure::rule("the connection is closed"))?;
         packet::send(
             connection,
-            &ToLauncher::Run { run, limits },
+            &ToLauncher::Run {
+                run,
+                limits,
+                slot: None,
+            },
             &[
                 their_control.as_fd(),
                 their_supervisor.as_fd(),

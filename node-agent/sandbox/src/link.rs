@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Limits, Mode};
+use crate::protocol::{Limits, Mode, Programs};
 
 /// The engine's end of the link.
 pub(crate) const LINK: i32 = 3;
@@ -16,6 +16,8 @@ pub(crate) const KILLS: i32 = 4;
 pub(crate) struct Walls {
     /// The mode of every run of this launcher.
     pub(crate) mode: Mode,
+    /// What may be executed; the paths of a list are real ones of the jail.
+    pub(crate) programs: Programs,
     /// Landlock ABI of the kernel.
     pub(crate) abi: i32,
     /// Folders and files of the jail that may be read.

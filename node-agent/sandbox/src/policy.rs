@@ -1,6 +1,6 @@
 //! The policies of `node-agent/policies`, compiled in (see `build.rs`).
 
-use crate::protocol::Mode;
+use crate::protocol::{Mode, Programs};
 
 #[allow(
     clippy::unreadable_literal,
@@ -16,10 +16,12 @@ pub(crate) use compiled::{ENGINE_TEMPORARY_BYTES, SCRATCH_FILES, STACK_BYTES};
 pub(crate) type Program = &'static [(u16, u8, u8, u32)];
 
 /// What a payload may call.
-pub(crate) fn payload(mode: Mode) -> Program {
-    match mode {
-        Mode::Restricted => compiled::RESTRICTED,
-        Mode::Unrestricted => compiled::UNRESTRICTED,
+pub(crate) fn payload(mode: Mode, programs: &Programs) -> Program {
+    match (mode, programs) {
+        (Mode::Restricted, _) => compiled::RESTRICTED,
+        (Mode::Unrestricted, Programs::None) => compiled::NO_PROGRAMS,
+        (Mode::Unrestricted, Programs::Listed(_)) => compiled::LISTED_PROGRAMS,
+        (Mode::Unrestricted, Programs::All) => compiled::UNRESTRICTED,
     }
 }
 

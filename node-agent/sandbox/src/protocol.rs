@@ -14,7 +14,7 @@
 //! The agent ends a run by closing the supervisor socket: pid 1 then exits and the kernel kills the rest.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddrV4},
     path::PathBuf,
 };
@@ -56,6 +56,19 @@ pub enum Network {
     Host,
 }
 
+/// Which programs an unrestricted run may start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Programs {
+    /// Whatever the jail shows.
+    #[default]
+    All,
+    /// None; restricted runs never have any.
+    None,
+    /// These files, and programs below these folders; absolute paths.
+    Listed(BTreeSet<PathBuf>),
+}
+
 /// A folder or file of the host that is shown inside the jail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +79,10 @@ pub struct Mount {
     pub target: PathBuf,
     /// Whether the run may write there (unrestricted mode only).
     pub writable: bool,
+    /// Whether a policy asks for it, and not the engine. Then `source` has no link in it, and where the policy does not
+    /// allow all programs, what lies there is data.
+    #[serde(default)]
+    pub by_policy: bool,
 }
 
 /// Host user ids that the jail may use: the engine runs as the first, runs as the following ones.
@@ -126,7 +143,9 @@ pub struct Start {
     pub mode: Mode,
     /// The network that every run of this launcher sees.
     pub network: Network,
-    /// Shown read-only beside the system folders of the policy.
+    /// What every run of this launcher may start.
+    pub programs: Programs,
+    /// Shown beside the system folders of the policy.
     pub mounts: Vec<Mount>,
     /// Host ids for the jail; without them runs share the launcher's id, which only a quickstart may do.
     pub ids: Option<IdRange>,
@@ -146,6 +165,10 @@ pub enum ToLauncher {
         run: u64,
         /// At most what [`Start::limits`] allows.
         limits: Limits,
+        /// Which of the ids for runs it gets, counted from 0; the launcher chooses one where this is absent. Whoever has
+        /// several launchers of one range must choose.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
     },
 }
 

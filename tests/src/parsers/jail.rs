@@ -8,8 +8,8 @@ use muster_engines::frame as agents;
 use muster_sandbox::{
     frame as jails, launcher,
     protocol::{
-        Exit, FromLauncher, IdRange, JAILS_OWN, Limits, Mode, Mount, Network, Report, Stage, StagedFile,
-        Start, Supervised, ToLauncher,
+        Exit, FromLauncher, IdRange, JAILS_OWN, Limits, Mode, Mount, Network, Programs, Report, Stage,
+        StagedFile, Start, Supervised, ToLauncher,
     },
     staged,
 };
@@ -53,6 +53,7 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
         source: "/var/data".into(),
         target: "/data".into(),
         writable,
+        by_policy: writable,
     };
     let start = |mode, network, writable| {
         ToLauncher::Start(Start {
@@ -60,6 +61,10 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
             environment: BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]),
             mode,
             network,
+            programs: match mode {
+                Mode::Restricted => Programs::None,
+                Mode::Unrestricted => Programs::Listed(["/usr/bin/git".into()].into()),
+            },
             mounts: vec![mount(writable)],
             ids: Some(IdRange {
                 first: 2_000_000_000,
@@ -72,6 +77,7 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
         start(Mode::Restricted, Network::None, false),
         start(Mode::Unrestricted, Network::Host, true),
         ToLauncher::Run {
+            slot: Some(3),
             run: 7,
             limits: LIMITS,
         },

@@ -94,7 +94,7 @@ impl Index {
                 self.settings.insert((setting.name(), scope), setting);
             }
             // What is gone is no longer among the entries; a tombstone decides nothing.
-            Entry::Tombstone(_) | Entry::Authority(_) => {}
+            Entry::Tombstone(_) | Entry::Authority(_) | Entry::Policy(..) => {}
         }
     }
 
@@ -147,7 +147,7 @@ impl Index {
             Entry::Setting(scope, setting) => {
                 self.settings.remove(&(setting.name(), *scope));
             }
-            Entry::Tombstone(_) | Entry::Authority(_) => {}
+            Entry::Tombstone(_) | Entry::Authority(_) | Entry::Policy(..) => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! A node asks for work: the oldest run that fits is decided about, granted and signed, or refused.
 
-use muster_code_trust::{Client, Engine, Language, Mode as TrustMode, Outcome, Verdict};
+use muster_code_trust::{Client, Engine, Language, Mode as TrustMode, Outcome, RunPolicy, Verdict};
 use muster_ids::{Digest, NodeId, RunId};
 use muster_model::{
     audit::Event,
@@ -12,7 +12,7 @@ use muster_pki::PayloadType;
 use muster_store::{Draft, RunRow, Tx, UserState};
 use muster_wire::{
     function::FunctionDefinition,
-    node::v1::run::{Claim, Granted, PutBack, RunGrant},
+    node::v1::run::{Claim, GrantPolicy, Granted, PutBack, RunGrant},
 };
 use serde_json::json;
 
@@ -123,6 +123,9 @@ impl App {
             (mode, verdict)
         };
         let mode: Mode = mode.as_str().parse().map_err(|error: String| Error::bug(error))?;
+        let policy = (mode == Mode::Unrestricted)
+            .then(|| state.policy_at(&place, row.function))
+            .flatten();
         let run = row
             .run
             .clone()
@@ -145,12 +148,14 @@ impl App {
             rule: verdict.rule.to_owned(),
             trace: request.trace,
             limits: request.limits,
-            network: if mode == Mode::Unrestricted {
-                "host"
-            } else {
-                "none"
+            network: match (mode, &policy) {
+                (Mode::Restricted, _) => "none",
+                // Without a policy the node's own file says it.
+                (Mode::Unrestricted, None) => "host",
+                (Mode::Unrestricted, Some(policy)) => policy.network().word(),
             }
             .to_owned(),
+            policy: policy.as_ref().map(grant_policy).transpose()?,
             node: node.id,
             boot_nonce: claim.boot_nonce.clone(),
             trust: trust::version(&head),
@@ -173,6 +178,7 @@ impl App {
             "rule": verdict.rule,
             "entry": verdict.entry,
             "trust_number": head.number,
+            "policy": policy.as_ref().map(|policy| policy.digest().to_string()),
             "digest": granted.digest.to_string(),
             "user": granted.user_name.as_str(),
         });
@@ -269,6 +275,13 @@ impl App {
         tx.commit(ended(&row, problem), now).await?;
         Ok(())
     }
+}
+
+fn grant_policy(policy: &RunPolicy) -> Result<GrantPolicy, Error> {
+    Ok(GrantPolicy {
+        digest: policy.digest(),
+        policy: serde_json::to_value(policy).map_err(Error::bug)?,
+    })
 }
 
 /// Only a restricted run has oversteps to list.

@@ -5,6 +5,7 @@ mod expressions;
 mod functions;
 mod generated;
 mod joins;
+mod policies;
 mod program;
 mod server;
 mod sessions;

@@ -94,6 +94,11 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(function::show))
         .routes(routes!(function::trust))
         .routes(routes!(function::untrust))
+        .routes(routes!(
+            function::policy,
+            function::set_policy,
+            function::clear_policy
+        ))
         .routes(routes!(run::submit).layer(run::unlimited()))
         .routes(routes!(expression::evaluate).layer(run::unlimited()))
         .routes(routes!(run::list))

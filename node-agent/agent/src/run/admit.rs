@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use muster_code_trust::{
-    Client, DenyReason, Engine, ItemHash, Language, Mode, Moment, Outcome, Place, Question, Settings,
-    UserFacts, decide as decide_code,
+    Client, DenyReason, Engine, ItemHash, Language, Mode, Moment, Outcome, Place, Question, RunPolicy,
+    Settings, UserFacts, decide as decide_code,
 };
 use muster_ids::{Digest, NodeId, RunId};
 use muster_pki::{EnvelopeError, PayloadType, Roots};
 use muster_wire::{
     function::FunctionDefinition,
-    node::v1::run::{Granted, RunGrant},
+    node::v1::run::{GrantPolicy, Granted, RunGrant},
 };
 
 use crate::{function, trust::Held};
@@ -108,6 +108,8 @@ pub struct Admitted {
     pub language: Language,
     /// The mode that the control plane decided.
     pub mode: Mode,
+    /// What the control plane says that the run may use at the most.
+    pub policy: Option<RunPolicy>,
 }
 
 /// The grants that were used in this life of the agent: the highest fence of each run.
@@ -149,7 +151,7 @@ pub fn check(granted: Granted, ground: &Ground<'_>, used: &mut Used) -> Result<A
     };
     let (grant, digest) = read().map_err(|why| Refused { why, claim: None })?;
     let claim = Some((grant.run, grant.fence));
-    let (facts, client, language, mode) = circumstances(&grant, ground)
+    let (facts, client, language, mode, policy) = circumstances(&grant, ground)
         .and_then(|()| content(&grant, &granted.definition))
         .and_then(|content| used.take(grant.run, grant.fence).map(|()| content))
         .map_err(|why| Refused { why, claim })?;
@@ -161,6 +163,7 @@ pub fn check(granted: Granted, ground: &Ground<'_>, used: &mut Used) -> Result<A
         client,
         language,
         mode,
+        policy,
     })
 }
 
@@ -181,7 +184,7 @@ fn circumstances(grant: &RunGrant, ground: &Ground<'_>) -> Result<(), NotAdmitte
 fn content(
     grant: &RunGrant,
     definition: &FunctionDefinition,
-) -> Result<(UserFacts, Client, Language, Mode), NotAdmitted> {
+) -> Result<(UserFacts, Client, Language, Mode, Option<RunPolicy>), NotAdmitted> {
     let wrong = NotAdmitted::Inconsistent;
     let word = |error: muster_code_trust::UnknownWord| wrong(error.to_string());
     let found = function::digest(definition).map_err(|error| wrong(error.to_string()))?;
@@ -220,8 +223,13 @@ fn content(
         }
         table_format(&output.format)?;
     }
-    if !matches!(grant.network.as_str(), "none" | "host") {
-        return Err(wrong("its network is neither none nor host".to_owned()));
+    let policy = grant.policy.as_ref().map(read_policy).transpose()?;
+    let network = match &policy {
+        Some(policy) => grant.network == policy.network().word(),
+        None => matches!(grant.network.as_str(), "none" | "host"),
+    };
+    if !network {
+        return Err(wrong("its network is not that of its policy".to_owned()));
     }
     let language: Language = grant.engine.parse().map_err(word)?;
     let client = grant.client.parse().map_err(word)?;
@@ -232,7 +240,19 @@ fn content(
     if mode != Mode::Restricted && (grant.function.is_none() || grant.trace) {
         return Err(wrong("expressions and traced runs are restricted".to_owned()));
     }
-    Ok((facts, client, language, mode))
+    Ok((facts, client, language, mode, policy))
+}
+
+fn read_policy(granted: &GrantPolicy) -> Result<RunPolicy, NotAdmitted> {
+    let policy: RunPolicy = serde_json::from_value(granted.policy.clone())
+        .map_err(|error| NotAdmitted::Inconsistent(format!("its policy cannot be read: {error}")))?;
+    if policy.digest() == granted.digest {
+        Ok(policy)
+    } else {
+        Err(NotAdmitted::Inconsistent(
+            "its policy has another digest than it says".to_owned(),
+        ))
+    }
 }
 
 fn table_format(format: &str) -> Result<(), NotAdmitted> {
@@ -370,4 +390,4 @@ fn problem_of(outcome: Outcome) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

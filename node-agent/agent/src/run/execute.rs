@@ -14,6 +14,7 @@ use super::{
     Why, Work,
     admit::{Admitted, Decision, Local, decide},
     outcome::{self, Ended, Grounds},
+    policy::{self, InForce},
     report, stage,
 };
 use crate::{agent::Agent, sentence, spool::SpoolError};
@@ -149,7 +150,13 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
             return end(agent, admitted, &grounds, Ended::refused(&problem, message)).await;
         }
     };
-    let ending = hand_over(agent, admitted, work, mode, &files, folder).await;
+    let engines = agent.engines();
+    let own = &engines.config().unrestricted;
+    let in_force = policy::in_force(admitted, &held.state, &local.place, &config, own);
+    if mode == Mode::Unrestricted {
+        grounds.policy = in_force.digest;
+    }
+    let ending = hand_over(agent, admitted, work, (mode, in_force), &files, folder).await;
     crash_point("run.executed");
     agent.conditions.note_limits(&ending.limits_degraded);
     let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
@@ -162,7 +169,7 @@ async fn hand_over(
     agent: &Agent,
     admitted: &Admitted,
     work: &Work,
-    mode: Mode,
+    (mode, in_force): (Mode, InForce),
     files: &std::collections::BTreeMap<String, PathBuf>,
     folder: PathBuf,
 ) -> RunEnding {
@@ -177,9 +184,9 @@ async fn hand_over(
         mode,
         files,
         (folder, work.live.clone()),
+        in_force.policy,
     );
-    let host_network = admitted.grant.network == "host";
-    agent.engines().run(&order, host_network, &work.cancel).await
+    agent.engines().run(&order, &work.cancel).await
 }
 
 fn ended_early(work: &Work) -> Ended {

@@ -41,6 +41,8 @@ pub struct Grounds {
     pub entry: Option<String>,
     /// The trust state that decided.
     pub trust_number: u64,
+    /// The policy of an unrestricted run, where one is set.
+    pub policy: Option<Digest>,
     /// When the node began, milliseconds since 1970, UTC.
     pub started: i64,
 }
@@ -81,6 +83,7 @@ impl Grounds {
             rule: grant.rule.clone(),
             entry: None,
             trust_number,
+            policy: None,
             started,
         }
     }
@@ -298,6 +301,7 @@ pub async fn build(
             mode: ended.mode.map(str::to_owned),
             rule: grounds.rule.clone(),
             entry: grounds.entry.clone(),
+            policy: grounds.policy,
             node,
             trust_number: grounds.trust_number,
             inputs: grounds.inputs.clone(),

@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use muster_client::{ClientError, Connection, Request};
 use muster_daemon::Backoff;
-use muster_engines::{Data, EngineKind, Format, Input, Limits, Live, Mode, OutputSpec, RunOrder, Shape};
+use muster_engines::{
+    Data, EngineKind, Format, Input, Limits, Live, Mode, OutputSpec, RunOrder, RunPolicy, Shape,
+};
 use muster_wire::{
     function::{BlobRef, Parameter},
     node::v1::run::BLOBS_PATH,
@@ -114,6 +117,7 @@ pub fn order(
     mode: Mode,
     files: &BTreeMap<String, PathBuf>,
     (folder, live): (PathBuf, Live),
+    policy: Arc<RunPolicy>,
 ) -> RunOrder {
     let grant = &admitted.grant;
     let inputs = admitted
@@ -143,6 +147,7 @@ pub fn order(
     RunOrder {
         engine,
         mode,
+        policy,
         script: admitted.definition.script.clone(),
         trace: grant.trace,
         inputs,

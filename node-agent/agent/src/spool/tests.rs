@@ -41,6 +41,7 @@ fn claim(number: u8, fence: i64) -> Claim {
             memory_mib: 0,
         },
         network: "none".to_owned(),
+        policy: None,
         node: NodeId::new(1, [1; 10]),
         boot_nonce: "n".to_owned(),
         trust: TrustVersion {

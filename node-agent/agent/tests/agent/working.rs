@@ -120,6 +120,7 @@ pub(crate) fn grant(back: &BackEnd, number: u8, mode: &str) -> RunGrant {
             memory_mib: 0,
         },
         network: "none".to_owned(),
+        policy: None,
         node: back.collective.node,
         boot_nonce: String::new(),
         trust: back.version(),

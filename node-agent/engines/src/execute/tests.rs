@@ -1,6 +1,6 @@
 //! What a payload sends, whatever it is, harms its own run at the most.
 
-use std::{io::Write as _, path::Path};
+use std::{io::Write as _, path::Path, sync::Arc};
 
 use muster_sandbox::protocol::Mode;
 use proptest::prelude::*;
@@ -65,6 +65,7 @@ fn order(folder: &Path) -> RunOrder {
     RunOrder {
         engine: EngineKind::R,
         mode: Mode::Restricted,
+        policy: Arc::default(),
         script: "x <- 1".to_owned(),
         inputs: Vec::new(),
         outputs: vec![OutputSpec {
@@ -105,6 +106,7 @@ fn executed(payload: &Payload, supervisor: &[u8]) -> RunEnding {
             stdout: pipe::Receiver::from_owned_fd(stdout.into()).expect("a pipe"),
             stderr: pipe::Receiver::from_owned_fd(stderr.into()).expect("a pipe"),
             locked: false,
+            slot: None,
         };
         let order = order(folder.path());
         execute(&order, order.limits, PRINTED, sockets, &CancellationToken::new()).await

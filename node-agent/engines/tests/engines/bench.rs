@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
 
 use muster_engines::{
-    Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Live, Mode, Mount, Network,
-    Outcome, OutputSpec, Recycle, RunEnding, RunOrder, Service, Services, Shape, Unrestricted,
+    Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Live, Mode, Mount,
+    NetworkPolicy, Outcome, OutputSpec, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services, Shape,
     default_limits,
 };
 use tempfile::TempDir;
@@ -81,8 +81,12 @@ impl Node {
 
     pub(super) async fn start(&self, order: Order, cancel: &CancellationToken) -> Ended {
         let folder = tempfile::tempdir().expect("a folder");
+        let policy = order
+            .1
+            .unwrap_or_else(|| Arc::clone(&self.engines.config().unrestricted));
         let order = RunOrder {
             folder: folder.path().to_owned(),
+            policy,
             ..order.0
         };
         let ending = self.engines.run(&order, cancel).await;
@@ -108,7 +112,7 @@ pub(super) fn open_to_all(folder: &Path, file: &Path) {
     }
 }
 
-fn allow(path: &Path, mode: u32) {
+pub(super) fn allow(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions");
 }
@@ -132,6 +136,7 @@ fn config(folder: &Path) -> EnginesConfig {
         source: folder.join(name),
         target: Path::new("/").join(name),
         writable,
+        by_policy: false,
     };
     // Runs get ids of their own wherever the test may give them.
     let root = rustix::process::geteuid().is_root();
@@ -148,10 +153,12 @@ fn config(folder: &Path) -> EnginesConfig {
             first: 300_000,
             count: 64,
         }),
-        unrestricted: Unrestricted {
-            mounts: vec![mount("shown", false), mount("shared", true)],
-            network: Network::Host,
-        },
+        unrestricted: Arc::new(RunPolicy {
+            shown: vec![mount("shown", false), mount("shared", true)],
+            network: NetworkPolicy::Host,
+            ..RunPolicy::default()
+        }),
+        guarded: vec![folder.join("guarded")],
         services: Services {
             r: service(),
             python: service(),
@@ -191,7 +198,7 @@ fn service() -> Service {
 }
 
 /// An order under construction.
-pub(super) struct Order(RunOrder);
+pub(super) struct Order(RunOrder, Option<Arc<RunPolicy>>);
 
 impl Order {
     pub(super) fn live(&self) -> Live {
@@ -200,9 +207,10 @@ impl Order {
 }
 
 pub(super) fn order(engine: EngineKind, mode: Mode, script: &str) -> Order {
-    Order(RunOrder {
+    let order = RunOrder {
         engine,
         mode,
+        policy: Arc::default(),
         script: script.to_owned(),
         inputs: Vec::new(),
         outputs: Vec::new(),
@@ -213,10 +221,17 @@ pub(super) fn order(engine: EngineKind, mode: Mode, script: &str) -> Order {
         },
         folder: PathBuf::new(),
         live: Live::default(),
-    })
+    };
+    Order(order, None)
 }
 
 impl Order {
+    /// Under this policy instead of the node's own file.
+    pub(super) fn under(mut self, policy: RunPolicy) -> Self {
+        self.1 = Some(Arc::new(policy));
+        self
+    }
+
     pub(super) fn input(mut self, name: &str, kind: Shape, format: Format, data: &str) -> Self {
         self.0.inputs.push(Input {
             name: name.to_owned(),

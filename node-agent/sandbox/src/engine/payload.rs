@@ -127,7 +127,7 @@ pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
         own.push(Path::new("/dev/shm"));
     }
     landlock::restrict_payload(&walls, &own)?;
-    seccomp::install(policy::payload(walls.mode))?;
+    seccomp::install(policy::payload(walls.mode, &walls.programs))?;
     status.demand_lock()?;
     drop(status);
     report(&Report::Locked)?;

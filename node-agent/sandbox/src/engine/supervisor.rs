@@ -25,7 +25,7 @@ use crate::{
     frame,
     kernel::{cgroup, identity, landlock, mounts, process, process::Side, seccomp, signals},
     packet, policy,
-    protocol::{Exit, Limits, Mode, Supervised},
+    protocol::{Exit, Limits, Mode, Programs, Supervised},
 };
 
 /// The one user that a run sees itself as.
@@ -131,7 +131,7 @@ fn private_folders(run: &Run) -> Result<(), Failure> {
         run.limits.scratch_bytes,
         policy::SCRATCH_FILES,
         "0700",
-        unrestricted,
+        run.walls.programs == Programs::All,
     )?;
     // One file system for all that a run writes, so that one size bounds it.
     let temporary = scratch.join("tmp");

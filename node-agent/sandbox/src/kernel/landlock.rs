@@ -11,7 +11,11 @@ use landlock::{
     make_bitflags,
 };
 
-use crate::{failure::Failure, link::Walls, protocol::Mode};
+use crate::{
+    failure::Failure,
+    link::Walls,
+    protocol::{Mode, Programs},
+};
 
 /// The version of Landlock that this kernel has; an error below 2.
 pub(crate) fn version() -> Result<i32, Failure> {
@@ -53,10 +57,22 @@ pub(crate) fn restrict_payload(walls: &Walls, own: &[&Path]) -> Result<(), Failu
     } else {
         AccessFs::from_all(abi) & !make_bitflags!(AccessFs::{MakeChar | MakeBlock})
     };
+    // With a list of programs only these are executed, wherever else something may be read or written.
+    let mut listed = Vec::new();
+    let without = match &walls.programs {
+        Programs::All => BitFlags::empty(),
+        Programs::None => AccessFs::Execute.into(),
+        Programs::Listed(programs) => {
+            listed.extend(programs.iter().map(|path| (path.as_path(), read)));
+            AccessFs::Execute.into()
+        }
+    };
+    let (read, write) = (read & !without, write & !without);
     let device = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate | IoctlDev});
     let mut rules: Vec<(&Path, BitFlags<AccessFs>)> = own.iter().map(|path| (*path, write)).collect();
     rules.extend(walls.readable.iter().map(|path| (path.as_path(), read)));
     rules.extend(walls.writable.iter().map(|path| (path.as_path(), write)));
+    rules.extend(listed);
     rules.push((Path::new("/dev/null"), device));
     for path in ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"] {
         rules.push((Path::new(path), make_bitflags!(AccessFs::{ReadFile})));

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::CWD,
+    fs::{CWD, Mode, OFlags, ResolveFlags},
     mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
 };
 
@@ -33,16 +33,47 @@ pub(crate) enum Use {
     Read,
     /// Write too.
     Write,
+    /// Read, never execute.
+    Data,
+    /// Read and write, never execute.
+    WritableData,
     /// One device node.
     Device,
 }
 
+impl Use {
+    fn attributes(self) -> u64 {
+        let never = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        match self {
+            Self::Read => never | libc::MOUNT_ATTR_RDONLY,
+            Self::Write => never,
+            Self::Data => never | libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC,
+            Self::WritableData => never | libc::MOUNT_ATTR_NOEXEC,
+            Self::Device => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        }
+    }
+}
+
+/// Whether links on the way to a place are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// As everywhere.
+    Follow,
+    /// Refused: somebody may have made one since the place was looked at.
+    Refuse,
+}
+
 impl Tree {
-    /// Clones what is at `source`, with everything mounted below it. Follows links. `None` when there is nothing.
-    pub(crate) fn clone_of(source: &Path, usage: Use) -> Result<Option<Self>, Failure> {
+    /// Clones what is at `source`, with everything mounted below it. `None` when there is nothing.
+    pub(crate) fn clone_of(source: &Path, usage: Use, links: Links) -> Result<Option<Self>, Failure> {
         let flags =
             OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-        let descriptor = match rustix::mount::open_tree(CWD, source, flags) {
+        let cloned = match links {
+            Links::Follow => rustix::mount::open_tree(CWD, source, flags),
+            Links::Refuse => without_links(source)
+                .and_then(|place| rustix::mount::open_tree(place, "", flags | OpenTreeFlags::AT_EMPTY_PATH)),
+        };
+        let descriptor = match cloned {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             other => other.attempt(format!("show {} in the jail", source.display()))?,
         };
@@ -50,18 +81,18 @@ impl Tree {
             .map(|about| rustix::fs::FileType::from_raw_mode(about.st_mode).is_dir())
             .attempt(format!("look at {}", source.display()))?;
         let tree = Self { descriptor, folder };
-        let attributes = match usage {
-            Use::Read => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
-            Use::Write => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
-            Use::Device => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-        };
-        set_attributes(&tree.descriptor, attributes)
+        set_attributes(&tree.descriptor, usage.attributes(), 0)
             .attempt(format!("restrict the jail's view of {}", source.display()))?;
         Ok(Some(tree))
     }
 
+    /// Lets programs of it be executed, wherever it was cloned from.
+    pub(crate) fn executable(&self) -> Result<(), Failure> {
+        set_attributes(&self.descriptor, 0, libc::MOUNT_ATTR_NOEXEC).attempt("let a program be executed")
+    }
+
     /// Attaches it at `target`, which is made.
-    pub(crate) fn attach(&self, target: &Path) -> Result<(), Failure> {
+    pub(crate) fn attach(&self, target: &Path, links: Links) -> Result<(), Failure> {
         let attempt = || format!("make {} in the jail", target.display());
         if self.folder {
             make_folder(target, 0o755)?;
@@ -73,15 +104,22 @@ impl Tree {
                 fs::File::create(target).attempt(attempt())?;
             }
         }
-        rustix::mount::move_mount(
-            &self.descriptor,
-            "",
-            CWD,
-            target,
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )
+        let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        match links {
+            Links::Follow => rustix::mount::move_mount(&self.descriptor, "", CWD, target, from),
+            Links::Refuse => without_links(target).and_then(|place| {
+                let both = from | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+                rustix::mount::move_mount(&self.descriptor, "", place, "", both)
+            }),
+        }
         .attempt(attempt())
     }
+}
+
+/// The place of this path, if no part of it is a link.
+fn without_links(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
 }
 
 /// Makes a folder and its parents; one that is there is left as it is.
@@ -164,10 +202,10 @@ pub(crate) fn seal_root() -> Result<(), Failure> {
     rustix::mount::mount_remount("/", flags, c"").attempt("make the jail's root read-only")
 }
 
-fn set_attributes(tree: &OwnedFd, attributes: u64) -> std::io::Result<()> {
+fn set_attributes(tree: &OwnedFd, attributes: u64, cleared: u64) -> std::io::Result<()> {
     let wanted = libc::mount_attr {
         attr_set: attributes,
-        attr_clr: 0,
+        attr_clr: cleared,
         propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };

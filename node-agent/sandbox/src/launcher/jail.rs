@@ -8,7 +8,7 @@ use std::{
 use super::{
     Go,
     engine::{Engine, Entry},
-    root::Parts,
+    root::{self, Parts},
     self_test,
     serve::Serving,
 };
@@ -78,6 +78,7 @@ fn build_and_serve(
     let shown = parts.enter()?;
     let walls = Walls {
         mode: start.mode,
+        programs: root::resolved(&start.programs),
         abi,
         readable: shown.readable,
         writable: shown.writable,
@@ -90,6 +91,7 @@ fn build_and_serve(
         serving.kills(),
     )?;
     engine.until_ready(outside)?;
+    root::close_programs(&serving.walls().programs)?;
     let children = signals::children()?;
     let ready = FromLauncher::Ready {
         landlock_abi: u32::try_from(abi).unwrap_or(0),

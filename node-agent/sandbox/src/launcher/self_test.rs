@@ -19,13 +19,14 @@ use crate::{
     failure::{Attempt as _, Failure},
     frame,
     kernel::attacks,
-    protocol::{Mode, Report, Stage},
+    protocol::{Mode, Programs, Report, Stage},
 };
 
 /// Refuses unless every attack fails and what must work works.
 pub(super) fn attack(serving: &mut Serving, outside: &OwnedFd) -> Result<(), Failure> {
     let probe = match serving.walls().mode {
         Mode::Restricted => restricted,
+        Mode::Unrestricted if serving.walls().programs == Programs::None => without_programs,
         Mode::Unrestricted => unrestricted,
     };
     let mut engine = Engine::start(&Entry::Function(probe), serving.kills())?;
@@ -39,6 +40,7 @@ pub(super) fn attack(serving: &mut Serving, outside: &OwnedFd) -> Result<(), Fai
     serving.fork(
         &engine,
         limits,
+        None,
         &[theirs.into(), supervisor.into(), stdout, stderr],
     )?;
     let run = serde_json::value::to_raw_value(&()).map_err(|error| Failure::rule(error.to_string()))?;
@@ -86,6 +88,7 @@ fn restricted() -> i32 {
             "/proc/cpuinfo",
             "/etc/passwd",
         ]));
+        broken.extend(attacks::program());
         broken
     })
 }
@@ -94,6 +97,15 @@ fn unrestricted() -> i32 {
     stand_in("unrestricted", &|| {
         let mut broken = attacks::common();
         broken.extend(files(&["/proc/1/environ", "/proc/1/mem", "/proc/1/maps"]));
+        broken
+    })
+}
+
+fn without_programs() -> i32 {
+    stand_in("unrestricted", &|| {
+        let mut broken = attacks::common();
+        broken.extend(files(&["/proc/1/environ", "/proc/1/mem", "/proc/1/maps"]));
+        broken.extend(attacks::program());
         broken
     })
 }

@@ -117,12 +117,12 @@ impl Serving {
     }
 
     fn answer(&mut self, connection: &OwnedFd, engine: &Engine) -> Result<Turn, Failure> {
-        let (run, limits, descriptors) = match packet::receive::<ToLauncher>(connection)? {
+        let (run, limits, slot, descriptors) = match packet::receive::<ToLauncher>(connection)? {
             None => return Ok(Turn::Over),
-            Some((ToLauncher::Run { run, limits }, descriptors)) => (run, limits, descriptors),
+            Some((ToLauncher::Run { run, limits, slot }, descriptors)) => (run, limits, slot, descriptors),
             Some((ToLauncher::Start(_), _)) => return Err(Failure::rule("the agent said start twice")),
         };
-        match self.fork(engine, limits, &descriptors) {
+        match self.fork(engine, limits, slot, &descriptors) {
             Ok(()) => {
                 packet::send(connection, &FromLauncher::Forked { run }, &[])?;
                 Ok(Turn::Next)
@@ -141,6 +141,7 @@ impl Serving {
         &mut self,
         engine: &Engine,
         limits: Limits,
+        slot: Option<u32>,
         descriptors: &[OwnedFd],
     ) -> Result<(), Failure> {
         if descriptors.len() != RUN_DESCRIPTORS.len() {
@@ -152,7 +153,7 @@ impl Serving {
             return Err(Failure::rule(why.clone()));
         }
         within(&limits, &self.most)?;
-        let slot = self.free_slot()?;
+        let slot = self.free_slot(slot)?;
         let cloned = self.cloned(engine, limits, slot, descriptors);
         if let Err(failure) = &cloned {
             // An engine that failed once would fail again, and after half a fork it waits for the other half.
@@ -206,15 +207,21 @@ impl Serving {
     ///
     /// A run says that it is done a moment before its process namespace is taken down, so a full house waits for
     /// that moment before it sends anybody away.
-    fn free_slot(&mut self) -> Result<Option<usize>, Failure> {
+    fn free_slot(&mut self, wanted: Option<u32>) -> Result<Option<usize>, Failure> {
         if !self.own_ids {
             return Ok(None);
         }
-        if let Some(free) = self.slots.iter().position(|slot| slot.as_ref().is_none_or(over)) {
+        let all = 0..self.slots.len();
+        let among = match wanted.map(usize::try_from) {
+            None => all,
+            Some(Ok(slot)) if all.contains(&slot) => slot..slot + 1,
+            Some(_) => return Err(Failure::rule("a run asks for an id that the jail does not have")),
+        };
+        let is_free = |slot: &usize| self.slots[*slot].as_ref().is_none_or(over);
+        if let Some(free) = among.clone().find(is_free) {
             return Ok(Some(free));
         }
-        let mut polled: Vec<_> = self
-            .slots
+        let mut polled: Vec<_> = self.slots[among.clone()]
             .iter()
             .flatten()
             .map(|process| PollFd::new(process, PollFlags::IN))
@@ -222,8 +229,8 @@ impl Serving {
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&LEAVING)))
             .attempt("see which runs are over")?;
         let free = polled.iter().position(|one| !one.revents().is_empty());
-        let taken = self.slots.len();
-        free.map(Some)
+        let taken = among.len();
+        free.map(|free| Some(among.start + free))
             .ok_or_else(|| Failure::rule(format!("all {taken} ids for runs are in use")))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use super::ids;
 use crate::{
     failure::Failure,
-    protocol::{JAILS_OWN, Mode, Network, Start},
+    protocol::{JAILS_OWN, Mode, Network, Programs, Start},
 };
 
 /// Refuses what no jail can be built from, or what would be none.
@@ -29,6 +29,9 @@ pub(super) fn check(start: &Start) -> Result<(), Failure> {
     }
     if start.mode == Mode::Restricted && start.network != Network::None {
         return refuse("restricted runs have no network".to_owned());
+    }
+    if start.mode == Mode::Restricted && start.programs != Programs::None {
+        return refuse("restricted runs start no programs".to_owned());
     }
     for mount in &start.mounts {
         if mount.writable && start.mode == Mode::Restricted {

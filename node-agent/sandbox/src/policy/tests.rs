@@ -22,12 +22,17 @@ use policy::Policy;
 use rules::{interesting, ruled};
 use syscalls::{ARCHITECTURES, Architecture};
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     ("restricted", include_str!("../../../policies/restricted.toml")),
     (
         "unrestricted",
         include_str!("../../../policies/unrestricted.toml"),
     ),
+    (
+        "listed-programs",
+        include_str!("../../../policies/listed-programs.toml"),
+    ),
+    ("no-programs", include_str!("../../../policies/no-programs.toml")),
     ("supervisor", include_str!("../../../policies/supervisor.toml")),
 ];
 /// The only other answer to what is refused: ENOSYS.
@@ -55,16 +60,22 @@ impl Filter {
 }
 
 fn filters() -> Vec<Filter> {
-    let programs: [[Program; 2]; 3] = [
+    let programs: [[Program; 2]; 5] = [
         [compiled::RESTRICTED_X86_64, compiled::RESTRICTED_AARCH64],
         [compiled::UNRESTRICTED_X86_64, compiled::UNRESTRICTED_AARCH64],
+        [
+            compiled::LISTED_PROGRAMS_X86_64,
+            compiled::LISTED_PROGRAMS_AARCH64,
+        ],
+        [compiled::NO_PROGRAMS_X86_64, compiled::NO_PROGRAMS_AARCH64],
         [compiled::SUPERVISOR_X86_64, compiled::SUPERVISOR_AARCH64],
     ];
     let mut filters = Vec::new();
     for ((name, text), programs) in FILES.into_iter().zip(programs) {
         let mut policy = Policy::parse(text).expect(name);
-        if policy.base.is_some() {
-            policy = policy.on(&Policy::parse(FILES[0].1).expect("base"));
+        while let Some(base) = policy.base.take() {
+            let (_, text) = FILES.iter().find(|file| file.0 == base).expect("a file");
+            policy = policy.on(&Policy::parse(text).expect("base"));
         }
         for (architecture, program) in ARCHITECTURES.iter().zip(programs) {
             let policy = policy.clone();
@@ -102,8 +113,10 @@ fn native() -> &'static Architecture {
 
 fn compiled(name: &str) -> Program {
     match name {
-        "restricted" => payload(Mode::Restricted),
-        "unrestricted" => payload(Mode::Unrestricted),
+        "restricted" => payload(Mode::Restricted, &Programs::None),
+        "unrestricted" => payload(Mode::Unrestricted, &Programs::All),
+        "listed-programs" => payload(Mode::Unrestricted, &Programs::Listed([].into())),
+        "no-programs" => payload(Mode::Unrestricted, &Programs::None),
         _ => supervisor(),
     }
 }
@@ -238,7 +251,7 @@ fn this_machine_gets_the_filters_of_its_architecture() {
 
 #[test]
 fn conditions_hold_at_their_edges() {
-    let (restricted, unrestricted) = (payload(Mode::Restricted), payload(Mode::Unrestricted));
+    let (restricted, unrestricted) = (compiled("restricted"), compiled("unrestricted"));
     let first = |argument| [argument, 0, 0, 0, 0, 0];
     let second = |argument| [0, argument, 0, 0, 0, 0];
     let (thread, fork, user_namespace) = (0x003d_0f00, 0x0120_0011, 0x1000_0011);

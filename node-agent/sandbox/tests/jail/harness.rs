@@ -15,7 +15,7 @@ use std::{
 
 use muster_lock::{
     client::{self, Launcher, Outcome, Run},
-    protocol::{IdRange, Limits, Mode, Mount, Network, Stage, StagedFile, Start},
+    protocol::{IdRange, Limits, Mode, Mount, Network, Programs, Stage, StagedFile, Start},
 };
 
 /// The first host id that the package keeps for runs.
@@ -89,6 +89,10 @@ pub(crate) fn start(mode: Mode) -> Start {
         environment: BTreeMap::from([("MODE".to_owned(), name.to_owned())]),
         mode,
         network: Network::None,
+        programs: match mode {
+            Mode::Restricted => Programs::None,
+            Mode::Unrestricted => Programs::All,
+        },
         mounts: vec![mount(&built("probe_engine"), "/opt/probe", false)],
         ids,
         limits: limits(),
@@ -100,6 +104,7 @@ pub(crate) fn mount(source: &Path, target: &str, writable: bool) -> Mount {
         source: source.to_owned(),
         target: target.into(),
         writable,
+        by_policy: false,
     }
 }
 

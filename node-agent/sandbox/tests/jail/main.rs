@@ -16,5 +16,6 @@ mod lies;
 mod life;
 mod limits;
 mod network;
+mod policy;
 mod start;
 mod walls;

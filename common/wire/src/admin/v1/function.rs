@@ -32,3 +32,27 @@ pub struct TrustFunction {
     /// Must be the current version's, so that what was read is what is trusted.
     pub digest: Digest,
 }
+
+/// `PUT /api/v1/functions/{id}/policy`: what the unrestricted runs of a function may use at the most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetFunctionPolicy {
+    /// `{"read", "write", "network": {"class", "to"}, "programs", "limits"}`, see docs/reference/run-policy.md.
+    pub policy: serde_json::Value,
+}
+
+/// The policy of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FunctionPolicy {
+    /// Which function.
+    pub function: FunctionId,
+    /// In its canonical form; absent where none is set, and the setting `unrestricted_policy` alone holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<serde_json::Value>,
+    /// Digest of the canonical form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}

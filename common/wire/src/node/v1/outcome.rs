@@ -155,6 +155,9 @@ pub struct Predicate {
     /// The trust entry or setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
+    /// Digest of the policy that an unrestricted run had; absent where the node's own file was it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Digest>,
     /// The node.
     pub node: muster_ids::NodeId,
     /// Number of the trust state that decided.

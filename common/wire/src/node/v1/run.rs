@@ -69,8 +69,11 @@ pub struct RunGrant {
     pub trace: bool,
     /// Limits.
     pub limits: GrantLimits,
-    /// `none` or `host`: the widest network that the run may be given.
+    /// `none`, `brokered` or `host`: the widest network that the run may be given.
     pub network: String,
+    /// What an unrestricted run may use at the most; absent where the node's own file says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<GrantPolicy>,
     /// The node that it is for.
     pub node: NodeId,
     /// The life of the agent that it is for.
@@ -81,6 +84,16 @@ pub struct RunGrant {
     pub issued: i64,
     /// Milliseconds since 1970, UTC.
     pub expires: i64,
+}
+
+/// The policy of an unrestricted run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantPolicy {
+    /// Digest of its canonical form.
+    pub digest: Digest,
+    /// `muster_code_trust::RunPolicy` as JSON.
+    pub policy: serde_json::Value,
 }
 
 /// One wanted output.

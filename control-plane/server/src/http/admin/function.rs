@@ -1,12 +1,13 @@
 //! Data functions, by name or identifier.
 
 use axum::{Json, extract::State};
+use http::StatusCode;
 use muster_app::App;
 use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
-        function::{Function, TrustFunction},
+        function::{Function, FunctionPolicy, SetFunctionPolicy, TrustFunction},
         trust::Stamp,
     },
     function::FunctionDefinition,
@@ -72,4 +73,40 @@ pub(super) async fn untrust(
 ) -> Result<Json<serde_json::Value>, Failure> {
     let removed = app.untrust_function(&caller, &function).await?;
     Ok(Json(serde_json::json!({ "removed": removed })))
+}
+
+/// What the unrestricted runs of a function may use at the most, where administrators have said so.
+#[utoipa::path(get, path = "/api/v1/functions/{function}/policy", tag = "functions", params(("function" = String, Path)), responses((status = 200, body = FunctionPolicy), (status = 404, body = Problem)))]
+pub(super) async fn policy(
+    State(app): State<App>,
+    User(caller): User,
+    Path(function): Path<String>,
+) -> Result<Json<FunctionPolicy>, Failure> {
+    Ok(Json(app.function_policy(&caller, &function).await?))
+}
+
+/// Set what the unrestricted runs of a function may use at the most. For administrators.
+#[utoipa::path(put, path = "/api/v1/functions/{function}/policy", tag = "functions", params(("function" = String, Path)), request_body = SetFunctionPolicy,
+    responses((status = 200, body = FunctionPolicy), (status = 403, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn set_policy(
+    State(app): State<App>,
+    User(caller): User,
+    Path(function): Path<String>,
+    Body(wanted): Body<SetFunctionPolicy>,
+) -> Result<Json<FunctionPolicy>, Failure> {
+    Ok(Json(
+        app.set_function_policy(&caller, &function, &wanted.policy)
+            .await?,
+    ))
+}
+
+/// Remove the policy of a function. For administrators.
+#[utoipa::path(delete, path = "/api/v1/functions/{function}/policy", tag = "functions", params(("function" = String, Path)), responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn clear_policy(
+    State(app): State<App>,
+    User(caller): User,
+    Path(function): Path<String>,
+) -> Result<StatusCode, Failure> {
+    app.clear_function_policy(&caller, &function).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -2,7 +2,7 @@ use muster_code_trust::{Entry, Scope, Setting, Stamp, StateVersion, TrustState};
 use muster_ids::{Incarnation, StampId};
 use muster_wire::{
     function::{BlobRef, Limits, Parameter},
-    node::v1::run::{GrantLimits, WantedOutput},
+    node::v1::run::{GrantLimits, GrantPolicy, WantedOutput},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -75,6 +75,7 @@ fn grant(collective: &Collective) -> RunGrant {
             memory_mib: 0,
         },
         network: "none".to_owned(),
+        policy: None,
         node: collective.node,
         boot_nonce: NONCE.to_owned(),
         trust: wire_version(&version()),
@@ -112,6 +113,57 @@ fn admit(
         now_ms,
     };
     check(granted, &ground, used).map_err(|refused| refused.why)
+}
+
+/// A run that may use this at the most.
+pub(in crate::run) fn admitted(policy: Option<GrantPolicy>) -> Admitted {
+    let collective = Collective::new(1, NOW);
+    let word = |policy: &GrantPolicy| policy.policy["network"]["class"].as_str().map(str::to_owned);
+    let grant = RunGrant {
+        network: policy
+            .as_ref()
+            .and_then(word)
+            .unwrap_or_else(|| "none".to_owned()),
+        policy,
+        ..grant(&collective)
+    };
+    let granted = granted(&collective, &grant);
+    admit(&collective, granted, &mut Used::default(), NOW).expect("admitted")
+}
+
+#[test]
+fn a_policy_is_what_its_digest_and_its_network_say() {
+    let collective = Collective::new(1, NOW);
+    let policy = RunPolicy::parse(r#"{"read": ["/srv/data"]}"#).expect("a policy");
+    let right = GrantPolicy {
+        digest: policy.digest(),
+        policy: serde_json::to_value(&policy).expect("JSON"),
+    };
+    let wider = GrantPolicy {
+        policy: json!({ "read": ["/srv"], "network": {"class": "none"}, "programs": "none", "limits": {} }),
+        ..right.clone()
+    };
+    let unknown = GrantPolicy {
+        policy: json!({ "reads": ["/srv"] }),
+        ..right.clone()
+    };
+    for (policy, network, fits) in [
+        (Some(&right), "none", true),
+        (Some(&right), "host", false),
+        (Some(&wider), "none", false),
+        (Some(&unknown), "none", false),
+        (None, "brokered", false),
+        (None, "host", true),
+    ] {
+        let grant = RunGrant {
+            network: network.to_owned(),
+            policy: policy.cloned(),
+            ..grant(&collective)
+        };
+        let granted = granted(&collective, &grant);
+        let admitted = admit(&collective, granted, &mut Used::default(), NOW);
+        assert_eq!(admitted.is_ok(), fits, "{policy:?} {network}: {admitted:?}");
+    }
 }
 
 #[test]
