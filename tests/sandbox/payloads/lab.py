@@ -75,10 +75,10 @@ def network():
 
 
 WRAPPER = """#!/bin/sh
-# The launcher, with as much of an agent about it as a careless one could leave.
+# The launcher, with as much of an agent about it as a careless one could leave, and the units' mask for files.
 export AGENT_SECRET='{secret}'
 exec /usr/bin/nsenter --net=/proc/{lab}/ns/net --mount=/proc/{lab}/ns/mnt \\
-    /bin/sh -c 'exec 7</mnt/agent/identity.json; exec "$@"' sh {rights} /mnt/bin/muster-jail
+    /bin/sh -c 'umask 077; exec 7</mnt/agent/identity.json; exec "$@"' sh {rights} /mnt/bin/muster-jail
 """
 SOME_USER = "/usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs "
 

@@ -75,6 +75,9 @@ fn build_and_serve(
             Some(network::door()?)
         }
     };
+    // Whatever mask the unit has: the root is for each user of the jail, and what trusted code writes into a folder of
+    // the host is for more than the user of its run. A run's own folder is closed by its mode.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let shown = parts.enter()?;
     let walls = Walls {
         mode: start.mode,

@@ -157,7 +157,8 @@ pub(crate) fn as_service(mut start: Start, folder: &Path, entries: &str) -> Laun
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation", "private", "sh", "-ec"])
-        .arg("mount --bind \"$0\" /etc/subuid; mount --bind \"$0\" /etc/subgid; exec \"$@\"")
+        // With the mask that its unit has for files.
+        .arg("mount --bind \"$0\" /etc/subuid; mount --bind \"$0\" /etc/subgid; umask 077; exec \"$@\"")
         .arg(file)
         .args([
             "setpriv",
