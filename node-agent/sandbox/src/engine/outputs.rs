@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags},
+    fs::{FileType, Mode, OFlags},
     io::{Errno, retry_on_intr},
     net::{RecvFlags, SendFlags},
 };
@@ -64,14 +64,27 @@ pub(super) fn send(to: &OwnedFd, scratch: &OwnedFd, list: &[String], limit: u64)
     Ok(())
 }
 
+/// Folder by folder, since a unit with `RestrictSUIDSGID` has no `openat2`.
 fn open(scratch: &OwnedFd, path: &str, left: u64) -> Result<(OwnedFd, u64), &'static str> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(scratch, path, flags, Mode::empty(), resolve) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Err("missing"),
-        Err(_) => return Err("not a regular file"),
+    let step = |folder: Option<&OwnedFd>, name: &str, flags| {
+        if matches!(name, "" | "." | "..") {
+            return Err("not a regular file");
+        }
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(folder.unwrap_or(scratch), name, flags, Mode::empty());
+        opened.map_err(|error| match error {
+            Errno::NOENT => "missing",
+            _ => "not a regular file",
+        })
     };
+    let mut names: Vec<&str> = path.split('/').collect();
+    let name = names.pop().unwrap_or_default();
+    let mut folder = None;
+    for one in names {
+        folder = Some(step(folder.as_ref(), one, OFlags::PATH | OFlags::DIRECTORY)?);
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = step(folder.as_ref(), name, flags)?;
     let about = rustix::fs::fstat(&file).map_err(|_| "not a regular file")?;
     if !FileType::from_raw_mode(about.st_mode).is_file() || about.st_nlink != 1 {
         return Err("not a regular file");
@@ -96,4 +109,47 @@ fn copy(to: &OwnedFd, file: &OwnedFd, size: u64) -> io::Result<()> {
         left -= u64::try_from(count).unwrap_or(left);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_what_lies_in_the_folder_is_opened() {
+        let above = tempfile::tempdir().expect("a folder");
+        let scratch = above.path().join("scratch");
+        fs::create_dir_all(scratch.join("outputs")).expect("made");
+        for file in ["secret", "scratch/own", "scratch/outputs/0"] {
+            fs::write(above.path().join(file), "12345").expect("written");
+        }
+        symlink("..", scratch.join("up")).expect("made");
+        symlink("own", scratch.join("alias")).expect("made");
+        let folder = OwnedFd::from(fs::File::open(&scratch).expect("opened"));
+        let size = |path: &str| open(&folder, path, 5).map(|(_, size)| size);
+        assert_eq!((size("own"), size("outputs/0")), (Ok(5), Ok(5)));
+        assert_eq!(
+            (size("absent"), size("absent/0")),
+            (Err("missing"), Err("missing"))
+        );
+        let secret = above.path().join("secret");
+        let absolute = secret.to_str().expect("text");
+        for path in [
+            "../secret",
+            "outputs/../own",
+            "./own",
+            "outputs//0",
+            "own/",
+            "",
+            "up/secret",
+            "alias",
+            absolute,
+            "outputs",
+        ] {
+            assert_eq!(size(path), Err("not a regular file"), "{path}");
+        }
+        assert_eq!(open(&folder, "own", 4).map(|_| ()), Err("over the output limit"));
+    }
 }

@@ -1,10 +1,13 @@
 //! What goes in and what comes out.
 
-use std::io::Write as _;
+use std::{io::Write as _, process::Command};
 
-use muster_lock::protocol::{Exit, Mode, Report, StagedFile};
+use muster_lock::{
+    client::Launcher,
+    protocol::{Exit, Mode, Report, StagedFile},
+};
 
-use crate::harness::{jail, limits, lines, stage, start, with_file};
+use crate::harness::{built, jail, limits, lines, program, root, stage, start, with_file};
 
 #[test]
 fn a_run_gets_its_files_and_returns_its_outputs() {
@@ -80,6 +83,25 @@ fn outputs_of_a_run_that_was_killed_are_still_sent() {
     let outcome = run.finish().expect("finished");
     assert_eq!(outcome.exit, Some(Exit::Signal(libc::SIGABRT)));
     assert_eq!(outcome.outputs, [Ok(b"half".to_vec())]);
+}
+
+/// As the jail's unit does: its filters cannot look at what `openat2` is given.
+#[test]
+fn outputs_are_sent_where_openat2_is_refused() {
+    let mut command = Command::new(built("liar"));
+    let absent = format!("{}={}", libc::SYS_openat2, libc::ENOSYS);
+    command.arg(absent).arg("--").arg(program());
+    let mut plan = start(Mode::Restricted);
+    if !root() {
+        plan.ids = None;
+    }
+    let launcher = Launcher::start_by(command, plan).expect("start");
+    launcher.until_ready().expect("ready");
+    let run = launcher.run(1, limits()).expect("forked");
+    run.stage(&stage("mkdir in\nwrite in/out half", &["in/out"]), &[])
+        .expect("staged");
+    let outcome = run.finish().expect("finished");
+    assert_eq!(outcome.outputs, [Ok(b"half".to_vec())], "{outcome:?}");
 }
 
 #[test]
