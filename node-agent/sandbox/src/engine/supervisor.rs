@@ -100,8 +100,12 @@ fn begin(run: Run, gate: &OwnedFd, stderr: &OwnedFd) -> Result<Option<Watch>, Fa
     let children = signals::children()?;
     let Side::Parent(payload) = process::fork()? else {
         drop((list, children, scratch, kills));
-        payload::begin(run, &sender)?;
-        return Ok(None);
+        let begun = payload::begin(run, &sender);
+        if begun.is_err() {
+            // A supervisor that sees this end closed leaves, and would take the payload along before it has said why.
+            std::mem::forget(sender);
+        }
+        return begun.map(|()| None);
     };
     drop(sender);
     let watch = Watch {
