@@ -288,6 +288,15 @@ impl Agent {
         }
     }
 
+    /// Says which limits the jail cannot enforce, in the conditions. A jail that does not stand is said by the doctor
+    /// and by each run that it refuses.
+    pub async fn note_limits(&self) {
+        match muster_engines::look(self.engines().config()).await {
+            Ok(standing) => self.conditions.note_limits(&standing.degraded),
+            Err(why) => tracing::warn!(why, "the jail does not stand; see muster-node doctor"),
+        }
+    }
+
     /// Says whether the trust state is stale, in the conditions.
     pub fn note_freshness(&self) {
         if self.trust.is_fresh(self.clock.boot()) {

@@ -141,7 +141,7 @@ impl Conditions {
         self.lock().remove(part);
     }
 
-    /// What limits a jail could not enforce, as its last run said.
+    /// What limits the jail cannot enforce, as it said last.
     pub fn note_limits(&self, degraded: &[String]) {
         if degraded.is_empty() {
             self.clear("limits");

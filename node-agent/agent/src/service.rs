@@ -247,6 +247,8 @@ impl Service {
         })?;
         let mut helpers = tokio::task::JoinSet::new();
         helpers.spawn(status::keep(Arc::clone(&agent)));
+        let looking = Arc::clone(&agent);
+        helpers.spawn(async move { looking.note_limits().await });
         helpers.spawn(renew::keep(Arc::clone(&agent), credentials));
         if let Some(address) = self.config.operations {
             let listener = operations::listen(address)
@@ -332,6 +334,8 @@ async fn look_again(
                 let probe = muster_engines::probe(&engines_config(&new, &agent.home)).await;
                 if changed || probe != *agent.probe() {
                     agent.configure(new.clone(), probe);
+                    let looking = Arc::clone(agent);
+                    tokio::spawn(async move { looking.note_limits().await });
                     tracing::info!("took the changed settings and engines");
                 }
                 *config = new;

@@ -33,7 +33,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{connection::Connection, frame, ids::Slot, program};
+use crate::{Standing, connection::Connection, frame, ids::Slot, program};
 
 /// A launcher that has not preloaded by then never will.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -54,10 +54,8 @@ pub(crate) struct Launcher {
     born: Instant,
     /// What the launcher cannot enforce.
     pub(crate) degraded: Vec<String>,
-    /// Whether runs have a host id of their own.
-    pub(crate) own_ids: bool,
-    /// Landlock ABI in force.
-    pub(crate) landlock_abi: u32,
+    own_ids: bool,
+    landlock_abi: u32,
     reader: AbortHandle,
     /// Killed when dropped; absent when another process started it, which ends it with the connection.
     _process: Option<Child>,
@@ -167,6 +165,15 @@ impl Launcher {
         } else {
             format!("{why} (it said: {})", said.trim())
         })
+    }
+
+    /// What it said of its jail.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            degraded: self.degraded.clone(),
+            own_ids: self.own_ids,
+            landlock_abi: self.landlock_abi,
+        }
     }
 
     /// Whether it will fork no more.

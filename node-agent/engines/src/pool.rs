@@ -35,7 +35,7 @@ pub struct EnginesError {
     pub why: String,
 }
 
-/// A launcher that is ready, for status and doctor.
+/// What a launcher that is ready says of its jail, for status and doctor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Limits that cannot be enforced, in words; empty when all hold.
@@ -105,11 +105,7 @@ impl Engines {
             .map_err(failed)?;
         stock.fill().await.map_err(failed)?;
         let launcher = stock.launcher().await.map_err(failed)?;
-        Ok(Standing {
-            degraded: launcher.degraded.clone(),
-            own_ids: launcher.own_ids,
-            landlock_abi: launcher.landlock_abi,
-        })
+        Ok(launcher.standing())
     }
 
     /// The children of an engine that wait at this moment.

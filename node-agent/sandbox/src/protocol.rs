@@ -135,7 +135,8 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
-    /// The engine's program (absolute path in the jail) and arguments.
+    /// The engine's program (absolute path in the jail) and arguments. Empty: there is no engine; the launcher says
+    /// what its jail is worth, and ends.
     pub command: Vec<String>,
     /// The engine's whole environment.
     pub environment: BTreeMap<String, String>,

@@ -158,7 +158,13 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     }
     let ending = hand_over(agent, admitted, work, (mode, in_force), &files, folder).await;
     crash_point("run.executed");
-    agent.conditions.note_limits(&ending.limits_degraded);
+    // A run that no launcher took says nothing of what launchers can enforce.
+    if !matches!(
+        ending.outcome,
+        muster_engines::Outcome::JailRefused { .. } | muster_engines::Outcome::Cancelled
+    ) {
+        agent.conditions.note_limits(&ending.limits_degraded);
+    }
     let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
     let mut ended = outcome::of_engine(&ending, function, work.why());
     ended.timings.insert("staging_ms".to_owned(), staged_ms);

@@ -5,6 +5,7 @@ mod crash;
 #[expect(dead_code, reason = "the unit tests use the rest")]
 mod fixture;
 mod joining;
+mod limits;
 mod node;
 mod registration;
 mod renewing;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use muster_engines::{EngineKind, IdRange, Mode, Outcome, Recycle};
+use muster_engines::{EngineKind, EnginesConfig, IdRange, Mode, Outcome, Recycle};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::bench::{Node, *};
@@ -251,4 +251,21 @@ fn a_parent_that_is_too_old_gives_no_child() {
         node.run(order(R, Restricted, "1")).succeeded();
     }
     assert_eq!(taken(&node, R, Restricted), 0);
+}
+
+#[test]
+fn what_the_jail_is_worth_is_known_without_an_engine() {
+    let node = Node::new(|config| config.r_home = "/does/not/exist".into());
+    let standing = RUNTIME.block_on(muster_engines::look(node.engines.config()));
+    let standing = standing.expect("the jail stands");
+    assert!(standing.landlock_abi >= 2, "{standing:?}");
+    assert_eq!(standing.own_ids, node.engines.config().ids.is_some());
+    let nowhere = EnginesConfig {
+        jail: "/does/not/exist".into(),
+        ..node.engines.config().clone()
+    };
+    let why = RUNTIME
+        .block_on(muster_engines::look(&nowhere))
+        .expect_err("no jail");
+    assert!(why.contains("/does/not/exist"), "{why}");
 }

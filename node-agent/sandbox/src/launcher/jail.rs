@@ -89,6 +89,14 @@ fn build_and_serve(
     let mut serving = Serving::new(start, walls, memory_group, kills);
     // Children are reaped by name until serving begins.
     self_test::attack(&mut serving, outside)?;
+    let ready = FromLauncher::Ready {
+        landlock_abi: u32::try_from(abi).unwrap_or(0),
+        degraded,
+        own_ids: start.ids.is_some(),
+    };
+    if start.command.is_empty() {
+        return packet::send(connection, &ready, &[]);
+    }
     let mut engine = Engine::start(
         &Entry::Program(&start.command, &start.environment),
         serving.kills(),
@@ -96,11 +104,6 @@ fn build_and_serve(
     engine.until_ready(outside)?;
     root::close_programs(&serving.walls().programs)?;
     let children = signals::children()?;
-    let ready = FromLauncher::Ready {
-        landlock_abi: u32::try_from(abi).unwrap_or(0),
-        degraded,
-        own_ids: start.ids.is_some(),
-    };
     let beside: Vec<_> = door.iter().map(|door| door.as_fd()).collect();
     packet::send(connection, &ready, &beside)?;
     drop(door);

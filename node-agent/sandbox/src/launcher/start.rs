@@ -14,7 +14,7 @@ pub(super) fn check(start: &Start) -> Result<(), Failure> {
     if start
         .command
         .first()
-        .is_none_or(|program| !program.starts_with('/'))
+        .is_some_and(|program| !program.starts_with('/'))
     {
         return refuse("the engine's command must begin with an absolute path".to_owned());
     }

@@ -78,6 +78,28 @@ fn an_engine_that_does_not_start_is_quoted() {
 }
 
 #[test]
+fn who_names_no_engine_hears_what_the_jail_is_worth_and_no_more() {
+    let mut nothing = start(Mode::Restricted);
+    nothing.command.clear();
+    nothing.mounts.clear();
+    let launcher = Launcher::start(&program(), nothing.clone()).expect("start");
+    match launcher.until_ready().expect("ready") {
+        FromLauncher::Ready {
+            landlock_abi,
+            own_ids,
+            ..
+        } => assert!(landlock_abi >= 2 && own_ids == root()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(launcher.receive().expect("its end"), None);
+    let ended = launcher.close().expect("closed").expect("a child");
+    assert!(ended.success(), "{ended:?}");
+    // What is no jail is refused as ever.
+    nothing.network = Network::Host;
+    assert!(refused(nothing).contains("no network"));
+}
+
+#[test]
 fn an_ordinary_user_gets_a_jail_and_hears_what_it_lacks() {
     let folder = tempfile::tempdir().expect("folder");
     for mode in [Mode::Restricted, Mode::Unrestricted] {
