@@ -10,7 +10,7 @@ use std::{
 use muster_engines::Mode;
 
 use crate::{
-    jail::{Jails, User},
+    jail::{self, Jails, User},
     lab::{self, Lab},
     native::NATIVE,
     probe::{Probe, Seen},
@@ -20,6 +20,7 @@ static OUTSIDE: LazyLock<Mutex<Lab>> = LazyLock::new(|| Mutex::new(Lab::new()));
 static ROOT: LazyLock<Mutex<Jails>> = LazyLock::new(|| Mutex::new(Jails::new(User::Root)));
 static SERVICE: LazyLock<Mutex<Jails>> = LazyLock::new(|| Mutex::new(Jails::new(User::Service)));
 static NOBODY: LazyLock<Mutex<Jails>> = LazyLock::new(|| Mutex::new(Jails::new(User::Nobody)));
+static UNIT: LazyLock<Mutex<Jails>> = LazyLock::new(|| Mutex::new(Jails::new(User::Unit)));
 
 /// Processes that outlive their run are looked for on the whole host, so such a probe runs alone.
 static ALONE: RwLock<()> = RwLock::new(());
@@ -30,6 +31,7 @@ pub(crate) fn jails(user: User) -> std::sync::MutexGuard<'static, Jails> {
         User::Root => &ROOT,
         User::Service => &SERVICE,
         User::Nobody => &NOBODY,
+        User::Unit => &UNIT,
     };
     jails.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -78,6 +80,30 @@ pub(crate) fn stopped(promise: &str, probes: &[Probe], user: User) {
         }
     }
     report.end();
+}
+
+/// Nor do they where systemd starts the launcher: what is tested there is the kernel, the unit and the control groups.
+pub(crate) fn stopped_behind_the_unit(promise: &str, probes: &[Probe]) {
+    if jail::unit().is_none() {
+        // `make test-vm` names a unit.
+        return;
+    }
+    let mut jails = jails(User::Unit);
+    let mut report = Report::new(promise, "restricted-Unit");
+    jails.lab.traces();
+    let mut told = 0;
+    for probe in probes {
+        let seen = alone(probe, || {
+            let mut seen = jails.bare(probe, &code(probe));
+            seen.traces = jails.lab.traces();
+            seen
+        });
+        // A probe in C says what was refused; one that did not run at all would prove nothing.
+        told += usize::from(seen.stderr.contains("refused: "));
+        report.add(probe, &seen, seen.harm().map(|_| "it did its harm"));
+    }
+    report.end();
+    assert!(told > 0, "nothing was tried");
 }
 
 /// In unrestricted mode exactly those do that the policy allows.
@@ -189,6 +215,11 @@ macro_rules! promise {
         #[test]
         fn restricted_runs_of_a_user_without_ids_do_none() {
             $crate::check::stopped(module_path!(), $probes, $crate::jail::User::Nobody);
+        }
+
+        #[test]
+        fn restricted_runs_behind_a_unit_do_none() {
+            $crate::check::stopped_behind_the_unit(module_path!(), $probes);
         }
 
         #[test]

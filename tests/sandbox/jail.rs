@@ -40,6 +40,13 @@ pub(crate) enum User {
     Service,
     /// Somebody without any right, as in a quickstart: runs have the launcher's own user.
     Nobody,
+    /// The packages' service user in its unit, behind the socket that MUSTER_JAIL_SOCKET names (`tests/vm`).
+    Unit,
+}
+
+/// The socket behind which systemd starts launchers, where that unit is what is tested.
+pub(crate) fn unit() -> Option<PathBuf> {
+    std::env::var_os("MUSTER_JAIL_SOCKET").map(PathBuf::from)
 }
 
 /// What probes may use unless they say otherwise.
@@ -72,7 +79,10 @@ pub(crate) struct Jails {
 
 impl Jails {
     pub(crate) fn new(user: User) -> Self {
-        let lab = Lab::new();
+        let lab = match user {
+            User::Unit => Lab::machine(),
+            _ => Lab::new(),
+        };
         let engines = Arc::new(Engines::new(config(&lab, user, NetworkPolicy::Host)));
         let mut bare = Vec::new();
         let mut neighbours = Vec::new();
@@ -80,11 +90,12 @@ impl Jails {
             .into_iter()
             .enumerate()
         {
-            let launcher = Launcher::start(
-                &lab.folder.join(wrapper(user)),
-                bare_start(user, language, number),
-            )
-            .expect("started");
+            let (jail, start) = (program(&lab, user), bare_start(user, language, number));
+            let launcher = match user {
+                User::Unit => Launcher::behind(&jail, start),
+                _ => Launcher::start(&jail, start),
+            };
+            let launcher = launcher.expect("started");
             launcher.until_ready().expect("a bare engine");
             let neighbour = launcher
                 .run(
@@ -106,7 +117,11 @@ impl Jails {
             neighbours.push(neighbour);
             bare.push((language, launcher));
         }
-        for kind in [EngineKind::R, EngineKind::Python] {
+        let product: &[EngineKind] = match user {
+            User::Unit => &[],
+            _ => &[EngineKind::R, EngineKind::Python],
+        };
+        for &kind in product {
             let engines = Arc::clone(&engines);
             RUNTIME.spawn(async move {
                 let script = match kind {
@@ -222,7 +237,7 @@ pub(crate) async fn run(
 pub(crate) fn config(lab: &Lab, user: User, network: NetworkPolicy) -> EnginesConfig {
     // The paths are those of the lab, where the launcher is.
     EnginesConfig {
-        jail: lab.folder.join(wrapper(user)),
+        jail: program(lab, user),
         lock_library: "/mnt/bin/libmuster_lock.so".into(),
         runners: lab.folder.join("runners"),
         r_home: "/usr/lib/R".into(),
@@ -256,22 +271,27 @@ fn service() -> Service {
     }
 }
 
-fn wrapper(user: User) -> &'static str {
-    match user {
+/// What starts launchers.
+fn program(lab: &Lab, user: User) -> PathBuf {
+    let wrapper = match user {
         User::Root => "root",
         User::Service => "service",
         User::Nobody => "nobody",
-    }
+        User::Unit => return unit().expect("MUSTER_JAIL_SOCKET"),
+    };
+    lab.folder.join(wrapper)
 }
 
 /// Ids of the host for a jail; a service user has those that `payloads/lab.py` enters for it.
 fn ids(user: User, number: u32) -> Option<IdRange> {
-    let first = match user {
-        User::Root => 710_000 + 100 * number,
-        User::Service => 700_000,
+    let (first, count) = match user {
+        User::Root => (710_000 + 100 * number, 64),
+        User::Service => (700_000, 64),
         User::Nobody => return None,
+        // The package enters 64 in all.
+        User::Unit => (2_046_820_352 + 16 * number, 16),
     };
-    Some(IdRange { first, count: 64 })
+    Some(IdRange { first, count })
 }
 
 fn bare_start(user: User, language: Language, number: usize) -> Start {

@@ -1,5 +1,7 @@
 //! A lab: a machine in namespaces of its own with an agent worth attacking (`payloads/lab.py`), the place where probes
 //! do their harm, and beside which jails stand.
+//!
+//! The lab of a unit's jails is the machine itself, which must be one that nobody misses (`tests/vm`).
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +50,7 @@ const OUTLIVES: &str = "outlived-";
 
 /// A lab; dropping it ends it.
 pub(crate) struct Lab {
-    /// As the host numbers it.
+    /// As the host numbers it; `self` where the lab is the machine.
     pid: String,
     /// Wrappers of `muster-jail`, and a folder for runners.
     pub(crate) folder: PathBuf,
@@ -63,6 +65,26 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
+        Self::begin(&[
+            "unshare",
+            "--net",
+            "--mount",
+            "--propagation",
+            "private",
+            "--ipc",
+            "--uts",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
+    }
+
+    /// The machine as a lab, for good.
+    pub(crate) fn machine() -> Self {
+        Self::begin(&["env", "LAB=machine"])
+    }
+
+    fn begin(within: &[&str]) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "probes do real harm in namespaces of their own, which takes root; run these tests as root"
@@ -80,17 +102,9 @@ impl Lab {
         }
         let payloads = workspace().join("tests/sandbox/payloads");
         #[expect(clippy::disallowed_methods, reason = "a test starts its lab")]
-        let mut child = Command::new("unshare")
-            .args([
-                "--net",
-                "--mount",
-                "--propagation",
-                "private",
-                "--ipc",
-                "--uts",
-                "--pid",
-            ])
-            .args(["--fork", "--kill-child", "/usr/bin/python3", "-I", "-S", "-B"])
+        let mut child = Command::new(within[0])
+            .args(&within[1..])
+            .args(["/usr/bin/python3", "-I", "-S", "-B"])
             .arg(payloads.join("lab.py"))
             .args([&folder, &environment()])
             .args([

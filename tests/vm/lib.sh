@@ -16,6 +16,7 @@ checks=(
     "a run that eats memory is killed by its limit"
     "no limit is degraded"
     "probes behind the unit"
+    "every promise holds behind the unit"
     "probes as root"
     "the units end and leave nothing"
 )

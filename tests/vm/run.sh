@@ -10,8 +10,25 @@ cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 target=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")
 vm=$target/vm
 # The machine switches itself off; this is for one that does not.
-seconds=${MUSTER_VM_SECONDS:-600}
-debian=systemd,systemd-sysv,dbus,udev,procps,passwd,python3,linux-image-cloud-amd64,r-base-core,r-cran-jsonlite
+seconds=${MUSTER_VM_SECONDS:-720}
+debian=systemd,systemd-sysv,dbus,udev,procps,passwd,python3,linux-image-cloud-amd64,r-base-core,r-cran-jsonlite,gcc,libc6-dev
+
+cannot() {
+    echo "vm: $1" >&2
+    exit 1
+}
+
+# What no script can mend is said at once, in one sentence.
+able() {
+    [ "$(dpkg --print-architecture 2>&1)" = amd64 ] ||
+        cannot "the machine for tests is Debian's for amd64, and so must this one be, whose packages it gets"
+    as_owner true 2> /dev/null ||
+        cannot "this user cannot make files that belong to root; run it as root, or enter ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
+    [ "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)" -gt 2600000 ] ||
+        cannot "the machine for tests has 2 GiB of memory, and less is available here"
+    [ "$(df --output=avail -k "$target" | tail -n 1)" -gt 4000000 ] ||
+        cannot "the image of Debian needs 4 GB on the disk of $target; make room"
+}
 
 # as_owner COMMAND…: where files can belong to root.
 as_owner() {
@@ -27,7 +44,8 @@ make_image() {
     if [ -e "$image" ]; then return; fi
     rm -rf "$vm"
     mkdir -p "$boot"
-    as_owner mmdebstrap --quiet --variant=apt --include="$debian" bookworm "$vm/root.tar"
+    as_owner mmdebstrap --quiet --variant=apt --include="$debian" bookworm "$vm/root.tar" ||
+        cannot "Debian cannot be had; its mirror must be reachable, at least the first time (a proxy is taken from http_proxy)"
     # Devices are the kernel's; where this is not really root they could not be made either.
     mkdir "$root"
     as_owner tar --extract --file "$vm/root.tar" --directory "$root" --exclude './dev/*'
@@ -44,10 +62,15 @@ make_image() {
     mv "$image.new" "$image"
 }
 
-# The packages from what `make test` builds, with its features, so that nothing is compiled twice.
+# What `make test` builds, with its features and those of its tests, so that nothing is compiled twice.
+build() {
+    cargo build --workspace --locked --features muster-server/crash-points,muster-agent/crash-points --lib --bins \
+        --example probe_engine --example liar --test jail --test sandbox \
+        --message-format json-render-diagnostics > "$vm/built.json"
+}
+
 make_packages() {
     local shell package
-    cargo build --workspace --locked --features muster-server/crash-points,muster-agent/crash-points
     for shell in bash zsh fish; do
         "$target/debug/muster" completions "$shell" > "$target/debug/muster.$shell"
     done
@@ -56,14 +79,17 @@ make_packages() {
     done
 }
 
-# The test binary of the jail and what it runs lie as cargo laid them: each finds the others from where it is itself.
+# The test binaries of the jail and what they run lie as cargo laid them: each finds the others from where it is itself.
+# Sources of the probes, and what cargo lets them write, they look for where these are on this machine.
 make_probes() {
-    local tests
-    mkdir -p "$1/debug/deps" "$1/debug/examples"
-    tests=$(cargo test --locked -p muster-sandbox --test jail --no-run --message-format json |
-        sed -n '/"name":"jail"/s/.*"executable":"\([^"]*\)".*/\1/p')
-    cargo build --locked -p muster-sandbox --examples
-    strip --strip-debug -o "$1/debug/deps/jail" "$tests"
+    local name file
+    mkdir -p "$1/debug/deps" "$1/debug/examples" "$1/engines/python" "$1/payloads"
+    cp tests/sandbox/payloads/* "$1/payloads/"
+    printf '%s\n' "$PWD/tests/sandbox/payloads" "$target/tmp" > "$1/places"
+    for name in jail sandbox; do
+        file=$(sed -n "/\"name\":\"$name\"/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p" "$vm/built.json")
+        strip --strip-debug -o "$1/debug/deps/$name" "$file"
+    done
     for file in muster-jail libmuster_lock.so examples/probe_engine examples/liar; do
         strip --strip-debug -o "$1/debug/$file" "$target/debug/$file"
     done
@@ -75,11 +101,12 @@ make_disk() {
     mkdir "$folder"
     cp tests/vm/inside.sh tests/vm/lib.sh "$folder/"
     cp -r tests/vm/functions "$folder/"
+    build
     make_packages "$folder"
     make_probes "$folder"
     chmod -R go=u-w "$folder"
     rm -f "$vm/test.img"
-    truncate -s 256M "$vm/test.img"
+    truncate -s 512M "$vm/test.img"
     as_owner mkfs.ext4 -q -L muster-test -E root_owner=0:0 -d "$folder" "$vm/test.img"
     rm -r "$folder"
 }
@@ -87,6 +114,7 @@ make_disk() {
 packaging/deps/install.sh build package vm
 # One at a time: image, disk and serial line have one place.
 mkdir -p "$target"
+able
 exec 9> "$target/vm.lock"
 flock 9
 make_image
@@ -97,7 +125,7 @@ rm -f "$serial"
 # Changes to the disks are forgotten when it ends.
 timeout --kill-after=10 "$seconds" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 \
     -nodefaults -nic none -display none -serial "file:$serial" -no-reboot \
-    -kernel "$boot/vmlinuz" -initrd "$boot/initrd" -append "root=LABEL=root rw console=ttyS0 quiet panic=-1" \
+    -kernel "$boot/vmlinuz" -initrd "$boot/initrd" -append "root=LABEL=root rw console=ttyS0 loglevel=3 panic=-1" \
     -drive "file=$image,if=virtio,format=raw,snapshot=on" \
     -drive "file=$vm/test.img,if=virtio,format=raw,snapshot=on" ||
     echo "vm: the machine did not switch itself off within $seconds s" >&2

@@ -1,6 +1,7 @@
 """A small machine of its own, beside which jails stand and on which probes do harm without harming anybody.
 
-It is process 1 of new network, mount, host name, IPC and process namespaces. What it shows to attackers: an agent
+It is process 1 of new network, mount, host name, IPC and process namespaces; or, with LAB=machine in its environment,
+the whole of a machine that nobody misses. What it shows to attackers: an agent
 with secrets in files, memory, environment and descriptors, who answers on sockets and notices signals; and traces
 of what reached it, in /mnt/trace. It ends, with everything in it, when its standard input is closed.
 
@@ -19,6 +20,7 @@ import subprocess
 import sys
 
 SECRET = os.environ["AGENT_SECRET"]
+MACHINE = os.environ.get("LAB") == "machine"
 FOLDER, ENVIRONMENT, *PROGRAMS = sys.argv[1:]
 NOBODY = 65534
 IDS = "700000:64"
@@ -53,7 +55,8 @@ def folders():
     }.items():
         write(f"/mnt/{name}", text, owner=0)
     run("mount", "--bind", "/mnt/resolv.conf", "/etc/resolv.conf")
-    for file in ("/etc/subuid", "/etc/subgid"):
+    # The ids of a machine are what its package entered.
+    for file in () if MACHINE else ("/etc/subuid", "/etc/subgid"):
         run("mount", "--bind", "/mnt/subuid", file)
     write("/mnt/agent/secret.txt", SECRET + "\n")
     write("/mnt/agent/identity.json", f'{{"key": "{SECRET}"}}\n', 0o600)
@@ -178,6 +181,7 @@ def agent():
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
     libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: a change of user took it away.
+    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: a machine does not end with its process 1.
     key = open("/mnt/agent/identity.json", encoding="utf-8")
     os.chdir("/mnt/neighbour")
     for number in (signal.SIGUSR1, signal.SIGTERM):

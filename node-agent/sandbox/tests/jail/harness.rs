@@ -57,6 +57,11 @@ pub(crate) fn whole() -> bool {
     root() || unit().is_some()
 }
 
+/// A wall time in milliseconds that holds what takes moments; behind a unit the machine is an emulated one, and slow.
+pub(crate) fn moments(ms: u64) -> u64 {
+    if unit().is_some() { 5 * ms } else { ms }
+}
+
 /// Limits under which everything ordinary works.
 pub(crate) fn limits() -> Limits {
     Limits {
@@ -65,7 +70,7 @@ pub(crate) fn limits() -> Limits {
         open_files: 256,
         scratch_bytes: 16 << 20,
         cpu_seconds: 20,
-        wall_ms: 20_000,
+        wall_ms: moments(20_000),
         output_bytes: 1 << 20,
     }
 }

@@ -8,7 +8,7 @@ use muster_lock::{
     protocol::{Exit, FromLauncher, Limits, Mode, Report, Stage},
 };
 
-use crate::harness::{as_nobody, begin, jail, limits, lines, stage, start, whole};
+use crate::harness::{as_nobody, begin, jail, limits, lines, moments, stage, start, whole};
 
 #[test]
 fn a_run_that_eats_memory_is_stopped_and_the_engine_survives() {
@@ -104,7 +104,7 @@ fn processes_of_all_runs_together_are_counted() {
     }
     let launcher = jail(start(Mode::Unrestricted));
     let patient = Limits {
-        wall_ms: 6000,
+        wall_ms: moments(6000),
         ..limits()
     };
     let crowds = [1, 2, 3, 4].map(|number| launcher.run(number, patient).expect("forked"));
@@ -210,12 +210,12 @@ fn stage_with(steps: &str, change: impl FnOnce(&mut Limits)) -> Stage {
 fn the_clock_of_a_run_that_was_forked_ahead_begins_with_its_stage() {
     let launcher = jail(start(Mode::Restricted));
     let short = Limits {
-        wall_ms: 300,
+        wall_ms: moments(300),
         ..limits()
     };
     let run = launcher.run(1, short).expect("forked");
     // Longer than its wall time.
-    thread::sleep(Duration::from_millis(600));
+    thread::sleep(Duration::from_millis(2 * short.wall_ms));
     run.stage(&stage("print alive", &[]), &[]).expect("staged");
     let outcome = run.finish().expect("finished");
     assert_eq!(outcome.exit, Some(Exit::Code(0)));
@@ -255,7 +255,7 @@ fn limits_that_come_with_the_stage_hold() {
 fn limits_that_come_with_the_stage_only_lower() {
     let launcher = jail(start(Mode::Restricted));
     let short = Limits {
-        wall_ms: 300,
+        wall_ms: moments(300),
         memory_bytes: 128 << 20,
         ..limits()
     };
