@@ -42,9 +42,10 @@ make_image() {
     image=$vm/debian-$key.img
     boot=$vm/boot-$key
     if [ -e "$image" ]; then return; fi
-    rm -rf "$vm"
+    as_owner rm -rf "$vm"
     mkdir -p "$boot"
-    as_owner mmdebstrap --quiet --variant=apt --include="$debian" bookworm "$vm/root.tar" ||
+    # It finds its own way to make files of root.
+    mmdebstrap --quiet --variant=apt --include="$debian" bookworm "$vm/root.tar" ||
         cannot "Debian cannot be had; its mirror must be reachable, at least the first time (a proxy is taken from http_proxy)"
     # Devices are the kernel's; where this is not really root they could not be made either.
     mkdir "$root"
@@ -125,7 +126,7 @@ rm -f "$serial"
 # Changes to the disks are forgotten when it ends.
 timeout --kill-after=10 "$seconds" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 \
     -nodefaults -nic none -display none -serial "file:$serial" -no-reboot \
-    -kernel "$boot/vmlinuz" -initrd "$boot/initrd" -append "root=LABEL=root rw console=ttyS0 loglevel=3 panic=-1" \
+    -kernel "$boot/vmlinuz" -initrd "$boot/initrd" -append "root=LABEL=root rw console=ttyS0 quiet loglevel=3 panic=-1" \
     -drive "file=$image,if=virtio,format=raw,snapshot=on" \
     -drive "file=$vm/test.img,if=virtio,format=raw,snapshot=on" ||
     echo "vm: the machine did not switch itself off within $seconds s" >&2
