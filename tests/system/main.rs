@@ -26,6 +26,7 @@ mod offer;
 mod outcome;
 mod parsers;
 mod pkcs11;
+mod policy;
 mod postgres;
 mod read_by_others;
 mod real_node;

@@ -141,9 +141,15 @@ impl Default for ProgramForm {
 impl RunPolicy {
     /// Reads a policy as people write it. Unknown fields are refused.
     pub fn parse(json: &str) -> Result<Self, PolicyError> {
-        let policy: Self = serde_json::from_str(json).map_err(|error| {
+        let read = if json.trim_start().starts_with('{') {
+            serde_json::from_str(json).map_err(|error| error.to_string())
+        } else {
+            // A list would be taken for the fields in their order.
+            Err("it is no JSON object".to_owned())
+        };
+        let policy: Self = read.map_err(|why| {
             PolicyError(format!(
-                "{error}; write it as {{\"read\": [\"/srv/data\"], \"write\": [], \"network\": {{\"class\": \"none\"}}, \
+                "{why}; write it as {{\"read\": [\"/srv/data\"], \"write\": [], \"network\": {{\"class\": \"none\"}}, \
                  \"programs\": \"none\", \"limits\": {{}}}}"
             ))
         })?;

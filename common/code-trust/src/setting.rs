@@ -140,10 +140,11 @@ impl Setting {
     pub fn to_json(&self) -> String {
         let text = self.to_text();
         match self {
-            Self::TerrRestrictedExecutionMode(_) | Self::DisableTrustChecks(_) => text,
+            Self::TerrRestrictedExecutionMode(_)
+            | Self::DisableTrustChecks(_)
+            | Self::UnrestrictedPolicy(Some(_)) => text,
             Self::RestrictedEngines(engines) if engines.is_empty() => "[]".to_owned(),
             Self::UnrestrictedPolicy(None) => "null".to_owned(),
-            Self::UnrestrictedPolicy(Some(_)) => text,
             Self::RestrictedEngines(_) => format!("[\"{}\"]", text.replace(',', "\",\"")),
         }
     }

@@ -54,6 +54,7 @@ fn guarded(config: &Config, home: &Home) -> Vec<PathBuf> {
     [home.root().to_owned(), config.file.clone()]
         .into_iter()
         .chain(config.engines.services.clone())
+        .chain(config.engines.runners.clone())
         .chain(token)
         // Behind a socket is the launcher; a program may be read by everybody.
         .chain(Some(config.jail.program.clone()).filter(|jail| !jail.is_file()))

@@ -73,6 +73,14 @@ const EXAMPLES: &[(&str, &str)] = &[
         "false",
     ),
     (
+        "setting/all/unrestricted_policy",
+        r#"{"limits":{},"network":{"class":"none"},"programs":"none","read":["/srv/data"]}"#,
+    ),
+    (
+        "policy/function/00000000-0001-7000-8000-000000000000",
+        r#"{"limits":{"memory_mib":512},"network":{"class":"host"},"programs":["/usr/bin/git"]}"#,
+    ),
+    (
         "tombstone/certificate/1a4",
         r#"{"at":"2026-01-01T00:00:00Z","certificate":"1a4","until":"2026-01-08T00:00:00Z"}"#,
     ),

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags},
+    fs::{CWD, Mode, OFlags},
     mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
 };
 
@@ -116,10 +116,18 @@ impl Tree {
     }
 }
 
-/// The place of this path, if no part of it is a link.
+/// The place of this absolute path, if no part of it is a link. Step by step: units refuse openat2.
 fn without_links(path: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut place = rustix::fs::openat(CWD, "/", flags, Mode::empty())?;
+    for part in path.components().skip(1) {
+        place = rustix::fs::openat(&place, part.as_os_str(), flags, Mode::empty())?;
+        let about = rustix::fs::fstat(&place)?;
+        if rustix::fs::FileType::from_raw_mode(about.st_mode).is_symlink() {
+            return Err(rustix::io::Errno::LOOP);
+        }
+    }
+    Ok(place)
 }
 
 /// Makes a folder and its parents; one that is there is left as it is.

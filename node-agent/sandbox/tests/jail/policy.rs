@@ -28,7 +28,7 @@ fn allowing(programs: Programs) -> Start {
 }
 
 fn listed(paths: &[&str]) -> Programs {
-    Programs::Listed(paths.iter().map(|path| path.into()).collect())
+    Programs::Listed(paths.iter().map(Into::into).collect())
 }
 
 fn by_policy(source: &Path, target: &str, writable: bool) -> Mount {
