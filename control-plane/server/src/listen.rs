@@ -8,6 +8,7 @@ mod activity;
 mod connection;
 mod gate;
 mod limits;
+mod workers;
 
 use std::{
     net::SocketAddr,
@@ -31,7 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{connection::BoxError, limits::Limits};
+pub use self::{connection::BoxError, limits::Limits, workers::Workers};
 use self::{connection::Manner, gate::Gate};
 use crate::metrics::ListenerMetrics;
 
@@ -124,7 +125,7 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 impl Listener {
     /// Serves until `stop`, then lets open requests finish within [`GRACE`].
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, workers: Arc<Workers>, stop: CancellationToken) {
         let gate = Gate::new(self.limits.room);
         // Half of the processors shake hands; the others go on with those who have.
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -165,13 +166,16 @@ impl Listener {
             };
             let (manner, stop, name, open) =
                 (manner.clone(), stop.clone(), self.name, self.metrics.open.clone());
-            tasks.spawn(async move {
+            // The runtime that accepted it lets go of it, so that another one can wait for it.
+            let Ok(stream) = stream.into_std() else { continue };
+            let serve = async move {
                 open.inc();
                 if let Err(error) = connection::run(stream, peer, place, manner, stop).await {
                     tracing::debug!(listener = name, peer = %address, error = %error, "connection ended");
                 }
                 open.dec();
-            });
+            };
+            tasks.spawn_on(serve, workers.next());
         }
         tasks.close();
         if tokio::time::timeout(GRACE + Duration::from_secs(1), tasks.wait())

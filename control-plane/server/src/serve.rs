@@ -38,7 +38,7 @@ use crate::{
     },
     instance::Instance,
     keys::Keys,
-    listen::{self, Limits, Listener, Transport},
+    listen::{self, Limits, Listener, Transport, Workers},
     metrics::Metrics,
 };
 
@@ -114,6 +114,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         lookups: Arc::new(tokio::sync::Semaphore::new(node::LOOKUPS)),
     };
     let forget = connections.clone();
+    let workers = Arc::new(Workers::start().context("the threads for connections cannot be started")?);
     let listeners = [
         Listener {
             name: "registration",
@@ -169,7 +170,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     for listener in listeners {
         let address = listener.socket.local_addr()?;
         tracing::info!(listener = listener.name, address = %address, "listening");
-        tasks.spawn(listener.run(stop.clone()));
+        tasks.spawn(listener.run(workers.clone(), stop.clone()));
     }
     let own = tokio::sync::watch::Sender::new(());
     tasks.spawn(follow_revocations(
@@ -204,6 +205,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping");
     tasks.close();
     tasks.wait().await;
+    drop(workers);
     if let Err(error) = app.reconcile_liveness().await {
         tracing::warn!(error = %error, "the last signs of life could not be written");
     }

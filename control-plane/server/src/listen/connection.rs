@@ -43,9 +43,12 @@ use crate::http::Failure;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A peer that was refused in the handshake has closed by then.
 const LINGER: Duration = Duration::from_secs(1);
-/// A peer that does not answer HTTP/2 pings is gone after interval and time-out. Whatever it sends counts as an
-/// answer, and a node sends its heartbeat in less than the interval.
-const PING: Duration = Duration::from_secs(15);
+/// A peer that does not answer HTTP/2 pings is gone after interval and time-out. Whatever it sends counts as an answer;
+/// a node that is silent is noticed long before by what it does not say, and a shorter interval wakes each of
+/// thousands of connections between two heartbeats.
+const PING: Duration = Duration::from_secs(45);
+/// How long the answer to a ping may take.
+const PONG: Duration = Duration::from_secs(15);
 
 /// Why a connection ended otherwise than in order.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -61,12 +64,13 @@ pub(super) struct Manner {
 
 /// Serves a connection to its end.
 pub(super) async fn run(
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     mut who: Peer,
     place: Place,
     manner: Arc<Manner>,
     stop: CancellationToken,
 ) -> Result<(), BoxError> {
+    let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
     let cut = who.cut.clone();
     let shaken = match &manner.transport {
@@ -176,7 +180,7 @@ pub(super) fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
+        .keep_alive_timeout(PONG)
         .max_concurrent_streams(64)
         .max_header_list_size(16 * 1024);
     let mut connection = Box::pin(
