@@ -30,8 +30,11 @@ macro_rules! select {
     };
 }
 
-/// Rows changed by one statement of a flush; each has three parameters, and SQLite takes 32,766 at most.
+/// Rows that one statement names; SQLite takes 32,766 parameters at most.
 const BATCH: usize = 500;
+/// Observations that one statement writes. SQLite finds each parameter by going through those before it: the cost grows
+/// with the square.
+const FLUSHED: usize = 50;
 
 /// What a list is about; `None` does not limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,7 +148,7 @@ impl Store {
         let mut conn = self.db.begin().await?;
         for batch in observed
             .chunk_by(|a, b| a.0 != b.0)
-            .flat_map(|distinct| distinct.chunks(BATCH))
+            .flat_map(|distinct| distinct.chunks(FLUSHED))
         {
             let values: Vec<Value> = batch
                 .iter()
