@@ -13,7 +13,7 @@ use muster_pki::{
 use muster_wire::{
     function::FunctionDefinition,
     node::v1::{
-        PROTOCOL,
+        PROTOCOLS,
         beacon::Beacon,
         control::{
             CONTROL_PATH, Claimed as Held, ControlMessage, HEARTBEAT_PATH, Heartbeat, HeartbeatReply,
@@ -123,7 +123,7 @@ impl Member {
         trust: Option<TrustVersion>,
     ) -> Result<ControlMessage, ClientError> {
         let open = OpenControl {
-            protocols: vec![PROTOCOL],
+            protocols: PROTOCOLS.to_vec(),
             boot_nonce: self.boot_nonce.clone(),
             agent_version: "0.1.0".to_owned(),
             trust,
@@ -158,7 +158,7 @@ impl Member {
     /// Opens the control stream; the control plane may refuse.
     pub async fn try_control(&self, connection: &Connection, challenge: &str) -> Result<Lines, ClientError> {
         let open = OpenControl {
-            protocols: vec![PROTOCOL],
+            protocols: PROTOCOLS.to_vec(),
             boot_nonce: self.boot_nonce.clone(),
             agent_version: "0.1.0".to_owned(),
             trust: None,
@@ -176,7 +176,7 @@ impl Member {
         let beat = Heartbeat {
             boot_nonce: self.boot_nonce.clone(),
             challenge: challenge(),
-            inventory: inventory(),
+            inventory: Some(inventory()),
             running: running
                 .iter()
                 .map(|(run, fence)| Held {

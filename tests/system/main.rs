@@ -14,6 +14,7 @@ mod epoch;
 mod expression;
 mod front_end;
 mod grant;
+mod heartbeat;
 mod join;
 mod join_in_rotation;
 mod join_messages;

@@ -6,10 +6,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
-use tokio::{fs::File, io::AsyncReadExt as _, sync::Notify};
+use tokio::{
+    fs::File,
+    io::AsyncReadExt as _,
+    sync::{Notify, mpsc},
+};
 
 /// The body of a request on its way.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -22,13 +26,17 @@ pub(crate) enum Piece {
     Bytes(Bytes),
     /// Exactly this many bytes from where the file stands.
     File(File, u64),
+    /// Whatever comes, until the other half is dropped; the whole content.
+    Stream(mpsc::Receiver<Bytes>),
 }
 
 impl Piece {
-    pub(crate) fn length(&self) -> u64 {
+    /// In bytes, where it is known.
+    pub(crate) fn length(&self) -> Option<u64> {
         match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, length) => *length,
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::File(_, length) => Some(*length),
+            Self::Stream(_) => None,
         }
     }
 }
@@ -62,6 +70,10 @@ pub(crate) fn body(mut pieces: Vec<Piece>, progress: Arc<Progress>) -> Body {
         Some(Piece::Bytes(bytes)) if pieces.is_empty() => {
             Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
         }
+        Some(Piece::Stream(mut stream)) if pieces.is_empty() => {
+            let frames = stream::poll_fn(move |context| stream.poll_recv(context));
+            StreamBody::new(frames.map(|bytes| Ok(Frame::data(bytes)))).boxed_unsync()
+        }
         Some(last) => {
             pieces.push(last);
             let pieces = pieces.into_iter();
@@ -85,6 +97,8 @@ pub(crate) fn body(mut pieces: Vec<Piece>, progress: Arc<Progress>) -> Body {
                                 return Ok(Some((Frame::data(bytes), (pieces, None, progress))));
                             }
                             Some(Piece::File(file, length)) => current = Some((file, length)),
+                            // A request has one stream or none (`Request::stream`).
+                            Some(Piece::Stream(_)) => {}
                         }
                     }
                 },

@@ -223,8 +223,9 @@ impl Connection {
         let target: Uri = target
             .parse()
             .map_err(|error| invalid(format!("its path is not valid ({error})")))?;
-        let length: u64 = request.content.iter().map(Piece::length).sum();
-        let sends_content = !request.content.is_empty();
+        // Nothing is announced for nothing, nor for what has no end yet.
+        let length: Option<u64> = request.content.iter().map(Piece::length).sum();
+        let length = length.filter(|_| !request.content.is_empty());
         let mut message = http::Request::new(body(request.content, progress));
         *message.method_mut() = request.method;
         *message.uri_mut() = target;
@@ -237,7 +238,7 @@ impl Connection {
                 .map_err(|_| invalid("its host is not valid".to_owned()))?;
             headers.insert(header::HOST, host);
         }
-        if sends_content {
+        if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
         Ok(message)

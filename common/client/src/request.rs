@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use tokio::fs::File;
+use tokio::{fs::File, sync::mpsc};
 
 use crate::{Multipart, body::Piece};
 
@@ -145,6 +145,13 @@ impl Request {
     #[must_use]
     pub fn file(mut self, content_type: &str, file: File, length: u64) -> Self {
         self.content = vec![Piece::File(file, length)];
+        self.header(header::CONTENT_TYPE, content_type)
+    }
+
+    /// Sends what comes through `content` as the body, until its other half is dropped; the answer may begin before.
+    #[must_use]
+    pub fn stream(mut self, content_type: &str, content: mpsc::Receiver<Bytes>) -> Self {
+        self.content = vec![Piece::Stream(content)];
         self.header(header::CONTENT_TYPE, content_type)
     }
 

@@ -141,7 +141,7 @@ impl App {
             .inner
             .fleet
             .cancelled
-            .get(self, Topic::Runs, MOMENT, read)
+            .get(self, Topic::Runs, self.of_runs(), read)
             .await?;
         Ok(claims.get(&id).cloned().unwrap_or_default())
     }
@@ -162,6 +162,15 @@ impl App {
             .any(|capability| waiting.contains(&(pool, site, *capability))))
     }
 
+    /// How long what was read of runs is used: hints of other processes may be lost, those of this one are not.
+    fn of_runs(&self) -> Duration {
+        if self.store().commits().is_some() {
+            HINTED
+        } else {
+            MOMENT
+        }
+    }
+
     async fn waiting(&self) -> Result<Arc<BTreeSet<(PoolId, SiteId, Capability)>>, Error> {
         let read = async || {
             let queues = self.store().queued_counts().await?;
@@ -173,7 +182,7 @@ impl App {
         self.inner
             .fleet
             .waiting
-            .get(self, Topic::Runs, MOMENT, read)
+            .get(self, Topic::Runs, self.of_runs(), read)
             .await
     }
 }

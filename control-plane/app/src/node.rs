@@ -43,6 +43,8 @@ struct Seen {
     at: i64,
     inventory: Option<Inventory>,
     flushed: bool,
+    /// The database has this inventory.
+    kept: bool,
 }
 
 impl Liveness {
@@ -52,11 +54,13 @@ impl Liveness {
             at,
             inventory: None,
             flushed: false,
+            kept: true,
         });
         entry.at = entry.at.max(at);
         entry.flushed = false;
         if inventory.is_some() {
             entry.inventory = inventory;
+            entry.kept = false;
         }
     }
 
@@ -77,14 +81,15 @@ impl Liveness {
             .remove(&node);
     }
 
-    /// What was not written yet; it counts as written from now on.
+    /// What was not written yet; it counts as written from now on. An inventory comes once.
     pub(crate) fn take_unflushed(&self) -> Vec<(NodeId, i64, Option<Inventory>)> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter_mut()
             .filter(|(_, seen)| !seen.flushed)
             .map(|(node, seen)| {
                 seen.flushed = true;
-                (*node, seen.at, seen.inventory.clone())
+                let known = std::mem::replace(&mut seen.kept, true);
+                (*node, seen.at, seen.inventory.clone().filter(|_| !known))
             })
             .collect()
     }
@@ -276,7 +281,7 @@ impl App {
             .map(|claim| (claim.run, claim.fence))
             .collect();
         let answer = self.store().renew_leases(id, &held, now).await?;
-        self.liveness().note(id, now, Some(beat.inventory));
+        self.liveness().note(id, now, beat.inventory);
         Ok(HeartbeatReply {
             stop: answer
                 .not_held

@@ -94,8 +94,8 @@ impl Membership {
         let limits = Limits {
             // A whole trust state comes as one answer.
             answer: MAX_ANSWER,
-            // Whatever comes counts as a sign of life, and heartbeats are answered more often than this.
-            ping: Duration::from_secs(15),
+            // Whatever comes counts as a sign of life, and beacons come more often than this.
+            ping: Duration::from_secs(35),
             ..Limits::default()
         };
         let tls = node_client(&credential, Arc::new(roots.clone()), ControlPlanes::Any, now)?;

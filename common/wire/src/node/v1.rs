@@ -10,8 +10,9 @@ pub mod renew;
 pub mod run;
 pub mod trust_state;
 
-/// The version that this module is; negotiated in the first request of a control connection.
-pub const PROTOCOL: u32 = 1;
+/// The versions that this module is, the newest last; one is agreed upon in the first request of a control connection.
+/// Since 2 heartbeats can be lines of one request.
+pub const PROTOCOLS: [u32; 2] = [1, 2];
 
 /// A DSSE envelope as JSON, opaque here: `muster-pki` opens and verifies it.
 pub type Envelope = serde_json::Value;

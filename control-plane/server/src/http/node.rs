@@ -6,6 +6,7 @@
 mod blob;
 pub mod connections;
 mod control;
+mod heartbeat;
 pub mod presence;
 mod run;
 
@@ -23,7 +24,7 @@ use muster_app::{App, Error, renewal::Shown};
 use muster_ids::NodeId;
 use muster_pki::Subject;
 use muster_wire::node::v1::{
-    control::{CONTROL_PATH, HEARTBEAT_PATH, LEAVE_PATH, RECEIPT_KEY_PATH},
+    control::{CONTROL_PATH, HEARTBEAT_PATH, HEARTBEATS_PATH, LEAVE_PATH, RECEIPT_KEY_PATH},
     epoch::{KNOWN_PATH, MAX_KNOWN},
     output::OUTPUT_PATH,
     renew::RENEW_PATH,
@@ -68,7 +69,8 @@ pub struct BackEnd {
 pub fn router(state: BackEnd) -> Router {
     Router::new()
         .route(CONTROL_PATH, post(control::open))
-        .route(HEARTBEAT_PATH, post(control::heartbeat))
+        .route(HEARTBEAT_PATH, post(heartbeat::one))
+        .route(HEARTBEATS_PATH, post(heartbeat::lines))
         .route(RECEIPT_KEY_PATH, post(control::receipt_key))
         .route(RENEW_PATH, post(control::renew))
         .route(LEAVE_PATH, post(control::leave))
@@ -108,7 +110,19 @@ async fn authorize(
     next: Next,
 ) -> Response {
     let renews = request.uri().path() == RENEW_PATH;
-    let shown = match peer.certificate.as_ref().map(|facts| {
+    match admit(&state, &peer, renews).await {
+        Ok(shown) => {
+            request.extensions_mut().insert(Authenticated(shown));
+            next.run(request).await
+        }
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+/// The certificate behind a connection, while its node may speak with it; `renews` tells whether it asks for the next
+/// one. A connection that is denied is cut.
+async fn admit(state: &BackEnd, peer: &Peer, renews: bool) -> Result<Shown, Error> {
+    let admitted = match peer.certificate.as_ref().map(|facts| {
         (
             facts.id.subject,
             facts.serial.to_string(),
@@ -126,26 +140,21 @@ async fn authorize(
                     }),
                 }
             } else {
-                cut_soon(&peer);
+                cut_soon(peer);
                 Err(too_many("connections"))
             }
         }
         _ => Err(Error::denied("the back end is for nodes")),
     };
-    match shown {
-        Ok(shown) => {
-            state.app.node_seen(shown.node);
-            request.extensions_mut().insert(Authenticated(shown));
-            next.run(request).await
+    match &admitted {
+        Ok(shown) => state.app.node_seen(shown.node),
+        Err(Error::Denied { .. }) => {
+            state.metrics.node_requests_refused.inc();
+            cut_soon(peer);
         }
-        Err(error) => {
-            if matches!(error, Error::Denied { .. }) {
-                state.metrics.node_requests_refused.inc();
-                cut_soon(&peer);
-            }
-            Failure(error).into_response()
-        }
+        Err(_) => {}
     }
+    admitted
 }
 
 /// A node that has more of `what` than any agent needs.

@@ -7,11 +7,15 @@ use muster_client::{ClientError, Connection, Lines, Request};
 use muster_daemon::Backoff;
 use muster_pki::PayloadType;
 use muster_wire::node::v1::{
-    PROTOCOL,
-    control::{CONTROL_PATH, ControlMessage, HEARTBEAT_PATH, Heartbeat, HeartbeatReply, OpenControl},
+    PROTOCOLS,
+    control::{
+        CONTROL_PATH, ControlMessage, HEARTBEAT_PATH, HEARTBEATS_PATH, Heartbeat, HeartbeatReply, Inventory,
+        OpenControl,
+    },
     epoch::{KNOWN_PATH, MAX_KNOWN},
     trust_state::{TRUST_STATE_PATH, TrustStateReply},
 };
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{LinkError, LinkState};
@@ -27,6 +31,8 @@ use crate::{
 const WELCOME: Duration = Duration::from_secs(15);
 /// Heartbeats are never further apart than this, whatever the control plane says.
 const SLOWEST_HEARTBEAT: u64 = 60;
+/// How old what a node has said of its load and its free memory and disk may become.
+const MEASURES: Duration = Duration::from_mins(1);
 /// Between two tries to fetch a trust state that was refused.
 const REFETCH: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 /// A difference of the clocks that people should hear of.
@@ -37,7 +43,15 @@ pub(super) struct Session {
     pub(super) member: Arc<Membership>,
     connection: Connection,
     lines: Lines,
-    heartbeat: Duration,
+    pulse: Pulse,
+}
+
+/// How the node shows that it lives.
+#[derive(Clone, Copy)]
+struct Pulse {
+    period: Duration,
+    /// Heartbeats are lines of one request.
+    streamed: bool,
 }
 
 /// Opens a control connection with the certificate of `member`.
@@ -49,7 +63,7 @@ pub(super) async fn begin(agent: &Arc<Agent>, member: Arc<Membership>) -> Result
         .await
         .map_err(LinkError::of_request)?;
     let open = OpenControl {
-        protocols: vec![PROTOCOL],
+        protocols: PROTOCOLS.to_vec(),
         boot_nonce: agent.boot_nonce.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         trust: agent.trust.held().map(|held| wire_version(&held.version)),
@@ -71,7 +85,7 @@ pub(super) async fn begin(agent: &Arc<Agent>, member: Arc<Membership>) -> Result
     else {
         return Err(LinkError::Protocol("its first line is no welcome".to_owned()));
     };
-    if protocol != PROTOCOL {
+    if !PROTOCOLS.contains(&protocol) {
         return Err(LinkError::Protocol(format!("it speaks version {protocol}")));
     }
     if report_known {
@@ -81,12 +95,14 @@ pub(super) async fn begin(agent: &Arc<Agent>, member: Arc<Membership>) -> Result
         .receipts
         .ensure(&connection, &member.roots, member.holder(), agent.clock.unix_ms())
         .await?;
-    let heartbeat = Duration::from_secs(heartbeat_seconds.clamp(1, SLOWEST_HEARTBEAT));
     Ok(Session {
         member,
         connection,
         lines,
-        heartbeat,
+        pulse: Pulse {
+            period: Duration::from_secs(heartbeat_seconds.clamp(1, SLOWEST_HEARTBEAT)),
+            streamed: protocol >= 2,
+        },
     })
 }
 
@@ -100,9 +116,9 @@ pub(super) async fn run(
         member,
         connection,
         lines,
-        heartbeat,
+        pulse,
     } = session;
-    let ended = Box::pin(parts(agent, &member, &connection, (lines, heartbeat), leaving)).await;
+    let ended = Box::pin(parts(agent, &member, &connection, (lines, pulse), leaving)).await;
     connection.close();
     ended
 }
@@ -131,7 +147,7 @@ async fn parts(
     agent: &Arc<Agent>,
     member: &Arc<Membership>,
     connection: &Connection,
-    (lines, heartbeat): (Lines, Duration),
+    (lines, pulse): (Lines, Pulse),
     leaving: &CancellationToken,
 ) -> Result<(), LinkError> {
     tracing::info!(control_plane = %connection.endpoint(), "connected");
@@ -150,7 +166,7 @@ async fn parts(
     };
     tokio::select! {
         end = listen(agent, member, lines) => end,
-        end = heartbeats(agent, member, connection, heartbeat) => end.map_err(LinkError::of_member),
+        end = heartbeats(agent, member, connection, pulse) => end,
         end = trust(agent, member, connection) => end,
         end = work => end.map(drop).map_err(LinkError::of_request),
         end = receipts(agent, member, connection) => end,
@@ -258,50 +274,99 @@ async fn heartbeats(
     agent: &Arc<Agent>,
     member: &Membership,
     connection: &Connection,
-    period: Duration,
-) -> Result<(), ClientError> {
+    Pulse { period, streamed }: Pulse,
+) -> Result<(), LinkError> {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    if streamed {
+        return heartbeat_lines(agent, member, connection, ticks).await;
+    }
     loop {
         ticks.tick().await;
-        agent.note_freshness();
-        let number = agent.trust.held().map(|held| held.version.number);
-        let mut inventory = lock(&agent.machine).inventory(
-            agent.home.root(),
-            &agent.probe(),
-            agent.conditions.list(),
-            number,
-        );
-        let roots = agent.member().roots.fingerprints();
-        inventory.roots = roots.iter().map(ToString::to_string).collect();
-        let heartbeat = Heartbeat {
-            boot_nonce: agent.boot_nonce.clone(),
-            challenge: challenge(agent),
-            inventory,
-            running: agent.spool.claims(),
-        };
+        let heartbeat = heartbeat(agent, Some(inventory(agent)));
         let sent = connection
             .send(Request::post(HEARTBEAT_PATH).json(&heartbeat))
             .await;
-        let reply: HeartbeatReply = match sent {
-            Ok(answer) => answer.json()?,
+        match sent {
+            Ok(answer) => heed(agent, member, answer.json().map_err(LinkError::of_member)?),
             // It is busy, and a new connection would make it busier.
             Err(error) if error.retry_after().is_some() => {
                 tracing::debug!(error = %sentence(&error), "a heartbeat was put off");
                 let told = error.retry_after().unwrap_or_default().min(period);
                 tokio::time::sleep(told.mul_f64(agent.random.fraction())).await;
-                continue;
             }
-            Err(error) => return Err(error),
-        };
-        for run in reply.stop {
-            agent.running.stop(run, None, Why::Cancelled);
+            Err(error) => return Err(LinkError::of_member(error)),
         }
-        if let Some(within) = reply.renew_within {
-            let (generation, within) = (member.member.generation, Duration::from_secs(within));
-            let (now, fraction) = (agent.clock.unix_ms(), agent.random.fraction());
-            agent.renewal.tell(generation, within, now, fraction);
+    }
+}
+
+/// Heartbeats as lines of one request, and what comes back as lines of its answer.
+async fn heartbeat_lines(
+    agent: &Arc<Agent>,
+    member: &Membership,
+    connection: &Connection,
+    mut ticks: tokio::time::Interval,
+) -> Result<(), LinkError> {
+    let (beats, content) = mpsc::channel(1);
+    let request = Request::post(HEARTBEATS_PATH).stream("application/x-ndjson", content);
+    let mut replies = connection.lines(request).await.map_err(LinkError::of_member)?;
+    let mut told: Option<(Inventory, Instant)> = None;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                let now = inventory(agent);
+                let known = told
+                    .as_ref()
+                    .is_some_and(|(last, at)| at.elapsed() < MEASURES && last.differs_in_measures_only(&now));
+                let news = (!known).then_some(now);
+                let mut line = serde_json::to_vec(&heartbeat(agent, news.clone()))
+                    .map_err(|error| LinkError::Protocol(format!("a heartbeat cannot be written ({error})")))?;
+                line.push(b'\n');
+                // While the last one has not gone out, a newer one would not either; a stream that broke says so below.
+                if beats.try_send(line.into()).is_ok()
+                    && let Some(news) = news
+                {
+                    told = Some((news, Instant::now()));
+                }
+            }
+            reply = replies.next_json::<HeartbeatReply>() => match reply.map_err(LinkError::of_member)? {
+                Some(reply) => heed(agent, member, reply),
+                None => return Err(LinkError::Ended),
+            },
         }
+    }
+}
+
+/// A sign of life.
+fn heartbeat(agent: &Agent, inventory: Option<Inventory>) -> Heartbeat {
+    Heartbeat {
+        boot_nonce: agent.boot_nonce.clone(),
+        challenge: challenge(agent),
+        inventory,
+        running: agent.spool.claims(),
+    }
+}
+
+/// What the node is like now.
+fn inventory(agent: &Agent) -> Inventory {
+    agent.note_freshness();
+    let number = agent.trust.held().map(|held| held.version.number);
+    let mut inventory =
+        lock(&agent.machine).inventory(agent.home.root(), &agent.probe(), agent.conditions.list(), number);
+    let roots = agent.member().roots.fingerprints();
+    inventory.roots = roots.iter().map(ToString::to_string).collect();
+    inventory
+}
+
+/// Does what the reply to a heartbeat says.
+fn heed(agent: &Agent, member: &Membership, reply: HeartbeatReply) {
+    for run in reply.stop {
+        agent.running.stop(run, None, Why::Cancelled);
+    }
+    if let Some(within) = reply.renew_within {
+        let (generation, within) = (member.member.generation, Duration::from_secs(within));
+        let (now, fraction) = (agent.clock.unix_ms(), agent.random.fraction());
+        agent.renewal.tell(generation, within, now, fraction);
     }
 }
 

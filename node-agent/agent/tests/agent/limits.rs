@@ -21,7 +21,7 @@ async fn what_the_jail_cannot_enforce_is_said_before_the_first_run() {
         .back
         .until("the control plane knows it too", |log| {
             let last = log.heartbeats.last()?;
-            let conditions = &last.inventory.conditions;
+            let conditions = &last.inventory.as_ref()?.conditions;
             conditions.iter().any(|one| one == lacking).then(|| last.clone())
         })
         .await;

@@ -155,16 +155,15 @@ fn trusting() -> Vec<Entry> {
 async fn a_member_says_how_it_is_and_is_fresh() {
     let world = World::new(REFUSES, Vec::new()).await;
     let mut agent = world.connected().await;
-    let heartbeat = world
+    let inventory = world
         .back
         .until("a fresh node", |log| {
             let last = log.heartbeats.last()?;
-            (last.inventory.trust_number == Some(7) && last.inventory.conditions.is_empty())
-                .then(|| last.clone())
+            let inventory = last.inventory.clone()?;
+            (inventory.trust_number == Some(7) && inventory.conditions.is_empty()).then_some(inventory)
         })
         .await;
-    let engines: Vec<&str> = heartbeat
-        .inventory
+    let engines: Vec<&str> = inventory
         .engines
         .iter()
         .map(|engine| engine.description.as_str())

@@ -9,6 +9,9 @@ use super::{Envelope, trust_state::TrustVersion};
 pub const CONTROL_PATH: &str = "/node/v1/control";
 /// `POST`: [`Heartbeat`], answered by [`HeartbeatReply`].
 pub const HEARTBEAT_PATH: &str = "/node/v1/heartbeat";
+/// `POST`: a [`Heartbeat`] a line, without end; the answer is a [`HeartbeatReply`] a line, where there is something to
+/// say. Since version 2 of the protocol.
+pub const HEARTBEATS_PATH: &str = "/node/v1/heartbeats";
 /// `POST`: [`ReceiptKey`], answered by [`ReceiptCertificate`].
 pub const RECEIPT_KEY_PATH: &str = "/node/v1/receipt-key";
 /// `POST` with an empty object: the node leaves the collective.
@@ -81,8 +84,10 @@ pub struct Heartbeat {
     pub boot_nonce: String,
     /// For the next beacon.
     pub challenge: String,
-    /// What the node is like now.
-    pub inventory: Inventory,
+    /// What the node is like now; absent while only measured values differ from what was said within the last minute.
+    /// Version 1 of the protocol demands it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
     /// Claims that it works on.
     pub running: Vec<Claimed>,
 }
@@ -127,6 +132,19 @@ pub struct Inventory {
     /// Fingerprints of the roots that it accepts; absent from older agents.
     #[serde(default)]
     pub roots: Vec<String>,
+}
+
+impl Inventory {
+    /// Whether `other` says the same but for what is measured: load, free memory, free disk.
+    pub fn differs_in_measures_only(&self, other: &Self) -> bool {
+        let measured = Self {
+            load: self.load,
+            memory_available: self.memory_available,
+            disk_available: self.disk_available,
+            ..other.clone()
+        };
+        *self == measured
+    }
 }
 
 /// One engine.

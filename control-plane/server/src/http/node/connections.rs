@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use muster_ids::NodeId;
@@ -26,6 +27,8 @@ struct Node {
     streams: Arc<Semaphore>,
     challenge: Option<String>,
     heard: Arc<Notify>,
+    /// Since boot.
+    wake_from: Duration,
 }
 
 impl Default for Node {
@@ -35,6 +38,7 @@ impl Default for Node {
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             challenge: None,
             heard: Arc::default(),
+            wake_from: Duration::ZERO,
         }
     }
 }
@@ -87,14 +91,21 @@ impl Connections {
     }
 
     /// What the next beacon must answer.
-    pub fn set_challenge(&self, node: NodeId, challenge: String) {
+    pub fn set_challenge(&self, node: NodeId, challenge: String, now: Duration) {
         let mut nodes = self.lock();
         let entry = nodes.entry(node).or_default();
         entry.challenge = Some(challenge);
-        entry.heard.notify_waiters();
+        if now >= entry.wake_from {
+            entry.heard.notify_waiters();
+        }
     }
 
-    /// Wakes whoever waits for it whenever `node` has sent another challenge.
+    /// Nobody needs to be woken for `node` before `time`, which like all times here counts from boot.
+    pub fn wake_from(&self, node: NodeId, time: Duration) {
+        self.lock().entry(node).or_default().wake_from = time;
+    }
+
+    /// Wakes whoever waits for it when `node` has sent another challenge, from the time of [`Self::wake_from`] on.
     pub fn heard(&self, node: NodeId) -> Arc<Notify> {
         self.lock().entry(node).or_default().heard.clone()
     }
@@ -153,6 +164,22 @@ mod tests {
         assert_eq!(connections.count(), 2);
         connections.cut_revoked(&HashSet::from(["bb".to_owned()]));
         assert_eq!(connections.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_challenge_is_woken_only_from_the_time_that_it_named() {
+        let connections = Connections::default();
+        let heard = connections.heard(node(1));
+        let second = Duration::from_secs(1);
+        connections.wake_from(node(1), 10 * second);
+        let mut waits = std::pin::pin!(heard.notified());
+        let mut woken = async || tokio::time::timeout(Duration::ZERO, waits.as_mut()).await.is_ok();
+        assert!(!woken().await);
+        connections.set_challenge(node(1), "early".to_owned(), 9 * second);
+        assert!(!woken().await);
+        assert_eq!(connections.challenge(node(1)).as_deref(), Some("early"));
+        connections.set_challenge(node(1), "due".to_owned(), 10 * second);
+        assert!(woken().await);
     }
 
     #[test]

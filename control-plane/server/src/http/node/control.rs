@@ -13,8 +13,8 @@ use muster_app::Error;
 use muster_ids::{NodeId, PoolId, SiteId};
 use muster_store::Topic;
 use muster_wire::node::v1::{
-    PROTOCOL,
-    control::{ControlMessage, Heartbeat, HeartbeatReply, OpenControl, ReceiptCertificate, ReceiptKey},
+    PROTOCOLS,
+    control::{ControlMessage, OpenControl, ReceiptCertificate, ReceiptKey},
     epoch::Known,
     renew::{Renew, Renewed},
     trust_state::TrustStateReply,
@@ -54,17 +54,21 @@ pub(super) async fn open(
     From(peer): From,
     Body(open): Body<OpenControl>,
 ) -> Result<Response, Failure> {
-    if !open.protocols.contains(&PROTOCOL) {
+    let common = PROTOCOLS
+        .into_iter()
+        .rev()
+        .find(|version| open.protocols.contains(version));
+    let Some(protocol) = common else {
         return Err(Failure(Error::conflict(
             "protocol-version",
             format!(
-                "this control plane speaks version {PROTOCOL} of the node protocol, and the node {:?}; update the older of the two",
+                "this control plane speaks the versions {PROTOCOLS:?} of the node protocol, and the node {:?}; update the older of the two",
                 open.protocols
             ),
         )));
-    }
-    check_nonce(&open.challenge)?;
-    check_nonce(&open.boot_nonce)?;
+    };
+    check_nonce(&open.challenge).map_err(Failure)?;
+    check_nonce(&open.boot_nonce).map_err(Failure)?;
     let report_known = state.app.meet(node, open.trust.as_ref()).await?;
     let Some(place) = state.connections.stream(node) else {
         return Err(Failure(too_many("control streams")));
@@ -75,13 +79,14 @@ pub(super) async fn open(
             .presence
             .open(node, &open.boot_nonce, address, state.app.clock().boot())
     };
-    alone(&state, node, heard).await?;
-    state.connections.set_challenge(node, open.challenge);
+    alone(&state, node, heard).await.map_err(Failure)?;
+    let now = state.app.clock().boot();
+    state.connections.set_challenge(node, open.challenge, now);
     let (lines, stream) = mpsc::channel(BACKLOG);
     let (cut, boot_nonce) = (peer.cut.clone(), open.boot_nonce);
     tokio::spawn(async move {
         let presence = state.presence.clone();
-        speak(state, node, report_known, cut, lines).await;
+        speak(state, node, (protocol, report_known), cut, lines).await;
         presence.close(node, &boot_nonce);
         drop(place);
     });
@@ -90,7 +95,7 @@ pub(super) async fn open(
 }
 
 /// Refuses an agent while another one speaks for its node, and raises the alarm when both are there.
-async fn alone(state: &BackEnd, node: NodeId, heard: Heard) -> Result<(), Failure> {
+pub(super) async fn alone(state: &BackEnd, node: NodeId, heard: Heard) -> Result<(), Error> {
     match heard {
         Heard::Alone => Ok(()),
         Heard::Contested(address) => {
@@ -100,10 +105,10 @@ async fn alone(state: &BackEnd, node: NodeId, heard: Heard) -> Result<(), Failur
             }
             Ok(())
         }
-        Heard::Elsewhere => Err(Failure(Error::conflict(
+        Heard::Elsewhere => Err(Error::conflict(
             "node-elsewhere",
             "another agent with the identity of this node is connected; if this machine is a copy of another one, run muster-node leave on it and let it join as a node of its own",
-        ))),
+        )),
     }
 }
 
@@ -111,14 +116,14 @@ async fn alone(state: &BackEnd, node: NodeId, heard: Heard) -> Result<(), Failur
 async fn speak(
     state: BackEnd,
     node: NodeId,
-    report_known: bool,
+    welcome: (u32, bool),
     cut: CancellationToken,
     lines: mpsc::Sender<Bytes>,
 ) {
     state.metrics.nodes_connected.inc();
     tracing::info!(node.id = %node, "node connected");
     let ended = tokio::select! {
-        ended = conversation(&state, node, report_known, &lines) => ended,
+        ended = conversation(&state, node, welcome, &lines) => ended,
         () = cut.cancelled() => Ok(()),
         () = lines.closed() => Ok(()),
     };
@@ -136,7 +141,7 @@ async fn speak(
 async fn conversation(
     state: &BackEnd,
     node: NodeId,
-    report_known: bool,
+    (protocol, report_known): (u32, bool),
     lines: &mpsc::Sender<Bytes>,
 ) -> Result<(), Error> {
     let mut wake = state.app.store().wake_listener();
@@ -145,7 +150,7 @@ async fn conversation(
     send(
         lines,
         &ControlMessage::Welcome {
-            protocol: PROTOCOL,
+            protocol,
             heartbeat_seconds: HEARTBEAT_SECONDS,
             report_known,
         },
@@ -158,6 +163,8 @@ async fn conversation(
     loop {
         if last.is_none_or(|last| last.elapsed() + SLACK >= BEACON) {
             last = Some(Instant::now());
+            let due = state.app.clock().boot() + BEACON.saturating_sub(SLACK);
+            state.connections.wake_from(node, due);
             Box::pin(beacon(state, node, lines)).await?;
             topics = BTreeSet::from(EVERYTHING);
         }
@@ -255,23 +262,6 @@ async fn send(lines: &mpsc::Sender<Bytes>, message: &ControlMessage) -> Result<(
     }
 }
 
-/// What the node is like, and what it works on.
-pub(super) async fn heartbeat(
-    State(state): State<BackEnd>,
-    FromCertificate(shown): FromCertificate,
-    From(peer): From,
-    Body(beat): Body<Heartbeat>,
-) -> Result<Json<HeartbeatReply>, Failure> {
-    check_nonce(&beat.challenge)?;
-    let (address, now) = (peer.address.ip(), state.app.clock().boot());
-    let heard = state.presence.beat(shown.node, &beat.boot_nonce, address, now);
-    alone(&state, shown.node, heard).await?;
-    state
-        .connections
-        .set_challenge(shown.node, beat.challenge.clone());
-    Ok(Json(state.app.heartbeat(&shown, beat).await?))
-}
-
 /// The next certificate of the node.
 pub(super) async fn renew(
     State(state): State<BackEnd>,
@@ -337,11 +327,9 @@ pub(super) async fn trust_state(
     Ok(Json(state.app.trust_state_for_node(node, since).await?))
 }
 
-fn check_nonce(text: &str) -> Result<(), Failure> {
+pub(super) fn check_nonce(text: &str) -> Result<(), Error> {
     if text.is_empty() || text.len() > MAX_NONCE {
-        return Err(Failure(Error::invalid(
-            "the field challenge must hold 32 bytes in base64",
-        )));
+        return Err(Error::invalid("the field challenge must hold 32 bytes in base64"));
     }
     Ok(())
 }
