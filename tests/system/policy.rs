@@ -1,11 +1,16 @@
 //! What administrators allow unrestricted runs, from their command to the grant.
 
+use std::os::unix::fs::PermissionsExt as _;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_client::Request;
 use muster_code_trust::RunPolicy;
 use muster_ids::Digest;
 use muster_tests::{Applicant, Person, Server, problem, unique};
 use muster_wire::admin::v1::function::{Function, FunctionPolicy};
 use serde_json::{Value, json};
+
+use crate::real_node::{ended, shared, value};
 
 async fn put(
     person: &Person,
@@ -122,4 +127,49 @@ async fn nobody_but_administrators_says_what_a_function_may_use() {
         .try_set("unrestricted_policy", "all", r#"{"write": ["/"]}"#)
         .await;
     assert_eq!(problem(refused).status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_on_a_real_node_sees_what_the_policy_of_its_function_shows() {
+    let world = shared().await;
+    let admin = Server::shared().admin().await;
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    std::fs::write(&file, "7\n").expect("written");
+    std::os::unix::fs::symlink("/proc", &link).expect("a link");
+    for (language, script) in [
+        ("python", format!("y = int(open('{}').read())", file.display())),
+        ("r", format!("y <- as.integer(readLines('{}'))", file.display())),
+    ] {
+        let function = world
+            .function(language, &format!("{script} {}", unique("#")))
+            .await;
+        world.author.trust(&function).await;
+        let run = async || {
+            let run = world.author.run(&function, &json!({ "pool": world.pool })).await;
+            ended(&world.author, &run).await
+        };
+        assert_eq!(run().await.state, "failed", "{language}");
+        let set = put(&admin, &function, &json!({ "read": [file] }))
+            .await
+            .expect("set");
+        let shown = run().await;
+        assert_eq!(shown.state, "succeeded", "{language}: {:?}", shown.ending);
+        assert_eq!(value(&world.author, shown.id, "y").await, 7);
+        let path = format!("/api/v1/runs/{}/receipt", shown.id);
+        let receipt: Value = world.author.get(&path).await;
+        let payload = receipt["receipt"]["payload"].as_str().expect("a payload");
+        let statement: Value =
+            serde_json::from_slice(&STANDARD.decode(payload).expect("base64")).expect("JSON");
+        assert_eq!(statement["predicate"]["policy"], json!(set.digest), "{language}");
+
+        // What is not for runs is not shown, whatever leads there.
+        put(&admin, &function, &json!({ "read": [link] }))
+            .await
+            .expect("set");
+        let refused = run().await;
+        let message = refused.ending.expect("an ending").message;
+        assert!(message.contains("cannot be shown to runs"), "{message}");
+    }
 }
