@@ -141,7 +141,7 @@ impl App {
             .inner
             .fleet
             .cancelled
-            .get(self, Topic::Runs, self.of_runs(), read)
+            .get(self, Topic::Work, self.of_runs(), read)
             .await?;
         Ok(claims.get(&id).cloned().unwrap_or_default())
     }

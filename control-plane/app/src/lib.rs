@@ -25,6 +25,7 @@ pub mod idempotency;
 pub mod init;
 pub mod join;
 pub mod join_token;
+mod known;
 pub mod node;
 mod page;
 pub mod place;
@@ -54,6 +55,7 @@ use self::{
     crl::Published,
     fleet::Fleet,
     join::{JoinKey, auto_trust::AutoTrust, budget::OfferBudget, refusals::Refusals, token::LiveTokens},
+    known::Known,
     node::Liveness,
 };
 pub use self::{
@@ -191,6 +193,7 @@ struct Inner {
     published: Published,
     doubt: epoch::Doubt,
     fleet: Fleet,
+    known: Known,
     alarms: Alarms,
 }
 
@@ -215,6 +218,7 @@ impl App {
                 published: Published::default(),
                 doubt: epoch::Doubt::default(),
                 fleet: Fleet::default(),
+                known: Known::default(),
                 alarms: Alarms::default(),
                 offers,
                 token_offers,

@@ -188,7 +188,7 @@ impl App {
     }
 
     pub(crate) async fn user_caller(&self, user: &User) -> Result<UserCaller, Error> {
-        let facts = self.facts_of(user.id, &user.name).await?;
+        let facts = self.known_facts(user.id, &user.name).await?;
         Ok(UserCaller {
             id: user.id,
             name: user.name.clone(),

@@ -312,12 +312,11 @@ impl App {
 
     /// Where decisions about a run on `node` look for settings.
     pub(crate) async fn place(&self, node: &muster_model::node::Node) -> Result<Place, Error> {
-        let pool = self.store().pool(node.pool).await?;
-        let site = self.store().site(node.site).await?;
+        let (pool, site) = self.known_names(node.pool, node.site).await?;
         Ok(Place {
             node: Some((node.id, node.name.clone())),
-            pool: pool.map(|pool| (pool.id, pool.name)),
-            site: site.map(|site| (site.id, site.name)),
+            pool: pool.map(|name| (node.pool, name)),
+            site: site.map(|name| (node.site, name)),
         })
     }
 

@@ -22,6 +22,21 @@ macro_rules! events {
     };
 }
 
+impl Event {
+    /// Whether it says what became of one run, and nothing else.
+    pub fn is_of_run(self) -> bool {
+        matches!(
+            self,
+            Self::RunSubmitted
+                | Self::RunGranted
+                | Self::RunPutBack
+                | Self::RunEnded
+                | Self::RunCancelled
+                | Self::OutcomeRejected
+        )
+    }
+}
+
 events! {
     /// The collective was made.
     CollectiveInit = "collective.init";

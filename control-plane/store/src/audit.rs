@@ -65,6 +65,13 @@ impl Records {
         self.first.event
     }
 
+    /// Whether they say what became of runs, and nothing else: such a change gives nobody a right and takes none.
+    pub(crate) fn are_of_runs(&self) -> bool {
+        std::iter::once(&self.first)
+            .chain(&self.rest)
+            .all(|draft| draft.event.is_of_run())
+    }
+
     /// These and then `other`.
     pub fn and(mut self, other: Draft) -> Self {
         self.rest.push(other);

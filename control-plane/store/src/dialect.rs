@@ -334,6 +334,8 @@ async fn open_sqlite(path: &str, config: &StoreConfig) -> Result<Db, StoreError>
             .acquire_timeout(PATIENCE)
             .idle_timeout(None)
             .max_lifetime(None)
+            // A file does not hang up: asking whether it still answers is a trip to another thread for nothing.
+            .test_before_acquire(false)
     };
     let write = pool().max_connections(1).connect_with(options.clone()).await?;
     let read = pool()

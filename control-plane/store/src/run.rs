@@ -162,7 +162,7 @@ impl Tx {
         if places.is_none() {
             return Err(StoreError::not_found("the pool or the site of the run"));
         }
-        self.touch(Topic::Runs);
+        self.touch_run(&row.run);
         let named = "a run of this identity";
         let function = row.function.map(|id| id.to_string()).unwrap_or_default();
         let values = args![
@@ -210,7 +210,7 @@ impl Tx {
 
     /// Stores the next version of a run. What was asked for (function, user, request, place) never changes.
     pub async fn run_put(&mut self, row: &RunRow) -> Result<(), StoreError> {
-        self.touch(Topic::Runs);
+        self.touch_run(&row.run);
         let values = args![
             row.run.id,
             row.run.version,
@@ -238,6 +238,18 @@ impl Tx {
             &format!("the run {}", row.run.id),
         )
         .await
+    }
+}
+
+impl Tx {
+    /// Whoever waits for what has become of this run is woken after the commit.
+    fn touch_run(&mut self, run: &Run) {
+        self.touch(Topic::Runs);
+        if run.state.is_final() {
+            self.touch(Topic::Ends);
+        } else if run.state == RunState::Queued || run.cancel_requested {
+            self.touch(Topic::Work);
+        }
     }
 }
 

@@ -83,9 +83,10 @@ impl Store {
     }
 
     /// How many changes this process has committed, if no other process changes this database: whatever was read while
-    /// this number is the same still holds. Signs of life and poll counters are no such changes.
+    /// this number is the same still holds, except of runs. `None` also while such a change is being committed. Signs of
+    /// life and poll counters are no such changes.
     pub fn commits(&self) -> Option<u64> {
-        self.db.is_own().then(|| self.hub.commits())
+        self.hub.commits().filter(|_| self.db.is_own())
     }
 
     /// How often `topic` was hinted at. What was read before the number moved may be over.

@@ -45,12 +45,14 @@ impl Tx {
         }
         let records = records.into();
         let name = records.event().as_str();
+        let of_runs = records.are_of_runs();
         // Last, because writers of one chain queue here.
         let head = audit::append(&mut self, records, now).await?;
         self.conn.notify(&payload(&self.touched)).await?;
         write_point(name, "ready");
+        let change = (!of_runs).then(|| self.hub.change());
         let committed = self.conn.commit().await;
-        self.hub.committed();
+        drop(change);
         committed?;
         write_point(name, "committed");
         self.hub.hint(&self.touched);

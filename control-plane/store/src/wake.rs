@@ -34,8 +34,12 @@ const POLL: Duration = Duration::from_secs(2);
 pub enum Topic {
     /// The trust state.
     Trust,
-    /// A run was queued, ended, or should end.
+    /// A run was queued, claimed, ended, or should end.
     Runs,
+    /// Nodes have something to do: a run was queued, or should end.
+    Work,
+    /// A run has ended.
+    Ends,
     /// A node appeared, was changed, untrusted or deleted.
     Nodes,
     /// A join request was made or answered.
@@ -46,9 +50,11 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Trust,
         Self::Runs,
+        Self::Work,
+        Self::Ends,
         Self::Nodes,
         Self::Joins,
         Self::Revocations,
@@ -58,6 +64,8 @@ impl Topic {
         match self {
             Self::Trust => "trust",
             Self::Runs => "runs",
+            Self::Work => "work",
+            Self::Ends => "ends",
             Self::Nodes => "nodes",
             Self::Joins => "joins",
             Self::Revocations => "revocations",
@@ -73,6 +81,8 @@ struct Counts([u64; Topic::ALL.len()]);
 pub(crate) struct Hub {
     counts: Arc<watch::Sender<Counts>>,
     commits: AtomicU64,
+    /// Changes that are being committed.
+    changing: AtomicU64,
     remote: Option<JoinHandle<()>>,
 }
 
@@ -86,6 +96,7 @@ impl Hub {
         Self {
             counts,
             commits: AtomicU64::new(0),
+            changing: AtomicU64::new(0),
             remote,
         }
     }
@@ -104,19 +115,33 @@ impl Hub {
             .unwrap_or(0)
     }
 
-    /// A change of this process is in the database, or may be.
-    pub(crate) fn committed(&self) {
-        self.commits.fetch_add(1, Ordering::SeqCst);
+    /// A change of this process goes into the database from now on until what this returns is dropped.
+    pub(crate) fn change(&self) -> Change<'_> {
+        self.changing.fetch_add(1, Ordering::SeqCst);
+        Change(self)
     }
 
-    pub(crate) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::SeqCst)
+    /// How many changes there were; `None` while one is being committed, because others may see it already.
+    pub(crate) fn commits(&self) -> Option<u64> {
+        let commits = self.commits.load(Ordering::SeqCst);
+        (self.changing.load(Ordering::SeqCst) == 0).then_some(commits)
     }
 
     pub(crate) fn listen(&self) -> WakeListener {
         let receiver = self.counts.subscribe();
         let seen = *receiver.borrow();
         WakeListener { receiver, seen }
+    }
+}
+
+/// A change that is being committed.
+pub(crate) struct Change<'a>(&'a Hub);
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        // In this order: who finds no change under way finds it counted.
+        self.0.commits.fetch_add(1, Ordering::SeqCst);
+        self.0.changing.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

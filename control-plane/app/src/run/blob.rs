@@ -27,9 +27,9 @@ impl App {
         name: &str,
     ) -> Result<BlobWriter, Error> {
         self.authorize(caller, Operation::Run).await?;
-        let definition = self.function_of(function).await?.definition;
+        let definition = &self.known_function(function).await?.definition;
         if definition.inputs.iter().all(|input| input.name != name) {
-            return Err(unknown_input(&definition, name));
+            return Err(unknown_input(definition, name));
         }
         self.blobs()
             .writer(self.options().max_input, None)

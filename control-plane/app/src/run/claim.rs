@@ -9,7 +9,7 @@ use muster_model::{
     run::{Mode, RunState},
 };
 use muster_pki::PayloadType;
-use muster_store::{Draft, RunRow, Tx, UserState};
+use muster_store::{Draft, RunRow, Tx};
 use muster_wire::{
     function::FunctionDefinition,
     node::v1::run::{Claim, GrantPolicy, Granted, PutBack, RunGrant},
@@ -83,12 +83,7 @@ impl App {
             return Ok(Claimed::Nothing);
         };
         let now = self.now();
-        let user = self
-            .store()
-            .user(row.user)
-            .await?
-            .filter(|user| user.state == UserState::Active);
-        if user.is_none() {
+        if !self.known_active(row.user).await? {
             let message = format!(
                 "the user {} is disabled or gone\nAsk an administrator to enable the user.",
                 row.user_name
@@ -98,19 +93,17 @@ impl App {
         }
         let request: Request = serde_json::from_str(&row.request).map_err(Error::bug)?;
         let definition: FunctionDefinition = match row.function {
-            Some(function) => match self.store().function_version(function, &row.digest).await? {
-                Some(version) => serde_json::from_str(&version.definition).map_err(Error::bug)?,
-                None => return Err(Error::bug("a run of a version that does not exist")),
-            },
+            Some(function) => (*self.known_definition(function, row.digest).await?).clone(),
             None => (request.expression.clone()).ok_or_else(|| Error::bug("a run of nothing"))?,
         };
-        let (head, state) = self.trust_state_and_head().await?;
-        let facts = self.facts_of(row.user, &row.user_name).await?;
+        let facts = self.known_facts(row.user, &row.user_name).await?;
+        let known = self.known_trust().await?;
+        let (head, state) = &*known;
         let place = self.place(&node).await?;
         let client: Client = row.client.parse().map_err(Error::bug)?;
         let language: Language = definition.language.parse().map_err(Error::bug)?;
         let engine = row.function.map_or(Engine::TerrInline, |_| language.service());
-        let (facts, verdict) = self.judge(facts, (engine, &row.digest), &state, &place, client)?;
+        let (facts, verdict) = self.judge(facts, (engine, &row.digest), state, &place, client)?;
         let Some(mode) = verdict.outcome.mode() else {
             let message = refusal(&row, &verdict);
             self.refuse(tx, row, "not-trusted", message, Some(&verdict), now)
@@ -158,7 +151,7 @@ impl App {
             policy: policy.as_ref().map(grant_policy).transpose()?,
             node: node.id,
             boot_nonce: claim.boot_nonce.clone(),
-            trust: trust::version(&head),
+            trust: trust::version(head),
             issued: now,
             expires: now + GRANT_LIFETIME_MS,
         };

@@ -7,7 +7,7 @@ use muster_model::{
     run::{Mode, RunState},
 };
 use muster_pki::{Envelope, PayloadType, Subject};
-use muster_store::{CertificateState, Draft, RunRow};
+use muster_store::{Draft, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
     node::v1::outcome::{
@@ -30,8 +30,7 @@ impl App {
             return Err(Error::invalid("an outcome lists at most 1000 oversteps"));
         }
         let (receipt, statement, serial) = self.check_receipt(node, id, &outcome)?;
-        let known = self.store().certificate(&serial).await?;
-        if known.is_none_or(|certificate| certificate.state != CertificateState::Valid) {
+        if !self.known_valid(&serial).await? {
             return Err(Error::Invalid {
                 kind: "invalid-receipt",
                 detail: format!("the receipt of run {id} is refused: the certificate of its key is revoked"),

@@ -18,7 +18,7 @@ use muster_wire::{
 use serde_json::json;
 
 use super::{Request, to_json};
-use crate::{App, Error, Queues, function::Current};
+use crate::{App, Error, Queues};
 
 /// Wall time of a run whose function says nothing: the documented `engine.execution.timeout`, in seconds.
 const DEFAULT_WALL_SECONDS: u64 = 600;
@@ -64,12 +64,12 @@ impl App {
         if submission.request.trace {
             self.authorize(caller, Operation::TraceRuns).await?;
         }
-        let Current { function, definition } = self.function_of(reference).await?;
+        let current = self.known_function(reference).await?;
         let asked = Asked {
-            function: Some(function.id),
-            name: function.name,
-            digest: function.current,
-            definition,
+            function: Some(current.function.id),
+            name: current.function.name.clone(),
+            digest: current.function.current,
+            definition: current.definition.clone(),
         };
         self.queue(&authorized, asked, submission).await
     }
@@ -102,8 +102,8 @@ impl App {
             }
         }
         let mut request = self.request(&asked.definition, &submission).await?;
-        let pool = self.pool_or_default(submission.request.pool.as_ref()).await?;
-        let site = self.site_or_default(submission.request.site.as_ref()).await?;
+        let (pool, site) = (&submission.request.pool, &submission.request.site);
+        let (pool, site) = self.known_places(pool.as_ref(), site.as_ref()).await?;
         let capability = capability(&asked.definition.language)?;
         let language = asked.definition.language.clone();
         if asked.function.is_none() {

@@ -1,6 +1,6 @@
 //! Runs as people see them.
 
-use muster_ids::{RunId, UserId};
+use muster_ids::{Name, RunId, UserId};
 use muster_model::{
     permission::{ADMINISTRATOR, Caller, Operation},
     run::RunState,
@@ -77,7 +77,11 @@ impl App {
     }
 
     pub(crate) async fn run_to_wire(&self, row: RunRow) -> Result<WireRun, Error> {
-        let gone = || Error::bug("a run whose pool or site does not exist");
+        let (pool, site) = self.known_names(row.pool, row.site).await?;
+        let or_deleted = |name: Option<Name>| match name {
+            Some(name) => Ok(name),
+            None => "deleted".parse().map_err(Error::bug),
+        };
         let parse = |text: Option<&String>| text.map(|json| serde_json::from_str(json)).transpose();
         Ok(WireRun {
             id: row.run.id,
@@ -86,14 +90,8 @@ impl App {
             digest: row.digest,
             language: row.engine,
             user: row.user_name,
-            pool: match self.store().pool(row.pool).await? {
-                Some(pool) => pool.name,
-                None => "deleted".parse().map_err(|_| gone())?,
-            },
-            site: match self.store().site(row.site).await? {
-                Some(site) => site.name,
-                None => "deleted".parse().map_err(|_| gone())?,
-            },
+            pool: or_deleted(pool)?,
+            site: or_deleted(site)?,
             node: row.run.node,
             mode: row.mode.map(|mode| mode.to_string()),
             why: row

@@ -175,6 +175,9 @@ impl Tx {
         run: RunId,
         (stdout, stderr): (u64, u64),
     ) -> Result<(), StoreError> {
+        if (stdout, stderr) == (0, 0) {
+            return Ok(());
+        }
         self.execute(
             "DELETE FROM run_output WHERE run_id = $1 \
              AND ((stream = 'stdout' AND ends <= $2) OR (stream = 'stderr' AND ends <= $3))",

@@ -66,19 +66,23 @@ impl Tx {
 impl Tx {
     /// How many runs wait in the queue of `row`, and how many of its user, each counted to `most` at the most.
     pub async fn queue_lengths(&mut self, row: &RunRow, most: (u32, u32)) -> Result<(u64, u64), StoreError> {
-        let queue = "SELECT COUNT(*) AS waiting FROM (SELECT 1 AS one FROM runs WHERE state = 'queued' \
-                     AND capability = $1 AND pool_id = $2 AND site_id = $3 LIMIT $4) AS waiting_runs";
-        let user = "SELECT COUNT(*) AS waiting FROM (SELECT 1 AS one FROM runs WHERE state = 'queued' \
-                    AND user_id = $1 LIMIT $2) AS waiting_runs";
-        let in_queue = self
-            .first(
-                queue,
-                args![row.capability.as_str(), row.pool, row.site, i64::from(most.0)],
-            )
-            .await?;
-        let of_user = self.first(user, args![row.user, i64::from(most.1)]).await?;
-        let count = |found: Option<Row>| found.map_or(Ok(0), |row| row.counter("waiting"));
-        Ok((count(in_queue)?, count(of_user)?))
+        let sql = "SELECT \
+                   (SELECT COUNT(*) FROM (SELECT 1 AS one FROM runs WHERE state = 'queued' AND capability = $1 \
+                    AND pool_id = $2 AND site_id = $3 LIMIT $4) AS queue) AS in_queue, \
+                   (SELECT COUNT(*) FROM (SELECT 1 AS one FROM runs WHERE state = 'queued' AND user_id = $5 \
+                    LIMIT $6) AS own) AS of_user";
+        let values = args![
+            row.capability.as_str(),
+            row.pool,
+            row.site,
+            i64::from(most.0),
+            row.user,
+            i64::from(most.1)
+        ];
+        match self.first(sql, values).await? {
+            Some(found) => Ok((found.counter("in_queue")?, found.counter("of_user")?)),
+            None => Ok((0, 0)),
+        }
     }
 }
 

@@ -30,8 +30,9 @@ pub(super) async fn evaluate(
     let idempotency_key = idempotency_key(&headers)?;
     let (request, files) = receive::<EvaluateExpression>(&app, &caller, None, multipart).await?;
     let request = request.ok_or_else(|| Error::invalid("the part request with the expression is missing"))?;
+    let ends = app.store().wake_listener();
     let run = app
         .evaluate_expression(&caller, request, files, idempotency_key)
         .await?;
-    Ok(answer(settle(&app, &caller, run.id, wait).await?))
+    Ok(answer(settle(&app, &caller, run, wait, ends).await?))
 }

@@ -12,7 +12,7 @@ use muster_app::{App, Error, LogPlace, Submission, blob_failure};
 use muster_daemon::config::parse_duration;
 use muster_ids::RunId;
 use muster_model::{permission::Caller, run::RunState};
-use muster_store::{BlobReader, Topic};
+use muster_store::{BlobReader, Topic, WakeListener};
 use muster_wire::{
     Problem,
     admin::v1::{
@@ -67,8 +67,9 @@ pub(super) async fn submit(
         files,
         idempotency_key,
     };
+    let ends = app.store().wake_listener();
     let run = app.submit_run(&caller, &function, submission).await?;
-    Ok(answer(settle(&app, &caller, run.id, wait).await?))
+    Ok(answer(settle(&app, &caller, run, wait, ends).await?))
 }
 
 /// The own runs, newest first; administrators see all.
@@ -90,7 +91,9 @@ pub(super) async fn show(
     Params(wait): Params<Wait>,
 ) -> Result<Json<Run>, Failure> {
     let (run, wait) = (parse(&run)?, patience(wait.wait.as_deref())?);
-    settle(&app, &caller, run, wait).await?;
+    let ends = app.store().wake_listener();
+    let now = app.show_run(&caller, run).await?;
+    settle(&app, &caller, now, wait, ends).await?;
     Ok(Json(app.show_run_standing(&caller, run).await?))
 }
 
@@ -286,23 +289,27 @@ pub(super) async fn receive<R: serde::de::DeserializeOwned>(
     Ok((request, files))
 }
 
-/// The run when it has ended or the time is over.
-pub(super) async fn settle(app: &App, caller: &Caller, id: RunId, wait: Duration) -> Result<Run, Failure> {
+/// The run when it has ended or the time is over. `ends` has listened since before `run` was read.
+pub(super) async fn settle(
+    app: &App,
+    caller: &Caller,
+    mut run: Run,
+    wait: Duration,
+    mut ends: WakeListener,
+) -> Result<Run, Failure> {
     let deadline = tokio::time::Instant::now() + wait;
-    let mut wake = app.store().wake_listener();
-    loop {
-        let run = app.show_run(caller, id).await?;
-        if is_final(&run) {
-            return Ok(run);
-        }
-        loop {
-            match tokio::time::timeout_at(deadline, wake.next()).await {
-                Ok(Some(topics)) if topics.contains(&Topic::Runs) => break,
+    let mut over = wait.is_zero();
+    while !over && !is_final(&run) {
+        over = loop {
+            match tokio::time::timeout_at(deadline, ends.next()).await {
+                Ok(Some(topics)) if topics.contains(&Topic::Ends) => break false,
                 Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return Ok(run),
+                Ok(None) | Err(_) => break true,
             }
-        }
+        };
+        run = app.show_run(caller, run.id).await?;
     }
+    Ok(run)
 }
 
 pub(super) fn answer(run: Run) -> Response {

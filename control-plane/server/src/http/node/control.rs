@@ -184,7 +184,7 @@ async fn conversation(
 }
 
 /// What a node hears of with every beacon, although nothing hinted at it: hints can be lost.
-const EVERYTHING: [Topic; 3] = [Topic::Trust, Topic::Nodes, Topic::Runs];
+const EVERYTHING: [Topic; 3] = [Topic::Trust, Topic::Nodes, Topic::Work];
 
 /// What a node was told last.
 #[derive(Default)]
@@ -212,7 +212,7 @@ impl Told {
                 beacon(state, node, lines).await?;
             }
         }
-        if topics.contains(&Topic::Runs) {
+        if topics.contains(&Topic::Work) {
             for (run, fence) in state.app.cancelled_claims(node).await? {
                 send(lines, &ControlMessage::Cancel { run, fence }).await?;
             }
