@@ -19,7 +19,7 @@ use muster_wire::{
     function::{Blobs, FunctionDefinition},
     node::v1::{
         outcome::Ending,
-        run::{GrantLimits, WantedOutput},
+        run::{Arguments, GrantLimits, WantedOutput},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,11 @@ use serde_json::json;
 
 use crate::{App, Error};
 
-pub use self::{blob::blob_failure, output::LogPlace, submit::Submission};
+pub use self::{
+    blob::{Input, blob_failure},
+    output::LogPlace,
+    submit::Submission,
+};
 
 /// What a run was asked to do, as its row keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +39,9 @@ pub use self::{blob::blob_failure, output::LogPlace, submit::Submission};
 pub(crate) struct Request {
     /// Arguments.
     pub(crate) inputs: Blobs,
+    /// The small values among them, which are no blobs.
+    #[serde(default, skip_serializing_if = "Arguments::is_empty")]
+    pub(crate) arguments: Arguments,
     /// Wanted outputs.
     pub(crate) outputs: Vec<WantedOutput>,
     /// Limits.

@@ -125,8 +125,8 @@ impl BlobStore {
     }
 
     /// Begins a blob of at most `limit` bytes. Whoever knows its digest before gives it as `expected`.
-    pub async fn writer(&self, limit: u64, expected: Option<Digest>) -> Result<BlobWriter, BlobError> {
-        BlobWriter::begin(self.inner.clone(), limit, expected).await
+    pub fn writer(&self, limit: u64, expected: Option<Digest>) -> BlobWriter {
+        BlobWriter::begin(self.inner.clone(), limit, expected)
     }
 
     /// The blob of this digest.

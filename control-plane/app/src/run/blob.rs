@@ -17,6 +17,15 @@ use crate::{App, Error};
 /// The largest single output, bytes.
 const MAX_OUTPUT: u64 = 4 * 1024 * 1024 * 1024;
 
+/// An input as a node gets it that did not get it with its grant.
+#[derive(Debug)]
+pub enum Input {
+    /// A small value.
+    Argument(String),
+    /// Anything else.
+    Blob(BlobReader),
+}
+
 impl App {
     /// A place for the input `name` of a run of `function` that a person is about to ask for. What the function does
     /// not take is not stored.
@@ -31,19 +40,12 @@ impl App {
         if definition.inputs.iter().all(|input| input.name != name) {
             return Err(unknown_input(definition, name));
         }
-        self.blobs()
-            .writer(self.options().max_input, None)
-            .await
-            .map_err(blob_failure)
+        Ok(self.blobs().writer(self.options().max_input, None))
     }
 
     /// Stores small bytes.
     pub(crate) async fn store_bytes(&self, bytes: &[u8], format: &str) -> Result<BlobRef, Error> {
-        let mut writer = self
-            .blobs()
-            .writer(self.options().max_input, None)
-            .await
-            .map_err(blob_failure)?;
+        let mut writer = self.blobs().writer(self.options().max_input, None);
         writer.write(bytes).await.map_err(blob_failure)?;
         let blob = writer.finish().await.map_err(blob_failure)?;
         Ok(BlobRef {
@@ -54,12 +56,7 @@ impl App {
     }
 
     /// An input of a run that this node works on.
-    pub async fn input_for_node(
-        &self,
-        node: NodeId,
-        id: RunId,
-        digest: &Digest,
-    ) -> Result<BlobReader, Error> {
+    pub async fn input_for_node(&self, node: NodeId, id: RunId, digest: &Digest) -> Result<Input, Error> {
         self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
         let row = self.store().run(id).await?.ok_or_else(|| no_such_run(id))?;
         let request: Request = serde_json::from_str(&row.request).map_err(Error::bug)?;
@@ -67,7 +64,11 @@ impl App {
         if !theirs || request.inputs.values().all(|input| input.digest != *digest) {
             return Err(no_such_run(id));
         }
-        self.open(digest).await
+        let argument = (request.arguments.into_values()).find(|text| Digest::of(text.as_bytes()) == *digest);
+        match argument {
+            Some(text) => Ok(Input::Argument(text)),
+            None => self.open(digest).await.map(Input::Blob),
+        }
     }
 
     /// A place for one output of a run that this node works on.
@@ -86,10 +87,7 @@ impl App {
                 format!("the run {id} is not held by this node under fence {fence}"),
             ));
         }
-        self.blobs()
-            .writer(MAX_OUTPUT, Some(digest))
-            .await
-            .map_err(blob_failure)
+        Ok(self.blobs().writer(MAX_OUTPUT, Some(digest)))
     }
 
     /// An output of a run, for who may see the run.

@@ -181,7 +181,11 @@ impl App {
         )
         .await?;
         let grant = serde_json::to_value(envelope).map_err(Error::bug)?;
-        Ok(Claimed::Granted(Box::new(Granted { grant, definition })))
+        Ok(Claimed::Granted(Box::new(Granted {
+            grant,
+            definition,
+            arguments: request.arguments,
+        })))
     }
 
     /// A node hands a claimed run back because its own trust state is stale.

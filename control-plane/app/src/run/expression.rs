@@ -15,10 +15,7 @@ use muster_wire::{
     function::{Blobs, FunctionDefinition, Limits, Parameter},
 };
 
-use super::{
-    blob::blob_failure,
-    submit::{Asked, Submission},
-};
+use super::submit::{Asked, Submission};
 use crate::{App, Error, function};
 
 /// What runs of expressions are called.
@@ -80,10 +77,7 @@ impl App {
     /// A place for an input of an expression that a person is about to send.
     pub async fn expression_writer(&self, caller: &Caller) -> Result<BlobWriter, Error> {
         self.authorize(caller, Operation::Run).await?;
-        self.blobs()
-            .writer(self.options().max_input, None)
-            .await
-            .map_err(blob_failure)
+        Ok(self.blobs().writer(self.options().max_input, None))
     }
 
     /// Whether a trusted node of this place offers TERR, the original or what stands in for it.

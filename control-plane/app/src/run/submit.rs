@@ -13,7 +13,7 @@ use muster_store::{Draft, RunRow};
 use muster_wire::{
     admin::v1::run::{Run as WireRun, SubmitRun},
     function::{BlobRef, Blobs, FunctionDefinition, Limits},
-    node::v1::run::{GrantLimits, WantedOutput},
+    node::v1::run::{Arguments, GrantLimits, WantedOutput},
 };
 use serde_json::json;
 
@@ -26,6 +26,10 @@ const DEFAULT_WALL_SECONDS: u64 = 600;
 const FORMATS: [&str; 2] = ["csv", "json"];
 /// Seconds after which it makes sense to ask again for a place in a full queue.
 const QUEUE_RETRY: u64 = 10;
+/// The longest value that travels with its run, in bytes; longer ones are blobs …
+const LONGEST_ARGUMENT: usize = 4 * 1024;
+/// … as are those beyond so many bytes in all.
+const MOST_ARGUMENTS: usize = 64 * 1024;
 /// The largest idempotency key.
 const LONGEST_KEY: usize = 200;
 
@@ -178,6 +182,8 @@ impl App {
         submission: &Submission,
     ) -> Result<Request, Error> {
         let mut inputs = submission.files.clone();
+        let mut arguments = Arguments::new();
+        let mut room = MOST_ARGUMENTS;
         let wanted = &submission.request;
         for (name, value) in &wanted.inputs {
             let declared = definition.inputs.iter().find(|input| input.name == *name);
@@ -198,7 +204,19 @@ impl App {
             if inputs.contains_key(name) {
                 return Err(argument(format!("the input {name} is given twice")));
             }
-            inputs.insert(name.clone(), self.store_value(value).await?);
+            let text = serde_json::to_string(value).map_err(Error::bug)?;
+            if text.len() > LONGEST_ARGUMENT.min(room) {
+                inputs.insert(name.clone(), self.store_bytes(text.as_bytes(), "json").await?);
+                continue;
+            }
+            room -= text.len();
+            let argument = BlobRef {
+                digest: Digest::of(text.as_bytes()),
+                size: text.len() as u64,
+                format: "json".to_owned(),
+            };
+            inputs.insert(name.clone(), argument);
+            arguments.insert(name.clone(), text);
         }
         for (name, file) in &submission.files {
             if definition.inputs.iter().all(|input| input.name != *name) {
@@ -216,16 +234,12 @@ impl App {
         }
         Ok(Request {
             inputs,
+            arguments,
             outputs: outputs(definition, &wanted.outputs)?,
             limits: limits(&definition.limits, &wanted.limits)?,
             trace: wanted.trace,
             expression: None,
         })
-    }
-
-    async fn store_value(&self, value: &serde_json::Value) -> Result<BlobRef, Error> {
-        let bytes = serde_json::to_vec(value).map_err(Error::bug)?;
-        self.store_bytes(&bytes, "json").await
     }
 }
 

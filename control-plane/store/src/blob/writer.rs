@@ -21,7 +21,8 @@ const BUFFER: usize = 256 * 1024;
 /// A blob on its way in. Dropping it before [`BlobWriter::finish`] leaves nothing.
 pub struct BlobWriter {
     inner: Arc<Inner>,
-    temporary: Temporary,
+    /// Not there before there is something to write: a small blob is made in one step.
+    temporary: Option<Temporary>,
     limit: u64,
     expected: Option<Digest>,
     size: u64,
@@ -54,37 +55,16 @@ impl Drop for Temporary {
 }
 
 impl BlobWriter {
-    pub(super) async fn begin(
-        inner: Arc<Inner>,
-        limit: u64,
-        expected: Option<Digest>,
-    ) -> Result<Self, BlobError> {
-        let path = inner.temporary();
-        let temporary = blocking(move || {
-            let file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .custom_flags(bits(OFlags::NOFOLLOW))
-                .open(&path)
-                .map_err(BlobError::io("make", &path))?;
-            write_point("server.blob", "created");
-            Ok(Temporary {
-                path,
-                file: Some(file),
-            })
-        })
-        .await?;
-        let context = Context::new(&SHA256);
-        Ok(Self {
+    pub(super) fn begin(inner: Arc<Inner>, limit: u64, expected: Option<Digest>) -> Self {
+        Self {
             inner,
-            temporary,
+            temporary: None,
             limit,
             expected,
             size: 0,
-            context,
+            context: Context::new(&SHA256),
             buffer: Vec::new(),
-        })
+        }
     }
 
     /// Takes the next bytes. After an error the blob is lost; drop it.
@@ -104,8 +84,7 @@ impl BlobWriter {
     }
 
     /// Checks the digest and keeps the blob; when this returns, it is on the disk.
-    pub async fn finish(mut self) -> Result<Blob, BlobError> {
-        self.flush().await?;
+    pub async fn finish(self) -> Result<Blob, BlobError> {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.context.finish().as_ref());
         let digest = Digest::from_bytes(bytes);
@@ -115,8 +94,8 @@ impl BlobWriter {
                 found: digest,
             });
         }
-        let (inner, temporary) = (self.inner, self.temporary);
-        blocking(move || keep(&inner, temporary, &digest)).await?;
+        let (inner, mut temporary, buffer) = (self.inner, self.temporary, self.buffer);
+        blocking(move || append(&inner, &mut temporary, &buffer)?.keep(&inner, &digest)).await?;
         Ok(Blob {
             digest,
             size: self.size,
@@ -124,35 +103,65 @@ impl BlobWriter {
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {
-        let Some(file) = &self.temporary.file else {
-            return Ok(());
-        };
-        let path = self.temporary.path.clone();
-        let mut file = file.try_clone().map_err(BlobError::io("write", &path))?;
-        let buffer = std::mem::take(&mut self.buffer);
-        self.buffer = blocking(move || {
-            file.write_all(&buffer).map_err(BlobError::io("write", &path))?;
-            let mut buffer = buffer;
+        let inner = Arc::clone(&self.inner);
+        let (mut temporary, mut buffer) = (self.temporary.take(), std::mem::take(&mut self.buffer));
+        (self.temporary, self.buffer) = blocking(move || {
+            append(&inner, &mut temporary, &buffer)?;
             buffer.clear();
-            Ok(buffer)
+            Ok((temporary, buffer))
         })
         .await?;
         Ok(())
     }
 }
 
-fn keep(inner: &Inner, mut temporary: Temporary, digest: &Digest) -> Result<(), BlobError> {
-    write_point("server.blob", "written");
-    if let Some(file) = &temporary.file {
-        file.sync_all().map_err(BlobError::io("sync", &temporary.path))?;
+/// Writes `bytes` to the end of the file, which is made if it is not there.
+fn append<'a>(
+    inner: &Inner,
+    temporary: &'a mut Option<Temporary>,
+    bytes: &[u8],
+) -> Result<&'a mut Temporary, BlobError> {
+    let temporary = match temporary {
+        Some(temporary) => temporary,
+        None => temporary.insert(Temporary::make(inner.temporary())?),
+    };
+    if let Some(file) = &mut temporary.file {
+        file.write_all(bytes)
+            .map_err(BlobError::io("write", &temporary.path))?;
     }
-    write_point("server.blob", "synced");
-    let path = inner.path(digest);
-    // Over an equal file, if there is one: the content is the same.
-    fs::rename(&temporary.path, &path).map_err(BlobError::io("rename to", &path))?;
-    temporary.file = None;
-    write_point("server.blob", "renamed");
-    sync(path.parent().unwrap_or(&inner.kept))?;
-    write_point("server.blob", "settled");
-    Ok(())
+    Ok(temporary)
+}
+
+impl Temporary {
+    fn make(path: PathBuf) -> Result<Self, BlobError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(bits(OFlags::NOFOLLOW))
+            .open(&path)
+            .map_err(BlobError::io("make", &path))?;
+        write_point("server.blob", "created");
+        Ok(Self {
+            path,
+            file: Some(file),
+        })
+    }
+
+    /// Gives it its name.
+    fn keep(&mut self, inner: &Inner, digest: &Digest) -> Result<(), BlobError> {
+        write_point("server.blob", "written");
+        if let Some(file) = &self.file {
+            file.sync_all().map_err(BlobError::io("sync", &self.path))?;
+        }
+        write_point("server.blob", "synced");
+        let path = inner.path(digest);
+        // Over an equal file, if there is one: the content is the same.
+        fs::rename(&self.path, &path).map_err(BlobError::io("rename to", &path))?;
+        self.file = None;
+        write_point("server.blob", "renamed");
+        sync(path.parent().unwrap_or(&inner.kept))?;
+        write_point("server.blob", "settled");
+        Ok(())
+    }
 }

@@ -14,7 +14,7 @@ async fn open() -> (TempDir, BlobStore) {
 }
 
 async fn write(store: &BlobStore, content: &[u8]) -> Blob {
-    let mut writer = store.writer(1 << 30, None).await.expect("begins");
+    let mut writer = store.writer(1 << 30, None);
     for part in content.chunks(100_000) {
         writer.write(part).await.expect("takes it");
     }
@@ -81,7 +81,7 @@ async fn the_same_content_is_kept_once() {
 #[tokio::test]
 async fn too_much_and_other_bytes_are_refused_and_leave_nothing() {
     let (folder, store) = open().await;
-    let mut writer = store.writer(5, None).await.expect("begins");
+    let mut writer = store.writer(5, None);
     writer.write(b"hello").await.expect("just fits");
     assert!(matches!(
         writer.write(b"!").await,
@@ -90,7 +90,7 @@ async fn too_much_and_other_bytes_are_refused_and_leave_nothing() {
     drop(writer);
 
     let announced = Digest::of(b"hello");
-    let mut writer = store.writer(100, Some(announced)).await.expect("begins");
+    let mut writer = store.writer(100, Some(announced));
     writer.write(b"other").await.expect("taken");
     let error = writer.finish().await.expect_err("another digest");
     assert!(
@@ -98,8 +98,12 @@ async fn too_much_and_other_bytes_are_refused_and_leave_nothing() {
         "{error}"
     );
 
-    let mut writer = store.writer(100, None).await.expect("begins");
+    let mut writer = store.writer(100, None);
     writer.write(b"interrupted").await.expect("taken");
+    drop(writer);
+    let mut writer = store.writer(1 << 20, None);
+    writer.write(&vec![b'x'; 1 << 19]).await.expect("taken");
+    assert_eq!(temporary(&folder), 1, "more than is held in memory");
     drop(writer);
     assert_eq!(temporary(&folder), 0);
     assert!(!store.exists(&Digest::of(b"other")).await.expect("asked"));

@@ -14,7 +14,7 @@ use muster_ids::{Digest, NodeId, RunId};
 use muster_pki::{EnvelopeError, PayloadType, Roots};
 use muster_wire::{
     function::FunctionDefinition,
-    node::v1::run::{GrantPolicy, Granted, RunGrant},
+    node::v1::run::{Arguments, GrantPolicy, Granted, RunGrant},
 };
 
 use crate::{function, trust::Held};
@@ -100,6 +100,8 @@ pub struct Admitted {
     pub digest: Digest,
     /// The function.
     pub definition: FunctionDefinition,
+    /// Values that came with it; each has the granted digest.
+    pub arguments: Arguments,
     /// Who asks.
     pub facts: UserFacts,
     /// From where.
@@ -153,12 +155,14 @@ pub fn check(granted: Granted, ground: &Ground<'_>, used: &mut Used) -> Result<A
     let claim = Some((grant.run, grant.fence));
     let (facts, client, language, mode, policy) = circumstances(&grant, ground)
         .and_then(|()| content(&grant, &granted.definition))
+        .and_then(|content| arguments(&grant, &granted.arguments).map(|()| content))
         .and_then(|content| used.take(grant.run, grant.fence).map(|()| content))
         .map_err(|why| Refused { why, claim })?;
     Ok(Admitted {
         grant,
         digest,
         definition: granted.definition,
+        arguments: granted.arguments,
         facts,
         client,
         language,
@@ -253,6 +257,20 @@ fn read_policy(granted: &GrantPolicy) -> Result<RunPolicy, NotAdmitted> {
             "its policy has another digest than it says".to_owned(),
         ))
     }
+}
+
+/// What comes beside the signed grant is what the grant names.
+fn arguments(grant: &RunGrant, arguments: &Arguments) -> Result<(), NotAdmitted> {
+    for (name, text) in arguments {
+        let granted = grant.inputs.get(name);
+        if granted.is_none_or(|blob| blob.format != "json" || blob.digest != Digest::of(text.as_bytes())) {
+            return Err(NotAdmitted::Inconsistent(format!(
+                "the value of \"{}\" that came with it is not the granted one",
+                name.escape_default()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn table_format(format: &str) -> Result<(), NotAdmitted> {

@@ -38,7 +38,7 @@ use muster_wire::{
         },
         outcome::{Outcome, Statement},
         renew::{RENEW_PATH, Renew, Renewed},
-        run::{BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
+        run::{Arguments, BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
         trust_state::{TRUST_STATE_PATH, TrustHead, TrustStateReply, TrustVersion},
     },
 };
@@ -365,6 +365,7 @@ impl BackEnd {
         let granted = Granted {
             grant: self.collective.signed(PayloadType::RunGrant, &grant),
             definition,
+            arguments: Arguments::new(),
         };
         log.last_grant = Some(granted.grant.clone());
         json(&granted)

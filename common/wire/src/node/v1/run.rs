@@ -1,5 +1,7 @@
 //! Claiming a run: the grant is the control plane's signed word, the node decides once more.
 
+use std::collections::BTreeMap;
+
 use muster_ids::{Digest, FunctionId, NodeId, RunId, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +33,13 @@ pub struct Granted {
     pub grant: Envelope,
     /// The function; its digest must be the granted one.
     pub definition: FunctionDefinition,
+    /// Small values among the granted inputs, as JSON texts, each with the granted digest; the others are fetched.
+    #[serde(default, skip_serializing_if = "Arguments::is_empty")]
+    pub arguments: Arguments,
 }
+
+/// Values by parameter name, each as its JSON text.
+pub type Arguments = BTreeMap<String, String>;
 
 /// The payload of the signed envelope: everything that the node may believe about this run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use http::{StatusCode, header};
-use muster_app::Error;
+use muster_app::{Error, Input};
 use muster_ids::{Digest, RunId};
 use muster_store::BlobReader;
 use serde::Deserialize;
@@ -34,8 +34,13 @@ pub(super) async fn download(
     Path(digest): Path<String>,
     Params(of): Params<Of>,
 ) -> Result<Response, Failure> {
-    let reader = state.app.input_for_node(node, of.run, &parse(&digest)?).await?;
-    Ok(stream(reader, "application/octet-stream"))
+    let kind = "application/octet-stream";
+    Ok(
+        match state.app.input_for_node(node, of.run, &parse(&digest)?).await? {
+            Input::Argument(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+            Input::Blob(reader) => stream(reader, kind),
+        },
+    )
 }
 
 /// An output.

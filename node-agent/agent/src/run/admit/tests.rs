@@ -96,6 +96,7 @@ fn granted(collective: &Collective, grant: &RunGrant) -> Granted {
     Granted {
         grant: collective.signed(PayloadType::RunGrant, grant),
         definition: definition(),
+        arguments: Arguments::new(),
     }
 }
 
@@ -304,7 +305,7 @@ proptest! {
         if let Ok(changed) = serde_json::from_slice::<Value>(&text)
             && changed != good.grant
         {
-            let forged = Granted { grant: changed, definition: definition() };
+            let forged = Granted { grant: changed, definition: definition(), arguments: Arguments::new() };
             prop_assert!(admit(&collective, forged, &mut used, NOW).is_err());
         }
         prop_assert!(admit(&collective, good, &mut used, NOW).is_ok());
@@ -516,4 +517,29 @@ fn a_file_of_the_node_keeps_restricted_mode_where_it_was_switched_off() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_value_beside_the_grant_is_the_granted_one() {
+    let collective = Collective::new(1, NOW);
+    let mut grant = grant(&collective);
+    let blob = BlobRef {
+        digest: Digest::of(b"7"),
+        size: 1,
+        format: "json".to_owned(),
+    };
+    grant.inputs.insert("x".to_owned(), blob);
+    let with = |name: &str, text: &str| Granted {
+        arguments: Arguments::from([(name.to_owned(), text.to_owned())]),
+        ..granted(&collective, &grant)
+    };
+    for (name, text) in [("x", "8"), ("y", "7")] {
+        let refused = admit(&collective, with(name, text), &mut Used::default(), NOW);
+        assert!(
+            matches!(refused, Err(NotAdmitted::Inconsistent(_))),
+            "{name}: {refused:?}"
+        );
+    }
+    let admitted = admit(&collective, with("x", "7"), &mut Used::default(), NOW).expect("admitted");
+    assert_eq!(admitted.arguments["x"], "7");
 }
