@@ -35,7 +35,7 @@ use crate::{
     membership::Membership,
     receipt::Receipts,
     renew::Schedule,
-    run::{Running, admit::Used},
+    run::{Running, admit::Used, payload::Payloads},
     spool::{Spool, SpoolError},
     trust::Trust,
 };
@@ -67,6 +67,8 @@ pub struct Agent {
     pub running: Running,
     /// Grants that were used.
     pub used: Mutex<Used>,
+    /// Connections for payloads.
+    pub payloads: Payloads,
     /// The receipt key.
     pub receipts: Receipts,
     /// When the certificate is to be renewed.
@@ -177,6 +179,7 @@ impl Agent {
             trust,
             running: Running::default(),
             used: Mutex::default(),
+            payloads: Payloads::default(),
             receipts: Receipts::default(),
             renewal: Schedule::default(),
             conditions,

@@ -17,13 +17,17 @@ pub mod claim;
 pub mod execute;
 pub mod live;
 pub mod outcome;
+pub mod payload;
 pub mod policy;
 pub mod report;
 pub mod stage;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use muster_engines::{EngineKind, Live};
@@ -54,6 +58,7 @@ pub struct Work {
     pub cancel: CancellationToken,
     /// What it prints while it goes on.
     pub live: Live,
+    over: Arc<AtomicBool>,
     why: Arc<OnceLock<Why>>,
 }
 
@@ -65,8 +70,14 @@ impl Work {
             engine,
             cancel: CancellationToken::new(),
             live: Live::default(),
+            over: Arc::default(),
             why: Arc::default(),
         }
+    }
+
+    /// Gives its slot back: how it ended is on disk, and only to be told.
+    pub fn is_over(&self) {
+        self.over.store(true, Ordering::SeqCst);
     }
 
     /// Ends it; the first reason counts.
@@ -91,7 +102,7 @@ impl Running {
         lock(&self.0).insert((run, work.fence), work);
     }
 
-    /// A claim has ended: its outcome is on disk, or it was handed back.
+    /// A claim has ended: its outcome is on disk and nobody is about to deliver it, or it was handed back.
     pub fn end(&self, run: RunId, fence: i64) {
         lock(&self.0).remove(&(run, fence));
     }
@@ -127,7 +138,7 @@ impl Running {
     pub fn count(&self, engine: EngineKind) -> usize {
         lock(&self.0)
             .values()
-            .filter(|work| work.engine == engine)
+            .filter(|work| work.engine == engine && !work.over.load(Ordering::SeqCst))
             .count()
     }
 
@@ -162,6 +173,8 @@ mod tests {
         running.stop_all(Why::Stopping);
         assert!(work.cancel.is_cancelled());
         assert_eq!(work.why(), Some(Why::Cancelled));
+        work.is_over();
+        assert_eq!((running.count(EngineKind::R), running.holds(run, 7)), (0, true));
         running.end(run, 7);
         assert!(running.is_empty());
     }

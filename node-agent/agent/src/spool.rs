@@ -10,8 +10,9 @@
 //! claimed run is reported with exactly one outcome, however often it is sent.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, Read as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -113,7 +114,8 @@ impl Spool {
     /// Stores that a run was claimed; nothing of it may be started before.
     pub fn claim(&self, claim: &Claim) -> Result<(), SpoolError> {
         let folder = self.folder(claim.grant.run, claim.grant.fence);
-        file::create_folder(&folder.join("blobs"))?;
+        // The sync of the claim settles their names too.
+        Self::make(&folder.join("blobs"))?;
         let bytes = serde_json::to_vec(claim).expect("every map of a claim has text for keys");
         file::write(&folder.join("claim.json"), &bytes, 0o600, "run.claim")?;
         crash_point("run.claimed");
@@ -137,27 +139,52 @@ impl Spool {
         Ok(digest)
     }
 
-    /// Takes over a finished file as a blob, durably, without holding it in memory. Blocks while it reads.
+    /// Takes over a finished file as a blob, without holding it in memory; durable after [`settle`](Self::settle).
+    /// Blocks while it reads.
     pub fn adopt(&self, run: RunId, fence: i64, path: &Path) -> Result<(Digest, u64), SpoolError> {
-        let failed = |source| SpoolError::Folder {
-            attempt: "take over",
-            path: path.to_owned(),
-            source,
-        };
-        let (digest, size) = digest_of_file(path).map_err(failed)?;
-        let blob = self.blob(run, fence, &digest);
-        fs::rename(path, &blob).map_err(failed)?;
-        File::open(self.blobs(run, fence))
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)?;
+        let failed = failed("take over", path);
+        let (digest, size) = digest_of_file(path).map_err(&failed)?;
+        fs::rename(path, self.blob(run, fence, &digest)).map_err(&failed)?;
         Ok((digest, size))
+    }
+
+    /// Makes the blobs durable that were taken over.
+    pub fn settle<'a>(
+        &self,
+        run: RunId,
+        fence: i64,
+        blobs: impl IntoIterator<Item = &'a Digest>,
+    ) -> Result<(), SpoolError> {
+        let mut any = false;
+        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+        for digest in blobs {
+            let path = self.blob(run, fence, digest);
+            sync(&path).map_err(failed("settle", &path))?;
+            any = true;
+        }
+        if any {
+            let folder = self.blobs(run, fence);
+            sync(&folder).map_err(failed("settle", &folder))?;
+        }
+        Ok(())
     }
 
     /// Where the inputs of a run lie and its engine works.
     pub fn work(&self, run: RunId, fence: i64) -> Result<PathBuf, SpoolError> {
         let folder = self.folder(run, fence).join("work");
-        file::create_folder(&folder)?;
+        // After a crash nobody misses it.
+        Self::make(&folder)?;
         Ok(folder)
+    }
+
+    /// Makes a folder of a run.
+    fn make(folder: &Path) -> Result<(), SpoolError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| SpoolError::Folder {
+            attempt: "make",
+            path: folder.to_owned(),
+            source,
+        })
     }
 
     /// Stores how a run ended, after its blobs.
@@ -275,6 +302,15 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path, run: &str) -> Result<Option
         })
 }
 
+/// The error of a step that the system refused.
+fn failed(attempt: &'static str, path: &Path) -> impl Fn(io::Error) -> SpoolError {
+    move |source| SpoolError::Folder {
+        attempt,
+        path: path.to_owned(),
+        source,
+    }
+}
+
 fn parse(name: &str) -> Option<(RunId, i64)> {
     let (run, fence) = name.rsplit_once('-')?;
     Some((run.parse().ok()?, fence.parse().ok()?))
@@ -293,7 +329,6 @@ fn digest_of_file(path: &Path) -> io::Result<(Digest, u64)> {
         size += count as u64;
         context.update(&chunk[..count]);
     }
-    file.sync_all()?;
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     Ok((Digest::from_bytes(digest), size))

@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use muster_client::ClientError;
 use muster_code_trust::Mode;
 use muster_daemon::file::crash_point;
 use muster_engines::RunEnding;
@@ -24,19 +25,23 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How long a run waits for the trust state that its grant names.
 const BEHIND: Duration = Duration::from_mins(1);
 
-/// Runs it and keeps its outcome.
-pub async fn run(agent: &Arc<Agent>, admitted: Admitted, work: Work) {
+/// Runs it and keeps its outcome. Says whether nothing of it is left to be reported.
+pub async fn run(agent: &Arc<Agent>, admitted: Admitted, work: Work) -> bool {
     let (run, fence) = (admitted.grant.run, admitted.grant.fence);
     match attempt(agent, &admitted, &work).await {
-        Ok(Ending::Outcome(outcome)) => {
+        Ok(Ending::Outcome(outcome, uploaded)) => {
             tracing::info!(%run, state = %outcome.state, "a run has ended");
-            agent.spooled.notify_one();
+            report::at_once(agent, run, &outcome, uploaded).await
         }
         Ok(Ending::PutBack(why)) => {
             tracing::warn!(%run, why, "a run goes back to the queue");
             report::put_back(agent, run, fence, why).await;
+            true
         }
-        Err(error) => keep_the_end(agent, &admitted, &work, error).await,
+        Err(error) => {
+            keep_the_end(agent, &admitted, &work, error).await;
+            false
+        }
     }
 }
 
@@ -53,10 +58,9 @@ async fn keep_the_end(agent: &Arc<Agent>, admitted: &Admitted, work: &Work, mut 
         }
         let why = format!("The run ended, but its results could not be kept: {error}");
         let grounds = Grounds::of_grant(admitted, started, 0);
-        match end(agent, admitted, &grounds, Ended::failed("no-room", why)).await {
+        match end(agent, admitted, work, &grounds, Ended::failed("no-room", why)).await {
             Ok(_) => {
                 agent.conditions.clear("spool");
-                agent.spooled.notify_one();
                 return;
             }
             Err(again) => error = again,
@@ -71,7 +75,8 @@ async fn keep_the_end(agent: &Arc<Agent>, admitted: &Admitted, work: &Work, mut 
 }
 
 enum Ending {
-    Outcome(Box<Outcome>),
+    /// On disk, and how the upload of its blobs went that was tried meanwhile.
+    Outcome(Box<Outcome>, Result<(), ClientError>),
     PutBack(String),
 }
 
@@ -80,7 +85,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     let mut grounds = Grounds::of_grant(admitted, started, 0);
     let reached = tokio::select! {
         reached = tokio::time::timeout(BEHIND, agent.trust.reach(&admitted.grant.trust)) => reached,
-        () = work.cancel.cancelled() => return end(agent, admitted, &grounds, ended_early(work)).await,
+        () = work.cancel.cancelled() => return end(agent, admitted, work, &grounds, ended_early(work)).await,
     };
     match reached {
         Ok(Ok(held)) => grounds.trust_number = held.version.number,
@@ -97,6 +102,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
             return end(
                 agent,
                 admitted,
+                work,
                 &grounds,
                 Ended::failed("no-room", sentence(&error)),
             )
@@ -105,7 +111,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     };
     let fetched = tokio::select! {
         fetched = stage::fetch(agent, admitted, &folder) => fetched,
-        () = work.cancel.cancelled() => return end(agent, admitted, &grounds, ended_early(work)).await,
+        () = work.cancel.cancelled() => return end(agent, admitted, work, &grounds, ended_early(work)).await,
     };
     let files = match fetched {
         Ok(files) => files,
@@ -113,6 +119,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
             return end(
                 agent,
                 admitted,
+                work,
                 &grounds,
                 Ended::failed("inputs-missing", sentence(&error)),
             )
@@ -147,7 +154,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
             entry,
         } => {
             (grounds.rule, grounds.entry) = (rule, entry);
-            return end(agent, admitted, &grounds, Ended::refused(&problem, message)).await;
+            return end(agent, admitted, work, &grounds, Ended::refused(&problem, message)).await;
         }
     };
     let engines = agent.engines();
@@ -155,6 +162,10 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     let in_force = policy::in_force(admitted, &held.state, &local.place, &config, own);
     if mode == Mode::Unrestricted {
         grounds.policy = in_force.digest;
+    }
+    if !admitted.grant.outputs.is_empty() {
+        let worker = Arc::clone(agent);
+        tokio::spawn(async move { worker.payloads.prepare(&worker).await });
     }
     let ending = hand_over(agent, admitted, work, (mode, in_force), &files, folder).await;
     crash_point("run.executed");
@@ -168,7 +179,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
     let mut ended = outcome::of_engine(&ending, function, work.why());
     ended.timings.insert("staging_ms".to_owned(), staged_ms);
-    end_with_files(agent, admitted, &grounds, ended, Some(ending)).await
+    end_with_files(agent, admitted, work, &grounds, (ended, Some(ending))).await
 }
 
 async fn hand_over(
@@ -202,19 +213,20 @@ fn ended_early(work: &Work) -> Ended {
 async fn end(
     agent: &Arc<Agent>,
     admitted: &Admitted,
+    work: &Work,
     grounds: &Grounds,
     ended: Ended,
 ) -> Result<Ending, String> {
-    end_with_files(agent, admitted, grounds, ended, None).await
+    end_with_files(agent, admitted, work, grounds, (ended, None)).await
 }
 
-/// Puts the outcome on disk, with everything that belongs to it.
+/// Puts the outcome on disk, with everything that belongs to it, and its blobs on their way meanwhile.
 async fn end_with_files(
     agent: &Arc<Agent>,
     admitted: &Admitted,
+    work: &Work,
     grounds: &Grounds,
-    mut ended: Ended,
-    ending: Option<RunEnding>,
+    (mut ended, ending): (Ended, Option<RunEnding>),
 ) -> Result<Ending, String> {
     let (run, fence) = (admitted.grant.run, admitted.grant.fence);
     if let Some(ending) = ending {
@@ -240,8 +252,24 @@ async fn end_with_files(
     let outcome = outcome::build(grounds, ended, engine, node, finished, &agent.receipts)
         .await
         .map_err(|error| sentence(&error))?;
-    agent.spool.end(run, &outcome).map_err(|error| sentence(&error))?;
-    Ok(Ending::Outcome(Box::new(outcome)))
+    let outcome = Arc::new(outcome);
+    let spooling = async {
+        let (worker, outcome) = (Arc::clone(agent), Arc::clone(&outcome));
+        let spooled = tokio::task::spawn_blocking(move || {
+            let blobs = outcome.outputs.values().map(|blob| &blob.digest);
+            worker.spool.settle(run, fence, blobs)?;
+            worker.spool.end(run, &outcome)
+        });
+        let spooled = spooled.await.map_err(|error| error.to_string())?;
+        spooled.map_err(|error| sentence(&error))?;
+        work.is_over();
+        agent.available.notify_one();
+        Ok::<_, String>(())
+    };
+    let (spooled, uploaded) = tokio::join!(spooling, report::upload_now(agent, run, &outcome));
+    spooled?;
+    let outcome = Arc::unwrap_or_clone(outcome);
+    Ok(Ending::Outcome(Box::new(outcome), uploaded))
 }
 
 fn no_room(error: &SpoolError) -> String {

@@ -1,6 +1,6 @@
 //! The outcome of a run with its signed receipt.
 //!
-//! Invariant: outcome and receipt say the same; what they name lies in the spool before they do.
+//! Invariant: outcome and receipt say the same; what they name is durable in the spool before they are.
 
 use std::collections::BTreeMap;
 
@@ -219,7 +219,7 @@ pub fn of_engine(ending: &RunEnding, function: Option<&str>, why: Option<Why>) -
     ended
 }
 
-/// Moves what a run left into the spool. Blocks while it reads.
+/// Moves what a run left into the spool; outputs are durable once they are settled there. Blocks while it reads.
 pub fn keep_files(
     spool: &Spool,
     run: RunId,

@@ -1,6 +1,8 @@
 //! Sends outcomes until the control plane has acknowledged them.
 //!
-//! Invariant: blobs travel on a connection of their own, so that a large result never delays a cancel or a revocation;
+//! Who has executed a run delivers its outcome; what could not be delivered then is sent here again and again.
+//!
+//! Invariant: blobs travel on connections of their own, so that a large result never delays a cancel or a revocation;
 //! an outcome leaves the spool only when it was acknowledged, or when the control plane said that it does not count.
 
 use std::{
@@ -14,6 +16,7 @@ use muster_daemon::{Backoff, file::crash_point};
 use muster_ids::RunId;
 use muster_pki::PayloadType;
 use muster_wire::{
+    function::BlobRef,
     node::v1::{
         outcome::Outcome,
         run::{BLOBS_PATH, PutBack, RUNS_PATH},
@@ -21,7 +24,10 @@ use muster_wire::{
     problem::KIND_PREFIX,
 };
 
-use super::outcome::{self, Ended, Grounds};
+use super::{
+    outcome::{self, Ended, Grounds},
+    payload::Payloads,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,6 +41,10 @@ use crate::{
 const SLOW: Duration = Duration::from_mins(5);
 /// How long to wait after an outcome could not be delivered.
 const AGAIN: Duration = Duration::from_secs(15);
+/// How long results may take to be sent while the agent stops.
+const LAST_WORD: Duration = Duration::from_secs(3);
+/// Blobs up to this size are read whole, in bytes.
+const SMALL: u64 = 64 * 1024;
 /// The kind of the answer to an outcome that came too late.
 const DOES_NOT_COUNT: &str = "outcome-does-not-count";
 
@@ -85,8 +95,9 @@ enum Settled {
 async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Result<Settled, ClientError> {
     let (run, fence) = (entry.run, entry.fence);
     let mut outcome = match entry.progress {
+        // Whoever works on it delivers it, too.
+        _ if agent.running.holds(run, fence) => return Ok(Settled::Done),
         Progress::Ended(outcome) => outcome,
-        Progress::InFlight(_) if agent.running.holds(run, fence) => return Ok(Settled::Done),
         // It may have ended while the runs before it were reported: an end is on disk before the run is let go.
         Progress::InFlight(_) => match now(agent, run, fence).await {
             Ok(Some(outcome)) => outcome,
@@ -103,12 +114,69 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
         return Ok(Settled::Later);
     }
     let uploaded = upload(agent, run, &outcome).await;
+    deliver(agent, control, run, &outcome, uploaded).await
+}
+
+/// Delivers the outcome of a run that has just ended; false where that is left to [`run`].
+pub async fn at_once(
+    agent: &Arc<Agent>,
+    run: RunId,
+    outcome: &Outcome,
+    uploaded: Result<(), ClientError>,
+) -> bool {
+    let Some(control) = control(agent) else {
+        return false;
+    };
+    if matches!(uploaded, Err(ClientError::NoEndpoint)) {
+        return false;
+    }
+    let delivered = unless_stopped(agent, deliver(agent, &control, run, outcome, uploaded)).await;
+    matches!(delivered, Some(Ok(Settled::Done)))
+}
+
+/// Sends the blobs of a run that has just ended, where the node is connected.
+pub async fn upload_now(agent: &Agent, run: RunId, outcome: &Outcome) -> Result<(), ClientError> {
+    if control(agent).is_none() {
+        return Err(ClientError::NoEndpoint);
+    }
+    let uploaded = unless_stopped(agent, upload(agent, run, outcome)).await;
+    uploaded.unwrap_or(Err(ClientError::NoEndpoint))
+}
+
+/// An agent that stops waits for a control plane a moment only; its spool keeps what was not sent.
+async fn unless_stopped<T>(agent: &Agent, work: impl Future<Output = T>) -> Option<T> {
+    let stopped = async {
+        agent.stop.cancelled().await;
+        tokio::time::sleep(LAST_WORD).await;
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = stopped => None,
+    }
+}
+
+fn control(agent: &Agent) -> Option<Connection> {
+    match &*agent.link.borrow() {
+        LinkState::Connected(connection) => Some(connection.clone()),
+        _ => None,
+    }
+}
+
+/// Sends an outcome after its blobs, and forgets it once the control plane has taken it or wants it no more.
+async fn deliver(
+    agent: &Arc<Agent>,
+    control: &Connection,
+    run: RunId,
+    outcome: &Outcome,
+    uploaded: Result<(), ClientError>,
+) -> Result<Settled, ClientError> {
+    let fence = outcome.fence;
     let sent = match uploaded {
         Err(error) if !does_not_count(&error) => Err(error),
         // Blobs are refused once a run has ended; the outcome itself learns whether it was the one that ended it.
         uploaded => {
             let path = format!("{RUNS_PATH}/{run}/outcome");
-            match control.send(Request::post(path).json(&*outcome)).await {
+            match control.send(Request::post(path).json(outcome)).await {
                 Err(error) if !matches!(error, ClientError::Refused { .. }) => return Err(error),
                 Err(error) if uploaded.is_ok() || crate::link::is_revocation(&error) => Err(error),
                 Err(_) => uploaded,
@@ -190,33 +258,56 @@ async fn interrupted(agent: &Agent, claim: &Claim) -> Result<Outcome, String> {
 /// Sends the blobs of an outcome, each once.
 async fn upload(agent: &Agent, run: RunId, outcome: &Outcome) -> Result<(), ClientError> {
     let mut sent = BTreeSet::new();
-    let mut connection = None;
+    let mut payload = None;
     for blob in outcome::blobs(outcome) {
         if !sent.insert(blob.digest) {
             continue;
         }
-        let connection = match &mut connection {
-            Some(connection) => connection,
-            None => connection.insert(connect(agent).await?),
+        let mut used = match payload.take() {
+            Some(payload) => payload,
+            None => agent.payloads.take(agent).await?,
         };
-        let path = agent.spool.blob(run, outcome.fence, &blob.digest);
-        let request = format!("PUT {BLOBS_PATH}/{}", blob.digest);
-        let file = tokio::fs::File::open(&path)
-            .await
-            .map_err(|source| ClientError::Store { request, source })?;
-        let request = Request::put(format!("{BLOBS_PATH}/{}", blob.digest))
-            .query("run", &run.to_string())
-            .query("fence", &outcome.fence.to_string())
-            .file("application/octet-stream", file, blob.size);
-        connection.send(request).await?;
+        let claim = (run, outcome.fence);
+        match upload_one(agent, &used.connection, claim, blob).await {
+            // It had ended while nobody used it.
+            Err(ClientError::Broken { .. }) if used.used => {
+                used = Payloads::fresh(agent).await?;
+                upload_one(agent, &used.connection, claim, blob).await?;
+            }
+            uploaded => uploaded?,
+        }
+        payload = Some(used);
+    }
+    if let Some(payload) = payload {
+        agent.payloads.give_back(payload);
     }
     Ok(())
 }
 
-async fn connect(agent: &Agent) -> Result<Connection, ClientError> {
-    let member = agent.member();
-    let start = agent.random.below(member.back_ends.len());
-    member.transport.connect_any(&member.back_ends, start).await
+async fn upload_one(
+    agent: &Agent,
+    connection: &Connection,
+    (run, fence): (RunId, i64),
+    blob: &BlobRef,
+) -> Result<(), ClientError> {
+    let path = agent.spool.blob(run, fence, &blob.digest);
+    let name = format!("PUT {BLOBS_PATH}/{}", blob.digest);
+    let failed = |source| ClientError::Store {
+        request: name.clone(),
+        source,
+    };
+    let request = Request::put(format!("{BLOBS_PATH}/{}", blob.digest))
+        .query("run", &run.to_string())
+        .query("fence", &fence.to_string());
+    let kind = "application/octet-stream";
+    let request = if blob.size <= SMALL {
+        // It was written a moment ago, so it comes from memory.
+        request.bytes(kind, std::fs::read(&path).map_err(failed)?)
+    } else {
+        let file = tokio::fs::File::open(&path).await.map_err(failed)?;
+        request.file(kind, file, blob.size)
+    };
+    connection.send(request).await.map(drop)
 }
 
 /// Hands a claimed run back, on whichever control connection there is, until the control plane has answered.

@@ -17,7 +17,7 @@ use muster_wire::{
     node::v1::run::BLOBS_PATH,
 };
 
-use super::admit::Admitted;
+use super::{admit::Admitted, payload::Payloads};
 use crate::{agent::Agent, engines};
 
 /// How often the inputs are tried to be fetched.
@@ -47,7 +47,7 @@ pub enum StageError {
     },
 }
 
-/// Downloads all inputs into `folder`, over a connection of its own.
+/// Downloads the inputs that did not come with the grant into `folder`, over a connection for payloads.
 pub async fn fetch(
     agent: &Agent,
     admitted: &Admitted,
@@ -73,17 +73,30 @@ async fn fetch_once(
     folder: &Path,
 ) -> Result<BTreeMap<String, PathBuf>, StageError> {
     let mut files = BTreeMap::new();
-    if admitted.grant.inputs.is_empty() {
-        return Ok(files);
-    }
-    let member = agent.member();
-    let start = agent.random.below(member.back_ends.len());
-    let connection = member.transport.connect_any(&member.back_ends, start).await?;
+    let mut payload = None;
     let run = admitted.grant.run.to_string();
     for (index, (name, blob)) in admitted.grant.inputs.iter().enumerate() {
+        if admitted.arguments.contains_key(name) {
+            continue;
+        }
         let path = folder.join(format!("input-{index}"));
-        download(&connection, blob, &run, &path).await?;
+        let mut used = match payload.take() {
+            Some(payload) => payload,
+            None => agent.payloads.take(agent).await?,
+        };
+        if let Err(error) = download(&used.connection, blob, &run, &path).await {
+            if !used.used || !matches!(error, StageError::Client(ClientError::Broken { .. })) {
+                return Err(error);
+            }
+            // It had ended while nobody used it.
+            used = Payloads::fresh(agent).await?;
+            download(&used.connection, blob, &run, &path).await?;
+        }
+        payload = Some(used);
         files.insert(name.clone(), path);
+    }
+    if let Some(payload) = payload {
+        agent.payloads.give_back(payload);
     }
     Ok(files)
 }
@@ -132,7 +145,7 @@ pub fn order(
                 .get(&parameter.name)
                 .map_or(Format::Json, |blob| format(&blob.format)),
             types: types(parameter),
-            data: files.get(&parameter.name).cloned().map(Data::File),
+            data: data(admitted, &parameter.name, files),
         })
         .collect();
     let outputs = grant
@@ -156,6 +169,13 @@ pub fn order(
         folder,
         live,
     }
+}
+
+/// A value that came with the grant, or a file.
+fn data(admitted: &Admitted, name: &str, files: &BTreeMap<String, PathBuf>) -> Option<Data> {
+    let argument = admitted.arguments.get(name);
+    let argument = argument.map(|text| Data::Bytes(text.clone().into_bytes()));
+    argument.or_else(|| files.get(name).cloned().map(Data::File))
 }
 
 /// The smallest of the node's limits, the grant's and the function's own.

@@ -123,6 +123,9 @@ fn blobs_are_named_by_what_they_hold() {
     fs::write(&file, vec![7; 200_000]).expect("written");
     let (digest, size) = spool.adopt(run(1), 7, &file).expect("taken over");
     assert_eq!((digest, size), (Digest::of(&vec![7; 200_000]), 200_000));
+    spool.settle(run(1), 7, [&digest]).expect("settled");
+    let missing = spool.settle(run(1), 7, [&Digest::of(b"nothing")]);
+    assert!(missing.is_err(), "what is not there is not durable");
     assert!(!file.exists());
     assert_eq!(
         fs::read(spool.blob(run(1), 7, &digest)).expect("read").len(),
