@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing of the named profiles, and nothing else:
-#     packaging/deps/install.sh PROFILE…          profiles: build engines test check package vm
+#     packaging/deps/install.sh PROFILE…          profiles: build engines test bench check package vm
 #
 # Debian packages are installed as root: by this process, else by `sudo -n`, else the script prints the one command
 # that does it and ends with 1. Tools written in Rust are built by cargo for the calling user.
@@ -13,14 +13,15 @@ for profile in "$@"; do
         build)   packages+=(gcc libc6-dev make) ;;
         engines) packages+=(r-base-core r-cran-jsonlite python3-venv) ;;
         test)    packages+=(postgresql-15 sqlite3 bubblewrap libcap2-bin openssl softhsm2 golang-cfssl) ;;
+        bench)   packages+=(r-cran-rserve) ;;
         check)   packages+=(git systemd); tools+=(cargo-deny@0.20.2) ;;
         package) packages+=(dpkg-dev); tools+=(cargo-deb@3.8.0) ;;
         vm)      packages+=(qemu-system-x86 mmdebstrap e2fsprogs uidmap binutils) ;;
-        *) echo "install.sh: there is no profile '$profile'; use: build engines test check package vm" >&2; exit 2 ;;
+        *) echo "install.sh: there is no profile '$profile'; use: build engines test bench check package vm" >&2; exit 2 ;;
     esac
 done
 if [ ${#packages[@]} -eq 0 ]; then
-    echo "install.sh: name at least one profile: build engines test check package vm" >&2
+    echo "install.sh: name at least one profile: build engines test bench check package vm" >&2
     exit 2
 fi
 if ! command -v dpkg-query > /dev/null; then

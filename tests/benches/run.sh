@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The benchmarks beside their peers: installs what is missing, builds for release, measures, prints a table and
-# writes bench/summary.json into cargo's target folder.
-#     tests/benches/run.sh [--rounds N] [--nodes N] [--only jail|collective|cancel|fleet|revocation|approve]
+# writes bench/summary.json into cargo's target folder. PART is one of jail engines collective rate cancel fleet
+# revocation approve.
+#     tests/benches/run.sh [--rounds N] [--nodes N] [--only PART]
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
 
-packaging/deps/install.sh build engines test
+packaging/deps/install.sh build engines test bench
 step python-engine packaging/engines/make-venv.sh "$target/engines/python"
 step build cargo build --locked --release -p muster-server -p muster-cli -p muster-sandbox
 step build-fleet cargo build --locked --release -p muster-agent --example fleet --features sim

@@ -30,7 +30,7 @@ use crate::{programs::Programs, report::note};
 /// The first administrator, who becomes a Script Author too.
 const ADMINISTRATOR: &str = "admin@SPOTFIRE";
 /// Host ids for runs of a node that root starts outside of packages.
-const FIRST_ID: u32 = 0x7000_0000;
+pub(crate) const FIRST_ID: u32 = 0x7000_0000;
 /// The longest time for one step of the way up or down; generous, for busy machines.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks.
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Both daemons; dropping it ends them and removes their folder.
 pub(crate) struct Collective {
-    pub(crate) rest: Rest,
+    pub(crate) rest: Arc<Rest>,
     /// Where the database and the blobs are.
     pub(crate) folder: PathBuf,
     node: Daemon,
@@ -70,7 +70,7 @@ impl Collective {
         let node = start_node(programs, &folder, ports)?;
         approve(programs, &folder, &rest).await?;
         Ok(Self {
-            rest,
+            rest: Arc::new(rest),
             folder,
             node,
             server,

@@ -8,10 +8,12 @@
 mod approve;
 mod cancel;
 mod collective;
+mod engines;
 mod fleet;
 mod jail;
 mod memory;
 mod programs;
+mod rate;
 mod report;
 mod revocation;
 mod runs;
@@ -39,7 +41,16 @@ struct Wanted {
 }
 
 /// The parts that can be measured by themselves.
-const PARTS: [&str; 6] = ["jail", "collective", "cancel", "fleet", "revocation", "approve"];
+const PARTS: [&str; 8] = [
+    "jail",
+    "engines",
+    "collective",
+    "rate",
+    "cancel",
+    "fleet",
+    "revocation",
+    "approve",
+];
 
 impl Wanted {
     fn wants(&self, part: &str) -> bool {
@@ -63,7 +74,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--rounds N`, `--nodes N`, `--only jail|collective|cancel|fleet|revocation|approve`; cargo adds `--bench`.
+/// `--rounds N`, `--nodes N` and `--only` one of [`PARTS`]; cargo adds `--bench`.
 fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted> {
     let mut wanted = Wanted {
         rounds: ROUNDS,
@@ -88,12 +99,13 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted>
             "--only" => {
                 wanted.only = arguments.next();
                 if !wanted.only.as_deref().is_some_and(|only| PARTS.contains(&only)) {
-                    bail!("--only takes jail, collective, cancel, fleet, revocation or approve");
+                    bail!("--only takes one of {}", PARTS.join(", "));
                 }
             }
             other => {
                 bail!(
-                    "{other:?} is no option; there are --rounds N, --nodes N and --only jail|collective|cancel|fleet|revocation|approve"
+                    "{other:?} is no option; there are --rounds N, --nodes N and --only {}",
+                    PARTS.join("|")
                 )
             }
         }
@@ -112,6 +124,16 @@ fn measure(wanted: &Wanted) -> anyhow::Result<()> {
             .enable_all()
             .build()?;
         rows.extend(runtime.block_on(runs::rows(&programs, wanted.rounds))?);
+    }
+    if wanted.wants("engines") {
+        let runtime = tokio::runtime::Runtime::new()?;
+        rows.extend(runtime.block_on(engines::rows(&programs, wanted.rounds))?);
+    }
+    if wanted.wants("rate") {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        rows.extend(runtime.block_on(rate::rows(&programs))?);
     }
     if wanted.wants("cancel") {
         let runtime = tokio::runtime::Builder::new_current_thread()

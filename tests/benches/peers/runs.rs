@@ -28,11 +28,13 @@ use crate::{
 const WAIT: &str = "30s";
 /// How long the client waits for it.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// Before each run of the first series, so that a child waits for it again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Writes of the disk's own row.
 const SYNCS: usize = 50;
 
 /// One run, in milliseconds.
-struct Times {
+pub(crate) struct Times {
     /// As the client sees it.
     wall: f64,
     /// From fork to end of the payload.
@@ -67,16 +69,25 @@ pub(crate) async fn rows(programs: &Programs, rounds: usize) -> anyhow::Result<V
     }
     let mut rows = idle(&collective).await?;
     note(&format!("runs: {rounds} of each function"));
-    let mut times = Vec::new();
+    let (mut times, mut busy) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         for turn in 0..functions.len() {
             let (function, mode) = &functions[(round + turn) % functions.len()];
+            tokio::time::sleep(PAUSE).await;
             times.push(once(rest, &clock, *function, mode).await?);
+        }
+    }
+    for round in 0..rounds {
+        for turn in 0..functions.len() {
+            let (function, mode) = &functions[(round + turn) % functions.len()];
+            let run = once(rest, &clock, *function, mode).await?;
+            busy.push(run.wall - run.engine);
         }
     }
     let middle = |of: fn(&Times) -> f64| median(times.iter().map(of).collect());
     rows.extend([
         Row::alone("run_overhead_p50_ms", middle(|run| run.wall - run.engine), "ms"),
+        Row::alone("run_overhead_busy_p50_ms", median(busy), "ms"),
         Row::alone("run_wall_p50_ms", middle(|run| run.wall), "ms"),
         Row::alone("run_submit_p50_ms", middle(|run| run.submit), "ms"),
         Row::alone("run_claim_p50_ms", middle(|run| run.claim), "ms"),
@@ -103,7 +114,12 @@ async fn idle(collective: &Collective) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Registers a function that adds one, and has it trusted where that is wanted.
-async fn function(rest: &Rest, language: &str, script: &str, trusted: bool) -> anyhow::Result<FunctionId> {
+pub(crate) async fn function(
+    rest: &Rest,
+    language: &str,
+    script: &str,
+    trusted: bool,
+) -> anyhow::Result<FunctionId> {
     let value = |name: &str| Parameter {
         name: name.to_owned(),
         kind: "value".to_owned(),
@@ -132,25 +148,19 @@ async fn function(rest: &Rest, language: &str, script: &str, trusted: bool) -> a
 }
 
 /// Submits a run and waits for its end in the same request.
-async fn once(rest: &Rest, clock: &Clock, function: FunctionId, mode: &str) -> anyhow::Result<Times> {
-    let wanted = SubmitRun {
-        inputs: [("x".to_owned(), 1.into())].into(),
-        ..SubmitRun::default()
-    };
-    let form = Multipart::new(Random::system().bytes()).field("request", serde_json::to_vec(&wanted)?);
-    let request = Request::post(format!("/api/v1/functions/{function}/runs"))
-        .query("wait", WAIT)
-        .multipart(form)
-        .deadline(DEADLINE);
+pub(crate) async fn once(
+    rest: &Rest,
+    clock: &Clock,
+    function: FunctionId,
+    mode: &str,
+) -> anyhow::Result<Times> {
     let (begun, before) = (clock.unix_ms(), now_us());
-    let run: Run = rest.call(request).await?;
+    let run = submit(rest, function, 1).await?;
     let (after, ended) = (now_us(), clock.unix_ms());
     ensure!(
-        run.state == "succeeded" && run.mode.as_deref() == Some(mode),
-        "a run ended as {} ({:?}): {:?}",
-        run.state,
-        run.mode,
-        run.ending.map(|ending| ending.message)
+        run.mode.as_deref() == Some(mode),
+        "a run was {:?} and should be {mode}",
+        run.mode
     );
     let statement = statement(rest, &run).await?;
     let time = |text: Option<&str>| parse_rfc3339(text.unwrap_or_default()).context("a run has its times");
@@ -177,6 +187,28 @@ async fn once(rest: &Rest, clock: &Clock, function: FunctionId, mode: &str) -> a
         report: between(statement.predicate.finished, finished),
         answer: between(finished, ended),
     })
+}
+
+/// One run and its end, in one request.
+pub(crate) async fn submit(rest: &Rest, function: FunctionId, x: usize) -> anyhow::Result<Run> {
+    let wanted = SubmitRun {
+        inputs: [("x".to_owned(), x.into())].into(),
+        ..SubmitRun::default()
+    };
+    let form = Multipart::new(Random::system().bytes()).field("request", serde_json::to_vec(&wanted)?);
+    let request = Request::post(format!("/api/v1/functions/{function}/runs"))
+        .query("wait", WAIT)
+        .multipart(form)
+        .deadline(DEADLINE);
+    let run: Run = rest.call(request).await?;
+    ensure!(
+        run.state == "succeeded",
+        "a run ended as {} ({:?}): {:?}",
+        run.state,
+        run.mode,
+        run.ending.map(|ending| ending.message)
+    );
+    Ok(run)
 }
 
 /// What the node signed about a run.
