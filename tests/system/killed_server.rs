@@ -162,7 +162,9 @@ async fn a_control_plane_that_is_killed_at_any_change_of_a_run_ends_it_once() {
     let mut points = points("server.blob", &WRITE_POINTS);
     points.extend(points_of_commit("run.submitted"));
     let request = json!({ "inputs": { "x": 20 } });
-    let submit = async || author.try_run(&function, &request, Some(&key)).await;
+    // So large a value is a blob.
+    let large = json!({ "inputs": { "x": "x".repeat(8192) } });
+    let submit = async || author.try_run(&function, &large, Some(&key)).await;
     let points: Vec<&str> = points.iter().map(String::as_str).collect();
     let run = world.killed_at(&points, submit).await.expect("queued").id;
     assert_eq!(server.database().number("SELECT COUNT(*) FROM runs"), 1);
