@@ -251,6 +251,7 @@ pub(crate) fn config(lab: &Lab, user: User, network: NetworkPolicy) -> EnginesCo
             ..RunPolicy::default()
         }),
         guarded: Vec::new(),
+        control_plane: Vec::new(),
         services: Services {
             r: service(),
             python: service(),

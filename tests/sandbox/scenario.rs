@@ -1,6 +1,7 @@
 //! Scenarios of untrusted code, by their numbers: `sandbox_NN_` and what must happen.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     sync::Arc,
@@ -17,7 +18,7 @@ use crate::{
     check::{self, jails},
     jail::{self, LIMITS, RUNTIME, User},
     lab::Lab,
-    probe::{Language, Probe, SECRET},
+    probe::{HARM, Language, Probe, SECRET},
 };
 
 /// What a restricted job tries, as probes: promise and name.
@@ -277,6 +278,24 @@ fn trusted_runs_without_a_network_reach_nobody() {
         assert_eq!(lab.traces(), [] as [String; 0], "{}", probe.title());
     }
     RUNTIME.block_on(async { drop(engines) });
+}
+
+/// With a broker whose policy lists nothing they reach nobody beside it. Their own loopback is theirs: what counts is what
+/// arrives anywhere else.
+#[test]
+fn trusted_runs_whose_network_is_brokered_reach_nobody_beside_the_broker() {
+    let lab = Lab::new();
+    for user in [User::Root, User::Service, User::Nobody] {
+        let nowhere = NetworkPolicy::Brokered(BTreeSet::new());
+        let engines = Engines::new(jail::config(&lab, user, nowhere));
+        for probe in crate::network::PROBES {
+            let mut seen = jail::product(&engines, Mode::Unrestricted, probe, &check::code(probe));
+            seen.stdout = seen.stdout.replace(HARM, "");
+            seen.traces = lab.traces();
+            assert_eq!(seen.harm(), None, "{user:?}: {}: {seen:?}", probe.title());
+        }
+        RUNTIME.block_on(async { drop(engines) });
+    }
 }
 
 /// The launcher is started with the secret, and its own process keeps none of it.

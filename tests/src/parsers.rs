@@ -4,6 +4,7 @@
 //! panicking only, and only where the product is wrong: a parser panicked, or what it accepted breaks a property that
 //! the target states.
 
+mod broker;
 mod certificates;
 mod connection;
 mod epoch;
@@ -37,6 +38,11 @@ pub const TARGETS: &[Target] = &[
         name: "beacon",
         run: signed::beacon,
         seeds: signed::beacon_seeds,
+    },
+    Target {
+        name: "broker_request",
+        run: broker::request,
+        seeds: broker::request_seeds,
     },
     Target {
         name: "certificate",

@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    engines::engines_config,
+    engines::engines,
     home::Home,
     inventory::{Conditions, Machine},
     link::LinkState,
@@ -170,7 +170,7 @@ impl Agent {
         Ok(Arc::new(Self {
             spool: Spool::open(&home.spool())?,
             settings: watch::Sender::new(Arc::new(Settings {
-                engines: Arc::new(Engines::new(engines_config(&config, &home))),
+                engines: Arc::new(engines(&config, &home, &membership)),
                 probe: Arc::new(probe),
                 config: Arc::new(config),
             })),
@@ -233,7 +233,7 @@ impl Agent {
         self.trust.tighten(config.trust.max_staleness);
         note_missing(&self.conditions, &self.member(), &probe);
         self.settings.send_replace(Arc::new(Settings {
-            engines: Arc::new(Engines::new(engines_config(&config, &self.home))),
+            engines: Arc::new(engines(&config, &self.home, &self.member())),
             probe: Arc::new(probe),
             config: Arc::new(config),
         }));

@@ -2,19 +2,43 @@
 //!
 //! Invariant: where nobody set a policy, trusted code gets what the node's own file says, and nothing more.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use muster_engines::{
-    EngineKind, EnginesConfig, IdRange, Limits, Mount, NetworkPolicy, Programs, Recycle, RunPolicy, Service,
-    Services, default_limits,
+    EngineKind, Engines, EnginesConfig, IdRange, Limits, Mount, NetworkPolicy, Programs, Recycle, RunPolicy,
+    Service, Services, default_limits,
 };
 
 use crate::{
     config::{Config, Shown},
     home::Home,
+    membership::Membership,
 };
 
 const MIB: u64 = 1024 * 1024;
+
+/// The engines of a member, whose runs are kept from its control plane.
+pub fn engines(config: &Config, home: &Home, membership: &Membership) -> Engines {
+    let named = membership.member.back_ends.iter();
+    let named = named.chain(&membership.member.registration);
+    let named = named.chain(&config.back_ends).chain(&config.registration);
+    let hosts: BTreeSet<String> = named.filter_map(|address| host(address)).collect();
+    Engines::new(EnginesConfig {
+        control_plane: hosts.into_iter().collect(),
+        ..engines_config(config, home)
+    })
+}
+
+/// The host of `host:port`, also where a URL is around it.
+fn host(address: &str) -> Option<String> {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split('/').next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(inner) => inner.split(']').next()?,
+        None => authority.split(':').next()?,
+    };
+    (!host.is_empty()).then(|| host.to_owned())
+}
 
 /// The settings in the words of the engines.
 pub fn engines_config(config: &Config, home: &Home) -> EnginesConfig {
@@ -38,6 +62,7 @@ pub fn engines_config(config: &Config, home: &Home) -> EnginesConfig {
         ids: config.jail.ids.map(|(first, count)| IdRange { first, count }),
         unrestricted: Arc::new(own_policy(config)),
         guarded: guarded(config, home),
+        control_plane: Vec::new(),
         services: Services {
             r: service(config, EngineKind::R),
             python: service(config, EngineKind::Python),
@@ -108,5 +133,24 @@ pub fn limits(config: &Config, engine: EngineKind) -> Limits {
         cpu_seconds: service.wall_seconds,
         output_bytes: config.limits.output_mib * MIB,
         ..default_limits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_what_stands_before_its_port() {
+        for (address, expected) in [
+            ("control.example.com:9443", Some("control.example.com")),
+            ("https://control.example.com:9443/x", Some("control.example.com")),
+            ("192.0.2.1:9080", Some("192.0.2.1")),
+            ("[2001:db8::1]:9443", Some("2001:db8::1")),
+            ("control", Some("control")),
+            ("", None),
+        ] {
+            assert_eq!(host(address).as_deref(), expected, "{address}");
+        }
     }
 }

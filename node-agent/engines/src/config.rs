@@ -31,6 +31,8 @@ pub struct EnginesConfig {
     pub unrestricted: Arc<RunPolicy>,
     /// Files and folders of the agent: what no policy may show, nor anything around it.
     pub guarded: Vec<PathBuf>,
+    /// Names and addresses of hosts of the control plane, which no name of a brokered network may lead to.
+    pub control_plane: Vec<String>,
     /// What holds for each language.
     pub services: Services,
     /// Kept of standard output and of standard error each, in bytes; the head is kept.

@@ -9,8 +9,9 @@ use std::{
 
 use muster_sandbox::protocol::{FromLauncher, ToLauncher};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg,
+    socket_with, socketpair,
 };
 use tokio::{io::Interest, net::UnixDatagram};
 
@@ -69,19 +70,27 @@ impl Connection {
             .await
     }
 
-    /// The next message; `None` when the launcher is gone.
-    pub(crate) async fn receive(&self) -> io::Result<Option<FromLauncher>> {
+    /// The next message and the descriptor beside it; `None` when the launcher is gone.
+    pub(crate) async fn receive(&self) -> io::Result<Option<(FromLauncher, Option<OwnedFd>)>> {
         let mut body = vec![0; LONGEST];
+        let mut door = None;
         let received = self
             .0
             .async_io(Interest::READABLE, || {
-                let mut beside = RecvAncillaryBuffer::default();
-                Ok(recvmsg(
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut beside = RecvAncillaryBuffer::new(&mut space);
+                let received = recvmsg(
                     self.0.as_fd(),
                     &mut [IoSliceMut::new(&mut body)],
                     &mut beside,
                     RecvFlags::CMSG_CLOEXEC,
-                )?)
+                )?;
+                for message in beside.drain() {
+                    if let RecvAncillaryMessage::ScmRights(rights) = message {
+                        door = door.take().or_else(|| rights.into_iter().next());
+                    }
+                }
+                Ok(received)
             })
             .await;
         let received = match received {
@@ -97,6 +106,6 @@ impl Connection {
                 "a message is longer than a packet",
             ));
         }
-        Ok(Some(serde_json::from_slice(&body[..received.bytes])?))
+        Ok(Some((serde_json::from_slice(&body[..received.bytes])?, door)))
     }
 }

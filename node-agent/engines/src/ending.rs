@@ -34,6 +34,9 @@ pub struct RunEnding {
     /// What a traced run did although restricted scripts may not, each once for a line of the script:
     /// `Native[file], line 3`.
     pub oversteps: Vec<String>,
+    /// Destinations that the network's broker refused, each once: `data.example.com:443`. Beside other runs of the same
+    /// launcher only that there were some.
+    pub network_refused: Vec<String>,
 }
 
 /// What happened to a run.
@@ -128,6 +131,7 @@ impl RunEnding {
             shared_memory: false,
             limits_degraded: Vec::new(),
             oversteps: Vec::new(),
+            network_refused: Vec::new(),
         }
     }
 
@@ -204,7 +208,9 @@ impl RunEnding {
             Outcome::Cancelled => "The run was cancelled.".to_owned(),
             Outcome::JailRefused { why } => format!("The run could not be executed: {why}"),
         };
-        let Some(what) = self.overstep() else { return words };
+        let Some(what) = self.overstep() else {
+            return self.with_refusals(words);
+        };
         let cure = match function {
             Some(name) => format!(
                 "Have a Script Author trust this function (muster function trust {name}), or remove the call."
@@ -220,6 +226,17 @@ impl RunEnding {
 }
 
 impl RunEnding {
+    /// A failure may come from a destination that was refused, which few clients say.
+    fn with_refusals(&self, words: String) -> String {
+        if self.outcome == Outcome::Succeeded || self.network_refused.is_empty() {
+            return words;
+        }
+        format!(
+            "{words}\nThe network's broker refused {}, which the administrator's policy would have to list.",
+            self.network_refused.join(", ")
+        )
+    }
+
     /// That the limit was reached, with what is known about it, and what to do.
     fn memory_limit(&self) -> String {
         let limit = match self.memory_bytes {

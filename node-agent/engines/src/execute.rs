@@ -176,6 +176,7 @@ pub(crate) async fn execute(
         shared_memory: false,
         limits_degraded: Vec::new(),
         oversteps: said.traced,
+        network_refused: Vec::new(),
     })
 }
 

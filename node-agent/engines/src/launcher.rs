@@ -8,7 +8,7 @@
 //! Invariant: dropping the last handle closes the connection, and with it everything in the jail ends.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     io,
     os::{
         fd::AsFd as _,
@@ -33,7 +33,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{Standing, connection::Connection, frame, ids::Slot, program};
+use crate::{
+    Standing,
+    broker::{Broker, Policy},
+    connection::Connection,
+    frame,
+    ids::Slot,
+    program,
+};
 
 /// A launcher that has not preloaded by then never will.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -56,6 +63,8 @@ pub(crate) struct Launcher {
     pub(crate) degraded: Vec<String>,
     own_ids: bool,
     landlock_abi: u32,
+    /// Behind the door of its jail, as long as there may be runs in it.
+    broker: Option<Broker>,
     reader: AbortHandle,
     /// Killed when dropped; absent when another process started it, which ends it with the connection.
     _process: Option<Child>,
@@ -114,7 +123,13 @@ impl RunSockets {
 
 impl Launcher {
     /// Builds the jail and preloads the engine; `ended` is told when it fails later. An error is one sentence.
-    pub(crate) async fn start(jail: &Path, start: Start, ended: Arc<Notify>) -> Result<Self, String> {
+    /// `destinations` are those of a jail whose network is brokered.
+    pub(crate) async fn start(
+        jail: &Path,
+        start: Start,
+        destinations: Option<Arc<Policy>>,
+        ended: Arc<Notify>,
+    ) -> Result<Self, String> {
         let (connection, mut process) = reach(jail)?;
         let log = Arc::new(Mutex::new(VecDeque::new()));
         if let Some(stderr) = process.as_mut().and_then(|process| process.stderr.take()) {
@@ -125,11 +140,22 @@ impl Launcher {
             connection.receive().await
         };
         let why = match timeout(START_DEADLINE, hello).await {
-            Ok(Ok(Some(FromLauncher::Ready {
-                landlock_abi,
-                degraded,
-                own_ids,
-            }))) => {
+            Ok(Ok(Some((
+                FromLauncher::Ready {
+                    landlock_abi,
+                    degraded,
+                    own_ids,
+                },
+                door,
+            )))) => {
+                let broker = match (door, destinations) {
+                    (Some(door), Some(destinations)) => {
+                        let broker = Broker::behind(door, destinations);
+                        Some(broker.map_err(|error| format!("its network cannot be brokered: {error}"))?)
+                    }
+                    (None, None) => None,
+                    _ => return Err("the launcher built another network than it was asked for".to_owned()),
+                };
                 let connection = Arc::new(connection);
                 let forks = Arc::new(Forks::default());
                 let reader =
@@ -144,11 +170,12 @@ impl Launcher {
                     degraded,
                     own_ids,
                     landlock_abi,
+                    broker,
                     reader,
                     _process: process,
                 });
             }
-            Ok(Ok(Some(FromLauncher::Refused { why }))) => why,
+            Ok(Ok(Some((FromLauncher::Refused { why }, _)))) => why,
             Ok(Ok(Some(_))) => "the launcher answered out of turn".to_owned(),
             Ok(Ok(None)) => "the launcher ended before it was ready".to_owned(),
             Ok(Err(error)) => format!("the connection to the launcher broke: {error}"),
@@ -210,6 +237,19 @@ impl Launcher {
     /// Runs that go on.
     pub(crate) fn count_going(&self) -> usize {
         Arc::strong_count(&self.going) - 1
+    }
+
+    /// How many destinations its broker has refused.
+    pub(crate) fn count_refused(&self) -> u64 {
+        self.broker.as_ref().map_or(0, Broker::count_refused)
+    }
+
+    /// Which those were since the count was `since`.
+    pub(crate) fn refused_since(&self, since: u64) -> BTreeSet<String> {
+        let broker = self.broker.as_ref();
+        broker
+            .map(|broker| broker.refused_since(since))
+            .unwrap_or_default()
     }
 
     /// Forks a child for one run. After an error nothing of the run was executed, and the launcher has failed.
@@ -298,8 +338,8 @@ fn reach(jail: &Path) -> Result<(Connection, Option<Child>), String> {
 async fn answers(connection: Arc<Connection>, forks: Arc<Forks>, ended: Arc<Notify>) {
     loop {
         let (run, answer) = match connection.receive().await {
-            Ok(Some(FromLauncher::Forked { run })) => (run, Ok(())),
-            Ok(Some(FromLauncher::NotForked { run, why })) => (run, Err(why)),
+            Ok(Some((FromLauncher::Forked { run }, _))) => (run, Ok(())),
+            Ok(Some((FromLauncher::NotForked { run, why }, _))) => (run, Err(why)),
             other => {
                 tracing::debug!(?other, "a launcher ended");
                 break;

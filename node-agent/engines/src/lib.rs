@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod broker;
 mod config;
 mod connection;
 mod ending;
@@ -29,6 +30,7 @@ mod program;
 mod runners;
 mod stock;
 
+pub use broker::brokers_answer;
 pub use config::{EnginesConfig, Recycle, Service, Services, default_limits};
 pub use ending::{Outcome, OutputFile, Printed, RunEnding};
 pub use engine::{Engine, EngineKind, Missing, Probe, UnknownEngine, probe};

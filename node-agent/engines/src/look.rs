@@ -18,6 +18,6 @@ pub async fn look(config: &EnginesConfig) -> Result<Standing, String> {
         ids: config.ids,
         limits: config.services.r.limits,
     };
-    let launcher = Launcher::start(&config.jail, nothing, std::sync::Arc::default()).await?;
+    let launcher = Launcher::start(&config.jail, nothing, None, std::sync::Arc::default()).await?;
     Ok(launcher.standing())
 }

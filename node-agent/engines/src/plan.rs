@@ -10,7 +10,7 @@ use muster_ids::Digest;
 use muster_sandbox::protocol::{Mode, Mount, Network, Programs, Start};
 
 use crate::{
-    EngineKind, EnginesConfig, RunPolicy,
+    EngineKind, EnginesConfig, RunPolicy, broker,
     runners::{self, Runner},
 };
 
@@ -194,9 +194,12 @@ pub(crate) fn plan(
         Mode::Unrestricted => {
             mounts.extend(policy.mounts(&config.guarded)?);
             limits = policy.limits.map_or(limits, |policy| limits.least(policy));
-            (policy.launcher_network()?, policy.programs.clone())
+            (policy.launcher_network(), policy.programs.clone())
         }
     };
+    if network == Network::Brokered {
+        environment.extend(broker::environment());
+    }
     let listed = packages.join("\n");
     let digest = Digest::of_framed(&[runner.text.as_bytes(), listed.as_bytes(), &stamp, &hook]);
     Ok(Plan {

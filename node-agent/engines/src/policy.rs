@@ -64,15 +64,12 @@ impl RunPolicy {
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// The network of the launcher, or one sentence why it cannot be had.
-    pub(crate) fn launcher_network(&self) -> Result<Network, String> {
+    /// The network of the launcher.
+    pub(crate) fn launcher_network(&self) -> Network {
         match self.network {
-            NetworkPolicy::None => Ok(Network::None),
-            NetworkPolicy::Host => Ok(Network::Host),
-            NetworkPolicy::Brokered(_) => Err(
-                "this node cannot broker connections yet; have an administrator choose the network class none or host in the policy"
-                    .to_owned(),
-            ),
+            NetworkPolicy::None => Network::None,
+            NetworkPolicy::Brokered(_) => Network::Brokered,
+            NetworkPolicy::Host => Network::Host,
         }
     }
 

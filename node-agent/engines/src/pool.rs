@@ -13,7 +13,8 @@ use muster_sandbox::protocol::Mode;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    EngineKind, EnginesConfig, Outcome, RunEnding, RunOrder, RunPolicy,
+    EngineKind, EnginesConfig, NetworkPolicy, Outcome, RunEnding, RunOrder, RunPolicy,
+    broker::{ControlPlane, Policy},
     execute::execute,
     ids::Ids,
     launcher::locked,
@@ -55,6 +56,9 @@ pub struct Waiting {
     pub taken: usize,
 }
 
+/// What is said of refusals where several runs went on.
+const OF_ONE_OF_SEVERAL: &str = "a destination of this run or of one beside it";
+
 /// What a process never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -69,6 +73,7 @@ struct Key {
 /// All engines of this node. Dropping it ends everything that runs in its jails.
 pub struct Engines {
     config: EnginesConfig,
+    control_plane: Arc<ControlPlane>,
     stocks: Mutex<HashMap<Key, Kept>>,
     /// One id for each run, whichever launcher has it.
     ids: Option<Arc<Ids>>,
@@ -86,6 +91,7 @@ impl Engines {
         let sessions = EngineKind::ALL.map(|kind| config.services.of(kind).sessions);
         let ids = config.ids.map(|ids| Ids::new(ids.count, sessions.iter().sum()));
         Self {
+            control_plane: Arc::new(ControlPlane::new(config.control_plane.clone())),
             config,
             stocks: Mutex::default(),
             ids: ids.map(Arc::new),
@@ -146,6 +152,7 @@ impl Engines {
             };
             let _going = launcher.going();
             let (beside, asked) = (launcher.count_going() > 1, launcher.runs());
+            let refused = launcher.count_refused();
             let executed = execute(order, limits, self.config.printed_bytes, sockets, cancel).await;
             stock.ended();
             let Ok(mut ending) = executed else {
@@ -156,6 +163,12 @@ impl Engines {
             // Also one that came and went meanwhile.
             ending.shared_memory = beside || launcher.runs() > asked;
             ending.limits_degraded.clone_from(&launcher.degraded);
+            ending.network_refused = match launcher.count_refused() > refused {
+                // Whose it was is not known: connections of one launcher look alike.
+                true if ending.shared_memory => vec![OF_ONE_OF_SEVERAL.to_owned()],
+                true => launcher.refused_since(refused).into_iter().collect(),
+                false => Vec::new(),
+            };
             return ending;
         }
         RunEnding::refused(order.mode, why)
@@ -181,8 +194,10 @@ impl Engines {
         });
         let kept = stocks.entry(key.clone()).or_insert_with(|| {
             let jail = self.config.jail.clone();
+            let destinations = self.destinations(mode, policy);
             let queue = self.config.services.of(engine).queue;
-            Kept::new(jail, plan.start, (queue, self.config.recycle), self.ids.clone())
+            let ids = self.ids.clone();
+            Kept::new(jail, plan.start, destinations, (queue, self.config.recycle), ids)
         });
         let stock = Arc::clone(&kept.stock);
         let mut beside: Vec<_> = stocks
@@ -202,6 +217,17 @@ impl Engines {
             stocks.remove(&oldest);
         }
         Ok(stock)
+    }
+
+    /// What the broker of a launcher may connect to.
+    fn destinations(&self, mode: Mode, policy: &RunPolicy) -> Option<Arc<Policy>> {
+        match (mode, &policy.network) {
+            (Mode::Unrestricted, NetworkPolicy::Brokered(listed)) => {
+                let control_plane = Arc::clone(&self.control_plane);
+                Some(Arc::new(Policy::new(listed.clone(), control_plane)))
+            }
+            _ => None,
+        }
     }
 
     /// Launchers that there are or can be at any time, for tests.

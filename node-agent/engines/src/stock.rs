@@ -28,6 +28,7 @@ use tokio::{
 
 use crate::{
     Recycle,
+    broker::Policy,
     ids::Ids,
     launcher::{Launcher, RunSockets, locked},
 };
@@ -47,6 +48,7 @@ const LOCK_DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) struct Stock {
     jail: PathBuf,
     start: Start,
+    destinations: Option<Arc<Policy>>,
     size: usize,
     recycle: Recycle,
     ids: Option<Arc<Ids>>,
@@ -76,16 +78,18 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Begins to fill a stock of `size` children.
+    /// Begins to fill a stock of `size` children; `destinations` are those of a brokered network.
     pub(crate) fn new(
         jail: PathBuf,
         start: Start,
+        destinations: Option<Arc<Policy>>,
         (size, recycle): (usize, Recycle),
         ids: Option<Arc<Ids>>,
     ) -> Self {
         let stock = Arc::new(Stock {
             jail,
             start,
+            destinations,
             size,
             recycle,
             ids,
@@ -250,7 +254,8 @@ impl Stock {
 
     async fn begin(&self) -> Result<Launcher, String> {
         let wanted = Arc::clone(&self.wanted);
-        Launcher::start(&self.jail, self.start.clone(), wanted).await
+        let destinations = self.destinations.clone();
+        Launcher::start(&self.jail, self.start.clone(), destinations, wanted).await
     }
 
     fn usable(&self, child: &Child) -> bool {

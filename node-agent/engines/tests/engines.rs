@@ -5,6 +5,7 @@
 
 mod engines {
     mod bench;
+    mod brokered;
     mod calls;
     mod data;
     mod endings;

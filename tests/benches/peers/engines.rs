@@ -140,6 +140,7 @@ impl Ours {
             }),
             unrestricted: Arc::default(),
             guarded: Vec::new(),
+            control_plane: Vec::new(),
             services: Services {
                 r: service(),
                 python: service(),

@@ -189,11 +189,12 @@ pub fn of_engine(ending: &RunEnding, function: Option<&str>, why: Option<Why>) -
         problem
     };
     let started = !matches!(&ending.outcome, EngineOutcome::JailRefused { .. });
-    let met = match &ending.outcome {
+    let mut met = match &ending.outcome {
         EngineOutcome::TimedOut => vec!["wall time".to_owned()],
         _ if ending.met_memory_limit() => vec!["memory".to_owned()],
         _ => Vec::new(),
     };
+    met.extend(ending.network_refused.iter().map(|one| format!("network: {one}")));
     let mode = match ending.mode {
         muster_engines::Mode::Restricted => "restricted",
         muster_engines::Mode::Unrestricted => "unrestricted",

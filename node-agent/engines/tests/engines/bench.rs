@@ -159,6 +159,7 @@ fn config(folder: &Path) -> EnginesConfig {
             ..RunPolicy::default()
         }),
         guarded: vec![folder.join("guarded")],
+        control_plane: Vec::new(),
         services: Services {
             r: service(),
             python: service(),
