@@ -189,7 +189,7 @@ impl Store {
 
     /// Every certificate that a node has or had for this public key, the newest generation last.
     pub async fn certificates_of_key(&self, key: &Digest) -> Result<Vec<Certificate>, StoreError> {
-        let rows = self.all(select!(of_key!()), args![*key]).await?;
+        let rows = self.few(select!(of_key!()), args![*key]).await?;
         rows.iter().map(certificate).collect()
     }
 

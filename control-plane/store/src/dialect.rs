@@ -4,27 +4,26 @@
 //! | --- | --- | --- |
 //! | writers | one connection, `BEGIN IMMEDIATE`: the whole database is the lock | `SELECT … FOR UPDATE` locks the rows that decide |
 //! | queue | as above | `SKIP LOCKED` |
-//! | durability | WAL, `synchronous = FULL`: synced at each commit | `synchronous_commit = on`, whatever the server's default |
+//! | durability | WAL, `synchronous = FULL`: synced at each commit, which changes that come together share | `synchronous_commit = on`, whatever the server's default |
+//! | statements | where they are asked for, `sqlite.rs` | sent to the server by sqlx |
 //! | wake | within the process | `NOTIFY`, delivered at commit |
 
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, Database, Encode, PgPool, Postgres, SqlSafeStr as _, SqlStr, Sqlite, SqlitePool,
-    Transaction, Type,
-    database::HasStatementCache,
-    pool::PoolOptions,
-    postgres::PgConnectOptions,
-    query::Query,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    AssertSqlSafe, Database, PgPool, Postgres, SqlSafeStr as _, Transaction, pool::PoolOptions,
+    postgres::PgConnectOptions, query::Query,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::sqlite::{Change, Lite};
 use crate::{
-    error::StoreError,
+    error::{DbError, StoreError},
     store::StoreConfig,
     value::{Row, Value},
 };
+
+pub(crate) mod sqlite;
 
 /// How long a statement waits for a connection, a lock or the single writer before it gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,10 +74,7 @@ pub(crate) fn rows(first: usize, width: usize, count: usize) -> String {
 
 /// The open database.
 pub(crate) enum Db {
-    Sqlite {
-        read: SqlitePool,
-        write: SqlitePool,
-    },
+    Sqlite(Arc<Lite>),
     /// Transactions get half of the connections: whoever is in one and reads beside it finds another, however many
     /// transactions begin at once.
     Postgres {
@@ -98,7 +94,7 @@ pub struct Durability {
 
 /// An open transaction.
 pub(crate) enum Conn {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(Change),
     Postgres(
         Transaction<'static, Postgres>,
         #[expect(dead_code, reason = "held until the transaction has ended")] OwnedSemaphorePermit,
@@ -108,7 +104,7 @@ pub(crate) enum Conn {
 impl Db {
     pub(crate) async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         match config.url.split_once("://") {
-            Some(("sqlite", path)) if path.starts_with('/') => open_sqlite(path, config).await,
+            Some(("sqlite", path)) if path.starts_with('/') => open_sqlite(path, config),
             Some(("postgres" | "postgresql", _)) => open_postgres(config).await,
             Some(("sqlite", _)) => Err(StoreError::Address {
                 what: "the path is not absolute".into(),
@@ -126,8 +122,7 @@ impl Db {
 
     pub(crate) async fn begin(&self) -> Result<Conn, StoreError> {
         Ok(match self {
-            // A deferred transaction that reads and then writes fails at once when another has written meanwhile.
-            Self::Sqlite { write, .. } => Conn::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite(lite) => Conn::Sqlite(lite.begin().await.map_err(DbError::from)?),
             Self::Postgres { pool, transactions } => {
                 let turn = transactions.clone().acquire_owned();
                 let turn = tokio::time::timeout(PATIENCE, turn).await;
@@ -139,11 +134,13 @@ impl Db {
         })
     }
 
+    /// All rows, however many.
     pub(crate) async fn all(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match self {
-            Self::Sqlite { read, .. } => sqlite(sql.into(), values)
-                .fetch_all(read)
-                .await?
+            Self::Sqlite(lite) => lite
+                .read_long(sql.into(), values)
+                .await
+                .map_err(DbError::from)?
                 .into_iter()
                 .map(Row::Sqlite)
                 .collect(),
@@ -156,15 +153,29 @@ impl Db {
         })
     }
 
+    /// All rows where these are few and found by an index: what takes no longer than to ask another thread.
+    pub(crate) async fn few(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(lite) => Ok(lite
+                .read(&sql.into(), &values, usize::MAX)
+                .map_err(DbError::from)?
+                .into_iter()
+                .map(Row::Sqlite)
+                .collect()),
+            Self::Postgres { .. } => self.all(sql, values).await,
+        }
+    }
+
     pub(crate) async fn first(
         &self,
         sql: impl Into<Sql>,
         values: Vec<Value>,
     ) -> Result<Option<Row>, StoreError> {
         Ok(match self {
-            Self::Sqlite { read, .. } => sqlite(sql.into(), values)
-                .fetch_optional(read)
-                .await?
+            Self::Sqlite(lite) => lite
+                .read(&sql.into(), &values, 1)
+                .map_err(DbError::from)?
+                .pop()
                 .map(Row::Sqlite),
             Self::Postgres { pool, .. } => postgres(sql.into(), values)
                 .fetch_optional(pool)
@@ -175,10 +186,13 @@ impl Db {
 
     /// One statement that changes something, as a transaction of its own; how many rows it touched.
     pub(crate) async fn write(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StoreError> {
-        Ok(match self {
-            Self::Sqlite { write, .. } => sqlite(sql.into(), values).execute(write).await?.rows_affected(),
-            Self::Postgres { pool, .. } => postgres(sql.into(), values).execute(pool).await?.rows_affected(),
-        })
+        if let Self::Postgres { pool, .. } = self {
+            return Ok(postgres(sql.into(), values).execute(pool).await?.rows_affected());
+        }
+        let mut conn = self.begin().await?;
+        let touched = conn.execute(sql, values).await?;
+        conn.commit().await?;
+        Ok(touched)
     }
 
     /// What the writing connections really do, by the database's own names, and whether a commit survives a power cut.
@@ -188,7 +202,7 @@ impl Db {
         let expected: [(&'static str, &'static str, &'static str); 3] = match self {
             Self::Sqlite { .. } => [
                 ("journal_mode", "PRAGMA journal_mode", "wal"),
-                // 2 is FULL, see open_sqlite.
+                // 2 is FULL.
                 (
                     "synchronous",
                     "SELECT CAST(synchronous AS TEXT) AS synchronous FROM pragma_synchronous",
@@ -232,25 +246,17 @@ impl Db {
 
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite { read, write } => {
-                read.close().await;
-                write.close().await;
-            }
+            Self::Sqlite(lite) => lite.close().await,
             Self::Postgres { pool, .. } => pool.close().await,
         }
     }
 }
 
 impl Conn {
-    pub(crate) async fn all(
-        &mut self,
-        sql: impl Into<Sql>,
-        values: Vec<Value>,
-    ) -> Result<Vec<Row>, sqlx::Error> {
+    pub(crate) async fn all(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, DbError> {
         Ok(match self {
-            Self::Sqlite(tx) => sqlite(sql.into(), values)
-                .fetch_all(&mut **tx)
-                .await?
+            Self::Sqlite(change) => change
+                .rows(&sql.into(), &values, usize::MAX)?
                 .into_iter()
                 .map(Row::Sqlite)
                 .collect(),
@@ -267,12 +273,9 @@ impl Conn {
         &mut self,
         sql: impl Into<Sql>,
         values: Vec<Value>,
-    ) -> Result<Option<Row>, sqlx::Error> {
+    ) -> Result<Option<Row>, DbError> {
         Ok(match self {
-            Self::Sqlite(tx) => sqlite(sql.into(), values)
-                .fetch_optional(&mut **tx)
-                .await?
-                .map(Row::Sqlite),
+            Self::Sqlite(change) => change.rows(&sql.into(), &values, 1)?.pop().map(Row::Sqlite),
             Self::Postgres(tx, _) => postgres(sql.into(), values)
                 .fetch_optional(&mut **tx)
                 .await?
@@ -280,16 +283,9 @@ impl Conn {
         })
     }
 
-    pub(crate) async fn execute(
-        &mut self,
-        sql: impl Into<Sql>,
-        values: Vec<Value>,
-    ) -> Result<u64, sqlx::Error> {
+    pub(crate) async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, DbError> {
         Ok(match self {
-            Self::Sqlite(tx) => sqlite(sql.into(), values)
-                .execute(&mut **tx)
-                .await?
-                .rows_affected(),
+            Self::Sqlite(change) => change.execute(&sql.into(), &values)?,
             Self::Postgres(tx, _) => postgres(sql.into(), values)
                 .execute(&mut **tx)
                 .await?
@@ -298,7 +294,7 @@ impl Conn {
     }
 
     /// Sends a hint that other processes receive when the transaction commits.
-    pub(crate) async fn notify(&mut self, payload: &str) -> Result<(), sqlx::Error> {
+    pub(crate) async fn notify(&mut self, payload: &str) -> Result<(), DbError> {
         if let Self::Postgres(tx, _) = self {
             sqlx::query("SELECT pg_notify($1, $2)")
                 .bind(CHANNEL)
@@ -309,39 +305,34 @@ impl Conn {
         Ok(())
     }
 
-    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Sqlite(tx) => tx.commit().await,
-            Self::Postgres(tx, _) => tx.commit().await,
-        }
+    pub(crate) async fn commit(self) -> Result<(), DbError> {
+        self.commit_then(|_| ()).await
+    }
+
+    /// Commits, and then calls `told` with whether it is certain that it did. Both happen in a task of their own:
+    /// whoever asked may be gone, but others rely on hearing of the change.
+    pub(crate) async fn commit_then(self, told: impl FnOnce(bool) + Send + 'static) -> Result<(), DbError> {
+        let task = tokio::spawn(async move {
+            let committed = match self {
+                Self::Sqlite(change) => change.commit().await.map_err(DbError::from),
+                Self::Postgres(tx, _) => tx.commit().await.map_err(DbError::from),
+            };
+            told(committed.is_ok());
+            committed
+        });
+        task.await
+            .unwrap_or(Err(DbError::Sqlx(sqlx::Error::WorkerCrashed)))
     }
 }
 
-async fn open_sqlite(path: &str, config: &StoreConfig) -> Result<Db, StoreError> {
+fn open_sqlite(path: &str, config: &StoreConfig) -> Result<Db, StoreError> {
     make_private(path, config.create_if_missing).map_err(|source| StoreError::File {
         path: path.to_owned(),
         source,
     })?;
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        // FULL syncs the log at every commit: what was answered survives a power cut.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(PATIENCE);
-    let pool = || {
-        PoolOptions::<Sqlite>::new()
-            .acquire_timeout(PATIENCE)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            // A file does not hang up: asking whether it still answers is a trip to another thread for nothing.
-            .test_before_acquire(false)
-    };
-    let write = pool().max_connections(1).connect_with(options.clone()).await?;
-    let read = pool()
-        .max_connections(config.max_connections)
-        .connect_lazy_with(options.pragma("query_only", "ON"));
-    Ok(Db::Sqlite { read, write })
+    Ok(Db::Sqlite(
+        Lite::open(path, config.max_connections).map_err(DbError::from)?,
+    ))
 }
 
 /// The file belongs to the server alone from its first byte; SQLite gives its log the same mode.
@@ -384,31 +375,11 @@ async fn open_postgres(config: &StoreConfig) -> Result<Db, StoreError> {
     Ok(Db::Postgres { pool, transactions })
 }
 
-fn sqlite(sql: Sql, values: Vec<Value>) -> Query<'static, Sqlite, <Sqlite as Database>::Arguments> {
-    match sql {
-        Sql::Same(text) | Sql::Each { sqlite: text, .. } => query(text.into_sql_str(), true, values),
-        Sql::Built(text) => query(AssertSqlSafe(text).into_sql_str(), false, values),
-    }
-}
-
 fn postgres(sql: Sql, values: Vec<Value>) -> Query<'static, Postgres, <Postgres as Database>::Arguments> {
-    match sql {
-        Sql::Same(text) | Sql::Each { postgres: text, .. } => query(text.into_sql_str(), true, values),
-        Sql::Built(text) => query(AssertSqlSafe(text).into_sql_str(), false, values),
-    }
-}
-
-fn query<DB: Database + HasStatementCache>(
-    sql: SqlStr,
-    keep: bool,
-    values: Vec<Value>,
-) -> Query<'static, DB, DB::Arguments>
-where
-    for<'t> Option<String>: Encode<'t, DB> + Type<DB>,
-    for<'t> Option<i64>: Encode<'t, DB> + Type<DB>,
-    for<'t> bool: Encode<'t, DB> + Type<DB>,
-    for<'t> Vec<u8>: Encode<'t, DB> + Type<DB>,
-{
+    let (sql, keep) = match sql {
+        Sql::Same(text) | Sql::Each { postgres: text, .. } => (text.into_sql_str(), true),
+        Sql::Built(text) => (AssertSqlSafe(text).into_sql_str(), false),
+    };
     values
         .into_iter()
         .fold(sqlx::query(sql).persistent(keep), |query, value| match value {

@@ -1,6 +1,9 @@
 //! Why the store could not do it.
 
+use rusqlite::ffi;
 use sqlx::error::{DatabaseError, ErrorKind};
+
+use crate::dialect::sqlite::LiteError;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -105,8 +108,56 @@ impl StoreError {
         Self::NotFound { what: what.into() }
     }
 
+    /// The program asks for a column that its statement does not give.
+    pub(crate) fn no_column(column: &str) -> Self {
+        Self::Refused {
+            source: format!("there is no column {column}").into(),
+        }
+    }
+
+    fn a_duplicate() -> Self {
+        Self::Duplicate {
+            what: "such a thing".into(),
+        }
+    }
+
+    fn dangling() -> Self {
+        Self::conflict("something that this refers to is gone, or something still refers to this")
+    }
+
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {
         Self::Corrupt { what: what.into() }
+    }
+}
+
+/// What either database said.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DbError {
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    #[error(transparent)]
+    Sqlite(#[from] LiteError),
+}
+
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Sqlx(error) => error.into(),
+            DbError::Sqlite(error) => error.into(),
+        }
+    }
+}
+
+impl From<LiteError> for StoreError {
+    fn from(error: LiteError) -> Self {
+        if error.is_duplicate() {
+            return Self::a_duplicate();
+        }
+        if error.code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY {
+            return Self::dangling();
+        }
+        let kind = Failure::of_sqlite(error.code);
+        kind.of_source(Box::new(error))
     }
 }
 
@@ -117,12 +168,7 @@ impl From<sqlx::Error> for StoreError {
                 return known;
             }
             let kind = Failure::of(database);
-            let source = Box::new(error);
-            return match kind {
-                Failure::Passing => Self::Unavailable { source },
-                Failure::Full => Self::Full { source },
-                Failure::Other => Self::Refused { source },
-            };
+            return kind.of_source(Box::new(error));
         }
         match error {
             sqlx::Error::ColumnDecode { index, .. } => {
@@ -142,12 +188,8 @@ impl From<sqlx::Error> for StoreError {
 
 fn from_database(error: &dyn DatabaseError) -> Option<StoreError> {
     match error.kind() {
-        ErrorKind::UniqueViolation => Some(StoreError::Duplicate {
-            what: "such a thing".into(),
-        }),
-        ErrorKind::ForeignKeyViolation => Some(StoreError::conflict(
-            "something that this refers to is gone, or something still refers to this",
-        )),
+        ErrorKind::UniqueViolation => Some(StoreError::a_duplicate()),
+        ErrorKind::ForeignKeyViolation => Some(StoreError::dangling()),
         // PostgreSQL chose this transaction to end a deadlock, or it lost a race: serialization_failure, deadlock_detected.
         _ if matches!(error.code().as_deref(), Some("40001" | "40P01")) => {
             Some(StoreError::changed("what you were working on"))
@@ -164,18 +206,20 @@ enum Failure {
 }
 
 impl Failure {
-    /// SQLite's codes are numbers whose low byte tells the kind; PostgreSQL's have five characters, of which two tell
-    /// the class.
+    /// The low byte tells the kind.
+    fn of_sqlite(code: i32) -> Self {
+        match code & 0xff {
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Self::Passing,
+            ffi::SQLITE_FULL => Self::Full,
+            _ => Self::Other,
+        }
+    }
+
+    /// SQLite's codes are numbers; PostgreSQL's have five characters, of which two tell the class.
     fn of(error: &dyn DatabaseError) -> Self {
         let code = error.code().unwrap_or_default();
-        match code.parse::<i64>() {
-            Ok(number) if code.len() != 5 => match number & 0xff {
-                // SQLITE_BUSY, SQLITE_LOCKED.
-                5 | 6 => Self::Passing,
-                // SQLITE_FULL.
-                13 => Self::Full,
-                _ => Self::Other,
-            },
+        match code.parse() {
+            Ok(number) if code.len() != 5 => Self::of_sqlite(number),
             // disk_full.
             _ if code == "53100" => Self::Full,
             // Connection, resources, operator intervention, lock_not_available.
@@ -188,15 +232,40 @@ impl Failure {
             _ => Self::Other,
         }
     }
+
+    fn of_source(self, source: Source) -> StoreError {
+        match self {
+            Self::Passing => StoreError::Unavailable { source },
+            Self::Full => StoreError::Full { source },
+            Self::Other => StoreError::Refused { source },
+        }
+    }
+}
+
+impl LiteError {
+    fn is_duplicate(&self) -> bool {
+        matches!(
+            self.code,
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID
+        )
+    }
 }
 
 /// What a unique constraint protected: `named` when it was the name, else `otherwise`. Both databases say which
 /// column it was in their message only.
-pub(crate) fn duplicate(error: sqlx::Error, named: &str, otherwise: &str) -> StoreError {
-    let is_name = match error.as_database_error() {
-        Some(database) if database.is_unique_violation() => database.message().contains("name_key"),
-        _ => return error.into(),
+pub(crate) fn duplicate(error: DbError, named: &str, otherwise: &str) -> StoreError {
+    let message = match &error {
+        DbError::Sqlite(error) if error.is_duplicate() => Some(error.message.as_str()),
+        DbError::Sqlx(error) => error
+            .as_database_error()
+            .filter(|error| error.is_unique_violation())
+            .map(DatabaseError::message),
+        DbError::Sqlite(_) => None,
     };
+    let Some(message) = message else {
+        return error.into();
+    };
+    let is_name = message.contains("name_key");
     StoreError::Duplicate {
         what: if is_name { named } else { otherwise }.to_owned(),
     }
@@ -204,23 +273,16 @@ pub(crate) fn duplicate(error: sqlx::Error, named: &str, otherwise: &str) -> Sto
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
-
     use super::*;
 
-    #[tokio::test]
-    async fn a_full_disk_is_named() {
+    #[test]
+    fn a_full_disk_is_named() {
         // A database that may not grow meets the same refusal as one on a full disk.
-        let options = SqliteConnectOptions::new()
-            .in_memory(true)
-            .pragma("max_page_count", "2");
-        let mut conn = options.connect().await.expect("opens");
-        sqlx::query("CREATE TABLE t (b BLOB)")
-            .execute(&mut conn)
-            .await
+        let conn = rusqlite::Connection::open_in_memory().expect("opens");
+        conn.execute_batch("PRAGMA max_page_count = 2; CREATE TABLE t (b BLOB)")
             .expect("fits");
-        let insert = sqlx::query("INSERT INTO t VALUES (zeroblob(100000))");
-        let error = StoreError::from(insert.execute(&mut conn).await.expect_err("full"));
+        let insert = conn.execute("INSERT INTO t VALUES (zeroblob(100000))", ());
+        let error = StoreError::from(LiteError::from(insert.expect_err("full")));
         assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     }
 }

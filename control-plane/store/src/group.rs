@@ -79,7 +79,7 @@ impl Store {
     /// not at all.
     pub async fn directory_of(&self, user: UserId) -> Result<Directory, StoreError> {
         let rows = self
-            .all(
+            .few(
                 "SELECT CAST(1 AS BIGINT) AS step, id AS group_id, name AS item FROM groups \
                  UNION ALL SELECT 2, group_id, parent_id FROM group_parents \
                  UNION ALL SELECT 3, group_id, feature FROM group_features \

@@ -119,6 +119,10 @@ impl Store {
         self.db.all(sql, values).await
     }
 
+    pub(crate) async fn few(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.db.few(sql, values).await
+    }
+
     pub(crate) async fn first(
         &self,
         sql: impl Into<Sql>,

@@ -12,7 +12,7 @@ use muster_daemon::file::write_point;
 use crate::{
     audit::{self, AuditHead, Records},
     dialect::{Conn, Sql},
-    error::{StoreError, duplicate},
+    error::{DbError, StoreError, duplicate},
     value::{Row, Value},
     wake::{Hub, Topic, payload},
 };
@@ -51,11 +51,17 @@ impl Tx {
         self.conn.notify(&payload(&self.touched)).await?;
         write_point(name, "ready");
         let change = (!of_runs).then(|| self.hub.change());
-        let committed = self.conn.commit().await;
-        drop(change);
-        committed?;
-        write_point(name, "committed");
-        self.hub.hint(&self.touched);
+        let Self {
+            conn, hub, touched, ..
+        } = self;
+        conn.commit_then(move |committed| {
+            drop(change);
+            if committed {
+                write_point(name, "committed");
+                hub.hint(&touched);
+            }
+        })
+        .await?;
         Ok(head)
     }
 
@@ -128,7 +134,7 @@ impl Tx {
     }
 
     /// PostgreSQL ends a transaction at its first error and SQLite does not; here it always ends.
-    fn noting<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+    fn noting<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
         self.failed |= result.is_err();
         result
     }

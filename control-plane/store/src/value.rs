@@ -6,10 +6,11 @@ use muster_ids::{
     AuditWriter, CollectiveId, ControlPlaneId, Digest, FunctionId, GroupId, Incarnation, JoinId, NodeId,
     PoolId, RunId, SiteId, TokenId, UserId,
 };
+use rusqlite::types::Value as Cell;
 use serde::de::DeserializeOwned;
-use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
+use sqlx::{Row as _, postgres::PgRow};
 
-use crate::error::StoreError;
+use crate::{dialect::sqlite::LiteRow, error::StoreError};
 
 /// One parameter of a statement.
 #[derive(Debug, Clone)]
@@ -93,8 +94,35 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> 
 
 /// One row of a result.
 pub(crate) enum Row {
-    Sqlite(SqliteRow),
+    Sqlite(LiteRow),
     Postgres(PgRow),
+}
+
+/// What a column of SQLite holds, if it is of this type.
+trait FromCell: Sized {
+    fn from_cell(cell: &Cell) -> Option<Self>;
+}
+
+macro_rules! cells {
+    ($($type:ty: $($pattern:pat => $value:expr),+;)+) => {$(
+        impl FromCell for $type {
+            fn from_cell(cell: &Cell) -> Option<Self> {
+                match cell {
+                    $($pattern => Some($value),)+
+                    _ => None,
+                }
+            }
+        }
+    )+};
+}
+
+cells! {
+    String: Cell::Text(text) => text.clone();
+    Option<String>: Cell::Null => None, Cell::Text(text) => Some(text.clone());
+    i64: Cell::Integer(number) => *number;
+    Option<i64>: Cell::Null => None, Cell::Integer(number) => Some(*number);
+    bool: Cell::Integer(number) => *number != 0;
+    Vec<u8>: Cell::Blob(bytes) => bytes.clone();
 }
 
 macro_rules! columns {
@@ -102,7 +130,10 @@ macro_rules! columns {
         $(#[$doc])*
         pub(crate) fn $name(&self, column: &str) -> Result<$type, StoreError> {
             Ok(match self {
-                Self::Sqlite(row) => row.try_get(column)?,
+                Self::Sqlite(row) => {
+                    let cell = row.cell(column).ok_or_else(|| StoreError::no_column(column))?;
+                    FromCell::from_cell(cell).ok_or_else(|| wrong(column))?
+                }
                 Self::Postgres(row) => row.try_get(column)?,
             })
         }

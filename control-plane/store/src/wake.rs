@@ -116,9 +116,9 @@ impl Hub {
     }
 
     /// A change of this process goes into the database from now on until what this returns is dropped.
-    pub(crate) fn change(&self) -> Change<'_> {
+    pub(crate) fn change(self: &Arc<Self>) -> Change {
         self.changing.fetch_add(1, Ordering::SeqCst);
-        Change(self)
+        Change(self.clone())
     }
 
     /// How many changes there were; `None` while one is being committed, because others may see it already.
@@ -135,9 +135,9 @@ impl Hub {
 }
 
 /// A change that is being committed.
-pub(crate) struct Change<'a>(&'a Hub);
+pub(crate) struct Change(Arc<Hub>);
 
-impl Drop for Change<'_> {
+impl Drop for Change {
     fn drop(&mut self) {
         // In this order: who finds no change under way finds it counted.
         self.0.commits.fetch_add(1, Ordering::SeqCst);

@@ -15,6 +15,8 @@ mod blob;
 mod bookkeeping;
 #[path = "conformance/crash.rs"]
 mod crash;
+#[path = "conformance/crowd.rs"]
+mod crowd;
 #[path = "conformance/directory.rs"]
 mod directory;
 #[path = "conformance/epoch.rs"]

@@ -90,7 +90,7 @@ impl Store {
     /// The runs that a node holds.
     pub async fn runs_of_node(&self, node: NodeId) -> Result<Vec<RunRow>, StoreError> {
         let sql = select!("WHERE state = 'running' AND node_id = $1 ORDER BY id");
-        self.all(sql, args![node]).await?.iter().map(run).collect()
+        self.few(sql, args![node]).await?.iter().map(run).collect()
     }
 
     /// How many runs each node works on; nodes without runs are left out.

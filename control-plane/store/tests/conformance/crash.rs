@@ -6,7 +6,7 @@ use std::{
 };
 
 use muster_model::audit::Event;
-use muster_store::{AuditFilter, AuditFrom, trust_digest};
+use muster_store::{AuditFilter, AuditFrom, Store, trust_digest};
 
 use crate::world::{Kind, NOW, World, draft, open, system};
 
@@ -58,7 +58,7 @@ async fn a_killed_writer_leaves_a_whole_chain_with_a_record_for_each_change() {
     assert!(world.file().exists());
 }
 
-/// Kills the writer with SIGKILL as soon as it has answered so many commits; the last answer that it gave.
+/// Kills the writers with SIGKILL as soon as they have answered so many commits; the highest answer that they gave.
 #[expect(
     clippy::disallowed_methods,
     reason = "the process to be killed is this test program once more"
@@ -85,7 +85,7 @@ fn kill_after(url: &str, commits: u64) -> u64 {
         });
     let mut last = 0;
     for (count, answer) in (1..).zip(answers) {
-        last = answer;
+        last = last.max(answer);
         if count == commits {
             // What it still wrote into the pipe was answered, too.
             child.kill().expect("killed");
@@ -95,7 +95,7 @@ fn kill_after(url: &str, commits: u64) -> u64 {
     last
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "the test above starts it as a process of its own and kills it"]
 #[expect(
     clippy::disallowed_methods,
@@ -103,6 +103,16 @@ fn kill_after(url: &str, commits: u64) -> u64 {
 )]
 async fn the_writer_that_is_killed() {
     let store = open(&std::env::var(DATABASE).expect("started by the test above")).await;
+    // Several at once, whose changes are synced together.
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        writers.spawn(count(store.clone()));
+    }
+    writers.join_all().await;
+}
+
+#[expect(clippy::print_stdout, reason = "the test above reads the answers")]
+async fn count(store: Store) {
     loop {
         let mut tx = store.begin(&system()).await.expect("begins");
         let next = tx.trust_head().await.expect("head").number + 1;
