@@ -159,12 +159,19 @@ impl App {
         spki: &[u8],
         generation: u64,
     ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
-        let profile = (
-            "node",
-            Subject::Node(node),
-            self.options().certificates.node_lifetime,
-        );
-        self.issue_for_node(tx, profile, node, spki, generation).await
+        self.sign_node(node, spki, generation).await?.record(tx).await
+    }
+
+    /// The same, signed and not recorded: it counts for nothing until it is.
+    pub(crate) async fn sign_node(
+        &self,
+        node: NodeId,
+        spki: &[u8],
+        generation: u64,
+    ) -> Result<Signed, Error> {
+        let lifetime = self.options().certificates.node_lifetime;
+        self.sign_for_node(("node", Subject::Node(node), lifetime), node, spki, generation)
+            .await
     }
 
     /// A certificate for the key that signs the receipts of `node`, recorded in `tx`.
@@ -179,17 +186,16 @@ impl App {
             Subject::Receipt(node),
             self.options().certificates.receipt_lifetime,
         );
-        self.issue_for_node(tx, profile, node, spki, 1).await
+        self.sign_for_node(profile, node, spki, 1).await?.record(tx).await
     }
 
-    async fn issue_for_node(
+    async fn sign_for_node(
         &self,
-        tx: Tx,
-        (purpose, subject, lifetime): (&str, Subject, Duration),
+        (purpose, subject, lifetime): (&'static str, Subject, Duration),
         node: NodeId,
         spki: &[u8],
         generation: u64,
-    ) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
+    ) -> Result<Signed, Error> {
         let key = PublicKey::from_spki(spki).map_err(Error::bug)?;
         let authority = self.authority();
         let profile = Profile::Identity(SpiffeId::new(authority.collective(), subject));
@@ -197,8 +203,47 @@ impl App {
         let leaf = authority
             .issue(&profile, &key, &serial, self.now(), lifetime)
             .await?;
-        let (draft, tx) = record(tx, &leaf, (purpose, generation), node.to_string(), authority.root).await?;
-        Ok((authority.chain(leaf), draft, tx))
+        Ok(Signed {
+            authority,
+            purpose,
+            node,
+            spki: spki.to_vec(),
+            generation,
+            leaf,
+        })
+    }
+}
+
+/// A certificate about a node that is signed and not recorded.
+pub(crate) struct Signed {
+    authority: Arc<Authority>,
+    purpose: &'static str,
+    /// The node.
+    pub(crate) node: NodeId,
+    spki: Vec<u8>,
+    generation: u64,
+    leaf: CertificateDer<'static>,
+}
+
+impl Signed {
+    /// Whether it is what `app` would sign now for this node, key and generation.
+    pub(crate) fn fits(&self, app: &App, node: NodeId, spki: &[u8], generation: u64) -> bool {
+        Arc::ptr_eq(&self.authority, &app.authority())
+            && (self.node, self.spki.as_slice(), self.generation) == (node, spki, generation)
+    }
+
+    /// Records it in `tx`; the chain that its holder presents.
+    pub(crate) async fn record(self, tx: Tx) -> Result<(Vec<CertificateDer<'static>>, Draft, Tx), Error> {
+        let lineage = (self.purpose, self.generation);
+        let (draft, tx) = record(
+            tx,
+            &self.leaf,
+            lineage,
+            self.node.to_string(),
+            self.authority.root,
+        )
+        .await?;
+        Ok((self.authority.chain(self.leaf), draft, tx))
     }
 }
 

@@ -34,7 +34,7 @@ use muster_store::{Draft, Records, Tx, UserState};
 use muster_wire::admin::v1::join::{ApproveJoin, Join, RejectJoin};
 use serde_json::json;
 
-use crate::{App, Error};
+use crate::{App, Error, authority::Signed};
 
 /// The key that makes offers, shared by all control planes of an epoch.
 pub type JoinKey = Arc<muster_pki::join::JoinKey>;
@@ -84,6 +84,7 @@ impl App {
         let proof = parse_proof(approval)?;
         // It counts before it is looked at, so that guesses which come all at once do not pass together.
         let attempt = self.inner.attempts.begin(caller, self.clock()).await?;
+        let signed = self.sign_ahead(id, &proof).await?;
         let mut tx = self.store().begin(&authorized).await?;
         let now = self.now();
         let Some(request) = tx.join_get(id).await? else {
@@ -133,7 +134,7 @@ impl App {
         });
         let mut records: Vec<Draft> = voids.collect();
         let stored = if request.state == JoinState::Approved {
-            let (node, stored, drafts, tx) = self.issue_join(tx, request, version, now).await?;
+            let (node, stored, drafts, tx) = self.issue_join(tx, request, version, now, signed).await?;
             records.extend(drafts);
             let mut detail = how;
             detail["node"] = json!(node.id.to_string());
@@ -151,6 +152,20 @@ impl App {
         let mut join = self.join_to_wire(stored, now).await?;
         join.void_approvals = void.into_iter().map(|vote| vote.name).collect();
         Ok(join)
+    }
+
+    /// The certificate of the node that the request `id` will become if this proof makes it one now, signed before
+    /// the transaction: while a key in a device signs, others can change something. What is true by then decides.
+    async fn sign_ahead(&self, id: JoinId, proof: &Proof) -> Result<Option<Signed>, Error> {
+        let request = self.store().join_by_id(id).await?;
+        let needed = |request: &JoinRequest| people_needed(&self.options().approvals, &request.applicant);
+        let Some(request) = request.filter(|request| {
+            request.state == JoinState::Pending && proof.fits(request) && needed(request) == 1
+        }) else {
+            return Ok(None);
+        };
+        let node = self.random().id(self.now(), NodeId::new);
+        Ok(Some(self.sign_node(node, &request.spki, 1).await?))
     }
 
     /// Who of those who voted may still approve: active, and an administrator now.
@@ -204,18 +219,27 @@ impl App {
     }
 
     /// An approved request becomes a node with a certificate; all of it is in `tx`, not committed yet. Approval and
-    /// issue are two steps of the machine and one of the table: the row is stored as `version`.
+    /// issue are two steps of the machine and one of the table: the row is stored as `version`. `signed` may be its
+    /// certificate already.
     pub(super) async fn issue_join(
         &self,
         tx: Tx,
         approved: JoinRequest,
         version: i64,
         now: i64,
+        signed: Option<Signed>,
     ) -> Result<(Node, JoinRequest, Vec<Draft>, Tx), Error> {
-        let (node, generation, mut drafts, tx) = self.admit(tx, &approved, now).await?;
+        let fresh = signed
+            .as_ref()
+            .map_or_else(|| self.random().id(now, NodeId::new), |signed| signed.node);
+        let (node, generation, mut drafts, tx) = self.admit(tx, &approved, fresh, now).await?;
         crash_point("join.approved");
         let issued = approved.issue(node.id).map_err(|error| refused(&error))?;
-        let (chain, issued_draft, mut tx) = self.issue_node(tx, node.id, &issued.spki, generation).await?;
+        let signed = match signed.filter(|signed| signed.fits(self, node.id, &issued.spki, generation)) {
+            Some(signed) => signed,
+            None => self.sign_node(node.id, &issued.spki, generation).await?,
+        };
+        let (chain, issued_draft, mut tx) = signed.record(tx).await?;
         let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
         let stored = JoinRequest { version, ..issued };
         tx.join_put(&stored).await?;
@@ -225,12 +249,13 @@ impl App {
         Ok((node, stored, drafts, tx))
     }
 
-    /// The node that an approved request becomes, with the generation of its certificate: a new one, or the known one
-    /// whose key signs it.
+    /// The node that an approved request becomes, with the generation of its certificate: a new one with the identity
+    /// `fresh`, or the known one whose key signs it.
     async fn admit(
         &self,
         mut tx: Tx,
         join: &JoinRequest,
+        fresh: NodeId,
         now: i64,
     ) -> Result<(Node, u64, Vec<Draft>, Tx), Error> {
         let pool = self.pool_or_default(join.applicant.pool.as_ref()).await?.id;
@@ -268,7 +293,7 @@ impl App {
             ));
         }
         let node = Node {
-            id: self.random().id(now, NodeId::new),
+            id: fresh,
             name: name.clone(),
             key: join.key,
             trust: Trust::Trusted,

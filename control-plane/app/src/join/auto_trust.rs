@@ -105,7 +105,7 @@ impl App {
     ) -> Result<JoinRequest, Error> {
         let (version, now) = (request.version, request.revealed_at);
         let approved = request.approve(now).map_err(|error| super::refused(&error))?;
-        let (node, stored, drafts, tx) = self.issue_join(tx, approved, version, now).await?;
+        let (node, stored, drafts, tx) = self.issue_join(tx, approved, version, now, None).await?;
         let detail = json!({
             "join": stored.id.to_string(),
             "node": node.id.to_string(),

@@ -163,7 +163,7 @@ impl App {
         }
         let version = request.version + 1;
         let approved = request.approve(now).map_err(|error| refused(&error))?;
-        let (node, stored, records, tx) = self.issue_join(tx, approved, version, now).await?;
+        let (node, stored, records, tx) = self.issue_join(tx, approved, version, now, None).await?;
         let detail = json!({
             "join": id.to_string(), "node": node.id.to_string(), "key": stored.key.to_string(), "by": "renewal",
         });

@@ -125,7 +125,7 @@ impl App {
         }
         let version = request.version;
         let approved = request.approve(now).map_err(|error| super::refused(&error))?;
-        let (node, stored, drafts, tx) = self.issue_join(tx, approved, version, now).await?;
+        let (node, stored, drafts, tx) = self.issue_join(tx, approved, version, now, None).await?;
         let draft = Draft {
             event: Event::JoinApproved,
             subject: node.name.to_string(),
