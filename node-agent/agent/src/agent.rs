@@ -170,7 +170,7 @@ impl Agent {
         Ok(Arc::new(Self {
             spool: Spool::open(&home.spool())?,
             settings: watch::Sender::new(Arc::new(Settings {
-                engines: Arc::new(engines(&config, &home, &membership)),
+                engines: Arc::new(engines(&config, &home, &membership, None)),
                 probe: Arc::new(probe),
                 config: Arc::new(config),
             })),
@@ -232,8 +232,9 @@ impl Agent {
         log_notices(&config);
         self.trust.tighten(config.trust.max_staleness);
         note_missing(&self.conditions, &self.member(), &probe);
+        let engines = engines(&config, &self.home, &self.member(), Some(&self.engines()));
         self.settings.send_replace(Arc::new(Settings {
-            engines: Arc::new(engines(&config, &self.home, &self.member())),
+            engines: Arc::new(engines),
             probe: Arc::new(probe),
             config: Arc::new(config),
         }));

@@ -17,16 +17,20 @@ use crate::{
 
 const MIB: u64 = 1024 * 1024;
 
-/// The engines of a member, whose runs are kept from its control plane.
-pub fn engines(config: &Config, home: &Home, membership: &Membership) -> Engines {
+/// The engines of a member, whose runs are kept from its control plane; runs may go on under those `before`.
+pub fn engines(config: &Config, home: &Home, membership: &Membership, before: Option<&Engines>) -> Engines {
     let named = membership.member.back_ends.iter();
     let named = named.chain(&membership.member.registration);
     let named = named.chain(&config.back_ends).chain(&config.registration);
     let hosts: BTreeSet<String> = named.filter_map(|address| host(address)).collect();
-    Engines::new(EnginesConfig {
+    let config = EnginesConfig {
         control_plane: hosts.into_iter().collect(),
         ..engines_config(config, home)
-    })
+    };
+    match before {
+        Some(before) => Engines::after(config, before),
+        None => Engines::new(config),
+    }
 }
 
 /// The host of `host:port`, also where a URL is around it.

@@ -5,16 +5,22 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
+
+use muster_sandbox::protocol::IdRange;
 
 use crate::launcher::locked;
 
 /// The ids of this node's range, but the first, which is the engines'.
 pub(crate) struct Ids {
+    range: IdRange,
     free: Mutex<VecDeque<u32>>,
     /// So many are kept from children that only wait.
-    kept: usize,
+    kept: AtomicUsize,
     all: usize,
 }
 
@@ -25,14 +31,26 @@ pub(crate) struct Slot {
 }
 
 impl Ids {
-    /// `count` with that of the engines; of these `sessions` are for runs that go on, half of all at the most.
-    pub(crate) fn new(count: u32, sessions: usize) -> Self {
-        let free: VecDeque<u32> = (0..count.saturating_sub(1)).collect();
+    /// `range` with that of the engines; of these `sessions` are for runs that go on, half of all at the most.
+    pub(crate) fn new(range: IdRange, sessions: usize) -> Self {
+        let free: VecDeque<u32> = (0..range.count.saturating_sub(1)).collect();
         let all = free.len();
         Self {
+            range,
             free: Mutex::new(free),
-            kept: sessions.min(all / 2),
+            kept: AtomicUsize::new(sessions.min(all / 2)),
             all,
+        }
+    }
+
+    /// The ids under other settings: those of `before`, which runs may still have, while the range is the same.
+    pub(crate) fn after(before: Option<&Arc<Self>>, range: IdRange, sessions: usize) -> Arc<Self> {
+        match before {
+            Some(before) if before.range == range => {
+                before.kept.store(sessions.min(before.all / 2), Ordering::Relaxed);
+                Arc::clone(before)
+            }
+            _ => Arc::new(Self::new(range, sessions)),
         }
     }
 
@@ -50,7 +68,7 @@ impl Ids {
     /// For a child that waits, if enough are left for runs.
     pub(crate) fn spare(self: &Arc<Self>) -> Option<Slot> {
         let mut free = locked(&self.free);
-        if free.len() <= self.kept {
+        if free.len() <= self.kept.load(Ordering::Relaxed) {
             return None;
         }
         free.pop_front().map(|number| self.slot(number))
@@ -80,9 +98,29 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
+    fn range(count: u32) -> IdRange {
+        IdRange {
+            first: 300_000,
+            count,
+        }
+    }
+
+    #[test]
+    fn other_settings_give_no_id_away_that_a_run_still_has() {
+        let old = Arc::new(Ids::new(range(9), 2));
+        let going = old.take().expect("an id");
+        let new = Ids::after(Some(&old), range(9), 4);
+        let given: Vec<Slot> = std::iter::from_fn(|| new.take().ok()).collect();
+        assert_eq!(given.len(), 7);
+        assert!(given.iter().all(|slot| slot.number() != going.number()));
+        drop((given, going));
+        assert_eq!(std::iter::from_fn(|| new.spare()).collect::<Vec<_>>().len(), 4);
+        assert!(!Arc::ptr_eq(&old, &Ids::after(Some(&old), range(5), 4)));
+    }
+
     #[test]
     fn an_id_is_given_away_once_and_the_oldest_first() {
-        let ids = Arc::new(Ids::new(4, 9));
+        let ids = Arc::new(Ids::new(range(4), 9));
         let mut held: Vec<Slot> = (0..3).map(|_| ids.take().expect("an id")).collect();
         assert_eq!(held.iter().map(Slot::number).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(ids.take().err().expect("none").contains("jail.id_count"));
@@ -93,7 +131,7 @@ mod tests {
 
     #[test]
     fn children_that_wait_leave_ids_for_runs() {
-        let ids = Arc::new(Ids::new(9, 2));
+        let ids = Arc::new(Ids::new(range(9), 2));
         let waiting: Vec<Slot> = std::iter::from_fn(|| ids.spare()).collect();
         assert_eq!(waiting.len(), 6);
         assert!(ids.take().is_ok());

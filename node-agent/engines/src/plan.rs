@@ -192,7 +192,7 @@ pub(crate) fn plan(
     let (network, programs) = match mode {
         Mode::Restricted => (Network::None, Programs::None),
         Mode::Unrestricted => {
-            mounts.extend(policy.mounts(&config.guarded)?);
+            mounts.extend(policy.mounts(&config.guarded, &loaded(config))?);
             limits = policy.limits.map_or(limits, |policy| limits.least(policy));
             (policy.launcher_network(), policy.programs.clone())
         }
@@ -215,6 +215,26 @@ pub(crate) fn plan(
         },
         packages: digest,
     })
+}
+
+/// What engines load or execute before they are locked, of all services: who could write there would be in every run.
+fn loaded(config: &EnginesConfig) -> Vec<PathBuf> {
+    let services = EngineKind::ALL.map(|kind| config.services.of(kind));
+    let of_services = services.into_iter().flat_map(|service| {
+        let parts = [&service.package_path, &service.startup_hook];
+        parts.into_iter().flatten().cloned()
+    });
+    let terr = config.terr.iter().flat_map(|program| {
+        let home = program.ancestors().nth(2).filter(|home| home.parent().is_some());
+        home.into_iter().chain([program.as_path()]).map(Path::to_owned)
+    });
+    let own = [&config.r_home, &config.python, &config.lock_library, &config.jail];
+    own.into_iter()
+        .cloned()
+        .chain(r_libraries(&config.r_home))
+        .chain(of_services)
+        .chain(terr)
+        .collect()
 }
 
 /// A folder that the jail does not show anyway.

@@ -88,13 +88,23 @@ impl std::fmt::Debug for Engines {
 impl Engines {
     /// No launcher is started before it is needed; see [`warm`](Self::warm).
     pub fn new(config: EnginesConfig) -> Self {
+        Self::with(config, None)
+    }
+
+    /// The engines under other settings. Runs may go on under `before`; none here gets a user id that one of them has,
+    /// while the range of ids is the same.
+    pub fn after(config: EnginesConfig, before: &Self) -> Self {
+        Self::with(config, before.ids.as_ref())
+    }
+
+    fn with(config: EnginesConfig, before: Option<&Arc<Ids>>) -> Self {
         let sessions = EngineKind::ALL.map(|kind| config.services.of(kind).sessions);
-        let ids = config.ids.map(|ids| Ids::new(ids.count, sessions.iter().sum()));
+        let ids = (config.ids).map(|range| Ids::after(before, range, sessions.iter().sum()));
         Self {
             control_plane: Arc::new(ControlPlane::new(config.control_plane.clone())),
             config,
             stocks: Mutex::default(),
-            ids: ids.map(Arc::new),
+            ids,
         }
     }
 

@@ -13,11 +13,13 @@ const MAX_BYTES: usize = 1024;
 const JAILS_OWN: [&str; 7] = ["/dev", "/muster", "/old", "/proc", "/scratch", "/sys", "/tmp"];
 /// Where the product lies as it is packaged: settings, state with keys, sockets. A node that was set up otherwise
 /// guards its own folders too.
-const PRODUCT: [&str; 4] = [
+const PRODUCT: [&str; 6] = [
     "/etc/muster",
     "/run/credentials",
     "/run/muster",
     "/var/lib/muster",
+    "/var/run/credentials",
+    "/var/run/muster",
 ];
 
 /// An absolute path.

@@ -169,6 +169,75 @@ fn no_policy_shows_what_belongs_to_the_agent() {
     }
 }
 
+/// Why a run under this policy was refused.
+fn refused(node: &Node, policy: RunPolicy) -> String {
+    let ended = node.run(order(Python, Unrestricted, "print(1)").under(policy));
+    match ended.ending.outcome {
+        Outcome::JailRefused { why } => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_policy_that_names_a_link_is_refused_with_the_real_path() {
+    let place = place();
+    let (data, link) = (place.path().join("data"), place.path().join("link"));
+    symlink(&data, &link).expect("a link");
+    for (named, real) in [
+        (link.clone(), data.clone()),
+        (link.join("file"), data.join("file")),
+    ] {
+        let read = RunPolicy {
+            read: vec![named.clone()],
+            ..RunPolicy::default()
+        };
+        let write = RunPolicy {
+            write: vec![named],
+            ..RunPolicy::default()
+        };
+        for policy in [read, write] {
+            let why = refused(&NODE, policy);
+            assert!(
+                why.contains(&format!("name {} in the policy", real.display())),
+                "{why}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_policy_lets_runs_write_what_engines_load() {
+    let place = place();
+    let (packages, hook) = (place.path().join("else"), place.path().join("data/file"));
+    let node = Node::new(|config| {
+        config.services.r.package_path = Some(packages.clone());
+        config.services.terr.startup_hook = Some(hook.clone());
+        config.terr = Some(place.path().join("terr/bin/TERR"));
+    });
+    fs::create_dir_all(place.path().join("terr/lib")).expect("a folder");
+    let python = node.engines.config().python.join("bin");
+    for named in ["", "else", "else/file", "data", "data/file", "terr", "terr/lib"]
+        .map(|name| place.path().join(name).components().collect::<PathBuf>())
+        .into_iter()
+        .chain([python, "/usr/lib/R/library".into(), "/usr/local/lib".into()])
+    {
+        let why = refused(
+            &node,
+            RunPolicy {
+                write: vec![fs::canonicalize(&named).expect("a path")],
+                ..RunPolicy::default()
+            },
+        );
+        assert!(why.contains("before they are locked"), "{why}");
+    }
+    let ended = node.run(order(Python, Unrestricted, "print(1)").under(RunPolicy {
+        read: vec![packages],
+        write: vec![place.path().join("out")],
+        ..RunPolicy::default()
+    }));
+    assert_eq!(ended.succeeded().stdout(), "1\n");
+}
+
 #[test]
 fn each_policy_has_a_launcher_of_its_own_and_there_are_not_more_and_more() {
     let (place, node) = (place(), Node::new(|_| {}));
