@@ -8,7 +8,9 @@
 //! here, with the agent's network. Invariant: a launcher has one policy for life, so all that knocks has the same rules;
 //! nothing of the host's network is ever handed into the jail.
 
+mod control_plane;
 mod dial;
+mod resolve;
 mod rules;
 mod serve;
 mod watch;
@@ -27,7 +29,8 @@ use rustix::net::sockopt;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use dial::ControlPlane;
+pub(crate) use control_plane::ControlPlane;
+use resolve::Asker;
 use rules::Rules;
 
 use crate::{launcher::locked, policy::Destination};
@@ -44,6 +47,7 @@ const REMEMBERED: usize = 32;
 pub(crate) struct Policy {
     rules: Rules,
     control_plane: Arc<ControlPlane>,
+    names: Asker,
 }
 
 impl Policy {
@@ -51,6 +55,7 @@ impl Policy {
         Self {
             rules: Rules::new(listed),
             control_plane,
+            names: Asker::of_policy(),
         }
     }
 }
@@ -152,7 +157,10 @@ pub async fn brokers_answer(bytes: &[u8]) -> Vec<u8> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let (run, door) = tokio::io::duplex(64 * 1024);
     let (mut hearing, mut asking) = tokio::io::split(run);
-    let policy = Arc::new(Policy::new(BTreeSet::new(), Arc::default()));
+    let policy = Arc::new(Policy::new(
+        BTreeSet::new(),
+        Arc::new(ControlPlane::new(Vec::new())),
+    ));
     let mut said = Vec::new();
     let ask = async {
         // A broker that has heard enough hangs up.

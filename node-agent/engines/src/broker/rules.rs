@@ -12,12 +12,17 @@ use crate::policy::Destination;
 
 /// The longest name of a host, in bytes (RFC 1035, 2.3.4, as text).
 const LONGEST_NAME: usize = 253;
-/// Where clouds answer questions about their machines, besides link-local addresses: Alibaba, Azure, and AWS by IPv6.
-const METADATA: [IpAddr; 3] = [
+/// Where clouds answer questions about their machines, besides link-local addresses and [`METADATA_OF_AWS`]: Alibaba,
+/// Azure; by IPv6 Google, Oracle and Scaleway.
+const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
 ];
+/// fd00:ec2::/32: metadata, time and names of AWS.
+const METADATA_OF_AWS: [u16; 2] = [0xfd00, 0xec2];
 
 /// What a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,32 +93,51 @@ impl Rules {
     }
 }
 
-/// Why an address is no destination unless it is listed itself.
+/// Why an address is no destination unless it is listed itself. Asked of each of its [`guises`].
 pub(super) fn inward(address: IpAddr) -> Option<&'static str> {
-    let address = address.to_canonical();
-    if METADATA.contains(&address) {
+    let metadata = match address {
+        IpAddr::V6(v6) => v6.segments().starts_with(&METADATA_OF_AWS),
+        IpAddr::V4(_) => false,
+    };
+    if metadata || METADATA.contains(&address) {
         return Some("where a cloud keeps secrets of this node");
     }
     match address {
         IpAddr::V4(v4) if v4.is_loopback() || v4.octets()[0] == 0 => Some("this node itself"),
         IpAddr::V4(v4) if v4.is_link_local() => Some("of this node's own link, where clouds keep secrets"),
         IpAddr::V4(v4) if v4.is_multicast() || v4.is_broadcast() => Some("no single host"),
-        IpAddr::V4(_) => None,
         IpAddr::V6(v6) if v6.is_loopback() || v6.is_unspecified() => Some("this node itself"),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("of this node's own link"),
         IpAddr::V6(v6) if v6.is_multicast() => Some("no single host"),
-        IpAddr::V6(v6) => embedded(v6).and_then(|v4| inward(IpAddr::V4(v4))),
+        _ => None,
     }
 }
 
-/// The IPv4 address to which others translate: NAT64 (RFC 6052), 6to4 (RFC 3056), compatible (RFC 4291).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [first, second, third, .., seventh, eighth] = address.segments();
-    let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+/// All addresses to which a connection to this one may lead: itself, and what is embedded in it.
+pub(super) fn guises(address: IpAddr) -> Vec<IpAddr> {
+    let address = address.to_canonical();
+    let mut all = vec![address];
+    if let IpAddr::V6(v6) = address {
+        all.extend(embedded(v6).into_iter().map(IpAddr::V4));
+    }
+    all
+}
+
+/// The IPv4 addresses to which others may translate: NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), compatible (RFC 4291).
+fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let bytes = address.octets();
+    let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| bytes[place]));
     match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0, 0, _, _] => Some(of(seventh, eighth)),
-        _ if first == 0x2002 => Some(of(second, third)),
-        _ => None,
+        [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0, 0, _, _] => vec![at([12, 13, 14, 15])],
+        // How long the prefix is, its network knows: all four ways to read it (RFC 6052, 2.2), but for those that find
+        // only padding.
+        [0x64, 0xff9b, 1, ..] => [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]]
+            .map(at)
+            .into_iter()
+            .filter(|v4| v4.octets()[0] != 0)
+            .collect(),
+        [0x2002, ..] => vec![at([2, 3, 4, 5])],
+        _ => Vec::new(),
     }
 }
 
@@ -131,6 +155,10 @@ mod tests {
 
     fn listed(rules: &Rules, host: &str, port: u16) -> bool {
         Host::parse(host).is_some_and(|host| rules.list(&host, port))
+    }
+
+    fn told(address: IpAddr) -> bool {
+        guises(address).into_iter().any(|guise| inward(guise).is_some())
     }
 
     #[test]
@@ -193,15 +221,23 @@ mod tests {
             "fe80::1",
             "ff02::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
             "::127.0.0.1",
             "64:ff9b::7f00:1",
             "64:ff9b::a9fe:a9fe",
             "2002:7f00:1::",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:7f00:0:100::",
+            "64:ff9b:1:7:7f:0:100:0",
+            "64:ff9b:1:7:7f:0:100:0",
         ] {
             let address: IpAddr = address.parse().expect("an address");
-            assert!(inward(address).is_some(), "{address}");
+            assert!(told(address), "{address}");
         }
         for address in [
             "10.0.0.1",
@@ -210,9 +246,10 @@ mod tests {
             "fd00::1",
             "2606:2800:220:1::1",
             "64:ff9b::808:808",
+            "64:ff9b:1::10.0.0.1",
         ] {
             let address: IpAddr = address.parse().expect("an address");
-            assert_eq!(inward(address), None, "{address}");
+            assert!(!told(address), "{address}");
         }
     }
 
@@ -229,8 +266,8 @@ mod tests {
         #[test]
         fn every_way_to_write_an_address_of_this_node_is_told(last in 0u32..0x0100_0000) {
             let v4 = Ipv4Addr::from(0x7f00_0000 | last);
-            proptest::prop_assert!(inward(IpAddr::V4(v4)).is_some());
-            proptest::prop_assert!(inward(IpAddr::V6(v4.to_ipv6_mapped())).is_some());
+            proptest::prop_assert!(told(IpAddr::V4(v4)));
+            proptest::prop_assert!(told(IpAddr::V6(v4.to_ipv6_mapped())));
         }
     }
 }

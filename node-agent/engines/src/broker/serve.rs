@@ -3,13 +3,14 @@
 //! ```text
 //! CONNECT host:port        ──dial──> 200, then bytes both ways until one side is silent for too long
 //! GET http://host:port/…   ──dial──> the request with a path, the answer back; then the next one
-//! anything else            ──> 400                       not listed ──> 403                      no answer ──> 502
+//! anything else            ──> 400          not listed ──> 403         no answer ──> 502          no turn ──> 503, 503
 //! ```
 //!
 //! Invariant: nothing of a request but its destination is acted on, and no more of it is kept than one buffer.
 
 use std::{
     convert::Infallible,
+    io::ErrorKind,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -168,8 +169,7 @@ impl Conversation {
     }
 
     async fn dial(&self, wanted: &Wanted) -> Result<Watched<TcpStream>, Refused> {
-        let Policy { rules, control_plane } = &*self.policy;
-        let dialed = dial(rules, control_plane, wanted).await;
+        let dialed = dial(&self.policy, wanted).await;
         if let Err(Refusal::NotListed(_) | Refusal::Inward { .. }) = &dialed {
             tracing::debug!(%wanted, "the broker refused a run");
             self.refusals.add(wanted.to_string());
@@ -258,11 +258,15 @@ impl Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        let status = match refusal {
+        let without_answer = |kind| match kind {
+            ErrorKind::ResourceBusy => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let status = match &refusal {
             Refusal::NotListed(_) | Refusal::Inward { .. } => StatusCode::FORBIDDEN,
-            Refusal::Unresolved(..) | Refusal::Doubtful(..) | Refusal::Unreachable(..) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Refusal::Unresolved(_, error) => without_answer(error.kind()),
+            Refusal::Doubtful(_, missing) => without_answer(missing.kind()),
+            Refusal::Unreachable(..) => StatusCode::BAD_GATEWAY,
         };
         Self(status, refusal.to_string())
     }
@@ -270,4 +274,26 @@ impl From<Refusal> for Refused {
 
 fn nothing() -> Body {
     Either::Left(Full::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_had_no_turn_may_come_again() {
+        for (kind, status) in [
+            (ErrorKind::ResourceBusy, StatusCode::SERVICE_UNAVAILABLE),
+            (ErrorKind::TimedOut, StatusCode::BAD_GATEWAY),
+        ] {
+            let host = Host::parse("data.example.com").expect("a host");
+            let refusal = Refusal::Unresolved(Wanted { host, port: 443 }, kind.into());
+            let Refused(said, why) = refusal.into();
+            assert_eq!(said, status);
+            assert!(
+                why.starts_with("data.example.com:443 cannot be resolved"),
+                "{why}"
+            );
+        }
+    }
 }

@@ -42,7 +42,10 @@ fn heard(port: u16, asked: &str) -> (String, BTreeSet<String>) {
         host: "127.0.0.1".to_owned(),
         port,
     };
-    let policy = Arc::new(Policy::new(BTreeSet::from([listed]), Arc::default()));
+    let policy = Arc::new(Policy::new(
+        BTreeSet::from([listed]),
+        Arc::new(ControlPlane::new(Vec::new())),
+    ));
     let refusals = Arc::new(Refusals::default());
     let noted = Arc::clone(&refusals);
     let said = runtime().block_on(async {
@@ -103,7 +106,10 @@ fn a_tunnel_passes_bytes_as_they_are() {
         host: "127.0.0.1".to_owned(),
         port,
     };
-    let policy = Arc::new(Policy::new(BTreeSet::from([listed]), Arc::default()));
+    let policy = Arc::new(Policy::new(
+        BTreeSet::from([listed]),
+        Arc::new(ControlPlane::new(Vec::new())),
+    ));
     let said = runtime().block_on(async {
         let (mut run, door) = tokio::io::duplex(1024);
         let asking = async {
