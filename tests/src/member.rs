@@ -423,6 +423,7 @@ impl Member {
             rule: grant.rule.clone(),
             entry: None,
             policy: None,
+            packages: None,
             node: self.id(),
             trust_number: grant.trust.number,
             inputs: grant
@@ -448,6 +449,7 @@ impl Member {
             peak_bytes: 0,
             limits_degraded: Vec::new(),
             oversteps: Vec::new(),
+            packages: None,
         };
         let statement = Statement {
             kind: STATEMENT_TYPE.to_owned(),

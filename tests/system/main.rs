@@ -25,6 +25,7 @@ mod killed_server;
 mod live;
 mod offer;
 mod outcome;
+mod packages;
 mod parsers;
 mod pkcs11;
 mod policy;

@@ -13,6 +13,7 @@ mod entry;
 mod function;
 mod groups;
 mod moment;
+mod package;
 mod policy_test;
 mod question;
 mod run_policy;
@@ -34,6 +35,7 @@ pub use groups::{
     UserFacts,
 };
 pub use moment::{Moment, MomentError};
+pub use package::packages_of_run;
 pub use policy_test::{PolicyError, Report, run as run_policy_test};
 pub use question::{
     Client, Code, CodeAction, CodeKind, CodeType, Engine, ItemType, Question, ScriptLanguage, Signature,

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use muster_ids::{IdError, Name, NodeId, PoolId, SiteId};
+use muster_ids::{IdError, Name, NodeId, PackageLanguage, PackageList, PackageListError, PoolId, SiteId};
 
 use crate::{Engine, RunPolicy, RunPolicyError, words::words};
 
@@ -20,6 +20,10 @@ words! {
         RestrictedEngines = "restricted_engines",
         /// What unrestricted runs may use. Not set by default: a node's own file says it then.
         UnrestrictedPolicy = "unrestricted_policy",
+        /// The packages of Python that runs have besides the engine's own. None by default.
+        PythonPackages = "packages.python",
+        /// The packages of R that runs have besides the engine's own. None by default.
+        RPackages = "packages.r",
     }
 }
 
@@ -33,6 +37,12 @@ impl SettingName {
             Self::UnrestrictedPolicy => {
                 "Paths, network, programs and limits of unrestricted runs, in place of the node's own file."
             }
+            Self::PythonPackages => {
+                "The locked list of packages that Python functions without a list of their own have."
+            }
+            Self::RPackages => {
+                "The locked list of packages that R and TERR functions without a list of their own have."
+            }
         }
     }
 
@@ -43,6 +53,8 @@ impl SettingName {
             Self::DisableTrustChecks => Setting::DisableTrustChecks(false),
             Self::RestrictedEngines => Setting::RestrictedEngines(BTreeSet::new()),
             Self::UnrestrictedPolicy => Setting::UnrestrictedPolicy(None),
+            Self::PythonPackages => Setting::Packages(PackageList::empty(PackageLanguage::Python)),
+            Self::RPackages => Setting::Packages(PackageList::empty(PackageLanguage::R)),
         }
     }
 }
@@ -61,6 +73,8 @@ pub enum Setting {
     RestrictedEngines(BTreeSet<Engine>),
     /// `unrestricted_policy`; `None` leaves it to the node's own file.
     UnrestrictedPolicy(Option<Box<RunPolicy>>),
+    /// `packages.python` or `packages.r`, as the list's language says.
+    Packages(PackageList),
 }
 
 /// A value that a setting does not take.
@@ -74,7 +88,7 @@ pub enum SettingError {
         /// The value, made safe to show.
         shown: String,
         /// In words.
-        allowed: &'static str,
+        allowed: String,
     },
     /// The policy is none.
     #[error(transparent)]
@@ -89,13 +103,18 @@ impl Setting {
             Self::DisableTrustChecks(_) => SettingName::DisableTrustChecks,
             Self::RestrictedEngines(_) => SettingName::RestrictedEngines,
             Self::UnrestrictedPolicy(_) => SettingName::UnrestrictedPolicy,
+            Self::Packages(list) => match list.language() {
+                PackageLanguage::Python => SettingName::PythonPackages,
+                PackageLanguage::R => SettingName::RPackages,
+            },
         }
     }
 
     /// The setting as a person writes it: `true` or `false` in either case, engines separated by commas, nothing for
-    /// none; JSON lists are taken too. A policy is JSON, nothing for none.
-    pub fn parse(name: SettingName, text: &str) -> Result<Self, SettingError> {
-        let text = text.trim();
+    /// none, lists of packages as the files that people keep them in; JSON lists are taken too. A policy is JSON, nothing
+    /// for none.
+    pub fn parse(name: SettingName, given: &str) -> Result<Self, SettingError> {
+        let text = given.trim();
         let refused = || refused(name, text);
         match name {
             SettingName::TerrRestrictedExecutionMode | SettingName::DisableTrustChecks => {
@@ -108,6 +127,13 @@ impl Setting {
             SettingName::RestrictedEngines => {
                 let words = text.split(',').map(str::trim).filter(|_| !text.is_empty());
                 engines(words).map(Self::RestrictedEngines).ok_or_else(refused)
+            }
+            SettingName::PythonPackages | SettingName::RPackages if text.starts_with('[') => {
+                Self::from_json(name, text)
+            }
+            SettingName::PythonPackages | SettingName::RPackages => {
+                let list = PackageList::read(language_of(name), given);
+                list.map(Self::Packages).map_err(|error| unlocked(name, &error))
             }
         }
     }
@@ -133,10 +159,15 @@ impl Setting {
                 let policy = RunPolicy::parse(json)?;
                 Ok(Self::UnrestrictedPolicy(Some(Box::new(policy))))
             }
+            SettingName::PythonPackages | SettingName::RPackages => {
+                let lines: Vec<String> = serde_json::from_str(json).map_err(|_| refused())?;
+                let list = PackageList::of_lines(language_of(name), lines.iter().map(String::as_str));
+                list.map(Self::Packages).map_err(|error| unlocked(name, &error))
+            }
         }
     }
 
-    /// The canonical JSON of the value: engines sorted by name.
+    /// The canonical JSON of the value: engines sorted by name, packages as their canonical lines.
     pub fn to_json(&self) -> String {
         let text = self.to_text();
         match self {
@@ -146,6 +177,7 @@ impl Setting {
             Self::RestrictedEngines(engines) if engines.is_empty() => "[]".to_owned(),
             Self::UnrestrictedPolicy(None) => "null".to_owned(),
             Self::RestrictedEngines(_) => format!("[\"{}\"]", text.replace(',', "\",\"")),
+            Self::Packages(list) => serde_json::Value::from(list.lines()).to_string(),
         }
     }
 
@@ -161,6 +193,7 @@ impl Setting {
             Self::UnrestrictedPolicy(policy) => {
                 policy.as_ref().map(|policy| policy.to_json()).unwrap_or_default()
             }
+            Self::Packages(list) => list.lines().join("\n"),
         }
     }
 
@@ -183,12 +216,30 @@ fn engines<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<BTreeSet<Engi
 fn refused(name: SettingName, text: &str) -> SettingError {
     let allowed = match name {
         SettingName::RestrictedEngines => "a list out of python_service, r_service, python_local",
-        _ => "true or false",
+        SettingName::PythonPackages | SettingName::RPackages => "a locked list of packages",
+        SettingName::UnrestrictedPolicy => "a policy as JSON",
+        SettingName::TerrRestrictedExecutionMode | SettingName::DisableTrustChecks => "true or false",
     };
     SettingError::Value {
         name,
         shown: text.chars().take(64).flat_map(char::escape_default).collect(),
-        allowed,
+        allowed: allowed.to_owned(),
+    }
+}
+
+/// A list of packages that is not locked.
+fn unlocked(name: SettingName, error: &PackageListError) -> SettingError {
+    SettingError::Value {
+        name,
+        shown: "…".to_owned(),
+        allowed: format!("a locked list of packages, and {error}"),
+    }
+}
+
+fn language_of(name: SettingName) -> PackageLanguage {
+    match name {
+        SettingName::PythonPackages => PackageLanguage::Python,
+        _ => PackageLanguage::R,
     }
 }
 
@@ -312,6 +363,10 @@ pub struct Settings {
     pub restricted_engines: Effective<BTreeSet<Engine>>,
     /// `unrestricted_policy`.
     pub unrestricted_policy: Effective<Option<RunPolicy>>,
+    /// `packages.python`.
+    pub python_packages: Effective<PackageList>,
+    /// `packages.r`.
+    pub r_packages: Effective<PackageList>,
 }
 
 impl Default for Settings {
@@ -334,6 +389,14 @@ impl Default for Settings {
                 value: None,
                 origin: Origin::Default,
             },
+            python_packages: Effective {
+                value: PackageList::empty(PackageLanguage::Python),
+                origin: Origin::Default,
+            },
+            r_packages: Effective {
+                value: PackageList::empty(PackageLanguage::R),
+                origin: Origin::Default,
+            },
         }
     }
 }
@@ -351,6 +414,10 @@ impl Settings {
                 let value = policy.map(|policy| *policy);
                 self.unrestricted_policy = Effective { value, origin };
             }
+            Setting::Packages(value) => match value.language() {
+                PackageLanguage::Python => self.python_packages = Effective { value, origin },
+                PackageLanguage::R => self.r_packages = Effective { value, origin },
+            },
         }
     }
 
@@ -362,63 +429,12 @@ impl Settings {
             SettingName::DisableTrustChecks => &self.disable_trust_checks.origin,
             SettingName::RestrictedEngines => &self.restricted_engines.origin,
             SettingName::UnrestrictedPolicy => &self.unrestricted_policy.origin,
+            SettingName::PythonPackages => &self.python_packages.origin,
+            SettingName::RPackages => &self.r_packages.origin,
         };
         format!("setting {name} {origin}")
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn people_may_write_a_value_in_the_documented_ways() {
-        use SettingName::{DisableTrustChecks, RestrictedEngines, TerrRestrictedExecutionMode};
-        assert_eq!(
-            Setting::parse(TerrRestrictedExecutionMode, " FALSE "),
-            Ok(Setting::TerrRestrictedExecutionMode(false))
-        );
-        assert_eq!(
-            Setting::parse(DisableTrustChecks, "true"),
-            Ok(Setting::DisableTrustChecks(true))
-        );
-        for (text, json) in [
-            ("", "[]"),
-            ("r_service", r#"["r_service"]"#),
-            ("r_service, python_service", r#"["python_service","r_service"]"#),
-            (r#"["python_local"]"#, r#"["python_local"]"#),
-        ] {
-            assert_eq!(
-                Setting::parse(RestrictedEngines, text).expect(text).to_json(),
-                json
-            );
-        }
-    }
-
-    #[test]
-    fn the_defaults_are_told_in_one_way() {
-        let mut settings = Settings::default();
-        for name in SettingName::ALL {
-            settings.set(name.default_setting(), Origin::Default);
-            assert_eq!(name.default_setting().name(), *name);
-        }
-        assert_eq!(settings, Settings::default());
-    }
-
-    #[test]
-    fn a_wrong_value_is_refused_with_the_right_ones() {
-        let error = Setting::parse(SettingName::DisableTrustChecks, "yes").expect_err("not a truth value");
-        assert_eq!(
-            error.to_string(),
-            "the setting disable.spotfire.trust.checks cannot be \"yes\"; it is true or false"
-        );
-        for text in ["terr_service", "r_service,", "r_service;python_service", "[1]"] {
-            let error = Setting::parse(SettingName::RestrictedEngines, text).expect_err(text);
-            assert!(
-                error
-                    .to_string()
-                    .ends_with("a list out of python_service, r_service, python_local")
-            );
-        }
-    }
-}
+mod tests;

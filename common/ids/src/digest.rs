@@ -1,6 +1,6 @@
 //! SHA-256 digests, the names of all content.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,27 @@ impl Digest {
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
         Self(digest)
+    }
+
+    /// The digest of everything that `reader` gives, and its length in bytes.
+    pub fn of_reader(mut reader: impl io::Read) -> io::Result<(Self, u64)> {
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        let mut buffer = vec![0; 64 * 1024];
+        let mut length = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    context.update(&buffer[..count]);
+                    length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        Ok((Self(digest), length))
     }
 
     /// The digest of `parts`, each preceded by its length as eight big-endian bytes, so that no two lists of
@@ -131,6 +152,13 @@ mod tests {
             Digest::of(b"").to_string(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
+    }
+
+    #[test]
+    fn a_reader_has_the_digest_of_its_bytes() {
+        let bytes = vec![7; 200_000];
+        let read = Digest::of_reader(bytes.as_slice()).expect("read");
+        assert_eq!(read, (Digest::of(&bytes), 200_000));
     }
 
     #[test]

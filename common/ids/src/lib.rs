@@ -1,4 +1,4 @@
-//! The words that every other crate shares: typed identifiers, names and digests.
+//! The words that every other crate shares: typed identifiers, names, digests and locked lists of packages.
 //!
 //! Invariant: a value of one of these types is valid. Foreign text becomes one by `FromStr` or `serde`
 //! only, and both refuse what the constructor refuses.
@@ -8,6 +8,7 @@
 mod digest;
 mod id;
 mod name;
+mod package;
 
 pub use digest::{Digest, DigestError};
 pub use id::{
@@ -15,6 +16,7 @@ pub use id::{
     NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
 };
 pub use name::{Name, NameError, UserName};
+pub use package::{MOST_PACKAGES, Package, PackageLanguage, PackageList, PackageListError, python_name};
 
 #[cfg(feature = "openapi")]
 mod openapi;

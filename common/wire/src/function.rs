@@ -22,7 +22,8 @@ pub struct FunctionDefinition {
     /// What a caller gets.
     #[serde(default)]
     pub outputs: Vec<Parameter>,
-    /// Packages that must be there besides the engine's own.
+    /// The locked list of packages that unrestricted runs have besides the engine's own, one a line: of Python
+    /// `name==version --hash=sha256:…`, of R `name version sha256:…`.
     #[serde(default)]
     pub packages: Vec<String>,
     /// For people.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use muster_code_trust::{CodeType, FunctionContent, ItemHash, Language, Parameter, TrustState};
-use muster_ids::{Digest, FunctionId, Name};
+use muster_ids::{Digest, FunctionId, Name, PackageList};
 use muster_model::{
     audit::Event,
     permission::{Caller, Operation},
@@ -218,13 +218,9 @@ pub(crate) fn check(definition: &FunctionDefinition) -> Result<Digest, Error> {
             }
         }
     }
-    for package in &definition.packages {
-        if !is_variable(&package.replace('-', "_")) {
-            return Err(invalid(format!(
-                "function \"{name}\" asks for a package whose name is not one"
-            )));
-        }
-    }
+    let lines = definition.packages.iter().map(String::as_str);
+    PackageList::of_lines(language.packages(), lines)
+        .map_err(|error| invalid(format!("function \"{name}\": {error}")))?;
     if definition.description.chars().count() > 4000 {
         return Err(invalid(format!(
             "the description of function \"{name}\" has at most 4000 characters"
@@ -338,6 +334,13 @@ mod tests {
                     ..definition()
                 },
                 "two inputs",
+            ),
+            (
+                FunctionDefinition {
+                    packages: vec!["jsonlite".into()],
+                    ..definition()
+                },
+                "line 1 of the list of packages cannot be used: jsonlite is not pinned",
             ),
         ];
         for (case, word) in cases {

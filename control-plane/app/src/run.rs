@@ -100,6 +100,7 @@ fn ending(row: &RunRow, problem: &str, message: String) -> Ending {
         peak_bytes: 0,
         limits_degraded: Vec::new(),
         oversteps: Vec::new(),
+        packages: None,
     }
 }
 

@@ -169,6 +169,12 @@ fn describe(name: SettingName) -> SettingInfo {
         SettingName::UnrestrictedPolicy => {
             "What unrestricted runs may use (JSON); where it is not set, the node's own file says it."
         }
+        SettingName::PythonPackages => {
+            "The locked list of packages of Python functions that have none of their own."
+        }
+        SettingName::RPackages => {
+            "The locked list of packages of R and TERR functions that have none of their own."
+        }
     };
     SettingInfo {
         name: name.to_string(),

@@ -137,7 +137,7 @@ fn fields(function: &Function, colour: bool) -> String {
             ("Language", definition.language.clone()),
             ("Inputs", parameters(&definition.inputs)),
             ("Outputs", parameters(&definition.outputs)),
-            ("Packages", definition.packages.join(", ")),
+            ("Packages", definition.packages.join("\n")),
             ("Limits", limits.join(", ")),
             ("Digest", function.digest.to_string()),
             ("Trusted", table::yes_no(function.trusted)),

@@ -222,6 +222,13 @@ fn fields(run: &Run, colour: bool) -> String {
                 "Engine",
                 run.engine.clone().unwrap_or_else(|| run.language.clone()),
             ),
+            (
+                "Package set",
+                ending
+                    .and_then(|ending| ending.packages)
+                    .map(|set| set.to_string())
+                    .unwrap_or_default(),
+            ),
             ("Node", run.node.map(|node| node.to_string()).unwrap_or_default()),
             ("Place", format!("pool {}, site {}", run.pool, run.site)),
             ("Queued", table::time(&run.created)),

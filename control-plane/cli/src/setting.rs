@@ -4,11 +4,19 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
+use muster_daemon::file::{self, Access};
 use muster_wire::admin::v1::setting::{Setting, SettingInfo};
 
-use crate::{context::Context, escape::escaped, failure::Failure, table};
+use crate::{
+    context::Context,
+    escape::escaped,
+    failure::{Failure, chain},
+    table,
+};
 
 const PATH: &str = "/api/v1/settings";
+/// The longest value, in bytes.
+const LONGEST: u64 = 1024 * 1024;
 
 /// Settings that loosen or tighten trust, for all, a site, a pool or a node
 #[derive(Subcommand)]
@@ -16,6 +24,7 @@ const PATH: &str = "/api/v1/settings";
                   muster setting set terr.restricted.execution.mode false --scope node:terr01\n  \
                   muster setting set restricted_engines python_service,r_service\n  \
                   muster setting set unrestricted_policy @policy.json --scope pool:finance\n  \
+                  muster setting set packages.python @requirements.txt --scope pool:default\n  \
                   muster setting unset restricted_engines\n\n\
                   The nearest scope holds: a node's before its pool's before its site's before all.")]
 pub(crate) enum Command {
@@ -88,11 +97,16 @@ pub(crate) async fn run(context: &Context, mut command: Command) -> Result<(), F
             let wanted = Setting {
                 name,
                 scope: place.scope,
-                value,
+                value: value_of(value)?,
             };
             let set: Setting = rest.call(Request::put(PATH).json(&wanted)).await?;
             context.show(&set, || {
-                escaped(&format!("{} is {} for {} now.", set.name, set.value, set.scope))
+                escaped(&format!(
+                    "{} is {} for {} now.",
+                    set.name,
+                    on_one_line(&set.value),
+                    set.scope
+                ))
             })
         }
         Command::Unset { name, place } => {
@@ -124,12 +138,30 @@ fn scope(text: &str) -> Result<String, String> {
     }
 }
 
+/// What was given, or what the file that it names holds.
+fn value_of(value: String) -> Result<String, Failure> {
+    let Some(path) = value.strip_prefix('@') else {
+        return Ok(value);
+    };
+    let bytes =
+        file::read(Path::new(path), Access::Any, LONGEST).map_err(|error| Failure::usage(chain(&error)))?;
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{path} is not UTF-8 text")))
+}
+
+/// Of several lines the first, and how many there are.
+fn on_one_line(value: &str) -> String {
+    match value.split_once('\n') {
+        Some((first, rest)) => format!("{first} … ({} lines)", rest.lines().count() + 1),
+        None => value.to_owned(),
+    }
+}
+
 /// A list may be empty.
 fn value_or_dash(value: &str) -> String {
     if value.is_empty() {
         table::dash()
     } else {
-        value.to_owned()
+        on_one_line(value)
     }
 }
 
@@ -147,7 +179,7 @@ fn rows(settings: &[SettingInfo], colour: bool) -> String {
                 [
                     value.name.clone(),
                     value.scope.clone(),
-                    value.value.clone(),
+                    on_one_line(&value.value),
                     String::new(),
                 ]
             });
@@ -162,7 +194,7 @@ fn fields(setting: &SettingInfo, colour: bool) -> String {
     let set: Vec<_> = setting
         .values
         .iter()
-        .map(|value| format!("{} for {}", value.value, value.scope).replace('\n', " "))
+        .map(|value| format!("{} for {}", on_one_line(&value.value), value.scope))
         .collect();
     table::fields(
         [

@@ -21,7 +21,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_code_trust::Place;
 use muster_daemon::{Clock, Random};
-use muster_engines::{Engines, Probe};
+use muster_engines::{Engines, PackageSets, Probe};
 use muster_ids::{Name, PoolId, SiteId};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -61,6 +61,8 @@ pub struct Agent {
     pub membership: watch::Sender<Arc<Membership>>,
     /// What is trusted.
     pub trust: Trust,
+    /// Package sets.
+    pub packages: PackageSets,
     /// Results that are not acknowledged.
     pub spool: Spool,
     /// The runs of this moment.
@@ -180,6 +182,7 @@ impl Agent {
             running: Running::default(),
             used: Mutex::default(),
             payloads: Payloads::default(),
+            packages: PackageSets::default(),
             receipts: Receipts::default(),
             renewal: Schedule::default(),
             conditions,

@@ -61,6 +61,8 @@ pub struct Config {
     pub jail: Jail,
     /// The languages.
     pub engines: Engines,
+    /// Where package sets come from.
+    pub packages: Packages,
     /// What trusted code may use.
     pub unrestricted: Unrestricted,
     /// What a run may use at the most.
@@ -125,6 +127,23 @@ pub struct Engines {
     pub runners: Option<PathBuf>,
     /// A folder with the settings of services of the original: `TERR/conf/custom.properties` and so on.
     pub services: Option<PathBuf>,
+}
+
+/// Where package sets come from, and how much of them is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packages {
+    /// Folders with wheels, source packages of R and packages of Debian.
+    pub sources: Vec<PathBuf>,
+    /// Where the sets are kept; below the state folder when absent.
+    pub folder: Option<PathBuf>,
+    /// The most sets.
+    pub sets: u32,
+    /// The most MiB of all sets.
+    pub total_mib: u64,
+    /// The most MiB of one set.
+    pub set_mib: u64,
+    /// How long a build may take.
+    pub build_time: Duration,
 }
 
 /// What trusted code may use beyond the jail's own.
@@ -225,6 +244,19 @@ impl Config {
                 python_packages: r.list("engines", "python_packages", &["numpy", "pandas"]),
                 runners: r.optional_path("engines", "runners"),
                 services: r.optional_path("engines", "services"),
+            },
+            packages: Packages {
+                sources: checked_list(r, "packages", "sources", source),
+                folder: r.optional_path("packages", "folder"),
+                sets: small(r.number("packages", "sets", 16, 1..=1024)),
+                total_mib: r.number("packages", "total_mib", 4096, 1..=1024 * 1024),
+                set_mib: r.number("packages", "set_mib", 512, 1..=64 * 1024),
+                build_time: r.duration(
+                    "packages",
+                    "build_time",
+                    Duration::from_mins(15),
+                    Duration::from_secs(10)..=Duration::from_hours(24),
+                ),
             },
             unrestricted: Unrestricted {
                 readable: checked_list(r, "unrestricted", "readable", shown),
@@ -351,6 +383,23 @@ fn checked_list<T>(
         }
     }
     values
+}
+
+/// A folder that packages are taken from.
+fn source(text: &str) -> Result<PathBuf, String> {
+    if text.contains("://") {
+        return Err(
+            "packages are not fetched from the network; fill a folder of this node (pip download --require-hashes, \
+             apt-get download) and name it"
+                .to_owned(),
+        );
+    }
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("name a folder by its absolute path".to_owned())
+    }
 }
 
 /// `/srv/data`, or `/srv/data:/data` to show it under another path.

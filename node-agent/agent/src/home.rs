@@ -113,6 +113,11 @@ impl Home {
         self.0.join("runners")
     }
 
+    /// Package sets, and what they are built of for a moment.
+    pub fn packages(&self) -> PathBuf {
+        self.0.join("packages")
+    }
+
     /// Damaged identities that were moved aside.
     pub fn quarantined(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(&self.0) else {

@@ -17,6 +17,7 @@ pub mod claim;
 pub mod execute;
 pub mod live;
 pub mod outcome;
+pub mod packages;
 pub mod payload;
 pub mod policy;
 pub mod report;

@@ -90,6 +90,8 @@ pub enum Format {
     Csv,
     /// `{"columns": [{"name", "type", "values"}]}`, a column of it, or a scalar.
     Json,
+    /// Any bytes: the variable is the path of a file in the scratch folder. Package sets are built with it.
+    File,
 }
 
 /// `run.json` of the scratch folder.

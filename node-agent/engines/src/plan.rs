@@ -10,7 +10,7 @@ use muster_ids::Digest;
 use muster_sandbox::protocol::{Mode, Mount, Network, Programs, Start};
 
 use crate::{
-    EngineKind, EnginesConfig, RunPolicy, broker,
+    EngineKind, EnginesConfig, RunPolicy, broker, packages,
     runners::{self, Runner},
 };
 
@@ -100,7 +100,7 @@ pub(crate) fn plan(
     mode: Mode,
     policy: &RunPolicy,
 ) -> Result<Plan, String> {
-    let (runner, packages, stamp): (&Runner, _, _) = match kind {
+    let (runner, preloaded, stamp): (&Runner, _, _) = match kind {
         EngineKind::R | EngineKind::Terr => (&runners::R, &config.r_packages, Vec::new()),
         EngineKind::Python => {
             let stamp = std::fs::read(config.python.join("muster-stamp")).unwrap_or_default();
@@ -138,11 +138,25 @@ pub(crate) fn plan(
         mounts.push(shown(script, HOOK));
         settings.push(format!("--hook={JAIL}/{HOOK}"));
     }
+    let mut libraries = Vec::new();
+    if let Some(set) = &policy.packages {
+        mounts.push(Mount {
+            source: set.clone(),
+            target: packages::SHOWN.into(),
+            writable: false,
+            by_policy: false,
+        });
+        libraries.push(packages::SHOWN.to_owned());
+        settings.push(format!("--set={}", packages::SHOWN));
+    }
     if let (Some(library), Mode::Unrestricted) = (&service.package_path, mode) {
         mounts.push(shown(library, LIBRARY));
-        // R looks here before its own libraries, as the original does.
-        environment.insert("R_LIBS".to_owned(), format!("{JAIL}/{LIBRARY}"));
+        libraries.push(format!("{JAIL}/{LIBRARY}"));
         settings.push(format!("--library={JAIL}/{LIBRARY}"));
+    }
+    if !libraries.is_empty() {
+        // R looks here before its own libraries, as the original does.
+        environment.insert("R_LIBS".to_owned(), libraries.join(":"));
     }
     let command = match kind {
         EngineKind::R | EngineKind::Terr => {
@@ -186,7 +200,7 @@ pub(crate) fn plan(
         .into_iter()
         .chain(words)
         .chain(settings)
-        .chain(packages.iter().cloned())
+        .chain(preloaded.iter().cloned())
         .collect();
     let mut limits = service.limits;
     let (network, programs) = match mode {
@@ -200,7 +214,7 @@ pub(crate) fn plan(
     if network == Network::Brokered {
         environment.extend(broker::environment());
     }
-    let listed = packages.join("\n");
+    let listed = preloaded.join("\n");
     let digest = Digest::of_framed(&[runner.text.as_bytes(), listed.as_bytes(), &stamp, &hook]);
     Ok(Plan {
         start: Start {

@@ -42,7 +42,8 @@ pub struct RunPolicy {
     pub network: NetworkPolicy,
     /// Programs that it may start.
     pub programs: Programs,
-    /// The folder of a package set on the host, which does not change any more.
+    /// The folder of a package set on the host, which does not change any more. The one part that a restricted run has,
+    /// too.
     pub packages: Option<PathBuf>,
     /// At most these; the node's own hold as well.
     pub limits: Option<Limits>,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -108,6 +109,16 @@ impl Engines {
         }
     }
 
+    /// Engines of another configuration that share the ids for runs with these.
+    pub(crate) fn beside(&self, config: EnginesConfig) -> Self {
+        Self {
+            config,
+            stocks: Mutex::default(),
+            ids: self.ids.clone(),
+            control_plane: Arc::clone(&self.control_plane),
+        }
+    }
+
     /// The configuration.
     pub fn config(&self) -> &EnginesConfig {
         &self.config
@@ -135,6 +146,11 @@ impl Engines {
         Waiting { now, taken }
     }
 
+    /// Ends the launchers that show this package set and wait; runs keep theirs until they end.
+    pub fn forget(&self, set: &Path) {
+        locked(&self.stocks).retain(|_, kept| kept.stock.package_set() != Some(set));
+    }
+
     /// Executes one run to its end. Dropping the future ends the run as cancelling does.
     pub async fn run(&self, order: &RunOrder, cancel: &CancellationToken) -> RunEnding {
         let mut limits = order.limits.least(self.config.services.of(order.engine).limits);
@@ -157,6 +173,10 @@ impl Engines {
                 Ok(child) => child,
                 Err(error) => {
                     why = error;
+                    // One that was changed was taken away, and whoever builds sets must be asked.
+                    if stock.package_set().is_some_and(|set| !set.exists()) {
+                        break;
+                    }
                     continue;
                 }
             };
@@ -191,7 +211,11 @@ impl Engines {
             engine,
             mode,
             policy: match mode {
-                Mode::Restricted => Digest::of(b""),
+                Mode::Restricted => RunPolicy {
+                    packages: policy.packages.clone(),
+                    ..RunPolicy::default()
+                }
+                .digest(),
                 Mode::Unrestricted => policy.digest(),
             },
             told: Digest::of(&told),

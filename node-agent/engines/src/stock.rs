@@ -11,7 +11,7 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -31,6 +31,7 @@ use crate::{
     broker::Policy,
     ids::Ids,
     launcher::{Launcher, RunSockets, locked},
+    packages,
 };
 
 /// How often a stock is looked at when nothing happens.
@@ -252,7 +253,19 @@ impl Stock {
         None
     }
 
+    /// The package set that its launchers show.
+    pub(crate) fn package_set(&self) -> Option<&Path> {
+        let mut mounts = self.start.mounts.iter();
+        let shown = mounts.find(|mount| mount.target == Path::new(packages::SHOWN));
+        shown.map(|mount| mount.source.as_path())
+    }
+
     async fn begin(&self) -> Result<Launcher, String> {
+        if let Some(set) = self.package_set().map(Path::to_owned) {
+            tokio::task::spawn_blocking(move || packages::verify(&set))
+                .await
+                .map_err(|error| error.to_string())??;
+        }
         let wanted = Arc::clone(&self.wanted);
         let destinations = self.destinations.clone();
         Launcher::start(&self.jail, self.start.clone(), destinations, wanted).await

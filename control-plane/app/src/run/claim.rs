@@ -1,7 +1,9 @@
 //! A node asks for work: the oldest run that fits is decided about, granted and signed, or refused.
 
-use muster_code_trust::{Client, Engine, Language, Mode as TrustMode, Outcome, RunPolicy, Verdict};
-use muster_ids::{Digest, NodeId, RunId};
+use muster_code_trust::{
+    Client, Engine, Language, Mode as TrustMode, Outcome, RunPolicy, Verdict, packages_of_run,
+};
+use muster_ids::{NodeId, RunId};
 use muster_model::{
     audit::Event,
     join::Capability,
@@ -115,6 +117,20 @@ impl App {
         } else {
             (mode, verdict)
         };
+        let packages = packages_of_run(&definition.packages, language, mode, &state.settings_at(&place));
+        let packages = match packages {
+            Ok(list) => list.digest(),
+            // Registered by a version that took any names.
+            Err(error) => {
+                let message = format!(
+                    "{error}\nLock the packages of the function \"{}\" and register it again.",
+                    row.function_name
+                );
+                self.refuse(tx, row, "packages-not-locked", message, Some(&verdict), now)
+                    .await?;
+                return Ok(Claimed::Refused);
+            }
+        };
         let mode: Mode = mode.as_str().parse().map_err(|error: String| Error::bug(error))?;
         let policy = (mode == Mode::Unrestricted)
             .then(|| state.policy_at(&place, row.function))
@@ -136,7 +152,7 @@ impl App {
             engine: definition.language.clone(),
             inputs: request.inputs,
             outputs: request.outputs,
-            packages: packages_digest(&definition),
+            packages,
             mode: mode.to_string(),
             rule: verdict.rule.to_owned(),
             trace: request.trace,
@@ -302,13 +318,4 @@ fn refusal(row: &RunRow, verdict: &Verdict) -> String {
         verdict.reasons.join(" "),
         row.function_name.as_str(),
     )
-}
-
-/// The packages that a run may use are named by this digest; engines of this version have one set each.
-fn packages_digest(definition: &FunctionDefinition) -> Digest {
-    let mut packages: Vec<&[u8]> = definition.packages.iter().map(String::as_bytes).collect();
-    packages.sort_unstable();
-    packages.dedup();
-    packages.insert(0, b"muster-packages/1");
-    Digest::of_framed(&packages)
 }

@@ -209,6 +209,7 @@ impl App {
             && predicate.node == node
             && predicate.state == outcome.state
             && predicate.mode == outcome.ending.mode
+            && predicate.packages == outcome.ending.packages
             && statement.subject.len() == outcome.outputs.len()
             && statement.subject.iter().all(|subject| {
                 outcome

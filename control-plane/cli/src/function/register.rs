@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use muster_client::Request;
+use muster_code_trust::Language;
 use muster_daemon::file::{self, Access};
-use muster_ids::Name;
+use muster_ids::{Name, PackageList};
 use muster_wire::{
     admin::v1::function::Function,
     function::{FunctionDefinition, Parameter},
@@ -20,13 +21,17 @@ use crate::{
 
 /// Scripts are texts that people read.
 const LONGEST: u64 = 16 * 1024 * 1024;
+/// The field of a definition that names the file of its packages.
+const PACKAGES_FILE: &str = "packages_file";
 
 /// Put a function, or a new version of it, into the library
 #[derive(Args)]
 #[command(after_help = "Examples:\n  muster function register forecast.toml\n  \
                   muster function register --name mean --language r --script mean.R --input x:column:Real --result y:value:Real\n\n\
-                  A file holds name, language, script (or script_file, relative to the file), inputs, outputs, packages, \
-                  description and limits; options replace what it says.")]
+                  A file holds name, language, script (or script_file, relative to the file), inputs, outputs, packages (or \
+                  packages_file), description and limits; options replace what it says.\n\n\
+                  Packages are locked: for Python a requirements file as pip-compile --generate-hashes --strip-extras \
+                  writes it, for R and TERR lines of name, version and SHA-256.")]
 pub(crate) struct Register {
     /// The definition, .toml or .json
     #[arg(required_unless_present_all = ["name", "language", "script"])]
@@ -47,9 +52,9 @@ pub(crate) struct Register {
     /// What a caller gets; repeat for more
     #[arg(long = "result", value_name = "NAME:KIND[:TYPE,…]", value_parser = parameter)]
     results: Vec<Parameter>,
-    /// A package that must be there; repeat for more
-    #[arg(long = "package", value_name = "PACKAGE")]
-    packages: Vec<String>,
+    /// File with the locked list of packages that the function needs
+    #[arg(long, value_name = "FILE")]
+    packages: Option<PathBuf>,
     /// For people
     #[arg(long)]
     description: Option<String>,
@@ -98,16 +103,41 @@ fn definition(arguments: Register) -> Result<FunctionDefinition, Failure> {
         "outputs",
         (!arguments.results.is_empty()).then(|| json!(arguments.results)),
     );
-    set(
-        "packages",
-        (!arguments.packages.is_empty()).then(|| json!(arguments.packages)),
-    );
+    if let Some(path) = &arguments.packages {
+        definition.insert(PACKAGES_FILE.to_owned(), json!(path.to_string_lossy()));
+        definition.remove("packages");
+    }
+    packages(&mut definition)?;
     serde_json::from_value(Value::Object(definition)).map_err(|error| {
         let place = arguments
             .file
             .map_or_else(|| "the options".to_owned(), |path| path.display().to_string());
         Failure::usage(format!("{place}: this is no definition of a function: {error}"))
     })
+}
+
+/// Reads the locked list in, in the canonical form.
+fn packages(definition: &mut Map<String, Value>) -> Result<(), Failure> {
+    let Some(file) = definition.remove(PACKAGES_FILE) else {
+        return Ok(());
+    };
+    let path: PathBuf = serde_json::from_value(file)
+        .map_err(|_| Failure::usage("packages_file is not the name of a file".to_owned()))?;
+    if definition.contains_key("packages") {
+        return Err(Failure::usage(
+            "the definition has both packages and packages_file; leave one".to_owned(),
+        ));
+    }
+    let language: Language = definition
+        .get("language")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| Failure::usage("the language of a function is r, python or terr".to_owned()))?;
+    let list = PackageList::read(language.packages(), &text(&path)?)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    definition.insert("packages".to_owned(), json!(list.lines()));
+    Ok(())
 }
 
 /// The definition in a file, with the script read in.
@@ -132,6 +162,9 @@ fn from_file(path: &Path) -> Result<Map<String, Value>, Failure> {
         }
         let script = text(&path.with_file_name("").join(file))?;
         definition.insert("script".to_owned(), Value::String(script));
+    }
+    if let Some(Value::String(file)) = definition.get_mut(PACKAGES_FILE) {
+        *file = path.with_file_name("").join(&*file).display().to_string();
     }
     Ok(definition)
 }
@@ -175,7 +208,7 @@ mod tests {
             script: None,
             inputs: Vec::new(),
             results: Vec::new(),
-            packages: Vec::new(),
+            packages: None,
             description: None,
         }
     }
@@ -213,6 +246,40 @@ mod tests {
         assert_eq!((read.name.as_str(), read.language.as_str()), ("f", "terr"));
         assert_eq!((read.script.as_str(), read.inputs.len()), ("y <- x\n", 1));
         assert_eq!(read.limits.wall_seconds, Some(5));
+    }
+
+    #[test]
+    fn the_locked_list_may_lie_beside_the_definition_or_be_an_option() {
+        let folder = tempfile::tempdir().expect("folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let hash = muster_ids::Digest::of(b"wheel");
+        write(
+            "lock.txt",
+            &format!("# locked\nSix==1.16.0 \\\n    --hash={hash}\n"),
+        );
+        let other = write("other.txt", &format!("six==1.17.0 --hash={hash}\n"));
+        let open = write("open.txt", "# not locked\nsix>=1\n");
+        let head = "name = \"f\"\nlanguage = \"python\"\nscript = \"y = 1\"\n";
+        let file = write("f.toml", &format!("{head}packages_file = \"lock.txt\"\n"));
+        let with = |packages: Option<PathBuf>| {
+            definition(Register {
+                packages,
+                ..arguments(Some(file.clone()))
+            })
+        };
+        let read = with(None).expect("a definition");
+        assert_eq!(read.packages, [format!("six==1.16.0 --hash={hash}")]);
+        let read = with(Some(other)).expect("a definition");
+        assert_eq!(read.packages, [format!("six==1.17.0 --hash={hash}")]);
+        let failure = with(Some(open)).expect_err("not locked").sentence();
+        assert!(
+            failure.contains("open.txt: line 2 of the list of packages") && failure.contains("not pinned"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -26,6 +26,31 @@ fn an_empty_file_has_the_documented_defaults() {
 }
 
 #[test]
+fn packages_come_from_folders_of_this_node() {
+    let config =
+        read("[packages]\nsources = [\"/srv/packages\"]\nset_mib = 8\nbuild_time = \"1m\"\n").expect("valid");
+    let packages = config.packages;
+    assert_eq!(packages.sources, [Path::new("/srv/packages")]);
+    assert_eq!(
+        (packages.sets, packages.total_mib, packages.set_mib),
+        (16, 4096, 8)
+    );
+    assert_eq!(
+        (packages.folder, packages.build_time),
+        (None, Duration::from_mins(1))
+    );
+    let error =
+        read("[packages]\nsources = [\"https://pypi.org/simple\", \"wheels\"]\n").expect_err("no folders");
+    let error = error.to_string();
+    for words in [
+        "packages are not fetched from the network",
+        "\"wheels\": name a folder by its absolute path",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn what_join_writes_reads_as_what_was_given() {
     let pin = Digest::of(b"root");
     let given = Given {

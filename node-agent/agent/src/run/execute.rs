@@ -6,15 +6,16 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use muster_client::ClientError;
-use muster_code_trust::Mode;
+use muster_code_trust::{Mode, Settings};
 use muster_daemon::file::crash_point;
-use muster_engines::RunEnding;
+use muster_engines::{Outcome as EngineOutcome, PackageSet, RunEnding};
 use muster_wire::node::v1::outcome::Outcome;
 
 use super::{
     Why, Work,
     admit::{Admitted, Decision, Local, decide},
     outcome::{self, Ended, Grounds},
+    packages::{self, Choice},
     policy::{self, InForce},
     report, stage,
 };
@@ -22,6 +23,8 @@ use crate::{agent::Agent, sentence, spool::SpoolError};
 
 /// How often to try to keep an outcome for which there is no room.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How often the packages of a run are built, should they be removed at once.
+const BUILDS: usize = 3;
 /// How long a run waits for the trust state that its grant names.
 const BEHIND: Duration = Duration::from_mins(1);
 
@@ -127,8 +130,104 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
         }
     };
     let staged_ms = elapsed(agent, started);
+    if !admitted.grant.outputs.is_empty() {
+        let worker = Arc::clone(agent);
+        tokio::spawn(async move { worker.payloads.prepare(&worker).await });
+    }
+    let mut tries = 0;
+    let (ending, packages_ms) = loop {
+        tries += 1;
+        let begun = agent.clock.unix_ms();
+        let (mode, in_force, set) = match settle(agent, admitted, work, &mut grounds).await? {
+            Settled::Run(mode, in_force, set) => (mode, in_force, set),
+            Settled::Over(ending) => return Ok(ending),
+        };
+        let packages_ms = set.as_ref().map(|_| elapsed(agent, begun));
+        let ending = hand_over(
+            agent,
+            admitted,
+            work,
+            (mode, in_force, set.as_ref()),
+            &files,
+            folder.clone(),
+        )
+        .await;
+        // A set that was changed on the disk is found out before anything starts with it, and taken away.
+        let gone = set.is_some_and(|set| !set.folder.exists());
+        if !gone || tries > 1 || !matches!(ending.outcome, EngineOutcome::JailRefused { .. }) {
+            break (ending, packages_ms);
+        }
+    };
+    crash_point("run.executed");
+    // A run that no launcher took says nothing of what launchers can enforce.
+    if !matches!(
+        ending.outcome,
+        EngineOutcome::JailRefused { .. } | EngineOutcome::Cancelled
+    ) {
+        agent.conditions.note_limits(&ending.limits_degraded);
+    }
+    let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
+    let mut ended = outcome::of_engine(&ending, function, work.why());
+    ended.timings.insert("staging_ms".to_owned(), staged_ms);
+    ended
+        .timings
+        .extend(packages_ms.map(|spent| ("packages_ms".to_owned(), spent)));
+    end_with_files(agent, admitted, work, &grounds, (ended, Some(ending))).await
+}
+
+/// A run whose mode and policy are decided and whose packages are there, or one that is over.
+enum Settled {
+    Run(Mode, InForce, Option<PackageSet>),
+    Over(Ending),
+}
+
+/// Decides, and has the packages of the decided mode at hand. A build takes its time, so that everything is decided anew
+/// after one.
+async fn settle(
+    agent: &Arc<Agent>,
+    admitted: &Admitted,
+    work: &Work,
+    grounds: &mut Grounds,
+) -> Result<Settled, String> {
+    for _ in 0..BUILDS {
+        let (mode, in_force, settings) = match decided(agent, admitted, work, grounds).await? {
+            Ok(decided) => decided,
+            Err(ending) => return Ok(Settled::Over(ending)),
+        };
+        let list = match packages::choose(admitted, mode, &settings) {
+            Choice::Nothing => return Ok(Settled::Run(mode, in_force, None)),
+            Choice::Set(list) => list,
+            Choice::PutBack(why) => return Ok(Settled::Over(Ending::PutBack(why))),
+            Choice::End(ended) => {
+                return end(agent, admitted, work, grounds, *ended)
+                    .await
+                    .map(Settled::Over);
+            }
+        };
+        if let Some(set) = packages::ready(agent, &list) {
+            grounds.packages = Some(set.digest);
+            return Ok(Settled::Run(mode, in_force, Some(set)));
+        }
+        if let Err(ended) = packages::build(agent, admitted, work, &list).await {
+            return end(agent, admitted, work, grounds, *ended)
+                .await
+                .map(Settled::Over);
+        }
+    }
+    let why = "its package set is removed again as soon as it is built".to_owned();
+    Ok(Settled::Over(Ending::PutBack(why)))
+}
+
+/// The node's own decision, on its newest trust state, with the policy and the settings there.
+async fn decided(
+    agent: &Arc<Agent>,
+    admitted: &Admitted,
+    work: &Work,
+    grounds: &mut Grounds,
+) -> Result<Result<(Mode, InForce, Settings), Ending>, String> {
     let Some(held) = agent.trust.held() else {
-        return Ok(Ending::PutBack("this node holds no trust state".to_owned()));
+        let why = "this node holds no trust state".to_owned();
+        return Ok(Err(Ending::PutBack(why)));
     };
     let config = agent.config();
     let service = config.services.of(work.engine);
@@ -141,12 +240,18 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
         now_ms: agent.clock.unix_ms(),
     };
     grounds.trust_number = held.version.number;
-    let mode = match decide(admitted, &held, &local) {
+    match decide(admitted, &held, &local) {
         Decision::Run { mode, rule, entry } => {
             (grounds.rule, grounds.entry) = (rule, entry);
-            mode
+            let engines = agent.engines();
+            let own = &engines.config().unrestricted;
+            let in_force = policy::in_force(admitted, &held.state, &local.place, &config, own);
+            if mode == Mode::Unrestricted {
+                grounds.policy = in_force.digest;
+            }
+            Ok(Ok((mode, in_force, held.state.settings_at(&local.place))))
         }
-        Decision::PutBack { why } => return Ok(Ending::PutBack(why)),
+        Decision::PutBack { why } => Ok(Err(Ending::PutBack(why))),
         Decision::Refuse {
             problem,
             message,
@@ -154,39 +259,17 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
             entry,
         } => {
             (grounds.rule, grounds.entry) = (rule, entry);
-            return end(agent, admitted, work, &grounds, Ended::refused(&problem, message)).await;
+            let ended = Ended::refused(&problem, message);
+            end(agent, admitted, work, grounds, ended).await.map(Err)
         }
-    };
-    let engines = agent.engines();
-    let own = &engines.config().unrestricted;
-    let in_force = policy::in_force(admitted, &held.state, &local.place, &config, own);
-    if mode == Mode::Unrestricted {
-        grounds.policy = in_force.digest;
     }
-    if !admitted.grant.outputs.is_empty() {
-        let worker = Arc::clone(agent);
-        tokio::spawn(async move { worker.payloads.prepare(&worker).await });
-    }
-    let ending = hand_over(agent, admitted, work, (mode, in_force), &files, folder).await;
-    crash_point("run.executed");
-    // A run that no launcher took says nothing of what launchers can enforce.
-    if !matches!(
-        ending.outcome,
-        muster_engines::Outcome::JailRefused { .. } | muster_engines::Outcome::Cancelled
-    ) {
-        agent.conditions.note_limits(&ending.limits_degraded);
-    }
-    let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
-    let mut ended = outcome::of_engine(&ending, function, work.why());
-    ended.timings.insert("staging_ms".to_owned(), staged_ms);
-    end_with_files(agent, admitted, work, &grounds, (ended, Some(ending))).await
 }
 
 async fn hand_over(
     agent: &Agent,
     admitted: &Admitted,
     work: &Work,
-    (mode, in_force): (Mode, InForce),
+    (mode, in_force, set): (Mode, InForce, Option<&PackageSet>),
     files: &std::collections::BTreeMap<String, PathBuf>,
     folder: PathBuf,
 ) -> RunEnding {
@@ -194,7 +277,7 @@ async fn hand_over(
         Mode::Restricted => muster_engines::Mode::Restricted,
         Mode::Unrestricted => muster_engines::Mode::Unrestricted,
     };
-    let order = stage::order(
+    let mut order = stage::order(
         agent,
         admitted,
         work.engine,
@@ -203,6 +286,9 @@ async fn hand_over(
         (folder, work.live.clone()),
         in_force.policy,
     );
+    if let Some(set) = set {
+        Arc::make_mut(&mut order.policy).packages = Some(set.folder.clone());
+    }
     agent.engines().run(&order, &work.cancel).await
 }
 

@@ -43,6 +43,8 @@ pub struct Grounds {
     pub trust_number: u64,
     /// The policy of an unrestricted run, where one is set.
     pub policy: Option<Digest>,
+    /// The content of the package set that it was given.
+    pub packages: Option<Digest>,
     /// When the node began, milliseconds since 1970, UTC.
     pub started: i64,
 }
@@ -84,6 +86,7 @@ impl Grounds {
             entry: None,
             trust_number,
             policy: None,
+            packages: None,
             started,
         }
     }
@@ -303,6 +306,7 @@ pub async fn build(
             rule: grounds.rule.clone(),
             entry: grounds.entry.clone(),
             policy: grounds.policy,
+            packages: grounds.packages,
             node,
             trust_number: grounds.trust_number,
             inputs: grounds.inputs.clone(),
@@ -323,6 +327,7 @@ pub async fn build(
             rule: grounds.rule.clone(),
             entry: grounds.entry.clone(),
             engine,
+            packages: grounds.packages,
             stdout: ended.files.stdout,
             stderr: ended.files.stderr,
             timings: ended.timings,

@@ -78,6 +78,7 @@ fn outcome(fence: i64, state: &str) -> Outcome {
             peak_bytes: 0,
             limits_degraded: Vec::new(),
             oversteps: Vec::new(),
+            packages: None,
         },
         outputs: Blobs::new(),
         receipt: serde_json::json!({}),

@@ -7,6 +7,7 @@ mod fixture;
 mod joining;
 mod limits;
 mod node;
+mod packages;
 mod registration;
 mod renewing;
 mod working;

@@ -111,7 +111,7 @@ pub(crate) fn grant(back: &BackEnd, number: u8, mode: &str) -> RunGrant {
         engine: "terr".to_owned(),
         inputs: Blobs::new(),
         outputs: Vec::new(),
-        packages: Digest::of(b"packages"),
+        packages: muster_ids::PackageList::no_digest(),
         mode: mode.to_owned(),
         rule: "terr-restricted-mode".to_owned(),
         trace: false,

@@ -41,6 +41,8 @@ def read_input(description):
     if description.get("file") is None:
         return None
     path = os.path.join(SCRATCH, description["file"])
+    if description["format"] == "file":
+        return path
     try:
         columns = (read_csv if description["format"] == "csv" else read_json)(path, description)
     except DataError as error:

@@ -99,6 +99,10 @@ def main(argv):
     settings = dict(word[2:].split("=", 1) for word in argv[2:] if word.startswith("--"))
     if "library" in settings:
         sys.path.append(settings["library"])
+    if "set" in settings:
+        # Before the environment's own packages, behind the standard library.
+        own = [folder.endswith("site-packages") for folder in sys.path]
+        sys.path.insert(own.index(True) if True in own else len(own), settings["set"])
     for package in argv[2:]:
         if not package.startswith("--"):
             importlib.import_module(package)

@@ -26,6 +26,7 @@ refuse <- function(...) {
 read_input <- function(description) {
   if (is.null(description$file)) return(NULL)
   path <- file.path(scratch, description$file)
+  if (description$format == "file") return(path)
   tryCatch(
     switch(description$format, csv = read_csv(path, description), json = read_json(path, description)),
     error = function(e) {

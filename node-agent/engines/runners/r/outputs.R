@@ -6,6 +6,10 @@ write_output <- function(description) {
   if (!exists(name, envir = globalenv(), inherits = FALSE)) {
     refuse("Output variable ", name, " was not set by the script.")
   }
+  if (description$format == "file") {
+    file.rename(get(name, envir = globalenv(), inherits = FALSE), file.path(scratch, description$file))
+    return(list(name = name, kind = description$kind, format = "file", rows = 0L, columns = list()))
+  }
   tryCatch({
     columns <- output_columns(get(name, envir = globalenv(), inherits = FALSE), description)
     check_names(names(columns))

@@ -96,6 +96,9 @@ explain <- function(condition) {
 main <- function(mode, language, words) {
   packages <- words[!startsWith(words, "--")]
   hook <- sub("--hook=", "", words[startsWith(words, "--hook=")], fixed = TRUE)
+  set <- sub("--set=", "", words[startsWith(words, "--set=")], fixed = TRUE)
+  # A restricted run can load nothing, so that what belongs to the engine here is loaded now.
+  if (length(set) && mode == "restricted") packages <- c(packages, list.files(set))
   for (package in c("jsonlite", packages)) loadNamespace(package)
   # Restricted scripts may attach these; they are loaded now because nothing can be loaded then.
   for (package in c("compiler", "grid", "splines", "stats4", "tools")) loadNamespace(package)

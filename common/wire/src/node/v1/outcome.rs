@@ -49,6 +49,9 @@ pub struct Ending {
     pub entry: Option<String>,
     /// The engine as it really was.
     pub engine: String,
+    /// Digest of the content of the package set that the run had; absent where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Digest>,
     /// Standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<Captured>,
@@ -158,6 +161,9 @@ pub struct Predicate {
     /// Digest of the policy that an unrestricted run had; absent where the node's own file was it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Digest>,
+    /// The content of the package set that it had; absent where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Digest>,
     /// The node.
     pub node: muster_ids::NodeId,
     /// Number of the trust state that decided.

@@ -66,7 +66,7 @@ pub struct RunGrant {
     pub inputs: Blobs,
     /// Outputs that are wanted, with their formats.
     pub outputs: Vec<WantedOutput>,
-    /// Digest of the package set.
+    /// Digest of the list of packages that holds for the run (`muster_ids::PackageList`).
     pub packages: Digest,
     /// `restricted` or `unrestricted`: what the control plane decided.
     pub mode: String,

@@ -1,0 +1,217 @@
+//! Builds a set: verified files go into a run of the engine itself, and one archive comes out.
+//!
+//! Installing a source package of R executes its code. It does so in a jail like any unrestricted run, with no network,
+//! nothing of the node's own files and no program of the administrator's; pip, which executes nothing of a wheel, is
+//! treated alike. The scripts are `runners/python/build.py` and `runners/r/build.R`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use muster_ids::{Digest, PackageLanguage};
+use tokio_util::sync::CancellationToken;
+
+use super::{PackagesConfig, PackagesError, Wanted, make_folder, source, source::Verified, tar, tree};
+use crate::{
+    Data, EngineKind, Engines, EnginesConfig, Format, Input, Limits, Live, Mode, Outcome, OutputSpec,
+    Recycle, RunEnding, RunOrder, RunPolicy, Shape, default_limits,
+};
+
+const PYTHON: &str = include_str!("../../runners/python/build.py");
+const R: &str = include_str!("../../runners/r/build.R");
+/// The variable with the archive.
+const ARCHIVE: &str = "archive";
+/// What an engine says about a failure is cut after so many bytes.
+const LONGEST_COMPLAINT: usize = 2000;
+
+/// Builds the set in `work`; its tree is `work/tree`, which has this digest and so many bytes.
+pub(super) async fn build(
+    config: &PackagesConfig,
+    engines: &Engines,
+    wanted: &Wanted<'_>,
+    work: &Path,
+    cancel: &CancellationToken,
+) -> Result<(Digest, u64), PackagesError> {
+    let stored = {
+        let path = config.folder.clone();
+        move |source| PackagesError::Store {
+            path: path.clone(),
+            source,
+        }
+    };
+    let (list, sources, place) = (wanted.list.clone(), config.sources.clone(), work.to_owned());
+    let (most, folder) = (config.set_bytes, config.folder.clone());
+    let files = tokio::task::spawn_blocking(move || {
+        let stored = |source| PackagesError::Store {
+            path: place.clone(),
+            source,
+        };
+        make_folder(&folder).map_err(stored)?;
+        tree::remove(&place).map_err(stored)?;
+        make_folder(&place.join("files")).map_err(stored)?;
+        source::collect(&list, &sources, &place.join("files"), most)
+    })
+    .await
+    .map_err(|error| stored(io::Error::other(error)))??;
+
+    let ending = run(config, engines, wanted, (work, &files), cancel).await;
+    let archive = match ending.outcome {
+        Outcome::Succeeded => ending.outputs.first().map(|output| output.path.clone()),
+        Outcome::Cancelled => return Err(PackagesError::Cancelled),
+        _ => None,
+    };
+    let Some(archive) = archive else {
+        return Err(PackagesError::NotBuilt {
+            engine: wanted.engine(),
+            why: complaint(&ending),
+        });
+    };
+    let target = work.join("tree");
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let archive = io::BufReader::new(fs::File::open(archive)?);
+        make_folder(&target)?;
+        tar::unpack(archive, &target, most)?;
+        tree::digest(&target)
+    })
+    .await
+    .map_err(|error| stored(io::Error::other(error)))?;
+    unpacked.map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => PackagesError::TooLarge { bytes: most },
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::AlreadyExists => {
+            PackagesError::NotBuilt {
+                engine: wanted.engine(),
+                why: format!("what came out of the build is not usable: {error}"),
+            }
+        }
+        _ => stored(error),
+    })
+}
+
+/// One run in a jail of its own that nothing else uses.
+async fn run(
+    config: &PackagesConfig,
+    engines: &Engines,
+    wanted: &Wanted<'_>,
+    (work, files): (&Path, &[Verified]),
+    cancel: &CancellationToken,
+) -> RunEnding {
+    let (engine, script) = match wanted.list.language() {
+        PackageLanguage::Python => (EngineKind::Python, PYTHON),
+        PackageLanguage::R => (EngineKind::R, R),
+    };
+    let limits = limits(config);
+    let policy = Arc::new(RunPolicy::default());
+    let order = RunOrder {
+        engine,
+        mode: Mode::Unrestricted,
+        policy: Arc::clone(&policy),
+        script: script.to_owned(),
+        inputs: inputs(wanted, files),
+        outputs: vec![OutputSpec {
+            name: ARCHIVE.to_owned(),
+            kind: Shape::Value,
+            format: Format::File,
+        }],
+        trace: false,
+        limits,
+        folder: work.to_owned(),
+        live: Live::default(),
+    };
+    let apart = engines.beside(plain(engines.config(), &policy, limits));
+    apart.run(&order, cancel).await
+}
+
+/// The engines of the node without anything that the administrator added for runs.
+fn plain(engines: &EnginesConfig, policy: &Arc<RunPolicy>, limits: Limits) -> EnginesConfig {
+    let mut plain = EnginesConfig {
+        r_packages: Vec::new(),
+        python_packages: Vec::new(),
+        unrestricted: Arc::clone(policy),
+        recycle: Recycle {
+            runs: 1,
+            ..Recycle::default()
+        },
+        ..engines.clone()
+    };
+    let services = &mut plain.services;
+    for service in [&mut services.r, &mut services.python, &mut services.terr] {
+        service.limits = limits;
+        service.queue = 0;
+        service.package_path = None;
+        service.startup_hook = None;
+    }
+    plain
+}
+
+/// The scratch folder holds the files, what they become and the archive of it, all in memory.
+fn limits(config: &PackagesConfig) -> Limits {
+    let patience = config.patience;
+    let scratch_bytes = config.set_bytes.saturating_mul(4);
+    Limits {
+        wall_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        cpu_seconds: patience.max(Duration::from_secs(1)).as_secs(),
+        scratch_bytes,
+        memory_bytes: default_limits().memory_bytes.saturating_add(scratch_bytes),
+        // Headers and padding of small files.
+        output_bytes: config.set_bytes.saturating_mul(2),
+        processes: 256,
+        open_files: 1024,
+    }
+}
+
+fn inputs(wanted: &Wanted<'_>, files: &[Verified]) -> Vec<Input> {
+    let input = |name: String, kind, format, data| Input {
+        name,
+        kind,
+        format,
+        types: BTreeMap::new(),
+        data: Some(data),
+    };
+    let column = |name: &str, values: Vec<&str>| {
+        let text = serde_json::json!({ "type": "String", "values": values }).to_string();
+        input(
+            name.to_owned(),
+            Shape::Column,
+            Format::Json,
+            Data::Bytes(text.into_bytes()),
+        )
+    };
+    let lines = wanted.list.lines();
+    let mut inputs = vec![
+        column("names", files.iter().map(|file| file.name.as_str()).collect()),
+        column("lines", lines.iter().map(String::as_str).collect()),
+    ];
+    inputs.extend(files.iter().enumerate().map(|(index, file)| {
+        let data = Data::File(file.path.clone());
+        input(format!("file_{index}"), Shape::Value, Format::File, data)
+    }));
+    inputs
+}
+
+/// What the engine said, in one line.
+fn complaint(ending: &RunEnding) -> String {
+    let said = String::from_utf8_lossy(&ending.stderr.bytes).into_owned();
+    let said = match &ending.outcome {
+        Outcome::Exited { .. } if !said.trim().is_empty() => said,
+        Outcome::ScriptError { message } => message.clone(),
+        _ => ending.in_words(None),
+    };
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let first = lines.iter().position(|line| line.contains("ERROR"));
+    let kept = &lines[first.unwrap_or(lines.len().saturating_sub(5))..];
+    let line: String = kept
+        .join("; ")
+        .chars()
+        .map(|one| if one.is_control() { ' ' } else { one })
+        .collect();
+    line[..line.floor_char_boundary(LONGEST_COMPLAINT)].to_owned()
+}
