@@ -236,6 +236,11 @@ async fn everything(server: &Server) -> Vec<String> {
     // Trust and runs.
     let function = author.register("f", "terr", "1").await;
     author.trust(&function).await;
+    let policy = format!("/api/v1/functions/{}/policy", function.id);
+    admin
+        .send(Request::put(policy).json(&json!({ "policy": {} })))
+        .await
+        .expect("a policy");
     author
         .tell(&["functions", "f", "untrust"], &Value::Null)
         .await

@@ -85,7 +85,7 @@ impl App {
         // It counts before it is looked at, so that guesses which come all at once do not pass together.
         let attempt = self.inner.attempts.begin(caller, self.clock()).await?;
         let signed = self.sign_ahead(id, &proof).await?;
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.store().begin_shared(&authorized).await?;
         let now = self.now();
         let Some(request) = tx.join_get(id).await? else {
             attempt.right();

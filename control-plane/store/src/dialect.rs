@@ -121,8 +121,13 @@ impl Db {
     }
 
     pub(crate) async fn begin(&self) -> Result<Conn, StoreError> {
+        self.begin_as(false).await
+    }
+
+    /// As [`Self::begin`]; one that `shares` may be committed together with others that do.
+    pub(crate) async fn begin_as(&self, shares: bool) -> Result<Conn, StoreError> {
         Ok(match self {
-            Self::Sqlite(lite) => Conn::Sqlite(lite.begin().await.map_err(DbError::from)?),
+            Self::Sqlite(lite) => Conn::Sqlite(lite.begin(shares).await.map_err(DbError::from)?),
             Self::Postgres { pool, transactions } => {
                 let turn = transactions.clone().acquire_owned();
                 let turn = tokio::time::timeout(PATIENCE, turn).await;

@@ -77,6 +77,13 @@ impl Store {
         Ok(Tx::new(conn, self.hub.clone(), authorized.caller().to_string()))
     }
 
+    /// As [`Self::begin`], for changes that come in crowds: several may be synced together. What such a change reads may
+    /// be of one before it that is not on the disk yet, so it must not say that something is so already.
+    pub async fn begin_shared(&self, authorized: &Authorized) -> Result<Tx, StoreError> {
+        let conn = self.db.begin_as(true).await?;
+        Ok(Tx::new(conn, self.hub.clone(), authorized.caller().to_string()))
+    }
+
     /// Hints that something has changed. Hints may be lost or come twice; whoever acts on them reads the truth.
     pub fn wake_listener(&self) -> WakeListener {
         self.hub.listen()

@@ -8,6 +8,8 @@
 //!       └──────────── all are told ◄── COMMIT, synced once
 //! ```
 //!
+//! Only changes that say so share a round (approvals, which come in crowds); any other one begins after a `COMMIT`.
+//!
 //! Invariants: a change is answered after the `COMMIT` that holds it, and with its outcome. A change that fails takes
 //! back itself and nothing else. Every released change stands in the queue for the `COMMIT` itself, in a task that
 //! nobody cancels, so none is left behind. Where SQLite gave up the whole transaction, all of the round fail.
@@ -91,7 +93,9 @@ pub(crate) struct Lite {
     /// Connections for reading that nobody uses now; `None` once it is closed.
     readers: Mutex<Option<Vec<Connection>>>,
     /// Long reads that are under way at once.
-    long_reads: Semaphore,
+    long_reads: Arc<Semaphore>,
+    /// Connections for reading that are kept.
+    kept: usize,
 }
 
 /// The connection that changes the file.
@@ -100,6 +104,8 @@ struct Writer {
     round: Option<Arc<Round>>,
     /// Changes of the round that were released.
     released: usize,
+    /// The round is of changes that may share it.
+    shared: bool,
 }
 
 /// Changes that are committed together.
@@ -121,6 +127,7 @@ pub(crate) struct Change {
 impl Lite {
     pub(super) fn open(path: &str, connections: u32) -> Result<Arc<Self>, LiteError> {
         let path = PathBuf::from(path);
+        let kept = usize::try_from(connections).unwrap_or(1);
         let conn = connect(&path)?;
         conn.execute_batch(
             // FULL syncs the log at every commit: what was answered survives a power cut. Old pages of savepoints
@@ -134,12 +141,14 @@ impl Lite {
             conn,
             round: None,
             released: 0,
+            shared: false,
         };
         Ok(Arc::new(Self {
             path,
             writer: Arc::new(Queue::new(Some(writer))),
             readers: Mutex::new(Some(Vec::new())),
-            long_reads: Semaphore::new(usize::try_from(connections).unwrap_or(1)),
+            long_reads: Arc::new(Semaphore::new(kept)),
+            kept,
         }))
     }
 
@@ -163,9 +172,20 @@ impl Lite {
         OwnedMutexGuard::try_map(writer, Option::as_mut).map_err(|_| LiteError::closed())
     }
 
-    pub(super) async fn begin(self: &Arc<Self>) -> Result<Change, LiteError> {
+    /// Begins a change. One that `shares` joins the open round of others that do; any other one waits until what was
+    /// released is on the disk, so that what it reads, here or beside it, is true whatever it answers.
+    pub(super) async fn begin(self: &Arc<Self>, shares: bool) -> Result<Change, LiteError> {
         let begun = timeout(PATIENCE, async {
             let mut turn = self.turn().await?;
+            if turn.released > 0 && !(shares && turn.shared) {
+                let synced = spawn_blocking(move || {
+                    // Those whom it concerns are told.
+                    let _ = turn.sync();
+                    turn
+                });
+                turn = synced.await.map_err(|_| LiteError::closed())?;
+            }
+            turn.shared = shares;
             let round = loop {
                 match turn.enter() {
                     Err(busy) if busy.code & 0xff == ffi::SQLITE_BUSY => sleep(RETRY).await,
@@ -187,7 +207,9 @@ impl Lite {
             None => self.reader()?,
         };
         let found = rows(&conn, sql, values, most);
-        if let Some(idle) = self.readers().as_mut() {
+        if let Some(idle) = self.readers().as_mut()
+            && idle.len() < self.kept
+        {
             idle.push(conn);
         }
         found
@@ -199,11 +221,16 @@ impl Lite {
         sql: Sql,
         values: Vec<Value>,
     ) -> Result<Vec<LiteRow>, LiteError> {
-        let _permit = self.long_reads.acquire().await.map_err(|_| LiteError::closed())?;
+        let permit = self.long_reads.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| LiteError::closed())?;
         let lite = self.clone();
-        spawn_blocking(move || lite.read(&sql, &values, usize::MAX))
-            .await
-            .map_err(|_| LiteError::closed())?
+        // A caller who leaves does not end the read, and the next one waits for its thread.
+        spawn_blocking(move || {
+            let _permit = permit;
+            lite.read(&sql, &values, usize::MAX)
+        })
+        .await
+        .map_err(|_| LiteError::closed())?
     }
 
     fn reader(&self) -> Result<Connection, LiteError> {

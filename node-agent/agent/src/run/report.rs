@@ -28,6 +28,7 @@ use super::{
     outcome::{self, Ended, Grounds},
     payload::Payloads,
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,6 +44,8 @@ const SLOW: Duration = Duration::from_mins(5);
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long results may take to be sent while the agent stops.
 const LAST_WORD: Duration = Duration::from_secs(3);
+/// Results that are uploaded at once by those who made them.
+const AT_ONCE: usize = 8;
 /// Blobs up to this size are read whole, in bytes.
 const SMALL: u64 = 64 * 1024;
 /// The kind of the answer to an outcome that came too late.
@@ -97,9 +100,9 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
     let mut outcome = match entry.progress {
         // Whoever works on it delivers it, too.
         _ if agent.running.holds(run, fence) => return Ok(Settled::Done),
-        Progress::Ended(outcome) => outcome,
-        // It may have ended while the runs before it were reported: an end is on disk before the run is let go.
-        Progress::InFlight(_) => match now(agent, run, fence).await {
+        // It may have ended, or been delivered, while the runs before it were reported: an end is on disk before the run
+        // is let go.
+        Progress::Ended(_) | Progress::InFlight(_) => match now(agent, run, fence).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return Ok(Settled::Done),
             Err(error) => {
@@ -136,6 +139,11 @@ pub async fn at_once(
 
 /// Sends the blobs of a run that has just ended, where the node is connected.
 pub async fn upload_now(agent: &Agent, run: RunId, outcome: &Outcome) -> Result<(), ClientError> {
+    static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+    // Whoever gets no turn is delivered in its turn by [`run`]: a node has a bounded number of connections.
+    let Ok(_turn) = TURNS.try_acquire() else {
+        return Err(ClientError::NoEndpoint);
+    };
     if control(agent).is_none() {
         return Err(ClientError::NoEndpoint);
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections of one node at once: the agent keeps one for control and opens a few for payloads.
 pub const MOST_CONNECTIONS: usize = 64;
-/// Control streams of one node at once: the agent has one; those that it has lost may linger until a ping fails.
+/// Control streams, and streams of heartbeats, of one node at once: the agent has one; those that it has lost may linger until a ping fails.
 pub const MOST_STREAMS: usize = 4;
 
 /// The connections of all nodes that speak to this control plane.
@@ -25,6 +25,7 @@ pub struct Connections(Mutex<HashMap<NodeId, Node>>);
 struct Node {
     live: HashMap<u64, Live>,
     streams: Arc<Semaphore>,
+    heartbeats: Arc<Semaphore>,
     challenge: Option<String>,
     heard: Arc<Notify>,
     /// Since boot.
@@ -36,6 +37,7 @@ impl Default for Node {
         Self {
             live: HashMap::new(),
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
+            heartbeats: Arc::new(Semaphore::new(MOST_STREAMS)),
             challenge: None,
             heard: Arc::default(),
             wake_from: Duration::ZERO,
@@ -87,6 +89,12 @@ impl Connections {
     /// A place for a control stream of `node`, given back when dropped; `None` when it has too many already.
     pub fn stream(&self, node: NodeId) -> Option<OwnedSemaphorePermit> {
         let streams = self.lock().entry(node).or_default().streams.clone();
+        streams.try_acquire_owned().ok()
+    }
+
+    /// As [`Self::stream`], for a stream of heartbeats.
+    pub fn heartbeats(&self, node: NodeId) -> Option<OwnedSemaphorePermit> {
+        let streams = self.lock().entry(node).or_default().heartbeats.clone();
         streams.try_acquire_owned().ok()
     }
 

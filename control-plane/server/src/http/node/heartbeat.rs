@@ -3,19 +3,22 @@
 //! Invariant: a line is authorized like a request, against the node and the certificate as the database has them now.
 //! Lines cost a third of what requests do, and of a fleet at rest nothing else is left (docs/adr/0032).
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::{Body, BodyDataStream, Bytes},
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use futures_util::{StreamExt as _, stream::try_unfold};
 use http::header;
 use muster_app::{Error, renewal::Shown};
 use muster_wire::node::v1::control::{Heartbeat, HeartbeatReply};
+use tokio::time::{Instant, timeout_at};
 
-use super::{BackEnd, FromCertificate, admit, control, presence::Heard};
+use super::{BackEnd, FromCertificate, FromNode, admit, control, presence::Heard, too_many};
 use crate::{
     http::{
         Failure,
@@ -26,6 +29,11 @@ use crate::{
 
 /// The longest line, in bytes; the same as for a request.
 const MAX_LINE: usize = super::MAX_BODY;
+
+/// Claims of one heartbeat: many times what a node has slots.
+const MOST_CLAIMS: usize = 1024;
+/// How long a line may take from its first byte to its end.
+const LINE: Duration = Duration::from_secs(30);
 
 /// One heartbeat.
 pub(super) async fn one(
@@ -41,27 +49,38 @@ pub(super) async fn one(
 }
 
 /// Heartbeats as lines, for as long as the node speaks. A line goes back where there is something to say.
-pub(super) async fn lines(State(state): State<BackEnd>, From(peer): From, request: Request) -> Response {
+pub(super) async fn lines(
+    State(state): State<BackEnd>,
+    FromNode(node): FromNode,
+    From(peer): From,
+    request: Request,
+) -> Result<Response, Failure> {
+    let Some(place) = state.connections.heartbeats(node) else {
+        return Err(Failure(too_many("streams of heartbeats")));
+    };
     let lines = Lines {
         body: request.into_body().into_data_stream(),
-        rest: Bytes::new(),
+        rest: BytesMut::new(),
     };
-    let replies = try_unfold((lines, state, peer), async |(mut lines, state, peer)| {
-        while let Some(line) = lines.next().await? {
-            // Boxed: it is large and short, and thousands of these streams only wait.
-            match Box::pin(reply(&state, &peer, &line)).await {
-                Ok(None) => {}
-                Ok(Some(reply)) => return Ok(Some((reply, (lines, state, peer)))),
-                Err(error) => {
-                    tracing::debug!(peer = %peer.address, error = %error, "a heartbeat ends its stream");
-                    return Err(error.into());
+    let replies = try_unfold(
+        (lines, state, peer, place),
+        async |(mut lines, state, peer, place)| {
+            while let Some(line) = lines.next().await? {
+                // Boxed: it is large and short, and thousands of these streams only wait.
+                match Box::pin(reply(&state, &peer, &line)).await {
+                    Ok(None) => {}
+                    Ok(Some(reply)) => return Ok(Some((reply, (lines, state, peer, place)))),
+                    Err(error) => {
+                        tracing::debug!(peer = %peer.address, error = %error, "a heartbeat ends its stream");
+                        return Err(error.into());
+                    }
                 }
             }
-        }
-        Ok::<_, BoxError>(None)
-    });
+            Ok::<_, BoxError>(None)
+        },
+    );
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    (kind, Body::from_stream(replies)).into_response()
+    Ok((kind, Body::from_stream(replies)).into_response())
 }
 
 async fn reply(state: &BackEnd, peer: &Peer, line: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -90,6 +109,11 @@ async fn heard(
     beat: Heartbeat,
 ) -> Result<HeartbeatReply, Error> {
     control::check_nonce(&beat.challenge)?;
+    if beat.running.len() > MOST_CLAIMS {
+        return Err(Error::invalid(format!(
+            "a node works on at most {MOST_CLAIMS} claims"
+        )));
+    }
     let (address, now) = (peer.address.ip(), state.app.clock().boot());
     let heard: Heard = state.presence.beat(shown.node, &beat.boot_nonce, address, now);
     control::alone(state, shown.node, heard).await?;
@@ -102,34 +126,39 @@ async fn heard(
 /// The body of a request, line by line. Between two lines it holds nothing.
 struct Lines {
     body: BodyDataStream,
-    rest: Bytes,
+    rest: BytesMut,
 }
 
 impl Lines {
     /// The next line without its end; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
-        let mut searched = 0;
+        let (mut searched, mut until) = (0, None);
         loop {
             let end = self.rest[searched..].iter().position(|byte| *byte == b'\n');
             if let Some(end) = end {
                 let line = self.rest.split_to(searched + end);
-                self.rest = self.rest.split_off(1);
-                return Ok(Some(line));
+                self.rest.advance(1);
+                if self.rest.is_empty() {
+                    self.rest = BytesMut::new();
+                }
+                return Ok(Some(line.freeze()));
             }
             searched = self.rest.len();
             if searched > MAX_LINE {
                 return Err(format!("a heartbeat is longer than {MAX_LINE} bytes").into());
             }
-            match self.body.next().await.transpose()? {
-                None if self.rest.is_empty() => return Ok(None),
+            let more = if searched == 0 {
+                self.body.next().await
+            } else {
+                let until = *until.get_or_insert_with(|| Instant::now() + LINE);
+                timeout_at(until, self.body.next())
+                    .await
+                    .map_err(|_| "the rest of a heartbeat did not come in time")?
+            };
+            match more.transpose()? {
+                None if searched == 0 => return Ok(None),
                 None => return Err("the stream of heartbeats ends within a line".into()),
-                Some(more) if self.rest.is_empty() => self.rest = more,
-                Some(more) => {
-                    let mut both = BytesMut::with_capacity(searched + more.len());
-                    both.extend_from_slice(&self.rest);
-                    both.extend_from_slice(&more);
-                    self.rest = both.freeze();
-                }
+                Some(more) => self.rest.extend_from_slice(&more),
             }
         }
     }
@@ -151,7 +180,7 @@ mod tests {
             let body = Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, Infallible>)));
             let mut lines = Lines {
                 body: body.into_data_stream(),
-                rest: Bytes::new(),
+                rest: BytesMut::new(),
             };
             let mut found = Vec::new();
             loop {

@@ -8,7 +8,7 @@ async fn database() -> (Arc<Lite>, tempfile::TempDir) {
     let file = folder.path().join("t.db");
     std::fs::File::create(&file).expect("made");
     let lite = Lite::open(file.to_str().expect("text"), 2).expect("opens");
-    let mut change = lite.begin().await.expect("begins");
+    let mut change = lite.begin(true).await.expect("begins");
     change
         .execute(&"CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT".into(), &[])
         .expect("made");
@@ -48,7 +48,7 @@ async fn behind(lite: &Arc<Lite>, count: i64) -> Vec<tokio::task::JoinHandle<Res
     for number in 1..=count {
         let lite = lite.clone();
         callers.push(tokio::spawn(async move {
-            let mut change = lite.begin().await?;
+            let mut change = lite.begin(true).await?;
             add(&mut change, number)?;
             change.commit().await
         }));
@@ -60,11 +60,11 @@ async fn behind(lite: &Arc<Lite>, count: i64) -> Vec<tokio::task::JoinHandle<Res
 #[tokio::test]
 async fn a_change_is_answered_only_when_the_round_is_on_the_disk() {
     let (lite, _folder) = database().await;
-    let mut first = lite.begin().await.expect("begins");
+    let mut first = lite.begin(true).await.expect("begins");
     add(&mut first, 1).expect("added");
     let waiting = tokio::spawn({
         let lite = lite.clone();
-        async move { lite.begin().await }
+        async move { lite.begin(true).await }
     });
     others().await;
     let answer = tokio::spawn(first.commit());
@@ -79,13 +79,33 @@ async fn a_change_is_answered_only_when_the_round_is_on_the_disk() {
 }
 
 #[tokio::test]
+async fn whoever_shares_no_round_begins_when_what_was_released_is_on_the_disk() {
+    for (first_shares, second_shares) in [(true, false), (false, true), (false, false)] {
+        let (lite, _folder) = database().await;
+        let mut first = lite.begin(first_shares).await.expect("begins");
+        add(&mut first, 1).expect("added");
+        let waiting = tokio::spawn({
+            let lite = lite.clone();
+            async move { lite.begin(second_shares).await }
+        });
+        others().await;
+        let answer = tokio::spawn(first.commit());
+        let second = waiting.await.expect("ran").expect("begins");
+        assert_eq!(seen(&lite), [1], "{first_shares} {second_shares}");
+        // It says that it is so already, and leaves.
+        drop(second);
+        answer.await.expect("ran").expect("commits");
+    }
+}
+
+#[tokio::test]
 async fn a_change_that_is_taken_back_leaves_the_others() {
     let (lite, _folder) = database().await;
-    let mut first = lite.begin().await.expect("begins");
+    let mut first = lite.begin(true).await.expect("begins");
     add(&mut first, 1).expect("added");
     let waiting = tokio::spawn({
         let lite = lite.clone();
-        async move { lite.begin().await }
+        async move { lite.begin(true).await }
     });
     others().await;
     let answer = tokio::spawn(first.commit());
@@ -104,11 +124,11 @@ async fn a_change_that_is_taken_back_leaves_the_others() {
 #[tokio::test]
 async fn where_sqlite_gives_up_the_transaction_the_whole_round_fails() {
     let (lite, _folder) = database().await;
-    let mut first = lite.begin().await.expect("begins");
+    let mut first = lite.begin(true).await.expect("begins");
     add(&mut first, 1).expect("added");
     let waiting = tokio::spawn({
         let lite = lite.clone();
-        async move { lite.begin().await }
+        async move { lite.begin(true).await }
     });
     others().await;
     let answer = tokio::spawn(first.commit());
@@ -120,7 +140,7 @@ async fn where_sqlite_gives_up_the_transaction_the_whole_round_fails() {
     second.commit().await.expect_err("there is nothing");
     answer.await.expect("ran").expect_err("it is gone, too");
     assert_eq!(seen(&lite), Vec::<i64>::new());
-    let mut third = lite.begin().await.expect("begins");
+    let mut third = lite.begin(true).await.expect("begins");
     add(&mut third, 3).expect("added");
     third.commit().await.expect("commits");
     assert_eq!(seen(&lite), [3]);
@@ -129,12 +149,12 @@ async fn where_sqlite_gives_up_the_transaction_the_whole_round_fails() {
 #[tokio::test]
 async fn a_released_change_is_committed_although_nobody_waits_for_it() {
     let (lite, _folder) = database().await;
-    let mut first = lite.begin().await.expect("begins");
+    let mut first = lite.begin(true).await.expect("begins");
     add(&mut first, 100).expect("added");
     let callers = behind(&lite, 5).await;
     let waiting = tokio::spawn({
         let lite = lite.clone();
-        async move { lite.begin().await }
+        async move { lite.begin(true).await }
     });
     others().await;
     let answer = tokio::spawn(Conn::Sqlite(first).commit());
@@ -147,22 +167,22 @@ async fn a_released_change_is_committed_although_nobody_waits_for_it() {
     others().await;
     drop(held);
     // Whoever comes now stands behind it in the queue.
-    drop(lite.begin().await.expect("begins"));
+    drop(lite.begin(true).await.expect("begins"));
     assert!(seen(&lite).contains(&100));
     lite.close().await;
-    assert!(lite.begin().await.is_err(), "it is closed");
+    assert!(lite.begin(true).await.is_err(), "it is closed");
 }
 
 #[tokio::test]
 async fn whoever_came_first_does_not_wait_for_more_than_a_round() {
     let (lite, _folder) = database().await;
-    let mut first = lite.begin().await.expect("begins");
+    let mut first = lite.begin(true).await.expect("begins");
     add(&mut first, 100).expect("added");
     let most = i64::try_from(MOST).expect("small");
     let callers = behind(&lite, most - 1).await;
     let waiting = tokio::spawn({
         let lite = lite.clone();
-        async move { lite.begin().await }
+        async move { lite.begin(true).await }
     });
     others().await;
     let answer = tokio::spawn(first.commit());
