@@ -1,5 +1,6 @@
 //! The audit log: everything leaves its record, no record can be changed unseen, and no secret is in it.
 
+use muster_client::Request;
 use muster_model::audit::Event;
 use muster_tests::{Applicant, Person, Server, challenge, refusal};
 use serde_json::{Value, json};
@@ -187,7 +188,7 @@ async fn everything(server: &Server) -> Vec<String> {
             .is_err()
     );
     ann.delete(&["sessions", "current"]).await.expect("logged out");
-    let request = muster_client::Request::put("/api/v1/users/ann%40SPOTFIRE/password");
+    let request = Request::put("/api/v1/users/ann%40SPOTFIRE/password");
     let new = "another secret that nobody keeps";
     admin
         .send(request.json(&json!({ "password": new })))
