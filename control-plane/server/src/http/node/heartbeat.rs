@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use futures_util::{StreamExt as _, stream::try_unfold};
 use http::header;
 use muster_app::{Error, renewal::Shown};
@@ -136,8 +136,8 @@ impl Lines {
         loop {
             let end = self.rest[searched..].iter().position(|byte| *byte == b'\n');
             if let Some(end) = end {
-                let line = self.rest.split_to(searched + end);
-                self.rest.advance(1);
+                let mut line = self.rest.split_to(searched + end + 1);
+                line.truncate(searched + end);
                 if self.rest.is_empty() {
                     self.rest = BytesMut::new();
                 }
