@@ -175,7 +175,9 @@ mod tests {
 
     /// The lines of a body that comes in these parts, and whether it ends in order.
     fn split(parts: Vec<Bytes>) -> (Vec<Bytes>, bool) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
         runtime.expect("a runtime").block_on(async {
             let body = Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, Infallible>)));
             let mut lines = Lines {
