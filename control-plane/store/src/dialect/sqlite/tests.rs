@@ -57,18 +57,26 @@ async fn behind(lite: &Arc<Lite>, count: i64) -> Vec<tokio::task::JoinHandle<Res
     callers
 }
 
-#[tokio::test]
-async fn a_change_is_answered_only_when_the_round_is_on_the_disk() {
-    let (lite, _folder) = database().await;
-    let mut first = lite.begin(true).await.expect("begins");
+/// A change that has added 1 and waits for its commit, and the one that waited for its turn behind it.
+async fn one_behind_another(
+    lite: &Arc<Lite>,
+    [first, second]: [bool; 2],
+) -> (tokio::task::JoinHandle<Result<(), LiteError>>, Change) {
+    let mut first = lite.begin(first).await.expect("begins");
     add(&mut first, 1).expect("added");
     let waiting = tokio::spawn({
         let lite = lite.clone();
-        async move { lite.begin(true).await }
+        async move { lite.begin(second).await }
     });
     others().await;
     let answer = tokio::spawn(first.commit());
-    let mut second = waiting.await.expect("ran").expect("begins");
+    (answer, waiting.await.expect("ran").expect("begins"))
+}
+
+#[tokio::test]
+async fn a_change_is_answered_only_when_the_round_is_on_the_disk() {
+    let (lite, _folder) = database().await;
+    let (answer, mut second) = one_behind_another(&lite, [true, true]).await;
     others().await;
     assert!(!answer.is_finished(), "the second one is in the same round");
     assert_eq!(seen(&lite), Vec::<i64>::new());
@@ -80,18 +88,10 @@ async fn a_change_is_answered_only_when_the_round_is_on_the_disk() {
 
 #[tokio::test]
 async fn whoever_shares_no_round_begins_when_what_was_released_is_on_the_disk() {
-    for (first_shares, second_shares) in [(true, false), (false, true), (false, false)] {
+    for shares in [[true, false], [false, true], [false, false]] {
         let (lite, _folder) = database().await;
-        let mut first = lite.begin(first_shares).await.expect("begins");
-        add(&mut first, 1).expect("added");
-        let waiting = tokio::spawn({
-            let lite = lite.clone();
-            async move { lite.begin(second_shares).await }
-        });
-        others().await;
-        let answer = tokio::spawn(first.commit());
-        let second = waiting.await.expect("ran").expect("begins");
-        assert_eq!(seen(&lite), [1], "{first_shares} {second_shares}");
+        let (answer, second) = one_behind_another(&lite, shares).await;
+        assert_eq!(seen(&lite), [1], "{shares:?}");
         // It says that it is so already, and leaves.
         drop(second);
         answer.await.expect("ran").expect("commits");
@@ -101,15 +101,7 @@ async fn whoever_shares_no_round_begins_when_what_was_released_is_on_the_disk() 
 #[tokio::test]
 async fn a_change_that_is_taken_back_leaves_the_others() {
     let (lite, _folder) = database().await;
-    let mut first = lite.begin(true).await.expect("begins");
-    add(&mut first, 1).expect("added");
-    let waiting = tokio::spawn({
-        let lite = lite.clone();
-        async move { lite.begin(true).await }
-    });
-    others().await;
-    let answer = tokio::spawn(first.commit());
-    let mut second = waiting.await.expect("ran").expect("begins");
+    let (answer, mut second) = one_behind_another(&lite, [true, true]).await;
     add(&mut second, 2).expect("added");
     add(&mut second, 1).expect_err("it is there");
     drop(second);
@@ -124,15 +116,7 @@ async fn a_change_that_is_taken_back_leaves_the_others() {
 #[tokio::test]
 async fn where_sqlite_gives_up_the_transaction_the_whole_round_fails() {
     let (lite, _folder) = database().await;
-    let mut first = lite.begin(true).await.expect("begins");
-    add(&mut first, 1).expect("added");
-    let waiting = tokio::spawn({
-        let lite = lite.clone();
-        async move { lite.begin(true).await }
-    });
-    others().await;
-    let answer = tokio::spawn(first.commit());
-    let mut second = waiting.await.expect("ran").expect("begins");
+    let (answer, mut second) = one_behind_another(&lite, [true, true]).await;
     // As a disk that fails would.
     let sql = "INSERT OR ROLLBACK INTO t (n) VALUES (1)".into();
     second.execute(&sql, &[]).expect_err("gives up");
