@@ -186,7 +186,9 @@ impl Fault {
         match error {
             Tls::InvalidCertificate(reason) => Self::new(
                 format!("its certificate is not accepted ({reason:?})"),
-                "compare the fingerprint of the certificate authority with the one that is pinned here",
+                "compare the fingerprint of the certificate authority with the one that is pinned here; where the authority \
+                 was exchanged, pin the one that muster-server and muster ca show say today (muster login URL \
+                 --ca-fingerprint FINGERPRINT; ca_fingerprint of [join] in node.toml)",
             ),
             Tls::AlertReceived(
                 alert @ (Alert::BadCertificate

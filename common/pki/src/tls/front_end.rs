@@ -20,9 +20,13 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use crate::{AuthorityFacts, CrossRoot, Roots, authority::signed_by};
+
 use super::{Clock, Credential, Now, TlsError, harden_client, harden_server, provider};
 
 const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// Roots of a collective, and certificates of theirs for others, that are looked at: a server sends eight of its past.
+const MOST_ROOTS: usize = 24;
 
 /// What a client of the front end trusts.
 #[derive(Debug, Clone)]
@@ -31,7 +35,8 @@ pub enum FrontEndTrust {
     Authorities(Vec<CertificateDer<'static>>),
     /// Certificates with one of these SHA-256 digests. A digest of the server's own certificate stands for
     /// that certificate under any host name, for as long as it is valid; a digest of an authority that the
-    /// server sends along makes this authority trusted.
+    /// server sends along makes this authority trusted, and where it is the root of a collective also the roots that it
+    /// vouches for ([`Roots::pinned_across`]) in certificates that the server sends along.
     Fingerprints(Vec<Digest>),
 }
 
@@ -116,6 +121,43 @@ impl PinVerifier {
     fn names(&self, certificate: &CertificateDer<'_>) -> bool {
         self.pins.contains(&Digest::of(certificate))
     }
+
+    /// The authorities among `presented` that a pin names, and the roots that a named one vouches for.
+    fn trusted(&self, presented: &[CertificateDer<'_>], now: UnixTime) -> Vec<CertificateDer<'static>> {
+        let owned = |certificate: &CertificateDer<'_>| certificate.clone().into_owned();
+        let named = presented.iter().filter(|authority| self.names(authority));
+        let named: Vec<_> = named.map(owned).collect();
+        if named.is_empty() {
+            return named;
+        }
+        let (mut roots, mut crosses) = (Vec::new(), Vec::new());
+        for certificate in presented {
+            match AuthorityFacts::of(certificate) {
+                Ok(facts) if facts.self_signed => roots.push((owned(certificate), facts.public_key)),
+                Ok(facts) if facts.path_length == 1 => crosses.push(owned(certificate)),
+                _ => {}
+            }
+        }
+        roots.truncate(MOST_ROOTS);
+        crosses.truncate(MOST_ROOTS);
+        let crosses: Vec<CrossRoot> = crosses
+            .into_iter()
+            .filter_map(|certificate| {
+                let (root, _) = roots.iter().find(|(_, key)| signed_by(&certificate, key))?;
+                Some(CrossRoot {
+                    root: root.clone(),
+                    certificate,
+                })
+            })
+            .collect();
+        let now = i64::try_from(now.as_secs())
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1000);
+        Roots::new(roots.into_iter().map(|(root, _)| root).collect())
+            .ok()
+            .and_then(|roots| roots.pinned_across(&self.pins, &crosses, now))
+            .map_or(named, |kept| kept.certificates().to_vec())
+    }
 }
 
 impl ServerCertVerifier for PinVerifier {
@@ -131,15 +173,11 @@ impl ServerCertVerifier for PinVerifier {
             currently_valid(end_entity, now)?;
             return Ok(ServerCertVerified::assertion());
         }
-        let pinned: Vec<_> = intermediates
-            .iter()
-            .filter(|authority| self.names(authority))
-            .cloned()
-            .collect();
-        if pinned.is_empty() {
+        let trusted = self.trusted(intermediates, now);
+        if trusted.is_empty() {
             return Err(CertificateError::UnknownIssuer.into());
         }
-        authorities_verifier(&pinned)
+        authorities_verifier(&trusted)
             .map_err(|_| CertificateError::BadEncoding)?
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }

@@ -9,7 +9,10 @@ use muster_pki::{
 };
 use rustls::{CertificateError, Error, HandshakeKind};
 
-use crate::fixture::{Collective, Member, NOW_MS, at, connect};
+use crate::{
+    fixture::{Collective, Member, NOW_MS, at, connect},
+    rotation::cross_root,
+};
 
 const WEEK: i64 = 7 * 86_400_000;
 
@@ -75,6 +78,41 @@ fn sending_a_pinned_root_along_proves_nothing() {
     let client = client(FrontEndTrust::Fingerprints(ours.roots().fingerprints()));
     let result = connect(client, server(&member), "muster.example");
     assert!(matches!(result, Err(Error::InvalidCertificate(_))), "{result:?}");
+}
+
+#[test]
+fn a_pinned_root_vouches_for_the_roots_that_followed_it() {
+    let first = Collective::new(1);
+    let later: Vec<Collective> = (2..=4).map(|seed| Collective::with_id(first.id, seed)).collect();
+    let [second, third, last] = &later[..] else {
+        unreachable!("three")
+    };
+    let cross = |older: &Collective, newer: &Collective| [cross_root(older, newer), older.root.clone()];
+    let shown = |crosses: &[[_; 2]], by: &Collective| {
+        let mut member = by.front_end_member();
+        member.chain.extend(crosses.iter().flatten().cloned());
+        member.chain.push(by.root.clone());
+        server(&member)
+    };
+    let pinned = |root: &Collective| client(FrontEndTrust::Fingerprints(root.roots().fingerprints()));
+    let connects = |pin: &Collective, server| connect(pinned(pin), server, "muster.example").is_ok();
+    let all = [cross(third, last), cross(second, third), cross(&first, second)];
+    for pin in [&first, second, third, last] {
+        assert!(connects(pin, shown(&all, last)));
+    }
+    for missing in 0..all.len() {
+        let mut crosses = all.to_vec();
+        crosses.remove(missing);
+        assert!(!connects(&first, shown(&crosses, last)), "without {missing}");
+    }
+    // The pinned root, which is public, beside somebody's own under the name of the same collective.
+    let impostor = Collective::with_id(first.id, 9);
+    let mut crosses = all.to_vec();
+    crosses.push([cross_root(&impostor, last), impostor.root.clone()]);
+    crosses.push([cross_root(&impostor, &first), first.root.clone()]);
+    for pin in [&first, last] {
+        assert!(!connects(pin, shown(&crosses, &impostor)));
+    }
 }
 
 #[test]

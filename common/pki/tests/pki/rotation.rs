@@ -30,7 +30,7 @@ fn certify(by: &Collective, profile: &Profile, certificate: &CertificateDer<'_>)
     .expect("certified")
 }
 
-fn cross_root(by: &Collective, of: &Collective) -> CertificateDer<'static> {
+pub(crate) fn cross_root(by: &Collective, of: &Collective) -> CertificateDer<'static> {
     certify(by, &Profile::Cross { collective: by.id }, &of.root)
 }
 

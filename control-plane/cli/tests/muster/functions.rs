@@ -1,18 +1,17 @@
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::Digest;
 use serde_json::{Value, json};
 
 use crate::{program::Home, server::Server, terminal::Terminal};
 
-const RUN: &str = "0192d4c0-0000-7000-8000-00000000000a";
+pub(crate) const RUN: &str = "0192d4c0-0000-7000-8000-00000000000a";
 const FUNCTION: &str = "0192d4c0-0000-7000-8000-00000000000f";
-const SUBMIT: &str = "POST /api/v1/functions/forecast/runs";
+pub(crate) const SUBMIT: &str = "POST /api/v1/functions/forecast/runs";
 
-fn blob(content: &[u8], format: &str) -> Value {
+pub(crate) fn blob(content: &[u8], format: &str) -> Value {
     json!({ "digest": Digest::of(content), "size": content.len(), "format": format })
 }
 
-fn run(state: &str) -> Value {
+pub(crate) fn run(state: &str) -> Value {
     json!({
         "id": RUN, "state": state, "function": FUNCTION, "function_name": "forecast",
         "digest": Digest::of(b"f"), "language": "terr", "user": "ann@SPOTFIRE", "pool": "default",
@@ -20,7 +19,7 @@ fn run(state: &str) -> Value {
     })
 }
 
-fn ended(state: &str, problem: Option<&str>, message: &str) -> Value {
+pub(crate) fn ended(state: &str, problem: Option<&str>, message: &str) -> Value {
     let mut run = run(state);
     run["mode"] = json!("restricted");
     run["ending"] = json!({
@@ -35,7 +34,7 @@ fn ended(state: &str, problem: Option<&str>, message: &str) -> Value {
     run
 }
 
-fn with_logs(server: &Server) {
+pub(crate) fn with_logs(server: &Server) {
     server.on_bytes(&format!("GET /api/v1/runs/{RUN}/stdout"), b"printed\n");
     server.on_bytes(&format!("GET /api/v1/runs/{RUN}/stderr"), b"warned\n");
 }
@@ -177,133 +176,6 @@ fn every_other_ending_says_its_state_too() {
             .complaint(1);
         assert_eq!(complaint.lines().next(), Some(line));
     }
-}
-
-#[test]
-fn a_run_can_be_left_alone_and_looked_at_later() {
-    let server = Server::start();
-    server.on(SUBMIT, 202, &run("queued"));
-    let mut done = ended("succeeded", None, "");
-    done["outputs"] = json!({ "y": blob(b"a\n1\n", "csv") });
-    server.on(&format!("GET /api/v1/runs/{RUN}"), 200, &done);
-    server.on_bytes(&format!("GET /api/v1/runs/{RUN}/outputs/y"), b"a\n1\n");
-    server.on(&format!("POST /api/v1/runs/{RUN}/cancel"), 200, &run("running"));
-    server.on(
-        &format!("GET /api/v1/runs/{RUN}/receipt"),
-        200,
-        &json!({ "payloadType": "t" }),
-    );
-    server.on(
-        "GET /api/v1/runs?state=failed&limit=1000",
-        200,
-        &json!({ "items": [] }),
-    );
-    with_logs(&server);
-    let home = Home::at(&server);
-    assert_eq!(
-        home.muster(&["function", "run", "forecast", "--no-wait"])
-            .printed(),
-        format!("Queued as run {RUN}; see muster run show {RUN}.\n")
-    );
-    let shown = home
-        .muster(&["run", "show", RUN, "--save", "y=late.csv"])
-        .printed();
-    assert!(shown.contains("State        succeeded\n"), "{shown}");
-    assert!(shown.ends_with("y: saved to late.csv (4 B)\n"), "{shown}");
-    assert_eq!(home.read("late.csv"), "a\n1\n");
-    let complaint = home
-        .muster(&["run", "show", RUN, "--save", "q=q.csv"])
-        .complaint(1);
-    assert!(complaint.contains("has no output q; it has y"), "{complaint}");
-    let complaint = home
-        .muster(&["run", "show", RUN, "--save", "y=y.json"])
-        .complaint(1);
-    assert!(complaint.contains("a name that ends in .csv"), "{complaint}");
-    for path in ["", "?after=8.7.a"] {
-        let (pieces, next) = if path.is_empty() {
-            (
-                vec![piece("stdout", 0, "printed\n"), piece("stderr", 0, "warned\n")],
-                "8.7.a",
-            )
-        } else {
-            (Vec::new(), "8.7.a")
-        };
-        let answer = logs("succeeded", &pieces, next, pieces.is_empty());
-        server.on(&format!("GET /api/v1/runs/{RUN}/logs{path}"), 200, &answer);
-    }
-    let logs = home.muster(&["run", "logs", RUN]);
-    assert_eq!(
-        (logs.stdout.as_str(), logs.stderr.as_str()),
-        ("printed\n", "warned\n")
-    );
-    let logs = home.muster(&["run", "logs", RUN, "--output", "json"]).json();
-    assert_eq!(logs, json!({ "stdout": "printed\n", "stderr": "warned\n" }));
-    let cancelled = home.muster(&["run", "cancel", RUN]).printed();
-    assert_eq!(
-        cancelled,
-        format!("The run {RUN} is being ended; see muster run show.\n")
-    );
-    assert_eq!(
-        home.muster(&["run", "receipt", RUN]).json(),
-        json!({ "payloadType": "t" })
-    );
-    assert_eq!(
-        home.muster(&["run", "list", "--state", "failed"]).printed(),
-        "No runs.\n"
-    );
-}
-
-fn piece(stream: &str, offset: u64, text: &str) -> Value {
-    json!({ "stream": stream, "offset": offset, "data": STANDARD.encode(text) })
-}
-
-fn logs(state: &str, printed: &[Value], next: &str, complete: bool) -> Value {
-    json!({ "state": state, "printed": printed, "next": next, "complete": complete })
-}
-
-#[test]
-fn a_run_is_followed_from_the_queue_to_its_end() {
-    let server = Server::start();
-    let mut waiting = logs("queued", &[], "0.0.a", false);
-    waiting["queued_before"] = json!(2);
-    let mut running = logs("running", &[piece("stdout", 0, "one\n")], "4.0.b", false);
-    running["progress"] = json!({ "fraction": 0.5, "text": "fitting\u{1b}" });
-    let mut more = logs(
-        "running",
-        &[piece("stdout", 104, "two\n"), piece("stderr", 0, "oh\n")],
-        "108.3.b",
-        false,
-    );
-    more["progress"] = running["progress"].clone();
-    let path = format!("GET /api/v1/runs/{RUN}/logs");
-    let answers = [
-        ("?wait=30s", waiting),
-        ("?after=0.0.a&wait=30s", running),
-        ("?after=4.0.b&wait=30s", more),
-        ("?after=108.3.b&wait=30s", logs("failed", &[], "108.3.c", true)),
-    ];
-    for (query, answer) in &answers {
-        server.on(&format!("{path}{query}"), 200, answer);
-    }
-    let home = Home::at(&server);
-    let done = home.muster(&["run", "logs", RUN, "--follow"]);
-    assert_eq!(done.code, Some(0), "{done:?}");
-    assert_eq!(done.stdout, "one\ntwo\n");
-    assert_eq!(
-        done.stderr,
-        format!(
-            "[2 runs before it in its queue]\n[50 %: fitting\\u{{1b}}]\n(100 B of its standard output are not kept)\noh\n\
-             (the run {RUN} is failed; see muster run show {RUN})\n"
-        )
-    );
-    let done = home.muster(&["run", "logs", RUN, "--follow", "--output", "json"]);
-    let lines: Vec<Value> = done
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    assert_eq!(lines.len(), answers.len());
-    assert_eq!(lines[3]["complete"], true);
 }
 
 #[test]
@@ -509,32 +381,4 @@ fn an_explanation_says_rule_entry_and_path() {
             .json(),
         explanation
     );
-}
-
-#[test]
-fn a_wait_that_is_broken_off_names_the_run_that_goes_on() {
-    let server = Server::start();
-    server.on(SUBMIT, 202, &run("queued"));
-    let wait = format!("GET /api/v1/runs/{RUN}?wait=30s");
-    server.refuse(
-        &wait,
-        503,
-        "unavailable",
-        "The database does not answer; try again.",
-    );
-    server.refuse(
-        &wait,
-        401,
-        "not-authenticated",
-        "The session has ended; log in again.",
-    );
-    let complaint = Home::at(&server)
-        .muster(&["function", "run", "forecast"])
-        .complaint(1);
-    assert_eq!(
-        complaint,
-        format!("The session has ended; log in again. The run {RUN} goes on; see muster run show {RUN}.\n")
-    );
-    assert_eq!(server.asked(SUBMIT).len(), 1);
-    assert_eq!(server.asked("GET").len(), 2);
 }

@@ -7,6 +7,7 @@ mod generated;
 mod joins;
 mod policies;
 mod program;
+mod runs;
 mod server;
 mod sessions;
 mod tables;
