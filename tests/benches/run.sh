@@ -8,8 +8,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
 
 packaging/deps/install.sh build engines test bench
 step python-engine packaging/engines/make-venv.sh "$target/engines/python"
-step build cargo build --locked --release -p muster-server -p muster-cli -p muster-sandbox
+step build cargo build --locked --release -p muster-cli -p muster-sandbox
 step build-fleet cargo build --locked --release -p muster-agent --example fleet --features sim
-# As it is packaged.
+# The daemons as they are packaged.
+step build-server cargo build --locked --profile dist -p muster-server
 step build-node cargo build --locked --profile node -p muster-agent
 cargo bench --locked -p muster-tests --bench peers -- "$@"

@@ -23,11 +23,16 @@ impl Programs {
     }
 
     pub(crate) fn server(&self) -> anyhow::Result<PathBuf> {
-        self.program("muster-server")
+        self.packaged("dist/muster-server")
     }
 
     pub(crate) fn node(&self) -> anyhow::Result<PathBuf> {
-        let packaged = self.target().join("node/muster-node");
+        self.packaged("node/muster-node")
+    }
+
+    /// A program as it is in its package.
+    fn packaged(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let packaged = self.target().join(name);
         ensure!(
             packaged.is_file(),
             "{} is missing; build it as tests/benches/run.sh does",
