@@ -47,8 +47,10 @@ const ELSEWHERE: [Event; 3] = [
 const ALARMS: [Event; 1] = [Event::JoinOldKey];
 
 /// What the calls begin with whose last literal names a point or a write.
-const CALLS: [&str; 7] = [
+const CALLS: [&str; 9] = [
     "file::write(",
+    "file::place(",
+    "file::settle(",
     "crash_point(",
     WRITE_POINT,
     "credentials.store(",

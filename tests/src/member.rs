@@ -21,7 +21,7 @@ use muster_wire::{
         },
         epoch::{KNOWN_PATH, Known},
         join::Issued,
-        outcome::{Ending, Outcome, PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Statement, Subject},
+        outcome::{Contents, Ending, Outcome, PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Statement, Subject},
         output::{OUTPUT_PATH, Output, OutputReply},
         renew::{RENEW_PATH, Renew, Renewed},
         run::{BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
@@ -405,6 +405,7 @@ impl Member {
             state: state.to_owned(),
             ending,
             outputs: BTreeMap::new(),
+            contents: Contents::new(),
             receipt,
         }
     }

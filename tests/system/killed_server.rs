@@ -16,7 +16,7 @@ use muster_wire::{
     function::BlobRef,
     node::v1::{
         join::{POLL_PATH, REVEAL_PATH},
-        outcome::{Outcome, Subject},
+        outcome::{Contents, Outcome, Subject},
     },
 };
 use serde_json::{Value, json};
@@ -345,6 +345,7 @@ impl World {
             state: "succeeded".to_owned(),
             ending,
             outputs: [("y".to_owned(), blob)].into(),
+            contents: Contents::new(),
             receipt: sign(signer, &statement).await,
         };
         self.killed_in("run.ended", async || report(member, run, &outcome).await)

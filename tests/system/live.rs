@@ -13,7 +13,7 @@ use muster_wire::{
     admin::v1::run::{Run, RunLogs},
     function::BlobRef,
     node::v1::{
-        outcome::{Captured, Outcome},
+        outcome::{Captured, Contents, Outcome},
         output::{MAX_PRINTED, Output, Printed, Progress, RunOutput},
     },
 };
@@ -187,6 +187,7 @@ async fn captured(work: &Work, claimed: &muster_tests::Claimed, head: &[u8]) -> 
         state: "failed".to_owned(),
         ending,
         outputs: BTreeMap::new(),
+        contents: Contents::new(),
         receipt: sign(&work.signer, &statement).await,
     }
 }

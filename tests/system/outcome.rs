@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_client::Request;
 use muster_ids::Digest;
 use muster_tests::{Applicant, ReceiptSigner, member::sign, problem, refusal, unique, within};
 use muster_wire::{
     function::BlobRef,
-    node::v1::outcome::{Outcome, Subject},
+    node::v1::outcome::{Captured, Contents, Outcome, Subject},
 };
 use serde_json::{Value, json};
 
@@ -141,6 +142,7 @@ async fn a_receipt_must_be_this_nodes_and_speak_of_this_run() {
         state: "succeeded".to_owned(),
         ending: ending.clone(),
         outputs: std::collections::BTreeMap::new(),
+        contents: Contents::new(),
         receipt,
     };
     let by_tls_key = {
@@ -234,6 +236,7 @@ async fn an_outcome_needs_its_outputs_stored() {
         state: "succeeded".to_owned(),
         ending,
         outputs: [("y".to_owned(), blob)].into(),
+        contents: Contents::new(),
         receipt: sign(&work.signer, &statement).await,
     };
     assert_eq!(
@@ -254,6 +257,72 @@ async fn an_outcome_needs_its_outputs_stored() {
         .await
         .expect("stored");
     work.report(&claimed, &outcome).await.expect("now it counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_blobs_come_in_the_outcome_and_only_those_that_it_names() {
+    let work = Work::new().await;
+    let claimed = work.claimed().await;
+    let run = claimed.grant.run;
+    let (output, printed) = (run.to_string().into_bytes(), b"hello\n".to_vec());
+    let stored = |bytes: &[u8], format: &str| BlobRef {
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        format: format.to_owned(),
+    };
+    let (mut statement, mut ending) = work.member.statement(&claimed, "succeeded", Some("restricted"));
+    statement.subject.push(Subject {
+        name: "y".to_owned(),
+        digest: [("sha256".to_owned(), Digest::of(&output).hex())].into(),
+    });
+    ending.stdout = Some(Captured {
+        blob: stored(&printed, "text"),
+        truncated: false,
+    });
+    let outcome = Outcome {
+        fence: 1,
+        state: "succeeded".to_owned(),
+        ending,
+        outputs: [("y".to_owned(), stored(&output, "json"))].into(),
+        contents: [&output, &printed]
+            .map(|bytes| (Digest::of(bytes), STANDARD.encode(bytes)))
+            .into(),
+        receipt: sign(&work.signer, &statement).await,
+    };
+    let large = vec![b'x'; 4097];
+    let wrong = [
+        (Digest::of(b"foreign"), STANDARD.encode(b"foreign")),
+        (Digest::of(&output), STANDARD.encode(b"other")),
+        (Digest::of(&output), "no base64!".to_owned()),
+        (Digest::of(&large), STANDARD.encode(&large)),
+    ];
+    for (digest, text) in wrong {
+        let mut outcome = outcome.clone();
+        outcome.contents.insert(digest, text.clone());
+        let refused = refusal(work.report(&claimed, &outcome).await);
+        assert_eq!(refused, (422, "invalid-blob".to_owned()), "{text}");
+    }
+    let mut without = outcome.clone();
+    without.contents.remove(&Digest::of(&printed));
+    let refused = refusal(work.report(&claimed, &without).await);
+    assert_eq!(refused, (409, "blob-missing".to_owned()));
+    assert_eq!(work.state(&claimed).await, "running");
+    work.report(&claimed, &outcome).await.expect("now it counts");
+    work.report(&claimed, &outcome).await.expect("twice is once");
+    for (what, content) in [("outputs/y", &output), ("stdout", &printed)] {
+        let request = Request::get(format!("/api/v1/runs/{run}/{what}"));
+        let answer = work.author.send(request).await.expect(what);
+        assert_eq!(answer.body, content[..], "{what}");
+    }
+    let logs: Value = work
+        .author
+        .get(&format!("/api/v1/runs/{run}/logs?after=2.0."))
+        .await;
+    assert_eq!(
+        logs["printed"][0]["data"],
+        STANDARD.encode(&printed[2..]),
+        "{logs}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

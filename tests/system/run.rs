@@ -15,7 +15,7 @@ use muster_wire::{
     function::BlobRef,
     node::v1::{
         control::ControlMessage,
-        outcome::{Captured, Outcome, Subject},
+        outcome::{Captured, Contents, Outcome, Subject},
     },
 };
 use serde_json::{Value, json};
@@ -139,6 +139,7 @@ async fn a_run_ends_with_outputs_and_a_countersigned_receipt() {
         state: "succeeded".to_owned(),
         ending,
         outputs: [("y".to_owned(), stored(output, "json"))].into(),
+        contents: Contents::new(),
         receipt: sign(&work.signer, &statement).await,
     };
     work.report(&claimed, &outcome).await.expect("counts");

@@ -199,6 +199,49 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32, name: &str) -> Result<(), Fil
     Ok(())
 }
 
+/// Puts a new file with `bytes` at `path`, in one step for every other process, but not on the disk yet: after a power
+/// cut it may be missing, short or empty, so its reader must be able to tell. [`settle`] makes it durable. The write
+/// points are the first two of [`write`] and "renamed".
+pub fn place(path: &Path, bytes: &[u8], mode: u32, name: &str) -> Result<(), FileError> {
+    let failed = |attempt| {
+        move |source| FileError::System {
+            attempt,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    let (mut file, unfinished) = create_beside(path, mode).map_err(failed("create a new file beside"))?;
+    let result = put(&mut file, bytes, mode, name).and_then(|()| fs::rename(&unfinished, path));
+    if result.is_err() {
+        // The error that counts is the first; what stays behind is swept later.
+        let _ = fs::remove_file(&unfinished);
+    }
+    result.map_err(failed("write"))?;
+    write_point(name, "renamed");
+    Ok(())
+}
+
+/// Makes durable what [`place`] put at `path`, its name included. One that was removed meanwhile needs nothing. The
+/// write points are "synced" and "settled".
+pub fn settle(path: &Path, name: &str) -> Result<(), FileError> {
+    let failed = |source| FileError::System {
+        attempt: "settle",
+        path: path.to_owned(),
+        source,
+    };
+    let settled = File::open(path).and_then(|file| {
+        file.sync_all()?;
+        write_point(name, "synced");
+        sync_folder_of(path)
+    });
+    match settled {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        settled => settled.map_err(failed)?,
+    }
+    write_point(name, "settled");
+    Ok(())
+}
+
 /// Removes `path` durably; one that does not exist is already removed.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::System {
@@ -314,14 +357,19 @@ fn fill(
     mode: u32,
     name: &str,
 ) -> io::Result<()> {
+    put(file, bytes, mode, name)?;
+    file.sync_all()?;
+    write_point(name, "synced");
+    fs::rename(unfinished, path)
+}
+
+fn put(file: &mut File, bytes: &[u8], mode: u32, name: &str) -> io::Result<()> {
     write_point(name, "created");
     // The process's umask may have taken bits away.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     write_point(name, "written");
-    file.sync_all()?;
-    write_point(name, "synced");
-    fs::rename(unfinished, path)
+    Ok(())
 }
 
 /// A new, empty file in the folder of `path`, under a name that no other writer uses.

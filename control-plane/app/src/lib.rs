@@ -60,7 +60,7 @@ use self::{
 };
 pub use self::{
     error::Error,
-    run::{Input, LogPlace, Submission, blob_failure},
+    run::{Content, LogPlace, Submission, blob_failure},
     text::object,
 };
 

@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::{App, Error};
 
 pub use self::{
-    blob::{Input, blob_failure},
+    blob::{Content, blob_failure},
     output::LogPlace,
     submit::Submission,
 };

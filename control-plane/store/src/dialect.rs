@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The channel of PostgreSQL's notifications.
 pub(crate) const CHANNEL: &str = "muster";
 
+/// The number of the lock of what people may do, among PostgreSQL's advisory locks.
+const RIGHTS: i64 = 0x6d75_7374_6572_0001;
+
 /// One statement, in the words of each database.
 pub(crate) enum Sql {
     Same(&'static str),
@@ -296,6 +299,20 @@ impl Conn {
                 .await?
                 .rows_affected(),
         })
+    }
+
+    /// Takes the lock of what people may do until the transaction ends: alone to change it, or together with others who
+    /// decide by it. On SQLite every transaction has it, because it is the only one.
+    pub(crate) async fn rights(&mut self, alone: bool) -> Result<(), DbError> {
+        let sql = if alone {
+            "SELECT pg_advisory_xact_lock($1)"
+        } else {
+            "SELECT pg_advisory_xact_lock_shared($1)"
+        };
+        if let Self::Postgres(tx, _) = self {
+            sqlx::query(sql).bind(RIGHTS).execute(&mut **tx).await?;
+        }
+        Ok(())
     }
 
     /// Sends a hint that other processes receive when the transaction commits.

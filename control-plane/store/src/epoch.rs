@@ -103,6 +103,7 @@ impl Tx {
     /// Begins an epoch: waiting join requests, join tokens and sessions end, and this copy of the database is another one. The
     /// caller sets the join key and commits with the record, which is the first of the new audit chain.
     pub async fn epoch_begin(&mut self, new: &NewEpoch, now: i64) -> Result<EpochBegun, StoreError> {
+        self.change_rights().await?;
         let audit = self.audit_head().await?;
         let head = self.trust_head().await?;
         if new.epoch <= head.epoch {

@@ -118,6 +118,7 @@ impl Store {
 impl Tx {
     /// Adds a group.
     pub async fn group_insert(&mut self, group: &Group) -> Result<(), StoreError> {
+        self.change_rights().await?;
         self.insert(
             "INSERT INTO groups (id, name, name_key, builtin) VALUES ($1, $2, $3, $4)",
             args![group.id, group.name.as_str(), group.name.key(), group.builtin],
@@ -129,6 +130,7 @@ impl Tx {
 
     /// Deletes a group with its memberships and features; built-in ones stay.
     pub async fn group_delete(&mut self, id: GroupId) -> Result<(), StoreError> {
+        self.change_rights().await?;
         let row = self
             .first(
                 locking!("SELECT id, name, builtin FROM groups WHERE id = $1"),
@@ -148,18 +150,21 @@ impl Tx {
 
     /// Puts a user into a group; false when it is in it already.
     pub async fn group_add_member(&mut self, group: GroupId, user: UserId) -> Result<bool, StoreError> {
+        self.change_rights().await?;
         let sql = "INSERT INTO group_members (group_id, user_id) VALUES ($1, $2) ON CONFLICT (group_id, user_id) DO NOTHING";
         Ok(self.execute(sql, args![group, user]).await? > 0)
     }
 
     /// Takes a user out of a group; false when it is not in it.
     pub async fn group_remove_member(&mut self, group: GroupId, user: UserId) -> Result<bool, StoreError> {
+        self.change_rights().await?;
         let sql = "DELETE FROM group_members WHERE group_id = $1 AND user_id = $2";
         Ok(self.execute(sql, args![group, user]).await? > 0)
     }
 
     /// Lets a group inherit from `parent`; false when it does already. Refused when `parent` inherits from the group.
     pub async fn group_add_parent(&mut self, group: GroupId, parent: GroupId) -> Result<bool, StoreError> {
+        self.change_rights().await?;
         // All groups are locked: two such changes at once could close a circle that neither sees.
         let names: BTreeMap<GroupId, Name> = self
             .all(locking!("SELECT id, name FROM groups ORDER BY id"), args![])
@@ -190,18 +195,21 @@ impl Tx {
 
     /// Ends an inheritance; false when there is none.
     pub async fn group_remove_parent(&mut self, group: GroupId, parent: GroupId) -> Result<bool, StoreError> {
+        self.change_rights().await?;
         let sql = "DELETE FROM group_parents WHERE group_id = $1 AND parent_id = $2";
         Ok(self.execute(sql, args![group, parent]).await? > 0)
     }
 
     /// Gives a license feature to a group; nothing happens when it has it.
     pub async fn group_add_feature(&mut self, group: GroupId, feature: &str) -> Result<(), StoreError> {
+        self.change_rights().await?;
         let sql = "INSERT INTO group_features (group_id, feature) VALUES ($1, $2) ON CONFLICT (group_id, feature) DO NOTHING";
         self.execute(sql, args![group, feature]).await.map(drop)
     }
 
     /// Takes a license feature from a group; false when it does not have it.
     pub async fn group_remove_feature(&mut self, group: GroupId, feature: &str) -> Result<bool, StoreError> {
+        self.change_rights().await?;
         let sql = "DELETE FROM group_features WHERE group_id = $1 AND feature = $2";
         Ok(self.execute(sql, args![group, feature]).await? > 0)
     }

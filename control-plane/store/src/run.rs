@@ -18,6 +18,7 @@ use crate::{
     wake::Topic,
 };
 
+mod content;
 mod output;
 mod queue;
 

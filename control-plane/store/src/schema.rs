@@ -63,6 +63,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0008_joins_by_name.sql"),
         include_str!("../../migrations/postgres/0008_joins_by_name.sql"),
     ),
+    (
+        9,
+        "run_contents",
+        include_str!("../../migrations/sqlite/0009_run_contents.sql"),
+        include_str!("../../migrations/postgres/0009_run_contents.sql"),
+    ),
 ];
 
 /// Which schema a database has.

@@ -136,6 +136,7 @@ impl Tx {
         changes: &[(String, Option<String>)],
         now: i64,
     ) -> Result<TrustHead, StoreError> {
+        self.change_rights().await?;
         let head = self.trust_head().await?;
         let mut entries = self.trust_entries().await?;
         let wanted: BTreeMap<&String, Option<&String>> =

@@ -65,6 +65,20 @@ impl Tx {
         Ok(head)
     }
 
+    /// From here on until this ends nobody changes users, groups or the trust state. Whatever is read of them after this,
+    /// by other connections too, is what holds at the commit.
+    pub async fn hold_rights(&mut self) -> Result<(), StoreError> {
+        let result = self.conn.rights(false).await;
+        self.noting(result).map_err(StoreError::from)
+    }
+
+    /// Waits for whoever decides by users, groups or the trust state, and keeps others from it until this ends: every
+    /// change of them begins with it.
+    pub(crate) async fn change_rights(&mut self) -> Result<(), StoreError> {
+        let result = self.conn.rights(true).await;
+        self.noting(result).map_err(StoreError::from)
+    }
+
     /// Who makes the change, as the audit names them.
     pub(crate) fn actor(&self) -> &str {
         &self.actor

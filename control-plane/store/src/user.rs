@@ -127,6 +127,7 @@ impl Tx {
 
     /// Stores the next version of a user; the password stays.
     pub async fn user_put(&mut self, user: &User) -> Result<(), StoreError> {
+        self.change_rights().await?;
         self.swap(
             "UPDATE users SET name = $2, name_key = $3, state = $4, version = $5 WHERE id = $1 AND version = $5 - 1",
             args![user.id, user.name.as_str(), user.name.key(), user.state.as_str(), user.version],

@@ -37,13 +37,22 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// A session that lasted this long was a success: the next failure begins the waits anew.
 const LASTING: Duration = Duration::from_secs(30);
 
+/// A control connection that works.
+#[derive(Clone)]
+pub struct Control {
+    /// The connection.
+    pub connection: Connection,
+    /// The version of the node protocol that both sides speak.
+    pub protocol: u32,
+}
+
 /// How the connection is.
 #[derive(Clone)]
 pub enum LinkState {
     /// For the first time, or after it was lost.
     Connecting,
     /// It works.
-    Connected(Connection),
+    Connected(Control),
     /// It does not; for people.
     Lost(String),
     /// The control plane no longer knows this node.
@@ -61,7 +70,7 @@ impl fmt::Debug for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connecting => f.write_str("Connecting"),
-            Self::Connected(connection) => write!(f, "Connected({})", connection.endpoint()),
+            Self::Connected(control) => write!(f, "Connected({})", control.connection.endpoint()),
             Self::Lost(why) => write!(f, "Lost({why})"),
             Self::Revoked(why) => write!(f, "Revoked({why})"),
         }

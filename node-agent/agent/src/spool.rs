@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariant: from the claim to the acknowledgement there is always either a claim or an outcome on disk, so each
-//! claimed run is reported with exactly one outcome, however often it is sent.
+//! claimed run is reported with exactly one outcome, however often it is sent. An outcome begins with its digest: one
+//! that a power cut has left unfinished is none, and then the claim counts.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -102,6 +103,9 @@ impl Spool {
                 remove_tree(&path)?;
             } else {
                 file::sweep(&path)?;
+                if let Some((run, fence)) = parse(&name) {
+                    spool.settle_end(run, fence)?;
+                }
                 // A claim that was not finished was never started; its name alone must not keep the lease alive.
                 if !path.join("claim.json").exists() && !path.join("outcome.json").exists() {
                     remove_tree(&path)?;
@@ -148,6 +152,11 @@ impl Spool {
         Ok((digest, size))
     }
 
+    /// The whole of a small finished file, which stays where it is.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, SpoolError> {
+        fs::read(path).map_err(failed("take over", path))
+    }
+
     /// Makes the blobs durable that were taken over.
     pub fn settle<'a>(
         &self,
@@ -189,11 +198,27 @@ impl Spool {
 
     /// Stores how a run ended, after its blobs.
     pub fn end(&self, run: RunId, outcome: &Outcome) -> Result<(), SpoolError> {
-        let bytes = serde_json::to_vec(outcome).expect("every map of an outcome has text for keys");
-        let path = self.folder(run, outcome.fence).join("outcome.json");
-        file::write(&path, &bytes, 0o600, "run.outcome")?;
+        self.note_end(run, outcome)?;
+        self.settle_end(run, outcome.fence)
+    }
+
+    /// Notes how a run ended; no crash of this process undoes it, and [`settle_end`](Self::settle_end) makes it survive
+    /// one of the machine.
+    pub fn note_end(&self, run: RunId, outcome: &Outcome) -> Result<(), SpoolError> {
+        let json = serde_json::to_vec(outcome).expect("every map of an outcome has text for keys");
+        let bytes = [Digest::of(&json).hex().as_bytes(), b"\n", &json].concat();
+        file::place(&self.outcome(run, outcome.fence), &bytes, 0o600, "run.outcome")?;
         crash_point("run.spooled");
         Ok(())
+    }
+
+    /// Makes durable how a run ended, unless that was acknowledged meanwhile.
+    pub fn settle_end(&self, run: RunId, fence: i64) -> Result<(), SpoolError> {
+        Ok(file::settle(&self.outcome(run, fence), "run.outcome")?)
+    }
+
+    fn outcome(&self, run: RunId, fence: i64) -> PathBuf {
+        self.folder(run, fence).join("outcome.json")
     }
 
     /// Gives up what a run has left here, outputs and logs, so that there is room to say so. Its claim stays.
@@ -280,26 +305,47 @@ impl Spool {
 
 /// What the folder of a run holds; `None` where the claim itself was not finished: then nothing was started.
 fn progress(folder: &Path, name: &str) -> Result<Option<Progress>, SpoolError> {
-    if let Some(outcome) = read(&folder.join("outcome.json"), name)? {
-        return Ok(Some(Progress::Ended(Box::new(outcome))));
+    let path = folder.join("outcome.json");
+    if let Some(bytes) = read(&path)? {
+        match finished(&bytes) {
+            Some(json) => return Ok(Some(Progress::Ended(Box::new(parsed(json, &path, name)?)))),
+            None => {
+                tracing::warn!(path = %path.display(), "the outcome of a run was not finished before the machine went down")
+            }
+        }
     }
-    let claim: Option<Claim> = read(&folder.join("claim.json"), name)?;
+    let path = folder.join("claim.json");
+    let claim = read(&path)?
+        .map(|bytes| parsed(&bytes, &path, name))
+        .transpose()?;
     Ok(claim.map(|claim| Progress::InFlight(Box::new(claim))))
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path, run: &str) -> Result<Option<T>, SpoolError> {
-    let bytes = match file::read(path, Access::Private, MAX_FILE) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|source| SpoolError::Damaged {
-            path: path.to_owned(),
-            run: run.to_owned(),
-            source,
-        })
+/// The outcome in a file that is whole.
+fn finished(bytes: &[u8]) -> Option<&[u8]> {
+    // Agents of before wrote it without a digest, synced.
+    if bytes.starts_with(b"{") {
+        return Some(bytes);
+    }
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (digest, json) = (&bytes[..end], &bytes[end + 1..]);
+    (Digest::of(json).hex().as_bytes() == digest).then_some(json)
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
+    match file::read(path, Access::Private, MAX_FILE) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(json: &[u8], path: &Path, run: &str) -> Result<T, SpoolError> {
+    serde_json::from_slice(json).map_err(|source| SpoolError::Damaged {
+        path: path.to_owned(),
+        run: run.to_owned(),
+        source,
+    })
 }
 
 /// The error of a step that the system refused.

@@ -61,7 +61,7 @@ impl Live {
     pub fn of(agent: &Agent) -> Self {
         let (link, detail) = match &*agent.link.borrow() {
             LinkState::Connecting => ("connecting", None),
-            LinkState::Connected(connection) => ("connected", Some(connection.endpoint().to_string())),
+            LinkState::Connected(control) => ("connected", Some(control.connection.endpoint().to_string())),
             LinkState::Lost(why) => ("lost", Some(why.clone())),
             LinkState::Revoked(why) => ("revoked", Some(why.clone())),
         };

@@ -145,6 +145,21 @@ fn a_removed_file_may_be_removed_again() {
 }
 
 #[test]
+fn what_is_placed_is_whole_for_others_and_settled_later_or_never() {
+    let folder = folder();
+    let path = folder.path().join("outcome");
+    place(&path, b"old", 0o600, "test").expect("placed");
+    place(&path, b"new", 0o600, "test").expect("placed over it");
+    assert_eq!(read(&path, Access::Private, 100).expect("read"), b"new");
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1);
+    settle(&path, "test").expect("settled");
+    remove(&path).expect("removed");
+    settle(&path, "test").expect("nothing to settle");
+    let nowhere = folder.path().join("missing/outcome");
+    assert!(place(&nowhere, b"x", 0o600, "test").is_err());
+}
+
+#[test]
 fn a_folder_is_private_when_made_and_refused_when_others_may_write_into_it() {
     let folder = folder();
     let path = folder.path().join("state/node");

@@ -8,7 +8,7 @@ use muster_model::{
 use muster_store::{BlobError, BlobReader, BlobWriter};
 use muster_wire::{
     function::{BlobRef, Blobs},
-    node::v1::outcome::Ending,
+    node::v1::outcome::{Ending, MAX_CONTENT},
 };
 
 use super::{Request, no_such_run, submit::unknown_input};
@@ -17,12 +17,12 @@ use crate::{App, Error};
 /// The largest single output, bytes.
 const MAX_OUTPUT: u64 = 4 * 1024 * 1024 * 1024;
 
-/// An input as a node gets it that did not get it with its grant.
+/// The bytes of a run, wherever they are kept.
 #[derive(Debug)]
-pub enum Input {
-    /// A small value.
-    Argument(String),
-    /// Anything else.
+pub enum Content {
+    /// Few, from a row.
+    Small(Vec<u8>),
+    /// A file.
     Blob(BlobReader),
 }
 
@@ -56,7 +56,7 @@ impl App {
     }
 
     /// An input of a run that this node works on.
-    pub async fn input_for_node(&self, node: NodeId, id: RunId, digest: &Digest) -> Result<Input, Error> {
+    pub async fn input_for_node(&self, node: NodeId, id: RunId, digest: &Digest) -> Result<Content, Error> {
         self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
         let row = self.store().run(id).await?.ok_or_else(|| no_such_run(id))?;
         let request: Request = serde_json::from_str(&row.request).map_err(Error::bug)?;
@@ -66,8 +66,8 @@ impl App {
         }
         let argument = (request.arguments.into_values()).find(|text| Digest::of(text.as_bytes()) == *digest);
         match argument {
-            Some(text) => Ok(Input::Argument(text)),
-            None => self.open(digest).await.map(Input::Blob),
+            Some(text) => Ok(Content::Small(text.into_bytes())),
+            None => self.open(digest).await.map(Content::Blob),
         }
     }
 
@@ -96,7 +96,7 @@ impl App {
         caller: &Caller,
         id: RunId,
         name: &str,
-    ) -> Result<(BlobRef, BlobReader), Error> {
+    ) -> Result<(BlobRef, Content), Error> {
         self.authorize(caller, Operation::Run).await?;
         let row = self.run_visible_to(caller, id).await?;
         let outputs: Blobs = match &row.outputs {
@@ -107,8 +107,8 @@ impl App {
         let blob = outputs.get(name).cloned().ok_or_else(|| Error::NotFound {
             detail: format!("the run {id} ({}) has no output \"{shown}\"", row.run.state),
         })?;
-        let reader = self.open(&blob.digest).await?;
-        Ok((blob, reader))
+        let content = self.content(id, &blob).await?;
+        Ok((blob, content))
     }
 
     /// What a run wrote to `stdout` or `stderr`, for who may see the run; nothing when it wrote nothing.
@@ -117,18 +117,28 @@ impl App {
         caller: &Caller,
         id: RunId,
         stderr: bool,
-    ) -> Result<Option<BlobReader>, Error> {
+    ) -> Result<Option<Content>, Error> {
         self.authorize(caller, Operation::Run).await?;
         let row = self.run_visible_to(caller, id).await?;
         let Some(json) = &row.ending else { return Ok(None) };
         let ending: Ending = serde_json::from_str(json).map_err(Error::bug)?;
         match if stderr { ending.stderr } else { ending.stdout } {
-            Some(captured) => self.open(&captured.blob.digest).await.map(Some),
+            Some(captured) => self.content(id, &captured.blob).await.map(Some),
             None => Ok(None),
         }
     }
 
-    pub(super) async fn open(&self, digest: &Digest) -> Result<BlobReader, Error> {
+    /// What an outcome of a run names.
+    pub(super) async fn content(&self, run: RunId, blob: &BlobRef) -> Result<Content, Error> {
+        if blob.size <= MAX_CONTENT
+            && let Some(bytes) = self.store().run_content(run, &blob.digest).await?
+        {
+            return Ok(Content::Small(bytes));
+        }
+        self.open(&blob.digest).await.map(Content::Blob)
+    }
+
+    async fn open(&self, digest: &Digest) -> Result<BlobReader, Error> {
         let reader = self.blobs().open_blob(digest).await.map_err(blob_failure)?;
         reader.ok_or_else(|| Error::NotFound {
             detail: format!("the blob {digest} is not kept any more"),

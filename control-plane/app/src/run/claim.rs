@@ -81,6 +81,8 @@ impl App {
         if !node.takes_runs() || capabilities.is_empty() {
             return Ok(Claimed::Nothing);
         }
+        // What is read from here on, whether here or beside the transaction, holds at the commit.
+        tx.hold_rights().await?;
         let Some(row) = tx.run_claim_next(&capabilities, node.pool, node.site).await? else {
             return Ok(Claimed::Nothing);
         };

@@ -1,5 +1,8 @@
 //! A node reports how a run ended, with its signed receipt; a person asks to end one.
 
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::{Digest, NodeId, RunId};
 use muster_model::{
     audit::Event,
@@ -10,9 +13,10 @@ use muster_pki::{Envelope, PayloadType, Subject};
 use muster_store::{Draft, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
+    function::BlobRef,
     node::v1::outcome::{
-        Captured, Countersignature, MOST_OVERSTEPS, Outcome, PREDICATE_TYPE, Receipt, STATEMENT_TYPE,
-        Statement,
+        Captured, Countersignature, MAX_CONTENT, MAX_CONTENTS, MOST_OVERSTEPS, Outcome, PREDICATE_TYPE,
+        Receipt, STATEMENT_TYPE, Statement,
     },
 };
 use serde_json::json;
@@ -36,17 +40,14 @@ impl App {
                 detail: format!("the receipt of run {id} is refused: the certificate of its key is revoked"),
             });
         }
-        for blob in outcome.outputs.values().chain(
-            [&outcome.ending.stdout, &outcome.ending.stderr]
-                .into_iter()
-                .flatten()
-                .map(|captured| &captured.blob),
-        ) {
-            if !self
-                .blobs()
-                .exists(&blob.digest)
-                .await
-                .map_err(super::blob_failure)?
+        let contents = contents(&outcome)?;
+        for blob in blobs(&outcome) {
+            if !contents.contains_key(&blob.digest)
+                && !self
+                    .blobs()
+                    .exists(&blob.digest)
+                    .await
+                    .map_err(super::blob_failure)?
             {
                 return Err(Error::conflict(
                     "blob-missing",
@@ -121,6 +122,9 @@ impl App {
             ..row
         };
         tx.run_put(&row).await?;
+        for (digest, bytes) in &contents {
+            tx.run_content_insert(id, *digest, bytes).await?;
+        }
         let kept = |captured: &Option<Captured>| captured.as_ref().map_or(0, |captured| captured.blob.size);
         let kept = (kept(&outcome.ending.stdout), kept(&outcome.ending.stderr));
         tx.run_output_settle(id, kept).await?;
@@ -224,6 +228,43 @@ impl App {
             Err(invalid("it speaks of another run, ending or outputs"))
         }
     }
+}
+
+/// The blobs that an outcome names.
+fn blobs(outcome: &Outcome) -> impl Iterator<Item = &BlobRef> {
+    let printed = [&outcome.ending.stdout, &outcome.ending.stderr];
+    outcome
+        .outputs
+        .values()
+        .chain(printed.into_iter().flatten().map(|captured| &captured.blob))
+}
+
+/// The blobs that came in the outcome: each is named by it, is what its name says, and is small.
+fn contents(outcome: &Outcome) -> Result<BTreeMap<Digest, Vec<u8>>, Error> {
+    let invalid = |digest: &Digest, what: &str| Error::Invalid {
+        kind: "invalid-blob",
+        detail: format!("the blob {digest} in the outcome {what}"),
+    };
+    let mut room = MAX_CONTENTS;
+    let mut contents = BTreeMap::new();
+    for (digest, text) in &outcome.contents {
+        let bytes = STANDARD
+            .decode(text)
+            .map_err(|_| invalid(digest, "is not base64"))?;
+        let size = bytes.len() as u64;
+        room = match room.checked_sub(size) {
+            Some(room) if size <= MAX_CONTENT => room,
+            _ => return Err(invalid(digest, "is too large for it; upload it")),
+        };
+        if Digest::of(&bytes) != *digest {
+            return Err(invalid(digest, "has another digest"));
+        }
+        if blobs(outcome).all(|blob| (blob.digest, blob.size) != (*digest, size)) {
+            return Err(invalid(digest, "is not named by it"));
+        }
+        contents.insert(*digest, bytes);
+    }
+    Ok(contents)
 }
 
 /// Whether the row holds this very outcome already.

@@ -23,7 +23,7 @@ use muster_wire::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::to_json;
+use super::{Content, to_json};
 use crate::{App, Error};
 
 /// Bytes of one stream in one answer.
@@ -115,7 +115,7 @@ impl App {
         let (stdout, stderr) = ending.map_or((None, None), |ending| (ending.stdout, ending.stderr));
         for (stream, captured) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
             let Some(captured) = captured else { continue };
-            if let Some(bytes) = self.of_outcome(&captured, *place.of(stream)).await? {
+            if let Some(bytes) = self.of_outcome(id, &captured, *place.of(stream)).await? {
                 let begins = *place.of(stream);
                 printed.extend(place.take(stream, begins, &bytes));
             }
@@ -149,11 +149,17 @@ impl App {
     }
 
     /// Bytes of a stream that an outcome holds, from `from` on.
-    async fn of_outcome(&self, captured: &Captured, from: u64) -> Result<Option<Vec<u8>>, Error> {
+    async fn of_outcome(&self, run: RunId, captured: &Captured, from: u64) -> Result<Option<Vec<u8>>, Error> {
         if from >= captured.blob.size {
             return Ok(None);
         }
-        let mut reader = self.open(&captured.blob.digest).await?;
+        let mut reader = match self.content(run, &captured.blob).await? {
+            Content::Small(bytes) => {
+                let from = usize::try_from(from).unwrap_or(usize::MAX);
+                return Ok(Some(bytes.get(from..).unwrap_or_default().to_vec()));
+            }
+            Content::Blob(reader) => reader,
+        };
         let failed = |error: std::io::Error| Error::Unavailable {
             detail: "what the run has printed cannot be read".to_owned(),
             source: Some(Box::new(error)),

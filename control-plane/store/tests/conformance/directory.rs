@@ -9,6 +9,7 @@ on_both! {
     two_halves_of_a_circle_cannot_be_closed_at_once
     built_in_groups_stay_and_others_go_with_their_memberships
     functions_keep_every_version_once
+    what_is_decided_by_stays_until_the_decision_is_stored
 }
 
 mod cases {
@@ -22,7 +23,55 @@ mod cases {
     use muster_store::{Group, NewSession, StoreError, UserState};
     use secrecy::{ExposeSecret as _, SecretString};
 
-    use crate::world::{NOW, World, commit, function, random};
+    use crate::world::{Kind, NOW, World, commit, function, random};
+
+    pub(super) async fn what_is_decided_by_stays_until_the_decision_is_stored(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let group = world.new.groups.script_author;
+        let mut tx = world.begin().await;
+        tx.group_add_member(group, ann.id).await.expect("added");
+        commit(tx, Event::GroupChanged).await;
+        for change in 0..3 {
+            let mut deciding = world.begin().await;
+            deciding.hold_rights().await.expect("held");
+            let mut changing = Box::pin(async {
+                let mut tx = world.begin().await;
+                let (key, value) = ("key".to_owned(), Some("value".to_owned()));
+                match change {
+                    0 => drop(tx.group_remove_member(group, ann.id).await.expect("removed")),
+                    1 => {
+                        let disabled = muster_store::User {
+                            state: UserState::Disabled,
+                            version: 2,
+                            ..ann.clone()
+                        };
+                        tx.user_put(&disabled).await.expect("stored");
+                    }
+                    _ => drop(tx.trust_change(&[(key, value)], NOW).await.expect("changed")),
+                }
+                commit(tx, Event::UserChanged).await;
+            });
+            let soon = std::time::Duration::from_millis(200);
+            let changed = tokio::time::timeout(soon, &mut changing).await;
+            assert!(changed.is_err(), "{change}: it waits for who decides");
+            let user = world.store.user(ann.id).await.expect("read").expect("there");
+            let is_in = world.store.directory_of(ann.id).await.expect("read").direct;
+            let number = world.store.trust_head().await.expect("read").number;
+            assert_eq!(
+                (user.state == UserState::Active, is_in.contains(&group), number),
+                (change < 2, change < 1, 0),
+                "{change}: read beside the transaction"
+            );
+            commit(deciding, Event::RunGranted).await;
+            changing.await;
+        }
+        let mut first = world.begin().await;
+        first.hold_rights().await.expect("held");
+        if world.kind == Kind::Postgres {
+            let mut second = world.begin().await;
+            second.hold_rights().await.expect("held together");
+        }
+    }
 
     pub(super) async fn users_have_one_name_and_a_version(world: World) {
         let ann = world.add_user("ann@SPOTFIRE").await;

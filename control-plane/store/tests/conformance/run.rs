@@ -12,10 +12,11 @@ on_both! {
     the_place_in_a_queue_is_counted
     the_end_of_what_a_run_prints_is_kept
     output_of_a_claim_that_does_not_hold_is_not_taken
+    small_blobs_are_kept_with_the_outcome_of_their_run
 }
 
 mod cases {
-    use muster_ids::{NodeId, PoolId, RunId};
+    use muster_ids::{Digest, NodeId, PoolId, RunId};
     use muster_model::{
         audit::Event,
         join::Capability,
@@ -440,6 +441,29 @@ mod cases {
             .expect("tidied");
         assert_eq!(kept((0, 0), 9).await, []);
         assert_eq!(world.store.run_progress(run).await.expect("read"), None);
+    }
+
+    pub(super) async fn small_blobs_are_kept_with_the_outcome_of_their_run(world: World) {
+        let runs = [
+            world.queue(NOW, Capability::R).await,
+            world.queue(NOW, Capability::R).await,
+        ];
+        let [run, other] = runs.map(|row| row.run.id);
+        let digest = Digest::of(b"21");
+        let mut tx = world.begin().await;
+        tx.run_content_insert(run, digest, b"21").await.expect("kept");
+        drop(tx);
+        let kept = async |run, digest| world.store.run_content(run, &digest).await.expect("read");
+        assert_eq!(kept(run, digest).await, None, "nothing without its outcome");
+        let mut tx = world.begin().await;
+        tx.run_content_insert(run, digest, b"21").await.expect("kept");
+        commit(tx, Event::RunEnded).await;
+        assert_eq!(kept(run, digest).await.as_deref(), Some(&b"21"[..]));
+        assert_eq!(kept(other, digest).await, None, "another run's");
+        assert_eq!(kept(run, Digest::of(b"22")).await, None);
+        let mut tx = world.begin().await;
+        let again = tx.run_content_insert(run, digest, b"22").await;
+        assert!(matches!(again, Err(StoreError::Duplicate { .. })), "{again:?}");
     }
 
     pub(super) async fn output_of_a_claim_that_does_not_hold_is_not_taken(world: World) {

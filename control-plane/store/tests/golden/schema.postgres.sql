@@ -205,6 +205,11 @@ CREATE TABLE public.revocation_lists (
     next_update bigint NOT NULL,
     der bytea NOT NULL
 );
+CREATE TABLE public.run_contents (
+    run_id text NOT NULL,
+    digest text NOT NULL,
+    bytes bytea NOT NULL
+);
 CREATE TABLE public.run_output (
     run_id text NOT NULL,
     stream text NOT NULL,
@@ -362,6 +367,8 @@ ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.revocation_lists
     ADD CONSTRAINT revocation_lists_pkey PRIMARY KEY (issuer);
+ALTER TABLE ONLY public.run_contents
+    ADD CONSTRAINT run_contents_pkey PRIMARY KEY (run_id, digest);
 ALTER TABLE ONLY public.run_output
     ADD CONSTRAINT run_output_pkey PRIMARY KEY (run_id, stream, begins);
 ALTER TABLE ONLY public.run_progress
@@ -435,6 +442,8 @@ ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pools(id);
 ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.sites(id);
+ALTER TABLE ONLY public.run_contents
+    ADD CONSTRAINT run_contents_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.run_output
     ADD CONSTRAINT run_output_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.run_progress

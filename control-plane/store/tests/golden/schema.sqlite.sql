@@ -221,6 +221,12 @@ CREATE TABLE revocation_lists (
     next_update INTEGER NOT NULL,
     der BLOB NOT NULL
 ) STRICT;
+CREATE TABLE run_contents (
+    run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (run_id, digest)
+) STRICT;
 CREATE TABLE run_output (
     run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     stream TEXT NOT NULL,

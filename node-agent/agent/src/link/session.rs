@@ -18,7 +18,7 @@ use muster_wire::node::v1::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{LinkError, LinkState};
+use super::{Control, LinkError, LinkState};
 use crate::{
     agent::{Agent, Placement, lock},
     membership::Membership,
@@ -41,7 +41,7 @@ const CLOCK_DIFFERENCE_MS: i64 = 5 * 60 * 1000;
 /// A control connection that was welcomed.
 pub(super) struct Session {
     pub(super) member: Arc<Membership>,
-    connection: Connection,
+    control: Control,
     lines: Lines,
     pulse: Pulse,
 }
@@ -97,7 +97,7 @@ pub(super) async fn begin(agent: &Arc<Agent>, member: Arc<Membership>) -> Result
         .await?;
     Ok(Session {
         member,
-        connection,
+        control: Control { connection, protocol },
         lines,
         pulse: Pulse {
             period: Duration::from_secs(heartbeat_seconds.clamp(1, SLOWEST_HEARTBEAT)),
@@ -114,12 +114,12 @@ pub(super) async fn run(
 ) -> Result<(), LinkError> {
     let Session {
         member,
-        connection,
+        control,
         lines,
         pulse,
     } = session;
-    let ended = Box::pin(parts(agent, &member, &connection, (lines, pulse), leaving)).await;
-    connection.close();
+    let ended = Box::pin(parts(agent, &member, &control, (lines, pulse), leaving)).await;
+    control.connection.close();
     ended
 }
 
@@ -146,21 +146,22 @@ async fn hand_in(agent: &Agent, connection: &Connection) -> Result<(), ClientErr
 async fn parts(
     agent: &Arc<Agent>,
     member: &Arc<Membership>,
-    connection: &Connection,
+    control: &Control,
     (lines, pulse): (Lines, Pulse),
     leaving: &CancellationToken,
 ) -> Result<(), LinkError> {
+    let connection = &control.connection;
     tracing::info!(control_plane = %connection.endpoint(), "connected");
     muster_daemon::systemd::status(&format!("connected to {}", connection.endpoint()));
     agent.conditions.clear("link");
-    agent.link.send_replace(LinkState::Connected(connection.clone()));
+    agent.link.send_replace(LinkState::Connected(control.clone()));
     if agent.trust.held().is_none() {
         agent.trust_wanted.notify_one();
     }
     let work = async {
         tokio::try_join!(
             claim::run(agent, connection, leaving),
-            report::run(agent, connection, leaving),
+            report::run(agent, control, leaving),
             live::run(agent, connection, leaving)
         )
     };

@@ -3,12 +3,13 @@
 //! Invariant: the node's own decision, on its newest trust state, is the last step before the payload is handed over;
 //! however this ends, an outcome is on disk or the run was handed back.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use muster_client::ClientError;
 use muster_code_trust::{Mode, Settings};
 use muster_daemon::file::crash_point;
 use muster_engines::{Outcome as EngineOutcome, PackageSet, RunEnding};
+use muster_ids::RunId;
 use muster_wire::node::v1::outcome::Outcome;
 
 use super::{
@@ -23,6 +24,9 @@ use crate::{agent::Agent, sentence, spool::SpoolError};
 
 /// How often to try to keep an outcome for which there is no room.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How soon an outcome must be taken, or it goes to the disk: longer than a control plane nearby needs, and shorter than
+/// anybody would call the end of a run.
+const SOON: Duration = Duration::from_millis(20);
 /// How often the packages of a run are built, should they be removed at once.
 const BUILDS: usize = 3;
 /// How long a run waits for the trust state that its grant names.
@@ -34,7 +38,7 @@ pub async fn run(agent: &Arc<Agent>, admitted: Admitted, work: Work) -> bool {
     match attempt(agent, &admitted, &work).await {
         Ok(Ending::Outcome(outcome, uploaded)) => {
             tracing::info!(%run, state = %outcome.state, "a run has ended");
-            report::at_once(agent, run, &outcome, uploaded).await
+            tell(agent, run, &outcome, uploaded).await
         }
         Ok(Ending::PutBack(why)) => {
             tracing::warn!(%run, why, "a run goes back to the queue");
@@ -46,6 +50,39 @@ pub async fn run(agent: &Arc<Agent>, admitted: Admitted, work: Work) -> bool {
             false
         }
     }
+}
+
+/// Tells how a run ended. While nobody has taken it, it is on the disk.
+async fn tell(agent: &Arc<Agent>, run: RunId, outcome: &Outcome, uploaded: Result<(), ClientError>) -> bool {
+    let mut telling = pin!(report::at_once(agent, run, outcome, uploaded));
+    let told = tokio::select! {
+        delivered = &mut telling => Some(delivered),
+        () = tokio::time::sleep(SOON) => None,
+    };
+    if told == Some(true) {
+        return true;
+    }
+    make_durable(agent, run, outcome).await;
+    match told {
+        Some(delivered) => delivered,
+        None => telling.await,
+    }
+}
+
+/// Has an outcome on the disk that was only noted.
+async fn make_durable(agent: &Arc<Agent>, run: RunId, outcome: &Outcome) {
+    if !outcome::is_whole(outcome) {
+        return;
+    }
+    let (worker, fence) = (Arc::clone(agent), outcome.fence);
+    let settled = tokio::task::spawn_blocking(move || worker.spool.settle_end(run, fence)).await;
+    let error = match settled {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => sentence(&error),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(%run, error, "the outcome of a run would not survive a power cut");
+    agent.conditions.set("spool", format!("degraded: {error}"));
 }
 
 /// Says that a run has ended whose outcome found no room, as soon as there is some. Until then the run counts as running
@@ -62,8 +99,11 @@ async fn keep_the_end(agent: &Arc<Agent>, admitted: &Admitted, work: &Work, mut 
         let why = format!("The run ended, but its results could not be kept: {error}");
         let grounds = Grounds::of_grant(admitted, started, 0);
         match end(agent, admitted, work, &grounds, Ended::failed("no-room", why)).await {
-            Ok(_) => {
+            Ok(ended) => {
                 agent.conditions.clear("spool");
+                if let Ending::Outcome(outcome, _) = ended {
+                    make_durable(agent, run, &outcome).await;
+                }
                 return;
             }
             Err(again) => error = again,
@@ -78,7 +118,7 @@ async fn keep_the_end(agent: &Arc<Agent>, admitted: &Admitted, work: &Work, mut 
 }
 
 enum Ending {
-    /// On disk, and how the upload of its blobs went that was tried meanwhile.
+    /// On disk, or noted where it is whole, and how the upload of its blobs went that was tried meanwhile.
     Outcome(Box<Outcome>, Result<(), ClientError>),
     PutBack(String),
 }
@@ -306,7 +346,8 @@ async fn end(
     end_with_files(agent, admitted, work, grounds, (ended, None)).await
 }
 
-/// Puts the outcome on disk, with everything that belongs to it, and its blobs on their way meanwhile.
+/// Notes an outcome that is whole in itself. Puts any other on disk, with everything that belongs to it, and its blobs on
+/// their way meanwhile.
 async fn end_with_files(
     agent: &Arc<Agent>,
     admitted: &Admitted,
@@ -316,12 +357,15 @@ async fn end_with_files(
 ) -> Result<Ending, String> {
     let (run, fence) = (admitted.grant.run, admitted.grant.fence);
     if let Some(ending) = ending {
+        let small = outcome::is_small(&ending);
         let (worker, wanted) = (Arc::clone(agent), admitted.grant.outputs.clone());
-        let kept = tokio::task::spawn_blocking(move || {
-            outcome::keep_files(&worker.spool, run, fence, &ending, &wanted)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
+        let keep = move || outcome::keep_files(&worker.spool, run, fence, &ending, &wanted);
+        let kept = if small {
+            keep()
+        } else {
+            let kept = tokio::task::spawn_blocking(keep);
+            kept.await.map_err(|error| error.to_string())?
+        };
         match kept {
             Ok(files) => ended.files = files,
             Err(error) => {
@@ -338,12 +382,22 @@ async fn end_with_files(
     let outcome = outcome::build(grounds, ended, engine, node, finished, &agent.receipts)
         .await
         .map_err(|error| sentence(&error))?;
+    if outcome::is_whole(&outcome) {
+        agent
+            .spool
+            .note_end(run, &outcome)
+            .map_err(|error| sentence(&error))?;
+        work.is_over();
+        agent.available.notify_one();
+        return Ok(Ending::Outcome(Box::new(outcome), Ok(())));
+    }
     let outcome = Arc::new(outcome);
     let spooling = async {
         let (worker, outcome) = (Arc::clone(agent), Arc::clone(&outcome));
         let spooled = tokio::task::spawn_blocking(move || {
             let blobs = outcome.outputs.values().map(|blob| &blob.digest);
-            worker.spool.settle(run, fence, blobs)?;
+            let files = blobs.filter(|digest| !outcome.contents.contains_key(digest));
+            worker.spool.settle(run, fence, files)?;
             worker.spool.end(run, &outcome)
         });
         let spooled = spooled.await.map_err(|error| error.to_string())?;

@@ -1,15 +1,20 @@
 //! The outcome of a run with its signed receipt.
 //!
-//! Invariant: outcome and receipt say the same; what they name is durable in the spool before they are.
+//! Invariant: outcome and receipt say the same; what they name is small and part of the outcome, or durable in the spool
+//! before they are.
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_engines::{Outcome as EngineOutcome, Printed, RunEnding};
 use muster_ids::{Digest, NodeId, RunId, UserName};
 use muster_wire::{
     function::{BlobRef, Blobs},
     node::v1::{
-        outcome::{Captured, Ending, Outcome, PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Statement, Subject},
+        outcome::{
+            Captured, Contents, Ending, MAX_CONTENT, MAX_CONTENTS, Outcome, PREDICATE_TYPE, Predicate,
+            STATEMENT_TYPE, Statement, Subject,
+        },
         run::WantedOutput,
     },
 };
@@ -115,6 +120,34 @@ pub struct Files {
     outputs: Blobs,
     stdout: Option<Captured>,
     stderr: Option<Captured>,
+    /// The small ones, which lie in no file.
+    contents: Contents,
+}
+
+/// Takes up what is small, as long as there is room in the outcome.
+struct Room {
+    left: u64,
+    contents: Contents,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            left: MAX_CONTENTS,
+            contents: Contents::new(),
+        }
+    }
+
+    fn fits(&self, size: u64) -> bool {
+        size <= MAX_CONTENT.min(self.left)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        self.contents.insert(digest, STANDARD.encode(bytes));
+        digest
+    }
 }
 
 impl Ended {
@@ -223,7 +256,16 @@ pub fn of_engine(ending: &RunEnding, function: Option<&str>, why: Option<Why>) -
     ended
 }
 
-/// Moves what a run left into the spool; outputs are durable once they are settled there. Blocks while it reads.
+/// Whether nothing that a run left needs a file of its own, so that keeping it takes no time.
+pub fn is_small(ending: &RunEnding) -> bool {
+    let printed = [&ending.stdout, &ending.stderr].map(|printed| printed.bytes.len() as u64);
+    let sizes = ending.outputs.iter().map(|output| output.size).chain(printed);
+    let fits = |room: u64, size: u64| room.checked_sub(size).filter(|_| size <= MAX_CONTENT);
+    sizes.into_iter().try_fold(MAX_CONTENTS, fits).is_some()
+}
+
+/// Takes up what a run left: what is small for its outcome, all else into the spool, where outputs are durable once they
+/// are settled. Blocks while it reads.
 pub fn keep_files(
     spool: &Spool,
     run: RunId,
@@ -231,13 +273,19 @@ pub fn keep_files(
     ending: &RunEnding,
     wanted: &[WantedOutput],
 ) -> Result<Files, SpoolError> {
+    let mut room = Room::new();
     let mut files = Files {
-        outputs: Blobs::new(),
-        stdout: captured(spool, run, fence, &ending.stdout)?,
-        stderr: captured(spool, run, fence, &ending.stderr)?,
+        stdout: captured(spool, (run, fence), &ending.stdout, &mut room)?,
+        stderr: captured(spool, (run, fence), &ending.stderr, &mut room)?,
+        ..Files::default()
     };
     for output in &ending.outputs {
-        let (digest, size) = spool.adopt(run, fence, &output.path)?;
+        let (digest, size) = if room.fits(output.size) {
+            let bytes = spool.read(&output.path)?;
+            (room.put(&bytes), bytes.len() as u64)
+        } else {
+            spool.adopt(run, fence, &output.path)?
+        };
         let format = wanted
             .iter()
             .find(|wanted| wanted.parameter.name == output.name)
@@ -245,23 +293,29 @@ pub fn keep_files(
         let blob = BlobRef { digest, size, format };
         files.outputs.insert(output.name.clone(), blob);
     }
+    files.contents = room.contents;
     Ok(files)
 }
 
 fn captured(
     spool: &Spool,
-    run: RunId,
-    fence: i64,
+    (run, fence): (RunId, i64),
     printed: &Printed,
+    room: &mut Room,
 ) -> Result<Option<Captured>, SpoolError> {
     if printed.bytes.is_empty() {
         return Ok(None);
     }
-    let digest = spool.put(run, fence, &printed.bytes)?;
+    let size = printed.bytes.len() as u64;
+    let digest = if room.fits(size) {
+        room.put(&printed.bytes)
+    } else {
+        spool.put(run, fence, &printed.bytes)?
+    };
     Ok(Some(Captured {
         blob: BlobRef {
             digest,
-            size: printed.bytes.len() as u64,
+            size,
             format: "text".to_owned(),
         },
         truncated: printed.truncated,
@@ -336,8 +390,14 @@ pub async fn build(
             oversteps: ended.oversteps,
         },
         outputs: ended.files.outputs,
+        contents: ended.files.contents,
         receipt,
     })
+}
+
+/// Whether nothing belongs to an outcome but itself.
+pub fn is_whole(outcome: &Outcome) -> bool {
+    blobs(outcome).all(|blob| outcome.contents.contains_key(&blob.digest))
 }
 
 /// The blobs that an outcome names.

@@ -7,10 +7,12 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_client::{ClientError, Connection, Request};
 use muster_daemon::{Backoff, file::crash_point};
 use muster_ids::RunId;
@@ -18,7 +20,7 @@ use muster_pki::PayloadType;
 use muster_wire::{
     function::BlobRef,
     node::v1::{
-        outcome::Outcome,
+        outcome::{Contents, Outcome},
         run::{BLOBS_PATH, PutBack, RUNS_PATH},
     },
     problem::KIND_PREFIX,
@@ -33,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agent::Agent,
-    link::LinkState,
+    link::{Control, LinkState},
     sentence,
     spool::{Claim, Entry, Progress},
 };
@@ -48,13 +50,15 @@ const LAST_WORD: Duration = Duration::from_secs(3);
 const AT_ONCE: usize = 8;
 /// Blobs up to this size are read whole, in bytes.
 const SMALL: u64 = 64 * 1024;
+/// The first version of the protocol in which small blobs travel in the outcome.
+const WITH_CONTENTS: u32 = 3;
 /// The kind of the answer to an outcome that came too late.
 const DOES_NOT_COUNT: &str = "outcome-does-not-count";
 
 /// Reports until the control connection fails, or until it is being left.
 pub async fn run(
     agent: &Arc<Agent>,
-    control: &Connection,
+    control: &Control,
     leaving: &CancellationToken,
 ) -> Result<(), ClientError> {
     loop {
@@ -95,7 +99,7 @@ enum Settled {
 }
 
 /// Brings one run to its end, if the control plane takes its outcome now.
-async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Result<Settled, ClientError> {
+async fn settle(agent: &Arc<Agent>, control: &Control, entry: Entry) -> Result<Settled, ClientError> {
     let (run, fence) = (entry.run, entry.fence);
     let mut outcome = match entry.progress {
         // Whoever works on it delivers it, too.
@@ -116,7 +120,7 @@ async fn settle(agent: &Arc<Agent>, control: &Connection, entry: Entry) -> Resul
         tracing::error!(%run, error, "the receipt of a run cannot be signed yet");
         return Ok(Settled::Later);
     }
-    let uploaded = upload(agent, run, &outcome).await;
+    let uploaded = upload(agent, control.protocol, run, &outcome).await;
     deliver(agent, control, run, &outcome, uploaded).await
 }
 
@@ -144,10 +148,10 @@ pub async fn upload_now(agent: &Agent, run: RunId, outcome: &Outcome) -> Result<
     let Ok(_turn) = TURNS.try_acquire() else {
         return Err(ClientError::NoEndpoint);
     };
-    if control(agent).is_none() {
+    let Some(control) = control(agent) else {
         return Err(ClientError::NoEndpoint);
-    }
-    let uploaded = unless_stopped(agent, upload(agent, run, outcome)).await;
+    };
+    let uploaded = unless_stopped(agent, upload(agent, control.protocol, run, outcome)).await;
     uploaded.unwrap_or(Err(ClientError::NoEndpoint))
 }
 
@@ -163,9 +167,9 @@ async fn unless_stopped<T>(agent: &Agent, work: impl Future<Output = T>) -> Opti
     }
 }
 
-fn control(agent: &Agent) -> Option<Connection> {
+fn control(agent: &Agent) -> Option<Control> {
     match &*agent.link.borrow() {
-        LinkState::Connected(connection) => Some(connection.clone()),
+        LinkState::Connected(control) => Some(control.clone()),
         _ => None,
     }
 }
@@ -173,7 +177,7 @@ fn control(agent: &Agent) -> Option<Connection> {
 /// Sends an outcome after its blobs, and forgets it once the control plane has taken it or wants it no more.
 async fn deliver(
     agent: &Arc<Agent>,
-    control: &Connection,
+    control: &Control,
     run: RunId,
     outcome: &Outcome,
     uploaded: Result<(), ClientError>,
@@ -183,8 +187,16 @@ async fn deliver(
         Err(error) if !does_not_count(&error) => Err(error),
         // Blobs are refused once a run has ended; the outcome itself learns whether it was the one that ended it.
         uploaded => {
-            let path = format!("{RUNS_PATH}/{run}/outcome");
-            match control.send(Request::post(path).json(outcome)).await {
+            let request = Request::post(format!("{RUNS_PATH}/{run}/outcome"));
+            let request = if control.protocol >= WITH_CONTENTS || outcome.contents.is_empty() {
+                request.json(outcome)
+            } else {
+                request.json(&Outcome {
+                    contents: Contents::new(),
+                    ..outcome.clone()
+                })
+            };
+            match control.connection.send(request).await {
                 Err(error) if !matches!(error, ClientError::Refused { .. }) => return Err(error),
                 Err(error) if uploaded.is_ok() || crate::link::is_revocation(&error) => Err(error),
                 Err(_) => uploaded,
@@ -263,24 +275,26 @@ async fn interrupted(agent: &Agent, claim: &Claim) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// Sends the blobs of an outcome, each once.
-async fn upload(agent: &Agent, run: RunId, outcome: &Outcome) -> Result<(), ClientError> {
+/// Sends the blobs of an outcome, each once, but for those that travel in it.
+async fn upload(agent: &Agent, protocol: u32, run: RunId, outcome: &Outcome) -> Result<(), ClientError> {
     let mut sent = BTreeSet::new();
     let mut payload = None;
     for blob in outcome::blobs(outcome) {
-        if !sent.insert(blob.digest) {
+        let content = outcome.contents.get(&blob.digest);
+        if !sent.insert(blob.digest) || (content.is_some() && protocol >= WITH_CONTENTS) {
             continue;
         }
+        let content = content.map(String::as_str);
         let mut used = match payload.take() {
             Some(payload) => payload,
             None => agent.payloads.take(agent).await?,
         };
         let claim = (run, outcome.fence);
-        match upload_one(agent, &used.connection, claim, blob).await {
+        match upload_one(agent, &used.connection, claim, (blob, content)).await {
             // It had ended while nobody used it.
             Err(ClientError::Broken { .. }) if used.used => {
                 used = Payloads::fresh(agent).await?;
-                upload_one(agent, &used.connection, claim, blob).await?;
+                upload_one(agent, &used.connection, claim, (blob, content)).await?;
             }
             uploaded => uploaded?,
         }
@@ -296,7 +310,7 @@ async fn upload_one(
     agent: &Agent,
     connection: &Connection,
     (run, fence): (RunId, i64),
-    blob: &BlobRef,
+    (blob, content): (&BlobRef, Option<&str>),
 ) -> Result<(), ClientError> {
     let path = agent.spool.blob(run, fence, &blob.digest);
     let name = format!("PUT {BLOBS_PATH}/{}", blob.digest);
@@ -308,7 +322,10 @@ async fn upload_one(
         .query("run", &run.to_string())
         .query("fence", &fence.to_string());
     let kind = "application/octet-stream";
-    let request = if blob.size <= SMALL {
+    let request = if let Some(content) = content {
+        let broken = |error| failed(io::Error::new(io::ErrorKind::InvalidData, error));
+        request.bytes(kind, STANDARD.decode(content).map_err(broken)?)
+    } else if blob.size <= SMALL {
         // It was written a moment ago, so it comes from memory.
         request.bytes(kind, std::fs::read(&path).map_err(failed)?)
     } else {
@@ -331,7 +348,7 @@ pub async fn put_back(agent: &Arc<Agent>, run: RunId, fence: i64, why: String) {
                 .wait_for(|state| matches!(state, LinkState::Connected(_)))
                 .await;
             match state.as_deref() {
-                Ok(LinkState::Connected(connection)) => connection.clone(),
+                Ok(LinkState::Connected(control)) => control.connection.clone(),
                 _ => return,
             }
         };

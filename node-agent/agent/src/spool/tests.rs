@@ -3,7 +3,11 @@ use std::collections::BTreeMap;
 use muster_ids::{FunctionId, Incarnation, NodeId};
 use muster_wire::{
     function::Blobs,
-    node::v1::{outcome::Ending, run::GrantLimits, trust_state::TrustVersion},
+    node::v1::{
+        outcome::{Contents, Ending},
+        run::GrantLimits,
+        trust_state::TrustVersion,
+    },
 };
 use proptest::prelude::*;
 
@@ -81,6 +85,7 @@ fn outcome(fence: i64, state: &str) -> Outcome {
             packages: None,
         },
         outputs: Blobs::new(),
+        contents: Contents::new(),
         receipt: serde_json::json!({}),
     }
 }
@@ -157,6 +162,42 @@ fn a_damaged_outcome_is_said_and_kept() {
     file::write(&path, b"{", 0o600, "test").expect("written");
     let error = spool.entries().expect_err("damaged");
     assert!(matches!(error, SpoolError::Damaged { .. }) && path.exists());
+}
+
+#[test]
+fn an_outcome_that_a_power_cut_left_unfinished_is_none_and_the_claim_counts() {
+    let (folder, spool) = spool();
+    spool.claim(&claim(1, 7)).expect("claimed");
+    spool.note_end(run(1), &outcome(7, "succeeded")).expect("noted");
+    let path = folder
+        .path()
+        .join("spool")
+        .join(format!("{}-7/outcome.json", run(1)));
+    let whole = fs::read(&path).expect("read");
+    let ended = |spool: &Spool| {
+        let entries = spool.entries().expect("read");
+        matches!(
+            &entries[..],
+            [Entry {
+                progress: Progress::Ended(_),
+                ..
+            }]
+        )
+    };
+    assert!(ended(&spool));
+    let zeros = vec![0; whole.len()];
+    for left in [&whole[..whole.len() - 1], &whole[..10], &zeros, b""] {
+        fs::write(&path, left).expect("written");
+        let spool = Spool::open(&folder.path().join("spool")).expect("opened");
+        assert!(!ended(&spool), "{} bytes", left.len());
+        assert_eq!(spool.claims().len(), 1);
+    }
+    spool.end(run(1), &outcome(7, "failed")).expect("another end");
+    assert!(ended(&spool));
+    // As agents of before wrote it.
+    let json = serde_json::to_vec(&outcome(7, "succeeded")).expect("JSON");
+    fs::write(&path, json).expect("written");
+    assert!(ended(&spool));
 }
 
 #[derive(Debug, Clone)]

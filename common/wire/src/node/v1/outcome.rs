@@ -23,11 +23,21 @@ pub struct Outcome {
     pub state: String,
     /// What happened.
     pub ending: Ending,
-    /// Outputs; their blobs were uploaded before.
+    /// Outputs; their blobs were uploaded before, unless they are among `contents`.
     pub outputs: Blobs,
+    /// Small blobs that this outcome names. Since version 3 of the protocol.
+    #[serde(default, skip_serializing_if = "Contents::is_empty")]
+    pub contents: Contents,
     /// [`Statement`], signed by the node.
     pub receipt: Envelope,
 }
+
+/// Bytes in base64, by digest: at most [`MAX_CONTENT`] bytes each and [`MAX_CONTENTS`] in all.
+pub type Contents = BTreeMap<Digest, String>;
+/// The longest blob that travels in an outcome, in bytes; longer ones are uploaded …
+pub const MAX_CONTENT: u64 = 4 * 1024;
+/// … as are those beyond so many bytes in all.
+pub const MAX_CONTENTS: u64 = 64 * 1024;
 
 /// What people see of an ending.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

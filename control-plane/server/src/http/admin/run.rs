@@ -8,11 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
-use muster_app::{App, Error, LogPlace, Submission, blob_failure};
+use muster_app::{App, Content, Error, LogPlace, Submission, blob_failure};
 use muster_daemon::config::parse_duration;
 use muster_ids::RunId;
 use muster_model::{permission::Caller, run::RunState};
-use muster_store::{BlobReader, Topic, WakeListener};
+use muster_store::{Topic, WakeListener};
 use muster_wire::{
     Problem,
     admin::v1::{
@@ -179,13 +179,13 @@ pub(super) async fn output(
     User(caller): User,
     Path((run, name)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    let (blob, reader) = app.run_output(&caller, parse(&run)?, &name).await?;
+    let (blob, content) = app.run_output(&caller, parse(&run)?, &name).await?;
     let content_type = if blob.format == "json" {
         "application/json"
     } else {
         "text/csv; charset=utf-8"
     };
-    Ok(stream(reader, content_type))
+    Ok(stream(content, content_type))
 }
 
 /// The countersigned receipt of a run: a DSSE envelope.
@@ -335,9 +335,9 @@ pub(super) fn patience(wait: Option<&str>) -> Result<Duration, Failure> {
     }
 }
 
-fn text(reader: Option<BlobReader>) -> Response {
-    match reader {
-        Some(reader) => stream(reader, "text/plain; charset=utf-8"),
+fn text(content: Option<Content>) -> Response {
+    match content {
+        Some(content) => stream(content, "text/plain; charset=utf-8"),
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }

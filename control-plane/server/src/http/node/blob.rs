@@ -7,9 +7,8 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use http::{StatusCode, header};
-use muster_app::{Error, Input};
+use muster_app::{Content, Error};
 use muster_ids::{Digest, RunId};
-use muster_store::BlobReader;
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
@@ -34,13 +33,8 @@ pub(super) async fn download(
     Path(digest): Path<String>,
     Params(of): Params<Of>,
 ) -> Result<Response, Failure> {
-    let kind = "application/octet-stream";
-    Ok(
-        match state.app.input_for_node(node, of.run, &parse(&digest)?).await? {
-            Input::Argument(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
-            Input::Blob(reader) => stream(reader, kind),
-        },
-    )
+    let content = state.app.input_for_node(node, of.run, &parse(&digest)?).await?;
+    Ok(stream(content, "application/octet-stream"))
 }
 
 /// An output.
@@ -68,10 +62,15 @@ pub(super) async fn upload(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The bytes of a blob as a response.
-pub(in crate::http) fn stream(reader: BlobReader, content_type: &'static str) -> Response {
-    let length = reader.size.to_string();
-    let body = AxumBody::from_stream(ReaderStream::new(reader.file));
+/// The bytes of a run as a response.
+pub(in crate::http) fn stream(content: Content, content_type: &'static str) -> Response {
+    let (length, body) = match content {
+        Content::Small(bytes) => (bytes.len().to_string(), AxumBody::from(bytes)),
+        Content::Blob(reader) => (
+            reader.size.to_string(),
+            AxumBody::from_stream(ReaderStream::new(reader.file)),
+        ),
+    };
     (
         [
             (header::CONTENT_TYPE, content_type),
