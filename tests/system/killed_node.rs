@@ -9,10 +9,10 @@ use crate::real_node::{PATIENCE, ended, value};
 
 /// The writes of a run, with how the run ends when the agent is killed at each of [`WRITE_POINTS`].
 const WRITES: [(&str, [&str; 5]); 3] = [
-    // Before its name is there the claim is not on disk: nobody knows of it, and its lease ends.
-    ("run.claim", ["lost", "lost", "lost", "failed", "failed"]),
+    // Before its name is there nobody knows of the claim, and its lease ends. It is synced after that.
+    ("run.claim", ["lost", "lost", "failed", "failed", "failed"]),
     ("run.blob", ["failed"; 5]),
-    // It is synced after it got its name, and only where it is not taken at once.
+    // So is this, and only where it is not taken at once.
     (
         "run.outcome",
         ["failed", "failed", "succeeded", "succeeded", "succeeded"],

@@ -173,10 +173,10 @@ impl App {
 
     async fn waiting(&self) -> Result<Arc<BTreeSet<(PoolId, SiteId, Capability)>>, Error> {
         let read = async || {
-            let queues = self.store().queued_counts().await?;
+            let queues = self.store().queues_waiting().await?;
             Ok(queues
                 .into_iter()
-                .map(|queue| (queue.pool, queue.site, queue.capability))
+                .map(|(capability, pool, site)| (pool, site, capability))
                 .collect())
         };
         self.inner

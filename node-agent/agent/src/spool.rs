@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Invariant: from the claim to the acknowledgement there is always either a claim or an outcome on disk, so each
-//! claimed run is reported with exactly one outcome, however often it is sent. An outcome begins with its digest: one
-//! that a power cut has left unfinished is none, and then the claim counts.
+//! claimed run is reported with exactly one outcome, however often it is sent. Both begin with their digest, and
+//! what a power cut has left unfinished is none: without an outcome the claim counts, without a claim nothing was started.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -107,7 +107,7 @@ impl Spool {
                     spool.settle_end(run, fence)?;
                 }
                 // A claim that was not finished was never started; its name alone must not keep the lease alive.
-                if !path.join("claim.json").exists() && !path.join("outcome.json").exists() {
+                if matches!(progress(&path, &name), Ok(None)) {
                     remove_tree(&path)?;
                 }
             }
@@ -120,8 +120,10 @@ impl Spool {
         let folder = self.folder(claim.grant.run, claim.grant.fence);
         // The sync of the claim settles their names too.
         Self::make(&folder.join("blobs"))?;
-        let bytes = serde_json::to_vec(claim).expect("every map of a claim has text for keys");
-        file::write(&folder.join("claim.json"), &bytes, 0o600, "run.claim")?;
+        let path = folder.join("claim.json");
+        // Named before it is synced: one write of the file system's journal serves both.
+        file::place(&path, &sealed(claim), 0o600, "run.claim")?;
+        file::settle(&path, "run.claim")?;
         crash_point("run.claimed");
         Ok(())
     }
@@ -205,9 +207,8 @@ impl Spool {
     /// Notes how a run ended; no crash of this process undoes it, and [`settle_end`](Self::settle_end) makes it survive
     /// one of the machine.
     pub fn note_end(&self, run: RunId, outcome: &Outcome) -> Result<(), SpoolError> {
-        let json = serde_json::to_vec(outcome).expect("every map of an outcome has text for keys");
-        let bytes = [Digest::of(&json).hex().as_bytes(), b"\n", &json].concat();
-        file::place(&self.outcome(run, outcome.fence), &bytes, 0o600, "run.outcome")?;
+        let path = self.outcome(run, outcome.fence);
+        file::place(&path, &sealed(outcome), 0o600, "run.outcome")?;
         crash_point("run.spooled");
         Ok(())
     }
@@ -305,25 +306,22 @@ impl Spool {
 
 /// What the folder of a run holds; `None` where the claim itself was not finished: then nothing was started.
 fn progress(folder: &Path, name: &str) -> Result<Option<Progress>, SpoolError> {
-    let path = folder.join("outcome.json");
-    if let Some(bytes) = read(&path)? {
-        match finished(&bytes) {
-            Some(json) => return Ok(Some(Progress::Ended(Box::new(parsed(json, &path, name)?)))),
-            None => {
-                tracing::warn!(path = %path.display(), "the outcome of a run was not finished before the machine went down")
-            }
-        }
+    if let Some(outcome) = read(&folder.join("outcome.json"), name)? {
+        return Ok(Some(Progress::Ended(Box::new(outcome))));
     }
-    let path = folder.join("claim.json");
-    let claim = read(&path)?
-        .map(|bytes| parsed(&bytes, &path, name))
-        .transpose()?;
+    let claim: Option<Claim> = read(&folder.join("claim.json"), name)?;
     Ok(claim.map(|claim| Progress::InFlight(Box::new(claim))))
 }
 
-/// The outcome in a file that is whole.
+/// As JSON, behind its digest.
+fn sealed(value: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_vec(value).expect("every map of a claim or an outcome has text for keys");
+    [Digest::of(&json).hex().as_bytes(), b"\n", &json].concat()
+}
+
+/// The JSON in a file that is whole.
 fn finished(bytes: &[u8]) -> Option<&[u8]> {
-    // Agents of before wrote it without a digest, synced.
+    // Agents of before wrote it without a digest, and named it once it was synced.
     if bytes.starts_with(b"{") {
         return Some(bytes);
     }
@@ -332,20 +330,23 @@ fn finished(bytes: &[u8]) -> Option<&[u8]> {
     (Digest::of(json).hex().as_bytes() == digest).then_some(json)
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
-    match file::read(path, Access::Private, MAX_FILE) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn parsed<T: serde::de::DeserializeOwned>(json: &[u8], path: &Path, run: &str) -> Result<T, SpoolError> {
-    serde_json::from_slice(json).map_err(|source| SpoolError::Damaged {
-        path: path.to_owned(),
-        run: run.to_owned(),
-        source,
-    })
+fn read<T: serde::de::DeserializeOwned>(path: &Path, run: &str) -> Result<Option<T>, SpoolError> {
+    let bytes = match file::read(path, Access::Private, MAX_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(json) = finished(&bytes) else {
+        tracing::warn!(path = %path.display(), "not finished before the machine went down");
+        return Ok(None);
+    };
+    serde_json::from_slice(json)
+        .map(Some)
+        .map_err(|source| SpoolError::Damaged {
+            path: path.to_owned(),
+            run: run.to_owned(),
+            source,
+        })
 }
 
 /// The error of a step that the system refused.

@@ -146,6 +146,30 @@ impl Store {
         rows.iter().map(length).collect()
     }
 
+    /// The queues in which runs wait. Where statements run in place this costs by the number of queues and not by their
+    /// length.
+    pub async fn queues_waiting(&self) -> Result<Vec<(Capability, PoolId, SiteId)>, StoreError> {
+        if !self.db.is_own() {
+            let counts = self.queued_counts().await?;
+            let queue = |count: QueueLength| (count.capability, count.pool, count.site);
+            return Ok(counts.into_iter().map(queue).collect());
+        }
+        let next = "SELECT capability, pool_id, site_id FROM runs WHERE state = 'queued' \
+                    AND (capability, pool_id, site_id) > ($1, $2, $3) ORDER BY capability, pool_id, site_id LIMIT 1";
+        let mut found: Vec<(Capability, PoolId, SiteId)> = Vec::new();
+        let mut after = args!["", "", ""];
+        while let Some(row) = self.first(next, after).await? {
+            let queue = (
+                row.parsed("capability")?,
+                row.parsed("pool_id")?,
+                row.parsed("site_id")?,
+            );
+            found.push(queue);
+            after = args![queue.0.as_str(), queue.1, queue.2];
+        }
+        Ok(found)
+    }
+
     /// How many runs wait before this one, which waits, in its queue: those that need the same capability in the same pool
     /// and site.
     pub async fn queued_before(&self, row: &RunRow) -> Result<u64, StoreError> {

@@ -13,7 +13,7 @@ on_both! {
 }
 
 mod cases {
-    use std::collections::BTreeSet;
+    use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
     use muster_ids::{Digest, GroupId, UserName};
     use muster_model::{
@@ -34,7 +34,8 @@ mod cases {
         for change in 0..3 {
             let mut deciding = world.begin().await;
             deciding.hold_rights().await.expect("held");
-            let mut changing = Box::pin(async {
+            let changed = Cell::new(false);
+            let changing = async {
                 let mut tx = world.begin().await;
                 let (key, value) = ("key".to_owned(), Some("value".to_owned()));
                 match change {
@@ -50,20 +51,24 @@ mod cases {
                     _ => drop(tx.trust_change(&[(key, value)], NOW).await.expect("changed")),
                 }
                 commit(tx, Event::UserChanged).await;
-            });
-            let soon = std::time::Duration::from_millis(200);
-            let changed = tokio::time::timeout(soon, &mut changing).await;
-            assert!(changed.is_err(), "{change}: it waits for who decides");
-            let user = world.store.user(ann.id).await.expect("read").expect("there");
-            let is_in = world.store.directory_of(ann.id).await.expect("read").direct;
-            let number = world.store.trust_head().await.expect("read").number;
-            assert_eq!(
-                (user.state == UserState::Active, is_in.contains(&group), number),
-                (change < 2, change < 1, 0),
-                "{change}: read beside the transaction"
-            );
-            commit(deciding, Event::RunGranted).await;
-            changing.await;
+                changed.set(true);
+            };
+            let deciding = async {
+                // Long enough for it to have come through, if nothing held it.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let user = world.store.user(ann.id).await.expect("read").expect("there");
+                let is_in = world.store.directory_of(ann.id).await.expect("read").direct;
+                let number = world.store.trust_head().await.expect("read").number;
+                assert_eq!(
+                    (user.state == UserState::Active, is_in.contains(&group), number),
+                    (change < 2, change < 1, 0),
+                    "{change}: read beside the transaction"
+                );
+                assert!(!changed.get(), "{change}: it waits for who decides");
+                commit(deciding, Event::RunGranted).await;
+            };
+            tokio::join!(changing, deciding);
+            assert!(changed.get());
         }
         let mut first = world.begin().await;
         first.hold_rights().await.expect("held");

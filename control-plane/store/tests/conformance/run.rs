@@ -274,6 +274,9 @@ mod cases {
         };
         let counts = world.store.queued_counts().await.expect("read");
         assert_eq!(counts, [length(Capability::Python), length(Capability::R)]);
+        let queues = world.store.queues_waiting().await.expect("read");
+        let queue = |capability| (capability, pool, site);
+        assert_eq!(queues, [queue(Capability::Python), queue(Capability::R)]);
 
         let filter = RunFilter {
             state: Some(RunState::Queued),

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
 
 use muster_ids::{FunctionId, Incarnation, NodeId};
 use muster_wire::{
@@ -198,6 +198,22 @@ fn an_outcome_that_a_power_cut_left_unfinished_is_none_and_the_claim_counts() {
     let json = serde_json::to_vec(&outcome(7, "succeeded")).expect("JSON");
     fs::write(&path, json).expect("written");
     assert!(ended(&spool));
+}
+
+#[test]
+fn a_claim_that_a_power_cut_left_unfinished_is_none() {
+    let (folder, spool) = spool();
+    spool.claim(&claim(1, 7)).expect("claimed");
+    let root = folder.path().join("spool");
+    let path = root.join(format!("{}-7/claim.json", run(1)));
+    let whole = fs::read(&path).expect("read");
+    for left in [&whole[..whole.len() - 1], &vec![0; whole.len()]] {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(&path, left).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("private");
+        let spool = Spool::open(&root).expect("opened");
+        assert!(spool.is_empty(), "its name alone keeps no lease alive");
+    }
 }
 
 #[derive(Debug, Clone)]

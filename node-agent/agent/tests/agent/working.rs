@@ -11,7 +11,7 @@ use muster_wire::{
     function::{BlobRef, Blobs, FunctionDefinition, Limits, Parameter},
     node::v1::{
         control::ControlMessage,
-        outcome::Outcome,
+        outcome::{Captured, Outcome},
         run::{GrantLimits, RunGrant},
     },
 };
@@ -430,6 +430,50 @@ async fn a_node_that_is_killed_anywhere_in_a_run_reports_it_once() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_of_before_gets_small_blobs_as_it_knows_them() {
+    let world = World::new(REFUSES, Vec::new()).await;
+    let mut agent = world
+        .node
+        .command(&["run"], Some("run.spooled"))
+        .spawn()
+        .expect("started");
+    let grant = grant(&world.back, 1, "restricted");
+    let run = grant.run;
+    world.back.offer(grant, definition());
+    let killed = tokio::time::timeout(crate::node::GENEROUS, agent.wait()).await;
+    assert_eq!(killed.expect("killed").expect("waited").code(), None);
+    // As if it had printed something before.
+    let path = world.node.state().join(format!("spool/{run}-1/outcome.json"));
+    let kept = std::fs::read_to_string(&path).expect("read");
+    let (_, json) = kept.split_once('\n').expect("its digest and itself");
+    let mut outcome: Outcome = serde_json::from_str(json).expect("an outcome");
+    let digest = Digest::of(b"printed");
+    outcome.ending.stdout = Some(Captured {
+        blob: BlobRef {
+            digest,
+            size: 7,
+            format: "text".to_owned(),
+        },
+        truncated: false,
+    });
+    outcome.contents.insert(digest, "cHJpbnRlZA==".to_owned());
+    std::fs::write(&path, serde_json::to_vec(&outcome).expect("JSON")).expect("written");
+    let (mut agent, _) = world.node.until(&["run"], "connected").await;
+    let sent = world
+        .back
+        .until("the outcome", |log| {
+            log.outcomes.first().map(|(_, outcome)| outcome.clone())
+        })
+        .await;
+    assert_eq!(
+        world.back.log().blobs.get(&digest).map(Vec::as_slice),
+        Some(&b"printed"[..])
+    );
+    assert!(sent.contents.is_empty() && sent.ending.stdout == outcome.ending.stdout);
+    agent.kill().await.expect("killed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
