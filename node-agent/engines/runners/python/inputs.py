@@ -1,8 +1,10 @@
 """Inputs: files of the scratch folder become values, Series and DataFrames. Part of the runner, see runner.py."""
 
 import base64
+import codecs
 import datetime
 import decimal
+import io
 import json
 import os
 import re
@@ -27,6 +29,9 @@ INFERRED = (
     ("Time", re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?")),
 )
 TIME_SPAN = re.compile(r"(-?)(?:([0-9]+)\.)?([0-9]{1,2}):([0-9]{2}):([0-9]{2})(\.[0-9]+)?")
+# A whole field in quotes, with what is before it (RFC 4180, section 2).
+QUOTED_FIELD = re.compile(rb'(^|[,\n])"[^"]*+(?:""[^"]*+)*+"(?=,|\r?\n|\r?\Z)')
+NEW_LINE = b"\n"
 INT32 = (-(2 ** 31), 2 ** 31 - 1)
 INT64 = (-(2 ** 63), 2 ** 63 - 1)
 
@@ -44,12 +49,35 @@ def read_input(description):
     if description["format"] == "file":
         return path
     try:
+        if description["format"] == "csv":
+            check_csv(path)
         columns = (read_csv if description["format"] == "csv" else read_json)(path, description)
     except DataError as error:
         raise DataError(f"Input {name}: {error}") from None
     except (ValueError, ArithmeticError, TypeError, KeyError, OverflowError) as error:
         raise DataError(f"Input {name} is not valid {description['format'].upper()}: {error}") from None
     return columns
+
+
+def check_csv(path):
+    """Refuses what a lenient reader would read as other rows than were written. inputs.R does the same."""
+    with open(path, "rb") as file:
+        text = file.read().removeprefix(codecs.BOM_UTF8)
+    if b'"' in text:
+        text = QUOTED_FIELD.sub(rb"\1", text)
+        before, quote, _ = text.partition(b'"')
+        if quote:
+            raise DataError(f"record {before.count(NEW_LINE) + 1} of the CSV file has a quote within a field, or one "
+                            f"that does not end; put the field in quotes and double those in it")
+    if b"\r" in text.replace(b"\r\n", b""):
+        raise DataError("a line of the CSV file ends with a return alone; end lines with LF or CRLF")
+    fields = None
+    for record, line in enumerate(io.BytesIO(text), 1):
+        commas = line.count(b",")
+        fields = commas if fields is None else fields
+        if commas != fields:
+            raise DataError(f"record {record} of the CSV file has another number of fields ({commas + 1}) than the "
+                            f"header ({fields + 1})")
 
 
 def wanted_type(description, column):

@@ -28,12 +28,48 @@ read_input <- function(description) {
   path <- file.path(scratch, description$file)
   if (description$format == "file") return(path)
   tryCatch(
-    switch(description$format, csv = read_csv(path, description), json = read_json(path, description)),
+    switch(description$format,
+      csv = {
+        check_csv(path)
+        read_csv(path, description)
+      },
+      json = read_json(path, description)),
     error = function(e) {
       known <- inherits(e, "muster_data_error")
       refuse("Input ", description$name, if (!known) paste(" is not valid", toupper(description$format)), ": ",
              conditionMessage(e))
     })
+}
+
+# Refuses what scan() would read as other rows than were written. inputs.py does the same.
+check_csv <- function(path) {
+  con <- file(path, "rb")
+  bytes <- tryCatch(readBin(con, "raw", file.size(path)), finally = close(con))
+  mark <- identical(bytes[1:3], as.raw(c(0xEF, 0xBB, 0xBF)))
+  text <- rawToChar(if (mark) bytes[-(1:3)] else bytes)
+  if (!validUTF8(text)) refuse("the CSV file is not in UTF-8; convert it")
+  if (grepl("\"", text, fixed = TRUE, useBytes = TRUE)) {
+    # A whole field in quotes, with what is before it (RFC 4180, section 2).
+    quoted <- "(^|[,\n])\"[^\"]*+(?:\"\"[^\"]*+)*+\"(?=,|\\r?\\n|\\r?\\z)"
+    text <- gsub(quoted, "\\1", text, perl = TRUE, useBytes = TRUE)
+    found <- regexpr("\"", text, fixed = TRUE, useBytes = TRUE)
+    if (found > 0L) {
+      before <- gsub("[^\n]", "", rawToChar(charToRaw(text)[seq_len(found)]), useBytes = TRUE)
+      refuse("record ", nchar(before, "bytes") + 1L, " of the CSV file has a quote within a field, or one that does ",
+             "not end; put the field in quotes and double those in it")
+    }
+  }
+  text <- gsub("\r\n", "\n", text, fixed = TRUE, useBytes = TRUE)
+  if (grepl("\r", text, fixed = TRUE, useBytes = TRUE)) {
+    refuse("a line of the CSV file ends with a return alone; end lines with LF or CRLF")
+  }
+  lines <- strsplit(text, "\n", fixed = TRUE, useBytes = TRUE)[[1L]]
+  commas <- nchar(lines, "bytes") - nchar(gsub(",", "", lines, fixed = TRUE, useBytes = TRUE), "bytes")
+  differs <- which(commas != commas[1L])
+  if (length(differs)) {
+    refuse("record ", differs[[1L]], " of the CSV file has another number of fields (",
+           commas[[differs[[1L]]]] + 1L, ") than the header (", commas[[1L]] + 1L, ")")
+  }
 }
 
 wanted_type <- function(description, column) {

@@ -233,13 +233,13 @@ impl Order {
         self
     }
 
-    pub(super) fn input(mut self, name: &str, kind: Shape, format: Format, data: &str) -> Self {
+    pub(super) fn input(mut self, name: &str, kind: Shape, format: Format, data: impl AsRef<[u8]>) -> Self {
         self.0.inputs.push(Input {
             name: name.to_owned(),
             kind,
             format,
             types: BTreeMap::new(),
-            data: Some(Data::Bytes(data.as_bytes().to_vec())),
+            data: Some(Data::Bytes(data.as_ref().to_vec())),
         });
         self
     }

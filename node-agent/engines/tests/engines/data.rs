@@ -125,6 +125,41 @@ fn r_reads_all_twelve_types_as_documented() {
 }
 
 #[test]
+fn a_table_that_could_be_read_as_other_rows_is_refused() {
+    let tables: [(&[u8], &str); 6] = [
+        (b"id,s\n1,M\xfcnchen\n2,x\n", ""),
+        (
+            b"id,s\n1,5\" pipe\n2,6\" pipe\n3,x\n",
+            "record 2 of the CSV file has a quote within a field",
+        ),
+        (
+            b"id,s\n1,x\n2,\"y\n3,z\n",
+            "record 3 of the CSV file has a quote within a field",
+        ),
+        (
+            b"id,s\n1,x\n2\n",
+            "record 3 of the CSV file has another number of fields (1) than the header (2)",
+        ),
+        (
+            b"id,s\n1,x,y\n",
+            "record 2 of the CSV file has another number of fields (3) than the header (2)",
+        ),
+        (b"id,s\n1,x\r2,y\n", "ends with a return alone"),
+    ];
+    for (csv, why) in tables {
+        for (language, script) in [(R, "n <- nrow(t)"), (Python, "n = len(t)")] {
+            let order = order(language, Unrestricted, script).input("t", Table, Csv, csv);
+            let ended = NODE.run(order.output("n", Value, Json));
+            assert!(
+                matches!(&ended.ending.outcome, Outcome::ScriptError { message } if message.contains(why)),
+                "{why}: {:?}",
+                ended.ending.outcome
+            );
+        }
+    }
+}
+
+#[test]
 fn both_languages_infer_the_same_types_from_csv() {
     let csv = "a,b,c,d,e,f,g,h\n1,1.5,true,2020-01-02,2020-01-02 03:04:05,007,,3000000000\n,,,,,,,\n-3,2,FALSE,1999-12-31,2020-01-02T03:04:05Z,x,,1\n";
     for (engine, dates) in [(Python, "Date"), (R, "DateTime")] {
