@@ -56,6 +56,20 @@ enum Next {
     Done(Joined),
 }
 
+impl Next {
+    /// The wait before it. Only a request that waits for its answer is a success: after an offer the rest may be refused
+    /// each time, and then the waits must grow.
+    fn wait(&self, backoff: &mut Backoff) -> Duration {
+        match self {
+            Self::At(wait) => {
+                backoff.reset();
+                *wait
+            }
+            Self::Now | Self::Done(_) => Duration::ZERO,
+        }
+    }
+}
+
 enum Stop {
     /// May work later.
     Again(String, Option<Duration>),
@@ -103,14 +117,7 @@ impl Joiner {
         loop {
             let wait = match self.step(&mut tell).await {
                 Ok(Next::Done(joined)) => return Ok(joined),
-                Ok(Next::Now) => {
-                    backoff.reset();
-                    continue;
-                }
-                Ok(Next::At(wait)) => {
-                    backoff.reset();
-                    wait
-                }
+                Ok(next) => next.wait(&mut backoff),
                 Err(Stop::Final(error)) => return Err(error),
                 Err(Stop::Again(why, told)) => {
                     let wait = backoff.next(self.random.fraction(), told);
@@ -443,4 +450,22 @@ fn is_no(status: u16) -> bool {
 
 fn again(error: &ClientError) -> Stop {
     Stop::Again(crate::sentence(error), error.retry_after())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_after_an_offer_are_tried_again_less_and_less_often() {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut refused = |next: Next| {
+            let wait = next.wait(&mut backoff);
+            (wait.as_secs(), backoff.next(1.0, None).as_secs())
+        };
+        assert_eq!(refused(Next::Now), (0, 5));
+        assert_eq!(refused(Next::Now), (0, 10));
+        assert_eq!(refused(Next::Now), (0, 20));
+        assert_eq!(refused(Next::At(Duration::from_secs(7))), (7, 5));
+    }
 }
