@@ -76,6 +76,11 @@ impl Blank {
         Self { folder, ports }
     }
 
+    /// Where its database and its keys will be.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// `muster-server init`: how it ended, and what it said.
     pub fn init(&self, environment: &[(&str, &str)]) -> (ExitStatus, String) {
         let arguments = arguments(&self.folder, "init");

@@ -1,8 +1,11 @@
 //! `kill -9` of the control plane while it works: what it said is true, and nothing happens twice.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use muster_daemon::{Random, file::WRITE_POINTS};
@@ -90,6 +93,27 @@ async fn an_init_that_is_killed_anywhere_is_simply_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_does_not_find_the_database_of_its_keys_makes_no_other_collective() {
+    let blank = Blank::new(&Settings::default());
+    let (status, said) = blank.init(&[]);
+    assert!(status.success(), "{said}");
+    let state = blank.state_dir();
+    let kept = ["keys/root.pem", "admin-password"].map(|name| state.join(name));
+    let before = kept.each_ref().map(|file| fs::read(file).expect("readable"));
+    fs::rename(state.join("muster.db"), state.join("lost.db")).expect("moved");
+    let (status, said) = blank.init(&[]);
+    assert!(!status.success() && said.contains("bring it back"), "{said}");
+    assert_eq!(
+        before,
+        kept.each_ref().map(|file| fs::read(file).expect("readable"))
+    );
+    assert!(!state.join("muster.db").exists(), "another database was made");
+    fs::rename(state.join("lost.db"), state.join("muster.db")).expect("moved");
+    let (status, said) = blank.init(&[]);
+    assert!(!status.success() && said.contains("reset-admin"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_that_is_killed_while_it_starts_simply_starts_again() {
     needs_crash_points("muster-server");
     let server = Server::private();
@@ -100,7 +124,7 @@ async fn a_control_plane_that_is_killed_while_it_starts_simply_starts_again() {
     for point in points(&writes) {
         server.kill();
         // Other names are configured than those that the certificate was made for; the pair itself is there.
-        std::fs::write(keys.join("front-end.names"), "other").expect("written");
+        fs::write(keys.join("front-end.names"), "other").expect("written");
         server.begin(&[("MUSTER_CRASH_AT", &point)]);
         let killed = until("the control plane is killed", async || server.process().ended()).await;
         assert_eq!(killed.code(), None, "{point} was not reached: {}", server.log());
@@ -217,7 +241,7 @@ async fn an_orderly_end_is_orderly() {
 fn idle() -> muster_tests::Process {
     let log = std::env::temp_dir().join(muster_tests::unique("muster-idle"));
     let process = muster_tests::Process::start(std::path::Path::new("sleep"), ["1000"], &[], &log);
-    let _ = std::fs::remove_file(log);
+    let _ = fs::remove_file(log);
     process
 }
 

@@ -9,6 +9,8 @@ pub mod new_epoch;
 pub mod reset_admin;
 pub mod root_key;
 
+use std::io::{self, Write as _};
+
 use muster_store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
 
@@ -33,8 +35,12 @@ pub(crate) fn require_collective(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A line for a person.
-#[expect(clippy::print_stdout, reason = "this is where a program speaks to a person")]
+/// A line for a person. A reader who has left does not stop a command; where the line is lost, that is said.
+#[expect(clippy::print_stderr, reason = "this is where a program speaks to a person")]
 pub(crate) fn say(line: &str) {
-    println!("{line}");
+    if let Err(error) = writeln!(io::stdout(), "{line}")
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("muster-server: standard output takes no more: {error}; it would have said: {line}");
+    }
 }

@@ -18,18 +18,32 @@ use crate::{config::Config, keys::Keys};
 /// Bytes of chance in the first password.
 const PASSWORD_BYTES: usize = 18;
 
+/// The last file that it writes.
+const SAMPLE: &str = "server.toml.sample";
+const THERE: &str = "this database holds a collective already; nothing was changed. For a new password of the administrator use muster-server reset-admin";
+
 /// Makes database, authority and first administrator; says the fingerprint that nodes pin.
 pub async fn run(config: &Config, administrator: &UserName) -> anyhow::Result<ExitCode> {
     file::create_folder(&config.state_dir)
         .with_context(|| "the state directory cannot be made; give another with --state-dir")?;
     let _lock = FolderLock::acquire(&config.state_dir)?;
+    if Keys::exist(&config.state_dir) && config.state_dir.join(SAMPLE).exists() {
+        // It was finished here: what is missing now was lost, or is looked for in the wrong place.
+        let store = open_store(config, false).await;
+        let there = match &store {
+            Ok(store) => store.collective().await.is_ok_and(|found| found.is_some()),
+            Err(_) => false,
+        };
+        anyhow::ensure!(
+            there,
+            "the keys of a collective are in {}, but its database is not where [database] url says; bring it back, or name another --state-dir for a new collective. Nothing was changed",
+            config.state_dir.display()
+        );
+        anyhow::bail!(THERE);
+    }
     let store = open_store(config, true).await?;
     store.migrate().await?;
-    if store.collective().await?.is_some() {
-        anyhow::bail!(
-            "this database holds a collective already; nothing was changed. For a new password of the administrator use muster-server reset-admin"
-        );
-    }
+    anyhow::ensure!(store.collective().await?.is_none(), THERE);
     let (clock, random) = (Clock::system(), Random::system());
     let keys = Keys::create(config)?;
     let authority = create_authority(&clock, &random).await?;
@@ -83,7 +97,7 @@ pub(super) fn write_password(state_dir: &Path, password: &str) -> anyhow::Result
 }
 
 fn write_sample(state_dir: &Path) -> anyhow::Result<String> {
-    let path = state_dir.join("server.toml.sample");
+    let path = state_dir.join(SAMPLE);
     file::write(&path, Config::sample().as_bytes(), 0o644, "server.sample")?;
     Ok(path.display().to_string())
 }
