@@ -14,6 +14,9 @@ use crate::{escape::escaped, failure::Failure};
 
 /// How long the control plane is asked to wait before it answers.
 const SPAN: &str = "30s";
+/// The same while a person sees that the run is queued: the answer comes at the end of the run or of this time, and the
+/// run may have begun.
+const LOOK: &str = "2s";
 /// How long that answer may take.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How often the question is asked again when no control plane can be reached.
@@ -47,11 +50,12 @@ pub(crate) async fn until_final(rest: &Rest, run: Run, progress: bool) -> Result
 
 async fn ask(rest: &Rest, mut run: Run, spinner: &ProgressBar) -> Result<Run, Failure> {
     let (mut failed, mut pause) = (0, Duration::ZERO);
+    let seen = !spinner.is_hidden();
     while !is_final(&run) {
         spinner.set_message(format!("run {} is {}", run.id, escaped(&run.state)));
         tokio::time::sleep(pause).await;
         let request = at(Request::get(PATH), run.id)
-            .query("wait", SPAN)
+            .query("wait", if seen && run.state == "queued" { LOOK } else { SPAN })
             .deadline(DEADLINE);
         match rest.call(request).await {
             Ok(newer) => (run, failed) = (newer, 0),

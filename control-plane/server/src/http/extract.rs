@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{header, request::Parts};
+use http::{StatusCode, header, request::Parts};
 use muster_app::{App, Error};
 use muster_model::permission::Caller;
 use serde::de::DeserializeOwned;
@@ -34,10 +34,12 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
             .map_err(|_| refused("the body of the request did not come within two minutes".to_owned()))?
             .map(Self)
             .map_err(|rejection| {
-                refused(format!(
-                    "the body of the request cannot be read: {}",
+                let why = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    "it is longer than this address takes".to_owned()
+                } else {
                     rejection.body_text()
-                ))
+                };
+                refused(format!("the body of the request cannot be read: {why}"))
             })
     }
 }
