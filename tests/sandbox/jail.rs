@@ -12,7 +12,7 @@ use std::{
 
 use muster_engines::{
     EngineKind, Engines, EnginesConfig, IdRange, Limits, Live, Mode, Mount, Network, NetworkPolicy, Outcome,
-    Programs, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services,
+    Programs, Pruning, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services,
 };
 use muster_sandbox::{
     client::{Launcher, Run},
@@ -226,6 +226,7 @@ pub(crate) async fn run(
         inputs: Vec::new(),
         outputs: Vec::new(),
         limits,
+        session: None,
         folder: folder.path().to_owned(),
         live: Live::default(),
         trace: false,
@@ -267,6 +268,7 @@ fn service() -> Service {
         limits: MOST,
         queue: 1,
         sessions: 32,
+        pruning: Pruning::default(),
         package_path: None,
         startup_hook: None,
     }
@@ -351,6 +353,7 @@ fn stage(code: &str) -> Stage {
         }],
         outputs: vec!["outputs/0".to_owned()],
         limits: None,
+        stays: false,
         run: serde_json::value::to_raw_value(&()).expect("JSON"),
     }
 }

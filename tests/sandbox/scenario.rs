@@ -363,6 +363,7 @@ fn order(mode: Mode, script: &str, inputs: Vec<Input>, folder: &Path) -> RunOrde
             format: Format::Json,
         }],
         limits: LIMITS,
+        session: None,
         folder: folder.to_owned(),
         live: Live::default(),
         trace: false,

@@ -295,9 +295,19 @@ impl Member {
 
     /// Asks for a run of any engine.
     pub async fn try_claim(&self, connection: &Connection) -> Result<Option<Claimed>, ClientError> {
+        self.claim_as(connection, true).await
+    }
+
+    /// Asks for a run of any engine; `sessions` as a node does that keeps engine sessions, or one that knows none.
+    pub async fn claim_as(
+        &self,
+        connection: &Connection,
+        sessions: bool,
+    ) -> Result<Option<Claimed>, ClientError> {
         let claim = Claim {
             boot_nonce: self.boot_nonce.clone(),
             engines: ["terr", "r", "python"].map(str::to_owned).to_vec(),
+            sessions,
         };
         let granted: Option<Granted> = connection
             .send(Request::post(CLAIM_PATH).json(&claim))

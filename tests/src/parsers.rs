@@ -10,6 +10,7 @@ mod connection;
 mod epoch;
 mod jail;
 mod join;
+mod packages;
 mod renewal;
 mod services;
 mod signed;
@@ -123,6 +124,16 @@ pub const TARGETS: &[Target] = &[
         name: "join_token",
         run: join::token,
         seeds: join::token_seeds,
+    },
+    Target {
+        name: "package_archive",
+        run: packages::archive,
+        seeds: packages::archive_seeds,
+    },
+    Target {
+        name: "package_list",
+        run: packages::list,
+        seeds: packages::list_seeds,
     },
     Target {
         name: "renewal",

@@ -10,6 +10,7 @@ mod audit;
 mod command_line;
 mod crash;
 mod doctor;
+mod engine_session;
 mod epoch;
 mod expression;
 mod front_end;

@@ -12,7 +12,7 @@ mod output;
 mod submit;
 mod view;
 
-use muster_ids::RunId;
+use muster_ids::{Digest, RunId};
 use muster_model::{audit::Event, run::RunRefused};
 use muster_store::{Draft, RunRow, Tx};
 use muster_wire::{
@@ -49,6 +49,9 @@ pub(crate) struct Request {
     /// Whether oversteps are listed.
     #[serde(default)]
     pub(crate) trace: bool,
+    /// Names the session among those of its user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<Digest>,
     /// What is evaluated where no function of the library runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expression: Option<FunctionDefinition>,

@@ -313,6 +313,14 @@ fn services(r: &mut Reader, config: &Config, environment: &BTreeMap<String, Stri
             (processors / 4).clamp(1, 10),
             0..=services::MOST_WAITING,
         )),
+        session_seconds: Some(
+            r.duration("engines", "session_time", services::MAX_TIME, services::SPANS)
+                .as_secs(),
+        ),
+        prune_seconds: r
+            .duration("engines", "prune", services::PRUNE, services::SPANS)
+            .as_secs(),
+        prune_threshold: small(r.number("engines", "prune_threshold", services::THRESHOLD, 0..=100)),
         wall_seconds: config.limits.wall_seconds,
         memory_mib: config.limits.memory_mib,
         package_path: r.optional_path("engines", "package_path"),

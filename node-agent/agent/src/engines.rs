@@ -2,11 +2,11 @@
 //!
 //! Invariant: where nobody set a policy, trusted code gets what the node's own file says, and nothing more.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use muster_engines::{
-    EngineKind, Engines, EnginesConfig, IdRange, Limits, Mount, NetworkPolicy, Programs, Recycle, RunPolicy,
-    Service, Services, default_limits,
+    EngineKind, Engines, EnginesConfig, IdRange, Limits, Mount, NetworkPolicy, Programs, Pruning, Recycle,
+    RunPolicy, Service, Services, default_limits,
 };
 
 use crate::{
@@ -121,6 +121,11 @@ fn service(config: &Config, engine: EngineKind) -> Service {
         limits: limits(config, engine),
         queue: number(wanted.queue),
         sessions: number(wanted.sessions),
+        pruning: Pruning {
+            idle: Duration::from_secs(wanted.prune_seconds),
+            threshold: u8::try_from(wanted.prune_threshold).unwrap_or(100),
+            age: wanted.session_seconds.map(Duration::from_secs),
+        },
         package_path: wanted.package_path.clone(),
         startup_hook: wanted.startup_hook.clone(),
     }

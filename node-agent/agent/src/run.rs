@@ -21,6 +21,7 @@ pub mod packages;
 pub mod payload;
 pub mod policy;
 pub mod report;
+pub mod session;
 pub mod stage;
 
 use std::{

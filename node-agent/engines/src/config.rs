@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use muster_sandbox::protocol::{IdRange, Limits};
 
-use crate::{EngineKind, RunPolicy};
+use crate::{EngineKind, Pruning, RunPolicy};
 
 /// Where engines and the jail are, and what runs may use. The caller has resolved every path.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct Service {
     pub queue: usize,
     /// Runs at a time (`engine.session.max`); ids are kept for them.
     pub sessions: usize,
+    /// When sessions end that wait (`engine.prune`, `dynamic.prune.threshold`, `engine.session.maxtime`).
+    pub pruning: Pruning,
     /// A package library that unrestricted runs see (`packagePath`).
     pub package_path: Option<PathBuf>,
     /// A shell script that each child runs before it is locked; it keeps what the script exports

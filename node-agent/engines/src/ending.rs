@@ -37,6 +37,8 @@ pub struct RunEnding {
     /// Destinations that the network's broker refused, each once: `data.example.com:443`. Beside other runs of the same
     /// launcher only that there were some.
     pub network_refused: Vec<String>,
+    /// Which run of its session it was, counted from 1; 0 for a run of none.
+    pub session_run: u64,
 }
 
 /// What happened to a run.
@@ -132,6 +134,7 @@ impl RunEnding {
             limits_degraded: Vec::new(),
             oversteps: Vec::new(),
             network_refused: Vec::new(),
+            session_run: 0,
         }
     }
 

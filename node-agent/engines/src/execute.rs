@@ -6,8 +6,13 @@
 //! stdout, stderr                   <── bytes, capped
 //! ```
 //!
+//! A child of a session stays: after `Finished` the supervisor is asked for the outputs, and later told of the next run.
+//!
 //! Invariant: whatever the payload says or sends, the supervisor's word decides whether it lives and how it ended;
 //! an overstep that was reported wins over every other ending.
+
+mod again;
+mod words;
 
 use std::{
     io,
@@ -15,14 +20,11 @@ use std::{
     time::Duration,
 };
 
-use muster_sandbox::protocol::{Exit, Limits, Report, Stage, StagedFile, Supervised};
+use muster_sandbox::protocol::{Exit, Limits, Report, Stage, StagedFile, Supervised, ToSupervisor};
 use tokio::{
     fs::File,
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,8 +33,10 @@ use crate::{
     Data, Outcome, OutputFile, Printed, RunEnding, RunOrder, frame,
     launcher::RunSockets,
     live::{Live, Progress, Stream},
-    order::{self, SCHEMA_PATH},
+    order,
 };
+
+use self::words::{one_line, tamed};
 
 /// After the supervisor's own deadline: it must have told us by then.
 const GRACE: Duration = Duration::from_secs(10);
@@ -47,8 +51,8 @@ const MOST_OVERSTEPS: usize = 1000;
 const LONGEST_OVERSTEP: usize = 256;
 /// After each progress message: whoever sends more waits, and costs the agent no more than this.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
-/// Kept of a progress message, in bytes.
-const LONGEST_PROGRESS: usize = 1024;
+/// Read of a stream after a run of a session, in bytes: what a pipe holds, and what came meanwhile.
+const LATE_BYTES: usize = 256 * 1024;
 /// Kept of a message of the run, in bytes: runners say no more, and an outcome must fit into one request.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
@@ -66,6 +70,8 @@ struct Said {
 struct Watched {
     begun: bool,
     ended: Option<(Exit, u64, u64)>,
+    /// The payload lives on; milliseconds of CPU time since its fork.
+    stays: Option<u64>,
     delivered: Vec<Option<u64>>,
     /// Index and reason of the first output that was not sent.
     withheld: Vec<(usize, String)>,
@@ -82,54 +88,78 @@ enum Stop {
 /// The child was gone before its supervisor let the script start: nothing of the run was executed.
 pub(crate) struct NeverBegan;
 
-/// Executes the order on a forked child.
+/// Executes the order on a forked child. One that `stays` is given back when the run has succeeded, for the next run of
+/// its session.
 pub(crate) async fn execute(
     order: &RunOrder,
     limits: Limits,
     printed_bytes: usize,
     sockets: RunSockets,
+    stays: bool,
     cancel: &CancellationToken,
-) -> Result<RunEnding, NeverBegan> {
+) -> Result<(RunEnding, Option<RunSockets>), NeverBegan> {
     let began = Instant::now();
     let RunSockets {
         control,
-        mut supervisor,
-        stdout,
-        stderr,
+        supervisor,
+        mut stdout,
+        mut stderr,
         locked,
-        slot: _slot,
+        slot,
+        used_ms,
     } = sockets;
     let (mut from_payload, mut to_payload) = control.into_split();
+    let (mut from_supervisor, mut to_supervisor) = supervisor.into_split();
     let (mut said, mut watched) = (Said::default(), Watched::default());
     said.locked = locked;
+    if used_ms.is_some() {
+        if !again::begin(order, limits, &mut from_supervisor, &mut to_supervisor).await {
+            return Err(NeverBegan);
+        }
+        watched.begun = true;
+    }
     let (mut out, mut err) = (Printed::default(), Printed::default());
+    let over = CancellationToken::new();
     let (mut staged, mut stop) = (None, None);
     {
         let staging = async {
-            let result = stage(order, limits, &mut to_payload).await;
+            let result = stage(order, used_ms.is_none().then_some(limits), stays, &mut to_payload).await;
             if result.is_err() {
                 // The payload must not wait for what never comes.
                 let _ = to_payload.shutdown().await;
             }
             staged = Some(result);
         };
-        let reporting = listen(&mut from_payload, order, &mut said);
+        let reporting = async {
+            listen(&mut from_payload, order, stays, &mut said).await;
+            if stays && said.overstep.is_none() && said.succeeded() {
+                // It may have ended; its supervisor says so.
+                let _ = frame::write(&mut to_supervisor, &ToSupervisor::Collect).await;
+            }
+        };
         let printing = async {
+            let (shown, complained) = ((&order.live, Stream::Stdout), (&order.live, Stream::Stderr));
             tokio::join!(
-                keep(stdout, printed_bytes, &mut out, (&order.live, Stream::Stdout)),
-                keep(stderr, printed_bytes, &mut err, (&order.live, Stream::Stderr))
+                keep(&mut stdout, printed_bytes, &mut out, shown, &over),
+                keep(&mut stderr, printed_bytes, &mut err, complained, &over)
             );
         };
         let watching = async {
-            let watch = watch(order, limits, &mut supervisor, &mut watched);
-            let over = tokio::select! {
+            let watch = watch(order, limits, &mut from_supervisor, &mut watched);
+            let at_last = tokio::select! {
                 result = watch => Stop::Over(result),
                 () = cancel.cancelled() => Stop::Cancelled,
                 () = tokio::time::sleep(Duration::from_millis(limits.wall_ms) + GRACE) => Stop::Late,
             };
-            // Hanging up ends whatever still lives in the jail of this run.
-            drop(supervisor);
-            stop = Some(over);
+            let lives = matches!(at_last, Stop::Over(Ok(()))) && watched.stays.is_some();
+            if !lives {
+                // Hanging up ends whatever still lives in the jail of this run.
+                let _ = rustix::net::shutdown(from_supervisor.as_ref(), rustix::net::Shutdown::Both);
+            }
+            stop = Some(at_last);
+            if lives {
+                over.cancel();
+            }
         };
         let rest = async { tokio::join!(staging, reporting, printing) };
         tokio::pin!(rest);
@@ -159,10 +189,27 @@ pub(crate) async fn execute(
     } else {
         (Vec::new(), None)
     };
-    let (cpu_ms, peak_bytes) = watched
-        .ended
-        .map_or((0, 0), |(_, cpu_ms, peak_bytes)| (cpu_ms, peak_bytes));
-    Ok(RunEnding {
+    let (all_ms, peak_bytes) = match (watched.ended, watched.stays) {
+        (Some((_, cpu_ms, peak_bytes)), _) => (cpu_ms, peak_bytes),
+        (None, stays) => (stays.unwrap_or(0), 0),
+    };
+    let cpu_ms = all_ms.saturating_sub(used_ms.unwrap_or(0));
+    let kept = (watched.stays.is_some() && outcome == Outcome::Succeeded).then(|| {
+        let (control, supervisor) = (
+            from_payload.reunite(to_payload),
+            from_supervisor.reunite(to_supervisor),
+        );
+        Some(RunSockets {
+            control: control.ok()?,
+            supervisor: supervisor.ok()?,
+            stdout,
+            stderr,
+            locked: true,
+            slot,
+            used_ms: Some(all_ms),
+        })
+    });
+    let ending = RunEnding {
         outcome,
         mode: order.mode,
         stdout: out,
@@ -177,7 +224,16 @@ pub(crate) async fn execute(
         limits_degraded: Vec::new(),
         oversteps: said.traced,
         network_refused: Vec::new(),
-    })
+        session_run: 0,
+    };
+    Ok((ending, kept.flatten()))
+}
+
+impl Said {
+    fn succeeded(&self) -> bool {
+        let finished = self.finished.as_ref();
+        finished.is_some_and(|(ending, _)| ending == "succeeded")
+    }
 }
 
 /// Whether the stage was not sent for a reason of ours, such as an input that is gone, and not for want of a reader.
@@ -186,8 +242,13 @@ fn own_fault(staged: Option<&io::Result<()>>) -> bool {
     matches!(staged, Some(Err(error)) if !lost.contains(&error.kind()))
 }
 
-/// Sends the description and the inputs.
-async fn stage(order: &RunOrder, limits: Limits, control: &mut OwnedWriteHalf) -> io::Result<()> {
+/// Sends the description and the inputs. A child that stayed has its limits.
+async fn stage(
+    order: &RunOrder,
+    limits: Option<Limits>,
+    stays: bool,
+    control: &mut OwnedWriteHalf,
+) -> io::Result<()> {
     let mut files = Vec::new();
     let mut sources: Vec<(Box<dyn AsyncRead + Unpin + Send + '_>, u64)> = Vec::new();
     for (index, input) in order.inputs.iter().enumerate() {
@@ -206,16 +267,13 @@ async fn stage(order: &RunOrder, limits: Limits, control: &mut OwnedWriteHalf) -
         });
         sources.push((source, size));
     }
-    let outputs = (0..order.outputs.len())
-        .map(order::output_path)
-        .chain([SCHEMA_PATH.to_owned()])
-        .collect();
     frame::write(
         control,
         &Stage {
             files,
-            outputs,
-            limits: Some(limits),
+            outputs: order.output_paths(),
+            limits,
+            stays,
             run: order.describe()?,
         },
     )
@@ -229,10 +287,11 @@ async fn stage(order: &RunOrder, limits: Limits, control: &mut OwnedWriteHalf) -
     control.flush().await
 }
 
-/// Takes the payload's reports until it hangs up or talks nonsense, which only harms its own run.
-async fn listen(control: &mut OwnedReadHalf, order: &RunOrder, said: &mut Said) {
+/// Takes the payload's reports until it hangs up or talks nonsense, which only harms its own run; of one that stays until
+/// it has finished.
+async fn listen(control: &mut OwnedReadHalf, order: &RunOrder, stays: bool, said: &mut Said) {
     let mut reports = 0;
-    while reports < MOST_REPORTS {
+    while reports < MOST_REPORTS && !(stays && said.succeeded()) {
         reports += 1;
         match frame::read::<Report>(control).await {
             Ok(Some(Report::Locked)) => said.locked = true,
@@ -262,45 +321,39 @@ async fn listen(control: &mut OwnedReadHalf, order: &RunOrder, said: &mut Said) 
     }
 }
 
-/// A stranger's words as one line.
-fn one_line(words: &str) -> String {
-    let kept = &words[..words.floor_char_boundary(LONGEST_PROGRESS)];
-    let line: String = kept
-        .chars()
-        .map(|one| if one.is_control() { ' ' } else { one })
-        .collect();
-    line.trim().to_owned()
-}
-
-/// A stranger's words for people: cut, and without characters that steer a terminal.
-fn tamed(words: &str, most: usize) -> String {
-    let shown = |one: char| !one.is_control() || matches!(one, '\n' | '\t');
-    words[..words.floor_char_boundary(most)]
-        .chars()
-        .map(|one| {
-            if shown(one) {
-                one
-            } else {
-                char::REPLACEMENT_CHARACTER
-            }
-        })
-        .collect()
-}
-
-/// Keeps the head of a stream, shows its end while it goes on, and counts the rest.
+/// Keeps the head of a stream, shows its end while it goes on, and counts the rest. A stream that does not end with its
+/// run is left when that is `over`.
 async fn keep(
-    mut stream: impl AsyncRead + Unpin,
+    stream: &mut pipe::Receiver,
     most: usize,
     printed: &mut Printed,
     (live, which): (&Live, Stream),
+    over: &CancellationToken,
 ) {
     let mut buffer = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+    let mut take = |bytes: &[u8]| {
         let room = most.saturating_sub(printed.bytes.len());
-        live.prints(which, &buffer[..count]);
-        printed.bytes.extend_from_slice(&buffer[..count.min(room)]);
-        printed.truncated |= count > room;
-        printed.total += count as u64;
+        live.prints(which, bytes);
+        printed.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        printed.truncated |= bytes.len() > room;
+        printed.total += bytes.len() as u64;
+    };
+    loop {
+        tokio::select! {
+            read = stream.read(&mut buffer) => match read {
+                Ok(count @ 1..) => take(&buffer[..count]),
+                _ => return,
+            },
+            () = over.cancelled() => break,
+        }
+    }
+    // What was printed before the last word lies there, whether the runtime has been told of it or not.
+    let mut late = 0;
+    while late < LATE_BYTES
+        && let Ok(count @ 1..) = rustix::io::read(&*stream, &mut buffer)
+    {
+        take(&buffer[..count]);
+        late += count;
     }
 }
 
@@ -308,7 +361,7 @@ async fn keep(
 async fn watch(
     order: &RunOrder,
     limits: Limits,
-    supervisor: &mut UnixStream,
+    supervisor: &mut OwnedReadHalf,
     watched: &mut Watched,
 ) -> io::Result<()> {
     watched.delivered = vec![None; order.outputs.len() + 1];
@@ -325,6 +378,7 @@ async fn watch(
             } => {
                 watched.ended = Some((exit, cpu_ms, peak_bytes));
             }
+            Supervised::Stays { cpu_ms } => watched.stays = Some(cpu_ms),
             Supervised::Output { index, size } => {
                 let index = index as usize;
                 let known = watched.delivered.get(index).is_some_and(Option::is_none);
@@ -362,6 +416,13 @@ fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: 
         return Outcome::Cancelled;
     }
     let refused = |why: String| Outcome::JailRefused { why };
+    if watched.stays.is_some() && watched.ended.is_none() {
+        return match stop {
+            Stop::Over(Ok(())) if watched.done => missing_output(order, watched),
+            Stop::Over(Err(error)) => refused(format!("its outputs could not be stored: {error}")),
+            _ => refused("its outputs did not all arrive".to_owned()),
+        };
+    }
     let Some((exit, ..)) = watched.ended else {
         return match (stop, staged) {
             (Stop::Late, _) => Outcome::TimedOut,

@@ -1,7 +1,8 @@
 //! Host ids for runs: one for each that goes on or waits, whatever launcher it belongs to.
 //!
 //! Invariant: no two children that live have one id. The one that came back first is given away first, so that its last
-//! process is long gone.
+//! process is long gone. Under another range that shares ids with a former one, nothing starts before everything of the
+//! former one has ended ([`Ids::clear`]).
 
 use std::{
     collections::VecDeque,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use muster_sandbox::protocol::IdRange;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::launcher::locked;
 
@@ -22,6 +24,10 @@ pub(crate) struct Ids {
     /// So many are kept from children that only wait.
     kept: AtomicUsize,
     all: usize,
+    /// Former ranges that share ids with this one, each with the word that nobody has any of them.
+    former: Vec<(IdRange, CancellationToken)>,
+    /// Says that of these, when the last engine and the last run let go of them.
+    over: DropGuard,
 }
 
 /// An id, counted from 0; it comes back when this is dropped.
@@ -40,17 +46,42 @@ impl Ids {
             free: Mutex::new(free),
             kept: AtomicUsize::new(sessions.min(all / 2)),
             all,
+            former: Vec::new(),
+            over: CancellationToken::new().drop_guard(),
         }
     }
 
-    /// The ids under other settings: those of `before`, which runs may still have, while the range is the same.
+    /// The ids under other settings: those of `before`, which runs may still have, while the range is the same. Another
+    /// range is [clear](Self::clear) when nobody has an id any more that is in both.
     pub(crate) fn after(before: Option<&Arc<Self>>, range: IdRange, sessions: usize) -> Arc<Self> {
         match before {
             Some(before) if before.range == range => {
                 before.kept.store(sessions.min(before.all / 2), Ordering::Relaxed);
                 Arc::clone(before)
             }
-            _ => Arc::new(Self::new(range, sessions)),
+            _ => {
+                let mut new = Self::new(range, sessions);
+                if let Some(before) = before {
+                    let last = (before.range, before.over.token().clone());
+                    let former = before.former.iter().cloned().chain([last]);
+                    new.former = former.filter(|(other, _)| overlap(*other, range)).collect();
+                }
+                Arc::new(new)
+            }
+        }
+    }
+
+    /// Waits until no run, no child that waits and no engine has an id of this range under a former range.
+    pub(crate) async fn clear(&self) {
+        for (range, over) in &self.former {
+            if !over.is_cancelled() {
+                tracing::info!(
+                    first = range.first,
+                    count = range.count,
+                    "waits for runs that have ids of the former range"
+                );
+            }
+            over.cancelled().await;
         }
     }
 
@@ -82,6 +113,11 @@ impl Ids {
     }
 }
 
+fn overlap(one: IdRange, other: IdRange) -> bool {
+    let end = |range: IdRange| u64::from(range.first) + u64::from(range.count);
+    u64::from(one.first) < end(other) && u64::from(other.first) < end(one)
+}
+
 impl Slot {
     pub(crate) fn number(&self) -> u32 {
         self.number
@@ -96,6 +132,11 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
     use super::*;
 
     fn range(count: u32) -> IdRange {
@@ -116,6 +157,51 @@ mod tests {
         drop((given, going));
         assert_eq!(std::iter::from_fn(|| new.spare()).collect::<Vec<_>>().len(), 4);
         assert!(!Arc::ptr_eq(&old, &Ids::after(Some(&old), range(5), 4)));
+    }
+
+    fn is_clear(ids: &Ids) -> bool {
+        let clear = pin!(ids.clear());
+        clear.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    fn at(first: u32, count: u32) -> IdRange {
+        IdRange { first, count }
+    }
+
+    #[test]
+    fn ranges_overlap_where_they_share_an_id() {
+        let one = at(100, 10);
+        for (other, shared) in [
+            (at(90, 10), false),
+            (at(90, 11), true),
+            (at(100, 10), true),
+            (at(103, 2), true),
+            (at(109, 50), true),
+            (at(110, 5), false),
+            (at(u32::MAX, 2), false),
+        ] {
+            assert_eq!(
+                (overlap(one, other), overlap(other, one)),
+                (shared, shared),
+                "{other:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_range_that_overlaps_a_former_one_is_clear_when_the_last_of_that_has_ended() {
+        let first = Arc::new(Ids::new(at(300_000, 9), 2));
+        let going = first.take().expect("an id");
+        let elsewhere = Ids::after(Some(&first), at(400_000, 9), 2);
+        let second = Ids::after(Some(&first), at(300_008, 9), 2);
+        // Shares ids with the first one, though not with the one right before it.
+        let third = Ids::after(Some(&second), at(300_000, 4), 2);
+        drop(first);
+        let clear = [&elsewhere, &second, &third].map(|ids| is_clear(ids));
+        assert_eq!(clear, [true, false, false]);
+        drop(going);
+        let clear = [&elsewhere, &second, &third].map(|ids| is_clear(ids));
+        assert_eq!(clear, [true, true, true]);
     }
 
     #[test]

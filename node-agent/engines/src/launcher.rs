@@ -91,6 +91,8 @@ pub(crate) struct RunSockets {
     pub(crate) locked: bool,
     /// The id that it has, where runs have ids of their own.
     pub(crate) slot: Option<Slot>,
+    /// Milliseconds of CPU time that former runs of its session have used; absent before its first run.
+    pub(crate) used_ms: Option<u64>,
 }
 
 impl RunSockets {
@@ -108,6 +110,12 @@ impl RunSockets {
             Ok(None) => Err("a fork ended before it was locked".to_owned()),
             Err(error) => Err(format!("a fork cannot be understood: {error}")),
         }
+    }
+
+    /// Whether more than half of the CPU time of its session is left: the next run is not to be ended for the former ones.
+    pub(crate) fn has_time(&self, limits: Limits) -> bool {
+        let used_ms = self.used_ms.unwrap_or(0);
+        used_ms.saturating_mul(2) < limits.cpu_seconds.saturating_mul(1000)
     }
 
     /// Whether its supervisor still holds its end.
@@ -298,6 +306,7 @@ impl Launcher {
                 stderr,
                 locked: false,
                 slot,
+                used_ms: None,
             }),
             Ok(Ok(Err(why))) => Err(why),
             Ok(Err(_)) => Err("the launcher ended".to_owned()),

@@ -29,6 +29,7 @@ mod policy;
 mod pool;
 mod program;
 mod runners;
+mod sessions;
 mod stock;
 
 pub use broker::brokers_answer;
@@ -39,6 +40,7 @@ pub use live::{Live, News, Piece, Progress, Stream};
 pub use look::look;
 pub use muster_sandbox::protocol::{IdRange, JAILS_OWN, Limits, Mode, Mount, Network, Programs};
 pub use order::{Data, Format, Input, OutputSpec, RunOrder, Shape};
-pub use packages::{PackageSet, PackageSets, PackagesConfig, PackagesError, Wanted};
+pub use packages::{PackageSet, PackageSets, PackagesConfig, PackagesError, Wanted, unpacked};
 pub use policy::{Destination, NetworkPolicy, RunPolicy};
 pub use pool::{Engines, EnginesError, Standing, Waiting};
+pub use sessions::Pruning;

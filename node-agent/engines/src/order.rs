@@ -28,6 +28,9 @@ pub struct RunOrder {
     pub trace: bool,
     /// Clamped to the configuration's.
     pub limits: Limits,
+    /// Whose session it belongs to: runs of equal words, engine, mode, policy, packages and limits share a child, one
+    /// after the other, and find what the former ones have left in it. A run that is traced belongs to none.
+    pub session: Option<String>,
     /// An existing folder of the caller for this run only; outputs are written here.
     pub folder: PathBuf,
     /// Where it shows what it prints while it goes on.
@@ -121,17 +124,23 @@ pub(crate) fn input_path(index: usize) -> String {
 }
 
 /// Where output number `index` is written.
-pub(crate) fn output_path(index: usize) -> String {
+fn output_path(index: usize) -> String {
     format!("outputs/{index}")
 }
 
 /// Where the runner says what the outputs were.
-pub(crate) const SCHEMA_PATH: &str = "outputs/schema.json";
+const SCHEMA_PATH: &str = "outputs/schema.json";
 
 impl RunOrder {
     /// Whether oversteps are listed.
     pub(crate) fn traced(&self) -> bool {
         self.trace && self.mode == Mode::Restricted
+    }
+
+    /// Where the outputs lie below the scratch folder; the last one is the schema.
+    pub(crate) fn output_paths(&self) -> Vec<String> {
+        let paths = (0..self.outputs.len()).map(output_path);
+        paths.chain([SCHEMA_PATH.to_owned()]).collect()
     }
 
     /// The description that the runner reads.

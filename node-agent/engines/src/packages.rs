@@ -37,6 +37,12 @@ use crate::{Engines, launcher::locked};
 /// Where the jail shows a set.
 pub(crate) const SHOWN: &str = "/muster/set";
 
+/// What a node does with the archive that a build hands out: files below `target`, an empty folder. Gives their bytes.
+/// Public for those who send nonsense.
+pub fn unpacked(archive: impl io::Read, target: &Path, most_bytes: u64) -> io::Result<u64> {
+    tar::unpack(archive, target, most_bytes)
+}
+
 /// Where package sets come from and how much of them is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackagesConfig {

@@ -10,7 +10,8 @@ use std::{
 };
 
 use muster_ids::Digest;
-use muster_sandbox::protocol::Mode;
+use muster_sandbox::protocol::{Limits, Mode};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     ids::Ids,
     launcher::locked,
     plan,
+    sessions::{SessionKey, Sessions, Staying, Turn},
     stock::{Child, Kept, Stock},
 };
 
@@ -62,13 +64,28 @@ const OF_ONE_OF_SEVERAL: &str = "a destination of this run or of one beside it";
 
 /// What a process never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    engine: EngineKind,
-    mode: Mode,
+pub(crate) struct Key {
+    pub(crate) engine: EngineKind,
+    pub(crate) mode: Mode,
     policy: Digest,
     /// Command, environment, mounts, network, ids and limits as the launcher is told them.
     told: Digest,
     packages: Digest,
+}
+
+#[cfg(test)]
+impl Key {
+    /// With nothing special.
+    pub(crate) fn of(engine: EngineKind, mode: Mode) -> Self {
+        let nothing = Digest::of(b"");
+        Self {
+            engine,
+            mode,
+            policy: nothing,
+            told: nothing,
+            packages: nothing,
+        }
+    }
 }
 
 /// All engines of this node. Dropping it ends everything that runs in its jails.
@@ -78,6 +95,7 @@ pub struct Engines {
     stocks: Mutex<HashMap<Key, Kept>>,
     /// One id for each run, whichever launcher has it.
     ids: Option<Arc<Ids>>,
+    sessions: Arc<Sessions>,
 }
 
 impl std::fmt::Debug for Engines {
@@ -103,6 +121,7 @@ impl Engines {
         let ids = (config.ids).map(|range| Ids::after(before, range, sessions.iter().sum()));
         Self {
             control_plane: Arc::new(ControlPlane::new(config.control_plane.clone())),
+            sessions: Sessions::new(config.services.clone()),
             config,
             stocks: Mutex::default(),
             ids,
@@ -112,6 +131,7 @@ impl Engines {
     /// Engines of another configuration that share the ids for runs with these.
     pub(crate) fn beside(&self, config: EnginesConfig) -> Self {
         Self {
+            sessions: Sessions::new(config.services.clone()),
             config,
             stocks: Mutex::default(),
             ids: self.ids.clone(),
@@ -124,12 +144,21 @@ impl Engines {
         &self.config
     }
 
-    /// Has a launcher ready and children that wait, so that the first run waits for nothing.
+    /// Has a launcher ready and children that wait, so that the first run waits for nothing. An unrestricted one has the
+    /// policy of the node's own file.
     pub async fn warm(&self, engine: EngineKind, mode: Mode) -> Result<Standing, EnginesError> {
+        self.warm_under(engine, mode, &self.config.unrestricted).await
+    }
+
+    /// As [`warm`](Self::warm), under this policy.
+    pub async fn warm_under(
+        &self,
+        engine: EngineKind,
+        mode: Mode,
+        policy: &RunPolicy,
+    ) -> Result<Standing, EnginesError> {
         let failed = |why| EnginesError { engine, why };
-        let stock = self
-            .stock(engine, mode, &self.config.unrestricted)
-            .map_err(failed)?;
+        let (_, stock) = self.stock(engine, mode, policy).map_err(failed)?;
         stock.fill().await.map_err(failed)?;
         let launcher = stock.launcher().await.map_err(failed)?;
         Ok(launcher.standing())
@@ -146,9 +175,36 @@ impl Engines {
         Waiting { now, taken }
     }
 
+    /// Looks after everything that waits as its keepers do by themselves now and then: what was used last is filled, the
+    /// others end when nobody has used them for ten minutes until `now`.
+    pub async fn tend(&self, now: Instant) {
+        self.sessions.sweep(now);
+        let stocks: Vec<_> = locked(&self.stocks)
+            .values()
+            .map(|kept| Arc::clone(&kept.stock))
+            .collect();
+        for stock in stocks {
+            if let Err(why) = stock.tend(now).await {
+                tracing::warn!(why, "no child waits for the next run");
+            }
+        }
+    }
+
     /// Ends the launchers that show this package set and wait; runs keep theirs until they end.
     pub fn forget(&self, set: &Path) {
+        self.sessions.forget(set);
         locked(&self.stocks).retain(|_, kept| kept.stock.package_set() != Some(set));
+    }
+
+    /// Sessions of an engine that wait for their next run.
+    pub fn sessions(&self, engine: EngineKind) -> usize {
+        self.sessions.waiting(engine)
+    }
+
+    /// Ends all sessions of this mode, or of both; those with a run at work end with it.
+    pub fn end_sessions(&self, mode: Option<Mode>) {
+        self.sessions
+            .end(|key| mode.is_none_or(|mode| mode == key.mode()));
     }
 
     /// Executes one run to its end. Dropping the future ends the run as cancelling does.
@@ -157,36 +213,62 @@ impl Engines {
         if let (Mode::Unrestricted, Some(policy)) = (order.mode, order.policy.limits) {
             limits = limits.least(policy);
         }
-        let mut why = String::new();
+        let _at_work = self.sessions.at_work(order.engine);
+        let (mut why, mut turn) = (String::new(), None);
         // As long as nothing of the run was executed, another child may try: one that died while it waited, or whose
         // fork failed, has seen nothing of it.
-        for _ in 0..3 {
-            let stock = match self.stock(order.engine, order.mode, &order.policy) {
-                Ok(stock) => stock,
+        for _ in 0..4 {
+            let (key, stock) = match self.stock(order.engine, order.mode, &order.policy) {
+                Ok(found) => found,
                 Err(why) => return RunEnding::refused(order.mode, why),
             };
-            let child = tokio::select! {
-                child = stock.child(limits) => child,
+            turn = tokio::select! {
+                turn = self.turn(order, key, limits, turn) => turn,
                 () = cancel.cancelled() => return cancelled(order),
             };
-            let Child { sockets, launcher } = match child {
-                Ok(child) => child,
-                Err(error) => {
-                    why = error;
-                    // One that was changed was taken away, and whoever builds sets must be asked.
-                    if stock.package_set().is_some_and(|set| !set.exists()) {
-                        break;
+            let waited = turn
+                .as_ref()
+                .and_then(|turn| self.sessions.take(turn, Instant::now()));
+            let known = waited.is_some();
+            let staying = if let Some(staying) = waited {
+                staying
+            } else {
+                self.sessions.make_room(order.engine);
+                let child = tokio::select! {
+                    child = stock.child(limits) => child,
+                    () = cancel.cancelled() => return cancelled(order),
+                };
+                match child {
+                    Ok(child) => Staying::fresh(child, stock.package_set()),
+                    Err(error) => {
+                        why = error;
+                        // One that was changed was taken away, and whoever builds sets must be asked.
+                        if stock.package_set().is_some_and(|set| !set.exists()) {
+                            break;
+                        }
+                        continue;
                     }
-                    continue;
                 }
             };
+            let Staying {
+                child: Child { sockets, launcher },
+                since,
+                runs,
+                set,
+            } = staying;
             let _going = launcher.going();
-            let (beside, asked) = (launcher.count_going() > 1, launcher.runs());
+            // Sessions that wait may have memory of the same launcher.
+            let beside = launcher.count_going() > 1 || self.sessions.waiting(order.engine) > 0;
+            let asked = launcher.runs();
             let refused = launcher.count_refused();
-            let executed = execute(order, limits, self.config.printed_bytes, sockets, cancel).await;
+            let stays = turn.is_some();
+            let executed = execute(order, limits, self.config.printed_bytes, sockets, stays, cancel).await;
             stock.ended();
-            let Ok(mut ending) = executed else {
-                launcher.fail();
+            let Ok((mut ending, stayed)) = executed else {
+                // The end of a session says nothing of the launcher.
+                if !known {
+                    launcher.fail();
+                }
                 "the child that it was given to ended".clone_into(&mut why);
                 continue;
             };
@@ -199,12 +281,39 @@ impl Engines {
                 true => launcher.refused_since(refused).into_iter().collect(),
                 false => Vec::new(),
             };
+            if let Some(turn) = &turn {
+                ending.session_run = runs + 1;
+                if let Some(sockets) = stayed.filter(|sockets| sockets.has_time(limits)) {
+                    let child = Child { sockets, launcher };
+                    let runs = runs + 1;
+                    self.sessions.put(
+                        turn,
+                        Staying {
+                            child,
+                            since,
+                            runs,
+                            set,
+                        },
+                        Instant::now(),
+                    );
+                }
+            }
             return ending;
         }
         RunEnding::refused(order.mode, why)
     }
 
-    fn stock(&self, engine: EngineKind, mode: Mode, policy: &RunPolicy) -> Result<Arc<Stock>, String> {
+    /// The turn of a run in its session, if it has one.
+    async fn turn(&self, order: &RunOrder, key: Key, limits: Limits, had: Option<Turn>) -> Option<Turn> {
+        let owner = order.session.as_deref().filter(|_| !order.traced())?;
+        let key = SessionKey::new(key, limits, owner);
+        match had {
+            Some(had) if had.key == key => Some(had),
+            _ => Some(self.sessions.turn(key).await),
+        }
+    }
+
+    fn stock(&self, engine: EngineKind, mode: Mode, policy: &RunPolicy) -> Result<(Key, Arc<Stock>), String> {
         let plan = plan::plan(&self.config, engine, mode, policy)?;
         let told = serde_json::to_vec(&plan.start).map_err(|error| error.to_string())?;
         let key = Key {
@@ -250,7 +359,7 @@ impl Engines {
         for (_, oldest) in beside.into_iter().skip(MOST_POLICIES - 1) {
             stocks.remove(&oldest);
         }
-        Ok(stock)
+        Ok((key, stock))
     }
 
     /// What the broker of a launcher may connect to.

@@ -119,7 +119,7 @@ async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
     let mut pause = LOOK;
     loop {
         if let Some(stock) = stock.upgrade() {
-            pause = match stock.tend().await {
+            pause = match stock.tend(Instant::now()).await {
                 Ok(()) => LOOK,
                 Err(why) => {
                     tracing::warn!(
@@ -150,8 +150,9 @@ async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
 
 impl Stock {
     /// Fills it, or lets go of everything that nobody has used for long.
-    async fn tend(&self) -> Result<(), String> {
-        if self.lasting.load(Ordering::Relaxed) || self.used().elapsed() < IDLE {
+    pub(crate) async fn tend(&self, now: Instant) -> Result<(), String> {
+        let idle = now.saturating_duration_since(self.used());
+        if self.lasting.load(Ordering::Relaxed) || idle < IDLE {
             return self.fill().await;
         }
         locked(&self.ready).clear();
@@ -261,6 +262,9 @@ impl Stock {
     }
 
     async fn begin(&self) -> Result<Launcher, String> {
+        if let Some(ids) = &self.ids {
+            ids.clear().await;
+        }
         if let Some(set) = self.package_set().map(Path::to_owned) {
             tokio::task::spawn_blocking(move || packages::verify(&set))
                 .await

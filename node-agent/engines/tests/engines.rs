@@ -13,6 +13,7 @@ mod engines {
     mod packages;
     mod policy;
     mod restricted;
+    mod sessions;
     mod terr;
     mod trace;
     mod tricks;

@@ -1,8 +1,8 @@
-//! The five functions that engines call, in C's calling convention.
+//! The six functions that engines call, in C's calling convention.
 //!
 //! Arguments are pointers throughout, so that R's `.C` and Python's `ctypes` pass the same things.
 //! Order of calls: [`muster_fork_run`] in the engine (returns in each payload), then [`muster_lock`], any number of
-//! [`muster_progress`] and [`muster_overstep`], and [`muster_leave`] in the payload.
+//! [`muster_progress`] and [`muster_overstep`], and [`muster_succeeded`] or [`muster_leave`] in the payload.
 
 #![expect(
     unsafe_code,
@@ -14,7 +14,10 @@ use std::{
     ptr,
 };
 
-use crate::engine::{self, Role};
+use crate::{
+    engine::{self, Role},
+    failure::Failure,
+};
 
 /// Bytes that a runner allocates for the message of [`muster_lock`], the closing zero included.
 pub const MESSAGE_BYTES: usize = 1024;
@@ -52,8 +55,27 @@ pub unsafe extern "C" fn muster_fork_run(status: *mut c_int) {
 pub unsafe extern "C" fn muster_lock(mode: *mut *mut c_char, status: *mut c_int, message: *mut *mut c_char) {
     // SAFETY: the caller promises a C string.
     let mode = unsafe { text(mode) };
-    let outcome = engine::lock(&mode);
     // SAFETY: the caller promises room for a number and for MESSAGE_BYTES bytes.
+    unsafe { tell(engine::lock(&mode), status, message) }
+}
+
+/// Ends a run that has succeeded. Returns only in a payload that stays, with the next run in the scratch folder: `*status`
+/// is 0 then; else 1, `message` says why, and the runner must leave.
+///
+/// # Safety
+/// `status` points to an integer that may be written; `message` to a pointer to [`MESSAGE_BYTES`] bytes that may be
+/// written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muster_succeeded(status: *mut c_int, message: *mut *mut c_char) {
+    // SAFETY: the caller promises room for a number and for MESSAGE_BYTES bytes.
+    unsafe { tell(engine::succeeded(), status, message) }
+}
+
+/// # Safety
+/// `status` points to an integer that may be written; `message` is null, or points to null or to a pointer to
+/// [`MESSAGE_BYTES`] bytes that may be written.
+unsafe fn tell(outcome: Result<(), Failure>, status: *mut c_int, message: *mut *mut c_char) {
+    // SAFETY: as the caller promises.
     unsafe {
         *status = c_int::from(outcome.is_err());
         let words = outcome

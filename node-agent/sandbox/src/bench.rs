@@ -70,6 +70,7 @@ fn once(launcher: &Launcher, number: u64) -> Result<u64, Failure> {
         files: Vec::new(),
         outputs: Vec::new(),
         limits: None,
+        stays: false,
         run,
     };
     let before = now_us();

@@ -245,7 +245,7 @@ fn supervised(supervisor: &UnixStream) -> Result<Ended, Failure> {
     let (mut exit, mut cpu, mut outputs, mut complete) = (None, 0, Vec::new(), false);
     while let Some(event) = frame::read(supervisor).attempt("read what the supervisor says")? {
         match event {
-            Supervised::Started | Supervised::Begun => {}
+            Supervised::Started | Supervised::Begun | Supervised::Stays { .. } => {}
             Supervised::Ended {
                 exit: how, cpu_ms, ..
             } => (exit, cpu) = (Some(how), cpu_ms),

@@ -4,6 +4,7 @@
 //! engine: serve() ── ready ── waits ── checks itself ── clone ──> run's process 1 ── fork ──> payload
 //!            ^                                  │                  supervisor.rs              payload.rs: serve() returns
 //!            └──────────────────────────────────┘                  until all is over          lock() ── the script ── leave()
+//!                                                                                              a session: ^── succeeded() ──┘
 //! ```
 //!
 //! Invariant: the engine forks only while it has one thread, no foreign descriptor and no shared memory to write to.
@@ -11,6 +12,7 @@
 mod outputs;
 mod payload;
 mod stage;
+mod stays;
 mod supervisor;
 
 use std::{
@@ -21,6 +23,7 @@ use std::{
 };
 
 pub(crate) use payload::{leave, lock, open_beside_its_own, overstep, progress};
+pub(crate) use stays::succeeded;
 
 use crate::{
     failure::{Attempt as _, Failure},

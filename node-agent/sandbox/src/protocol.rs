@@ -9,6 +9,8 @@
 //! * the *control* socket of a run (`SOCK_STREAM`): the agent sends one [`Stage`] frame and the files' bytes;
 //!   the payload answers with frames of [`Report`]. Whatever a payload writes there concerns its own run only.
 //!   The stage may come long after the fork: a payload that is locked waits for it, and no clock of a run goes yet.
+//!   A payload whose stage says that it stays waits for another one when its run has succeeded. The agent then tells the
+//!   supervisor, in frames of [`ToSupervisor`] on that socket: to send the outputs, and when the next run begins.
 //!
 //! A frame is a length (four bytes, big-endian, at most [`MAX_FRAME`]) and that many bytes of JSON.
 //! The agent ends a run by closing the supervisor socket: pid 1 then exits and the kernel kills the rest.
@@ -227,6 +229,9 @@ pub struct Stage {
     /// Lower limits than the run was forked with; the scratch folder keeps its size. Absent: those of the fork.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// Whether the payload waits for another stage when this run has succeeded, instead of leaving.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
     /// What the runner reads.
     pub run: Box<serde_json::value::RawValue>,
 }
@@ -272,6 +277,24 @@ pub enum Exit {
     OutOfMemory,
 }
 
+/// Agent to supervisor, about a payload that stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToSupervisor {
+    /// The payload says that its run has succeeded: the clock stops, and the outputs are wanted. Answered by
+    /// [`Supervised::Stays`].
+    Collect,
+    /// Another run is about to be staged: the clock goes from now. Answered by [`Supervised::Begun`].
+    Begin {
+        /// As in [`Stage::outputs`].
+        outputs: Vec<String>,
+        /// Wall time of this run in milliseconds.
+        wall_ms: u64,
+        /// All outputs together in bytes.
+        output_bytes: u64,
+    },
+}
+
 /// Supervisor (the run's pid 1) to agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
@@ -288,6 +311,11 @@ pub enum Supervised {
         cpu_ms: u64,
         /// Largest resident size of one process in bytes.
         peak_bytes: u64,
+    },
+    /// A run has succeeded whose payload stays; its outputs follow.
+    Stays {
+        /// User and system time of the payload in milliseconds, since its fork.
+        cpu_ms: u64,
     },
     /// `size` bytes of this output follow.
     Output {

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use muster_engines::{
     Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Live, Mode, Outcome, OutputSpec,
-    Recycle, RunOrder, Service, Services, Shape, default_limits,
+    Pruning, Recycle, RunOrder, Service, Services, Shape, default_limits,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -122,6 +122,7 @@ impl Ours {
             limits: default_limits(),
             queue: 2,
             sessions: 2,
+            pruning: Pruning::default(),
             package_path: None,
             startup_hook: None,
         };
@@ -186,6 +187,7 @@ impl Ours {
             }],
             trace: false,
             limits: default_limits(),
+            session: None,
             folder: folder.clone(),
             live: Live::default(),
         };

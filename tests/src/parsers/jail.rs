@@ -196,6 +196,7 @@ pub(super) fn stage_seeds() -> Vec<Vec<u8>> {
             .collect(),
         outputs: vec!["outputs/0".to_owned(), "out.csv".to_owned()],
         limits: None,
+        stays: false,
         run: serde_json::value::to_raw_value(&serde_json::json!({ "script": "x <- 1" })).expect("JSON"),
     };
     let with_files = [frame(&stage(&[("a.csv", 3), ("inputs/0", 2)])), b"abcde".to_vec()].concat();

@@ -289,6 +289,7 @@ async fn sandbox_65_a_grant_for_another_node_another_life_or_an_older_epoch_is_r
     let claim = Claim {
         boot_nonce: work.member.boot_nonce.clone(),
         engines: vec!["terr".to_owned()],
+        sessions: false,
     };
     let granted: Granted = work
         .connection

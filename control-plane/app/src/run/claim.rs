@@ -158,6 +158,7 @@ impl App {
             mode: mode.to_string(),
             rule: verdict.rule.to_owned(),
             trace: request.trace,
+            session: request.session.filter(|_| claim.sessions),
             limits: request.limits,
             network: match (mode, &policy) {
                 (Mode::Restricted, _) => "none",

@@ -67,6 +67,7 @@ impl App {
                 site: Some(site.name),
                 limits: request.limits,
                 trace: false,
+                analysis: None,
             },
             files,
             idempotency_key,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_ids::{Digest, FunctionId, Name, RunId};
+use muster_ids::{Digest, FunctionId, Name, RunId, UserId};
 use muster_model::{
     audit::Event,
     join::Capability,
@@ -16,6 +16,7 @@ use muster_wire::{
     node::v1::run::{Arguments, GrantLimits, WantedOutput},
 };
 use serde_json::json;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Request, to_json};
 use crate::{App, Error, Queues};
@@ -30,6 +31,8 @@ const QUEUE_RETRY: u64 = 10;
 const LONGEST_ARGUMENT: usize = 4 * 1024;
 /// … as are those beyond so many bytes in all.
 const MOST_ARGUMENTS: usize = 64 * 1024;
+/// The longest name of an analysis, in bytes.
+const LONGEST_LABEL: usize = 200;
 /// The largest idempotency key.
 const LONGEST_KEY: usize = 200;
 
@@ -113,6 +116,8 @@ impl App {
         if asked.function.is_none() {
             request.expression = Some(asked.definition);
         }
+        let analysis = submission.request.analysis.as_deref();
+        request.session = analysis.map(|label| session(user.id, label)).transpose()?;
         let now = self.now();
         let row = RunRow {
             run: Run {
@@ -238,9 +243,26 @@ impl App {
             outputs: outputs(definition, &wanted.outputs)?,
             limits: limits(&definition.limits, &wanted.limits)?,
             trace: wanted.trace,
+            session: None,
             expression: None,
         })
     }
+}
+
+/// Names the session of a user and an analysis. Nodes learn nothing else of the label.
+fn session(user: UserId, label: &str) -> Result<Digest, Error> {
+    let label: String = label.trim().nfc().collect();
+    if label.is_empty() || label.len() > LONGEST_LABEL || label.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "the name of an analysis is one line of at most {LONGEST_LABEL} bytes"
+        )));
+    }
+    let user = user.to_string();
+    Ok(Digest::of_framed(&[
+        b"muster-session/1",
+        user.as_bytes(),
+        label.as_bytes(),
+    ]))
 }
 
 /// Whether one more run may wait. Of several control planes that ask at once each may let one in.
@@ -372,6 +394,19 @@ fn submission_digest(asked: &Asked, submission: &Submission) -> Result<Digest, E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_is_named_by_user_and_analysis_however_it_is_written() {
+        let (ann, bob) = (UserId::new(1, [1; 10]), UserId::new(1, [2; 10]));
+        let of = |user, label: &str| session(user, label).expect("a session");
+        assert_eq!(of(ann, "Verkäufe 2026"), of(ann, " Verka\u{308}ufe 2026 "));
+        assert_ne!(of(ann, "Verkäufe 2026"), of(bob, "Verkäufe 2026"));
+        assert_ne!(of(ann, "sales"), of(ann, "Sales"));
+        for wrong in ["", "  ", "two\nlines", "\u{0}", &"x".repeat(201)] {
+            assert!(session(ann, wrong).is_err(), "{wrong:?}");
+        }
+        assert!(session(ann, &"x".repeat(200)).is_ok());
+    }
 
     #[test]
     fn the_tighter_limit_holds() {

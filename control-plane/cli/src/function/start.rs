@@ -59,6 +59,9 @@ pub(crate) struct Start {
     /// List what it may not do as a restricted run, instead of ending it there; for authors and administrators
     #[arg(long)]
     trace: bool,
+    /// The analysis that it belongs to: runs of yours with one name may share an engine and find what former ones left
+    #[arg(long, value_name = "LABEL", conflicts_with = "trace")]
+    analysis: Option<String>,
     /// Stop it after this time, below the function's own limit, for example 60s, 5m, 1h
     #[arg(long, value_name = "SPAN", value_parser = arguments::seconds)]
     timeout: Option<u64>,
@@ -120,6 +123,7 @@ async fn form(context: &Context, start: &Start) -> Result<Multipart, Failure> {
             memory_mib: start.memory,
         },
         trace: start.trace,
+        analysis: start.analysis.clone(),
     };
     with_files(context, &request, &start.inputs).await
 }

@@ -8,7 +8,9 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 use muster_engines::EngineKind;
@@ -23,8 +25,14 @@ const MAX_FILE: u64 = 256 * 1024;
 const MOST_SESSIONS: u64 = 64;
 /// Children that wait, at the most.
 pub(super) const MOST_WAITING: u64 = 64;
-/// The documented default of `engine.session.maxtime`, in seconds.
-const MAX_TIME: u64 = 1800;
+/// The documented default of `engine.session.maxtime`.
+pub(super) const MAX_TIME: Duration = Duration::from_mins(30);
+/// The documented default of `engine.prune`.
+pub(super) const PRUNE: Duration = Duration::from_secs(10);
+/// The documented default of `dynamic.prune.threshold`.
+pub(super) const THRESHOLD: u64 = 60;
+/// What either of the times may be.
+pub(super) const SPANS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(LONGEST);
 /// Seven days, in seconds.
 const LONGEST: u64 = 7 * 24 * 3600;
 
@@ -35,6 +43,12 @@ pub struct Service {
     pub sessions: u32,
     /// `engine.queue.size`: children that wait, forked and locked.
     pub queue: u32,
+    /// `engine.session.maxtime` in seconds; `None` for ever.
+    pub session_seconds: Option<u64>,
+    /// `engine.prune`: seconds after which a session that waits may be ended.
+    pub prune_seconds: u64,
+    /// `dynamic.prune.threshold`: from so many percent of the sessions on they are.
+    pub prune_threshold: u32,
     /// `engine.execution.timeout` in seconds, and not more than `engine.session.maxtime`.
     pub wall_seconds: u64,
     /// `ram.limit` in MiB.
@@ -209,8 +223,6 @@ const NOT_APPLICABLE: &[(&str, &str)] = &[
     ),
     ("server.", "a node serves no HTTP to clients"),
 ];
-/// Why nothing is pruned.
-const NO_PRUNING: &str = "an engine ends with its run, so that there is none to prune";
 
 /// The lines of a service on their way into it.
 struct Reading<'a> {
@@ -240,18 +252,20 @@ impl Reading<'_> {
             }
             // Held against the time-out when all lines are known.
             "engine.session.maxtime" => {
-                if entry.value != "-1" {
-                    self.number(key, entry, 1..=LONGEST);
+                if entry.value == "-1" {
+                    self.service.session_seconds = None;
+                } else if let Some(value) = self.number(key, entry, 1..=LONGEST) {
+                    self.service.session_seconds = Some(value);
                 }
             }
             "engine.prune" => {
-                if self.number(key, entry, 0..=LONGEST).is_some() {
-                    self.no_effect(key, entry, NO_PRUNING);
+                if let Some(value) = self.number(key, entry, 0..=LONGEST) {
+                    self.service.prune_seconds = value;
                 }
             }
             "dynamic.prune.threshold" => {
-                if self.number(key, entry, 0..=100).is_some() {
-                    self.no_effect(key, entry, NO_PRUNING);
+                if let Some(value) = self.number(key, entry, 0..=100) {
+                    self.service.prune_threshold = super::small(value);
                 }
             }
             "ram.limit" => {
@@ -291,13 +305,15 @@ impl Reading<'_> {
         }
     }
 
-    /// A session lasts as long as its only run, which therefore may not last longer than a session.
+    /// No run may last longer than a session.
     fn close(&mut self, lines: &BTreeMap<String, Line>) {
         let given = lines
             .get("engine.session.maxtime")
             .map(|line| line.value.as_str());
         // The documented default goes with the time-out of the same kind of file, not with that of node.toml.
-        let default = lines.contains_key("engine.execution.timeout").then_some(MAX_TIME);
+        let default = lines
+            .contains_key("engine.execution.timeout")
+            .then_some(MAX_TIME.as_secs());
         if let Some(age) = given.map_or(default, |given| given.parse().ok()) {
             self.service.wall_seconds = self.service.wall_seconds.min(age);
         }
@@ -326,7 +342,7 @@ impl Reading<'_> {
         });
     }
 
-    fn number(&mut self, key: &str, entry: &Line, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+    fn number(&mut self, key: &str, entry: &Line, range: RangeInclusive<u64>) -> Option<u64> {
         let value = entry.value.parse().ok().filter(|value| range.contains(value));
         if value.is_none() {
             self.refuse(

@@ -160,7 +160,7 @@ async fn parts(
     }
     let work = async {
         tokio::try_join!(
-            claim::run(agent, connection, leaving),
+            claim::run(agent, control, leaving),
             report::run(agent, control, leaving),
             live::run(agent, connection, leaving)
         )

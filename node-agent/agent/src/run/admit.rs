@@ -241,6 +241,9 @@ fn content(
     if grant.function.is_none() && language != Language::Terr {
         return Err(wrong("an expression is in the language terr".to_owned()));
     }
+    if grant.session.is_some() && (grant.function.is_none() || grant.trace) {
+        return Err(wrong("expressions and traced runs have no session".to_owned()));
+    }
     if mode != Mode::Restricted && (grant.function.is_none() || grant.trace) {
         return Err(wrong("expressions and traced runs are restricted".to_owned()));
     }

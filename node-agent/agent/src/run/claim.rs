@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use muster_client::{ClientError, Connection, Request};
+use muster_client::{ClientError, Request};
 use muster_engines::EngineKind;
 use muster_ids::RunId;
 use muster_wire::node::v1::run::{CLAIM_PATH, Claim as Ask, Granted};
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     agent::{Agent, lock},
     inventory::no_room,
+    link::Control,
     sentence,
     spool::Claim,
 };
@@ -31,13 +32,15 @@ use crate::{
 const SLOW: Duration = Duration::from_mins(5);
 /// The longest that a busy control plane is left alone, and how often a node without room looks for some.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
+/// The first version of the protocol in which a claim says whether the node keeps engine sessions.
+const WITH_SESSIONS: u32 = 4;
 /// How long to wait after a run was handed back: it could come again at once.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// Claims runs until the connection fails, or until it is being left: what was asked for is still heard and kept.
 pub async fn run(
     agent: &Arc<Agent>,
-    connection: &Connection,
+    control: &Control,
     leaving: &CancellationToken,
 ) -> Result<(), ClientError> {
     let mut handed_back = agent.put_backs.load(Ordering::SeqCst);
@@ -61,8 +64,13 @@ pub async fn run(
             let ask = Ask {
                 boot_nonce: agent.boot_nonce.clone(),
                 engines: engines.iter().map(|engine| engine.name().to_owned()).collect(),
+                sessions: control.protocol >= WITH_SESSIONS,
             };
-            let answer = match connection.send(Request::post(CLAIM_PATH).json(&ask)).await {
+            let answer = match control
+                .connection
+                .send(Request::post(CLAIM_PATH).json(&ask))
+                .await
+            {
                 Ok(answer) => answer,
                 // It is busy, and asks to be left alone for a while.
                 Err(error) if error.retry_after().is_some() => {

@@ -18,7 +18,7 @@ use super::{
     outcome::{self, Ended, Grounds},
     packages::{self, Choice},
     policy::{self, InForce},
-    report, stage,
+    report, session, stage,
 };
 use crate::{agent::Agent, sentence, spool::SpoolError};
 
@@ -189,7 +189,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
             work,
             (mode, in_force, set.as_ref()),
             &files,
-            folder.clone(),
+            (folder.clone(), grounds.trust_number),
         )
         .await;
         // A set that was changed on the disk is found out before anything starts with it, and taken away.
@@ -212,6 +212,10 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     ended
         .timings
         .extend(packages_ms.map(|spent| ("packages_ms".to_owned(), spent)));
+    if ending.session_run > 0 {
+        let number = ("session_run".to_owned(), ending.session_run);
+        ended.timings.extend([number]);
+    }
     end_with_files(agent, admitted, work, &grounds, (ended, Some(ending))).await
 }
 
@@ -311,8 +315,9 @@ async fn hand_over(
     work: &Work,
     (mode, in_force, set): (Mode, InForce, Option<&PackageSet>),
     files: &std::collections::BTreeMap<String, PathBuf>,
-    folder: PathBuf,
+    (folder, trust_number): (PathBuf, u64),
 ) -> RunEnding {
+    let session = session::owner(&admitted.grant, mode, trust_number);
     let mode = match mode {
         Mode::Restricted => muster_engines::Mode::Restricted,
         Mode::Unrestricted => muster_engines::Mode::Unrestricted,
@@ -324,7 +329,7 @@ async fn hand_over(
         mode,
         files,
         (folder, work.live.clone()),
-        in_force.policy,
+        (in_force.policy, session),
     );
     if let Some(set) = set {
         Arc::make_mut(&mut order.policy).packages = Some(set.folder.clone());

@@ -130,7 +130,7 @@ pub fn order(
     mode: Mode,
     files: &BTreeMap<String, PathBuf>,
     (folder, live): (PathBuf, Live),
-    policy: Arc<RunPolicy>,
+    (policy, session): (Arc<RunPolicy>, Option<String>),
 ) -> RunOrder {
     let grant = &admitted.grant;
     let inputs = admitted
@@ -166,6 +166,7 @@ pub fn order(
         inputs,
         outputs,
         limits: limits(agent, admitted, engine),
+        session,
         folder,
         live,
     }

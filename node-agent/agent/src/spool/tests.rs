@@ -40,6 +40,7 @@ fn claim(number: u8, fence: i64) -> Claim {
         mode: "restricted".to_owned(),
         rule: "terr-restricted-mode".to_owned(),
         trace: false,
+        session: None,
         limits: GrantLimits {
             wall_seconds: 1,
             memory_mib: 0,

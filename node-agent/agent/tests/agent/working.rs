@@ -115,6 +115,7 @@ pub(crate) fn grant(back: &BackEnd, number: u8, mode: &str) -> RunGrant {
         mode: mode.to_owned(),
         rule: "terr-restricted-mode".to_owned(),
         trace: false,
+        session: None,
         limits: GrantLimits {
             wall_seconds: 60,
             memory_mib: 0,

@@ -30,15 +30,14 @@ PROGRESS_RATE = 20
 PROGRESS_BYTES = 1024
 
 
-def run_script(script, inputs, outputs, before):
-    """Executes the script and returns its namespace."""
+def run_script(script, namespace, inputs, outputs, before):
+    """Executes the script in its namespace, which the runs of a session share."""
     code = compile(script, SCRIPT_NAME, "exec", dont_inherit=True)
-    namespace = {"__builtins__": __builtins__, "__spotfire_inputs__": inputs[1], "__spotfire_outputs__": outputs}
+    namespace.update({"__builtins__": __builtins__, "__spotfire_inputs__": inputs[1], "__spotfire_outputs__": outputs})
     namespace["muster_progress"] = make_progress()
     namespace.update(inputs[0])
     before()
     exec(code, namespace)
-    return namespace
 
 
 def make_progress():
@@ -111,6 +110,7 @@ def main(argv):
     bundled = bundled_names() if mode == "restricted" else frozenset()
     library = ctypes.PyDLL("/muster/libmuster_lock.so")
     leave = make_leave(library, sys.stdout, sys.stderr)
+    succeeded = make_succeeded(library, leave)
     # The hook's own way out, made of objects that no frame holds once the script runs.
     second = ctypes.PyDLL("/muster/libmuster_lock.so")
     sealed = [(make_leave(second, sys.stdout, sys.stderr), make_tell(second))]
@@ -134,14 +134,16 @@ def main(argv):
         start_up(settings["hook"], leave)
     lock(library, mode, leave)
 
-    os.chdir(SCRATCH)
-    os.makedirs("tmp", exist_ok=True)
-    os.makedirs("outputs", exist_ok=True)
     # The script must not find the runner where it looks for its own module.
     myself = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv[:] = [SCRIPT_NAME]
-    ending, message, code = one_run(mode, sealed, bundled)
+    namespace = {}
+    ending, message, code = one_run(mode, sealed, bundled, namespace)
+    # More than once in a session: what a script leaves stays for the next.
+    while ending == "succeeded":
+        succeeded()
+        ending, message, code = one_run(mode, sealed, bundled, namespace)
     sys.modules["__main__"] = myself
     if ending is None:
         flush(sys.stdout, sys.stderr)
@@ -164,9 +166,12 @@ def rehearse():
     os.remove(path)
 
 
-def one_run(mode, sealed, bundled):
+def one_run(mode, sealed, bundled, namespace):
     exit_ = SystemExit
     try:
+        os.chdir(SCRATCH)
+        os.makedirs("tmp", exist_ok=True)
+        os.makedirs("outputs", exist_ok=True)
         with open("run.json", encoding="utf-8") as file:
             run = json.load(file)
         values = {item["name"]: read_input(item) for item in run["inputs"]}
@@ -177,11 +182,12 @@ def one_run(mode, sealed, bundled):
         outputs = tuple((item["name"], item["kind"]) for item in run["outputs"])
 
         def before():
-            if mode == "restricted":
+            # In place from the first script to the end of the process.
+            if mode == "restricted" and sealed:
                 leave, tell = sealed.pop()
                 watch(leave, tell if run.get("trace") else None, bundled)
 
-        namespace = run_script(script, (values, described), outputs, before)
+        run_script(script, namespace, (values, described), outputs, before)
         os.chdir(SCRATCH)
         schema = [write_output(item, namespace) for item in run["outputs"]]
         with open("outputs/schema.json", "w", encoding="utf-8") as file:
@@ -258,6 +264,22 @@ def make_leave(library, stdout, stderr):
             exit_(1)
 
     return leave
+
+
+def make_succeeded(library, leave):
+    """What ends a run that has succeeded; it returns with the next one of the session staged, or never."""
+    muster_succeeded, byref, flush_, system = library.muster_succeeded, ctypes.byref, flush, sys
+    status, buffer = ctypes.c_int(1), ctypes.create_string_buffer(1024)
+    message = (ctypes.c_char_p * 1)(ctypes.cast(buffer, ctypes.c_char_p))
+    streams = sys.stdout, sys.stderr
+
+    def succeeded():
+        flush_(*streams, system.stdout, system.stderr)
+        muster_succeeded(byref(status), message)
+        if status.value != 0:
+            leave("script_error", buffer.value.decode("utf-8", "replace"), 1)
+
+    return succeeded
 
 
 def make_tell(library):

@@ -14,11 +14,18 @@ environment_of <- base::environment
 parent_of <- base::parent.env
 unlock_binding <- base::unlockBinding
 terminal <- getConnection(1L)
-leave_symbol <- overstep_symbol <- NULL
+leave_symbol <- overstep_symbol <- succeeded_symbol <- NULL
 
 leave <- function(ending, message, code = 1L) {
   flush(terminal)
   dot_c(leave_symbol, ending, enc2utf8(message), as.integer(code))
+}
+
+# Ends a run that has succeeded; returns with the next one of the session staged, or never.
+succeeded <- function() {
+  flush(terminal)
+  waited <- dot_c(succeeded_symbol, status = 1L, message = strrep(" ", 1023L))
+  if (waited$status != 0L) leave("script_error", waited$message)
 }
 
 # What scripts call to say how far they are; told too often, it does nothing. Its environment holds this call only:
@@ -111,6 +118,7 @@ main <- function(mode, language, words) {
   progress <- make_progress(getNativeSymbolInfo("muster_progress", library))
   attach(list(muster_progress = progress), name = "muster", warn.conflicts = FALSE)
   overstep_symbol <<- getNativeSymbolInfo("muster_overstep", library)
+  succeeded_symbol <<- getNativeSymbolInfo("muster_succeeded", library)
   # In place before the fork, so that no run waits for it; it does nothing before the script.
   if (mode == "restricted") restrict(restrictions(overstep, bundled))
   rehearse()
@@ -127,6 +135,16 @@ main <- function(mode, language, words) {
   if (length(hook)) start_up(hook)
   locked <- .C("muster_lock", mode, status = 1L, message = strrep(" ", 1023L))
   if (locked$status != 0L) leave("script_error", locked$message)
+  # More than once in a session: what a script leaves stays for the next.
+  repeat {
+    one_run(mode)
+    succeeded()
+  }
+}
+
+# Evaluates the script below /scratch. Whatever goes wrong ends the process.
+one_run <- function(mode) {
+  rex$how <- "off"
   setwd(scratch)
   dir.create("tmp", showWarnings = FALSE)
   dir.create("outputs", showWarnings = FALSE)
@@ -144,7 +162,6 @@ main <- function(mode, language, words) {
   muster_data_error = function(e) leave("script_error", conditionMessage(e)),
   error = function(e) leave("script_error", explain(e)),
   interrupt = function(e) leave("script_error", "Error: interrupted"))
-  leave("succeeded", "", 0L)
 }
 
 # Loads what every run needs, so that children find it in memory: R reads functions from disk at their first use.

@@ -4,7 +4,7 @@ use std::{io::Write as _, path::Path, sync::Arc};
 
 use muster_sandbox::protocol::Mode;
 use proptest::prelude::*;
-use tokio::net::unix::pipe;
+use tokio::net::UnixStream;
 
 use super::*;
 use crate::{EngineKind, Format, OutputSpec, Shape};
@@ -75,6 +75,7 @@ fn order(folder: &Path) -> RunOrder {
         }],
         trace: true,
         limits: crate::default_limits(),
+        session: None,
         folder: folder.to_owned(),
         live: Live::default(),
     }
@@ -107,9 +108,19 @@ fn executed(payload: &Payload, supervisor: &[u8]) -> RunEnding {
             stderr: pipe::Receiver::from_owned_fd(stderr.into()).expect("a pipe"),
             locked: false,
             slot: None,
+            used_ms: None,
         };
         let order = order(folder.path());
-        execute(&order, order.limits, PRINTED, sockets, &CancellationToken::new()).await
+        execute(
+            &order,
+            order.limits,
+            PRINTED,
+            sockets,
+            false,
+            &CancellationToken::new(),
+        )
+        .await
+        .map(|(ending, _)| ending)
     });
     drop(theirs);
     ending.unwrap_or_else(|NeverBegan| RunEnding::refused(Mode::Restricted, "it never began"))

@@ -119,6 +119,7 @@ async fn run(
         }],
         trace: false,
         limits,
+        session: None,
         folder: work.to_owned(),
         live: Live::default(),
     };

@@ -9,8 +9,8 @@ use std::{
 
 use muster_engines::{
     Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Live, Mode, Mount,
-    NetworkPolicy, Outcome, OutputSpec, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services, Shape,
-    default_limits,
+    NetworkPolicy, Outcome, OutputSpec, Pruning, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services,
+    Shape, default_limits,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -193,6 +193,7 @@ fn service() -> Service {
         limits: default_limits(),
         queue: 1,
         sessions: 4,
+        pruning: Pruning::default(),
         package_path: None,
         startup_hook: None,
     }
@@ -220,6 +221,7 @@ pub(super) fn order(engine: EngineKind, mode: Mode, script: &str) -> Order {
             wall_ms: 60_000,
             ..default_limits()
         },
+        session: None,
         folder: PathBuf::new(),
         live: Live::default(),
     };
@@ -269,6 +271,12 @@ impl Order {
             kind,
             format,
         });
+        self
+    }
+
+    /// As a run of this session.
+    pub(super) fn session(mut self, owner: &str) -> Self {
+        self.0.session = Some(owner.to_owned());
         self
     }
 

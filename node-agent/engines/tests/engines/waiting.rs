@@ -2,8 +2,11 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use muster_engines::{EngineKind, EnginesConfig, IdRange, Mode, Outcome, Recycle};
+use muster_engines::{
+    EngineKind, Engines, EnginesConfig, IdRange, Mode, Outcome, Programs, Recycle, RunPolicy,
+};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio_util::sync::CancellationToken;
 
 use super::bench::{Node, *};
 
@@ -25,7 +28,7 @@ fn taken(node: &Node, engine: EngineKind, mode: Mode) -> usize {
 }
 
 /// The processes of these users, with their names.
-fn processes(users: std::ops::Range<u32>) -> Vec<(Pid, String)> {
+pub(super) fn processes(users: std::ops::Range<u32>) -> Vec<(Pid, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("processes").flatten() {
         let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
@@ -49,7 +52,7 @@ fn processes(users: std::ops::Range<u32>) -> Vec<(Pid, String)> {
 }
 
 /// Kills them and returns when they are gone.
-fn kill(victims: &[(Pid, String)]) {
+pub(super) fn kill(victims: &[(Pid, String)]) {
     assert!(!victims.is_empty(), "nothing to kill");
     for (pid, _) in victims {
         // The end of one may be that of another.
@@ -182,6 +185,60 @@ fn a_parent_is_replaced_by_count_before_it_is_spent() {
         node.run(order(R, Restricted, "1")).succeeded();
     }
     assert_eq!(taken(&node, R, Restricted), 5);
+}
+
+#[test]
+fn launchers_of_other_policies_end_when_nobody_has_used_them_for_ten_minutes() {
+    let node = Node::new(|_| {});
+    let policy = |name: &str| RunPolicy {
+        programs: Programs::Listed([name.into()].into()),
+        ..RunPolicy::default()
+    };
+    let ran = |policy: RunPolicy| {
+        node.run(order(R, Unrestricted, "1").under(policy)).succeeded();
+    };
+    let waiting_after = |minutes| {
+        let now = tokio::time::Instant::now() + Duration::from_mins(minutes);
+        RUNTIME.block_on(node.engines.tend(now));
+        node.engines.waiting(R, Unrestricted).now
+    };
+    ran(policy("/usr/bin/true"));
+    assert_eq!(waiting_after(60), 1, "the only one stays");
+    ran(policy("/usr/bin/env"));
+    assert_eq!(waiting_after(9), 2);
+    assert_eq!(waiting_after(11), 1, "the one that was not used last has ended");
+    ran(policy("/usr/bin/true"));
+    assert_eq!(waiting_after(9), 2, "and begins again when it is wanted");
+}
+
+#[test]
+fn another_range_of_ids_that_overlaps_waits_for_the_runs_of_the_former_one() {
+    let first = 400_200;
+    let (node, other) = (node(first), node(first + 1));
+    let script =
+        "import os, time\nprint(flush=True)\nwhile not os.path.exists('/shared/go'): time.sleep(0.01)";
+    let going = order(Python, Unrestricted, script);
+    let live = going.live();
+    RUNTIME.block_on(async {
+        let cancel = CancellationToken::new();
+        let run = node.start(going, &cancel);
+        let after = async {
+            shows(&live, "\n").await;
+            let after = Engines::after(other.engines.config().clone(), &node.engines);
+            tokio::select! {
+                biased;
+                warm = after.warm(R, Restricted) => panic!("{warm:?} beside a run of the former range"),
+                // The engine could be there by then.
+                _ = node.engines.warm(R, Unrestricted) => {}
+            }
+            fs::write(node.shared().join("go"), "").expect("written");
+            after
+        };
+        let (ended, after) = tokio::join!(run, after);
+        ended.succeeded();
+        drop(node);
+        after.warm(R, Restricted).await.expect("warm");
+    });
 }
 
 #[test]

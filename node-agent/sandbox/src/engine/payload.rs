@@ -17,7 +17,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Given, Run, stage};
+use super::{Given, Run, stage, stays};
 use crate::{
     failure::{Attempt as _, Failure},
     frame,
@@ -133,6 +133,7 @@ pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
     report(&Report::Locked)?;
     let control = File::from(copy_of(control())?);
     let stage = stage::receive(&control)?;
+    stays::note(stage.stays);
     let limits = lowered(limits, stage.limits, address_space)?;
     let outputs = stage::unpack(stage, &control, Path::new(SCRATCH))?;
     let bytes: usize = outputs.iter().map(|output| output.len() + 3).sum();
@@ -242,15 +243,15 @@ pub(crate) fn open_beside_its_own() -> Option<&'static str> {
     found.then_some("a descriptor that is not the run's")
 }
 
-fn report(report: &Report) -> Result<(), Failure> {
+pub(super) fn report(report: &Report) -> Result<(), Failure> {
     frame::write(File::from(copy_of(control())?), report).attempt("report to the agent")
 }
 
-fn control() -> BorrowedFd<'static> {
+pub(super) fn control() -> BorrowedFd<'static> {
     process::fixed(CONTROL)
 }
 
-fn copy_of(descriptor: impl AsFd) -> Result<OwnedFd, Failure> {
+pub(super) fn copy_of(descriptor: impl AsFd) -> Result<OwnedFd, Failure> {
     rustix::io::fcntl_dupfd_cloexec(descriptor, 0).attempt("use the control socket")
 }
 

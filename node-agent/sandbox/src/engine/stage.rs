@@ -18,6 +18,9 @@ use crate::{
 const RUN: &str = "run.json";
 /// The run's temporary folder, which is there already.
 const TEMPORARY: &str = "tmp";
+/// Where the files of a run lie, and those that it makes.
+const INPUTS: &str = "inputs";
+const OUTPUTS: &str = "outputs";
 /// The longest name of a file, in bytes.
 const LONGEST_NAME: usize = 255;
 
@@ -26,6 +29,25 @@ pub(super) fn receive(control: impl Read) -> Result<Stage, Failure> {
     frame::read(control)
         .attempt("read the stage")?
         .ok_or_else(|| Failure::rule("the agent hung up before it sent the stage"))
+}
+
+/// Removes what stages and runners have put into `scratch`, whatever became of it; what else lies there stays.
+pub(super) fn tidy(scratch: &Path) -> Result<(), Failure> {
+    for name in [RUN, INPUTS, OUTPUTS] {
+        let path = scratch.join(name);
+        let removed = match fs::symlink_metadata(&path) {
+            Ok(about) if about.is_dir() => fs::remove_dir_all(&path),
+            Ok(_) => fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).attempt(format!("remove {name} of the former run"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Receives the files of the stage into `scratch` and returns the outputs that were asked for.
@@ -139,6 +161,25 @@ mod tests {
             let files = format!("[{{\"path\":\"{path}\",\"size\":0}}]");
             assert!(staged(&files, b"").is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn only_what_belongs_to_a_run_is_removed_after_it() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| scratch.path().join(name);
+        fs::create_dir_all(at("inputs/deep")).expect("made");
+        for name in ["inputs/0", "inputs/deep/1", "run.json", "own"] {
+            fs::write(at(name), "x").expect("written");
+        }
+        std::os::unix::fs::symlink(at("own"), at("outputs")).expect("a link");
+        tidy(scratch.path()).expect("tidied");
+        tidy(scratch.path()).expect("nothing to do");
+        let left: Vec<_> = fs::read_dir(scratch.path())
+            .expect("readable")
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert_eq!(left, ["own"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It ends when the agent hangs up, and then the kernel ends everything in its process namespace. It is a copy of the
 //! engine, so nobody may look into it, it runs no handler of the engine, and it locks itself before the payload goes on.
 //! The wall time begins when the payload has its run, which may be long after the fork, and always before its script.
+//! A payload that stays has several runs, one after the other; then the agent says when each is over and when it begins.
 
 use std::{
     fs::File,
@@ -25,7 +26,7 @@ use crate::{
     frame,
     kernel::{cgroup, identity, landlock, mounts, process, process::Side, seccomp, signals},
     packet, policy,
-    protocol::{Exit, Limits, Mode, Programs, Supervised},
+    protocol::{Exit, Limits, Mode, Programs, Supervised, ToSupervisor},
 };
 
 /// The one user that a run sees itself as.
@@ -226,6 +227,37 @@ impl Watch {
         Ok(())
     }
 
+    /// What the agent says of a payload that stays. It is the one that this process serves, and is believed.
+    fn obey(&mut self) -> Result<(), Failure> {
+        let said = frame::read(outputs::Socket(&self.supervisor)).attempt("hear the agent")?;
+        match said {
+            None => process::leave(0),
+            Some(ToSupervisor::Collect) => {
+                // No run, no time: nothing of the session goes on before its next run, and files hold still.
+                signals::hold_everyone(true);
+                self.deadline = None;
+                let cpu_ms = process::used_by(self.payload)?;
+                self.say(&Supervised::Stays { cpu_ms })?;
+                let list = self.given.take().map(|given| given.outputs).unwrap_or_default();
+                outputs::send(&self.supervisor, &self.scratch, &list, self.limits.output_bytes)?;
+                self.say(&Supervised::Done)
+            }
+            Some(ToSupervisor::Begin {
+                outputs,
+                wall_ms,
+                output_bytes,
+            }) => {
+                self.limits.output_bytes = output_bytes;
+                self.kills_before = cgroup::kill_count(&self.kills);
+                self.deadline = Some(now_ms().saturating_add(wall_ms));
+                let limits = self.limits;
+                self.given = Some(Given { outputs, limits });
+                signals::hold_everyone(false);
+                self.say(&Supervised::Begun)
+            }
+        }
+    }
+
     /// Until the payload has ended, by itself or killed for its wall time.
     fn wait(&mut self) -> Result<(WaitStatus, bool), Failure> {
         let (mut timed_out, mut reaped) = (false, false);
@@ -239,7 +271,7 @@ impl Watch {
             };
             // Without its list, which would tell of the other end's hang-up for ever, the last place is not looked at.
             let mut polled = [
-                PollFd::new(&self.supervisor, PollFlags::RDHUP),
+                PollFd::new(&self.supervisor, PollFlags::RDHUP | PollFlags::IN),
                 PollFd::new(&self.children, PollFlags::IN),
                 PollFd::new(self.list.as_ref().unwrap_or(&self.children), PollFlags::IN),
             ];
@@ -251,9 +283,12 @@ impl Watch {
                 }
             }
             let [hung_up, _, given] = polled.map(|one| one.revents());
-            if !hung_up.is_empty() {
+            if !hung_up.difference(PollFlags::IN).is_empty() {
                 // The agent hung up: leaving ends everything in the namespace.
                 process::leave(0);
+            }
+            if !hung_up.is_empty() {
+                self.obey()?;
             }
             if !given.is_empty() {
                 self.hear()?;

@@ -120,6 +120,13 @@ pub(crate) fn kill_everyone() {
     unsafe { libc::kill(-1, libc::SIGKILL) };
 }
 
+/// Stops every process that this one can see but itself, or lets them go on; for process 1 of a namespace.
+pub(crate) fn hold_everyone(hold: bool) {
+    let signal = if hold { libc::SIGSTOP } else { libc::SIGCONT };
+    // SAFETY: refers to no memory. There may be nobody left, which is no error here.
+    unsafe { libc::kill(-1, signal) };
+}
+
 /// Forgets what a descriptor of [`children`] has to tell: once, since who sends without end must not keep its reader.
 pub(crate) fn drain(children: &OwnedFd) {
     let mut bytes = [0; 1024];

@@ -48,6 +48,7 @@ pub(super) fn attack(serving: &mut Serving, outside: &OwnedFd) -> Result<(), Fai
         files: Vec::new(),
         outputs: Vec::new(),
         limits: None,
+        stays: false,
         run,
     };
     let mut said = Vec::new();

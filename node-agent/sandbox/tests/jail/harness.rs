@@ -214,6 +214,7 @@ pub(crate) fn stage(steps: &str, outputs: &[&str]) -> Stage {
         files: Vec::new(),
         outputs: outputs.iter().map(|&output| output.to_owned()).collect(),
         limits: None,
+        stays: false,
         run,
     }
 }

@@ -139,6 +139,10 @@ pub struct SubmitRun {
     /// restricted then, whatever is trusted. For members of Script Author and administrators.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trace: bool,
+    /// The analysis that the run belongs to, in words of the caller's, at most 200 bytes: runs of one user and analysis
+    /// may share an engine, one after the other, and find the variables that former ones have left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<String>,
 }
 
 /// The part `request` of `POST /api/v1/expressions` (multipart); further parts are `input:<name>` with a file name whose

@@ -23,6 +23,9 @@ pub struct Claim {
     pub boot_nonce: String,
     /// Engines with a free slot: `terr`, `r`, `python`.
     pub engines: Vec<String>,
+    /// Whether grants may name a session; since version 4 of the protocol.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sessions: bool,
 }
 
 /// A claimed run.
@@ -75,6 +78,10 @@ pub struct RunGrant {
     /// Whether what the run oversteps is listed instead of ending it. Only a restricted run may have this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trace: bool,
+    /// Names the session of the run among those of its user: runs of one session may find what former ones have left in
+    /// their engine. Absent for a run of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Digest>,
     /// Limits.
     pub limits: GrantLimits,
     /// `none`, `brokered` or `host`: the widest network that the run may be given.

@@ -6,6 +6,9 @@ fn plain() -> Service {
     Service {
         sessions: 3,
         queue: 1,
+        session_seconds: Some(1800),
+        prune_seconds: 10,
+        prune_threshold: 60,
         wall_seconds: 600,
         memory_mib: 1024,
         ..Service::default()
@@ -84,6 +87,23 @@ fn a_run_lasts_no_longer_than_a_session() {
 }
 
 #[test]
+fn sessions_end_as_the_service_says() {
+    let read = |text: &str| {
+        let services = read_files(&[("R/conf/custom.properties", text)]).expect("read");
+        let service = services.r;
+        (
+            service.session_seconds,
+            service.prune_seconds,
+            service.prune_threshold,
+        )
+    };
+    assert_eq!(read("engine.session.max: 2"), (Some(1800), 10, 60));
+    let text = "engine.session.maxtime: 120\nengine.prune: 0\ndynamic.prune.threshold: 100";
+    assert_eq!(read(text), (Some(120), 0, 100));
+    assert_eq!(read("engine.session.maxtime: -1").0, None);
+}
+
+#[test]
 fn trust_is_only_tightened() {
     let services = read_files(&[(
         "TERR/conf/custom.properties",
@@ -111,10 +131,10 @@ fn trust_is_only_tightened() {
 fn what_means_nothing_here_is_named_with_the_reason() {
     let text = "engine.port.min: 62000\njetty.gzip.compression-level: 4\nspring.servlet.multipart.max-file-size: 100MB\n\
                 use.engine.containers: FALSE\ndocker.image.name: debian:12-slim\njmx.rmi.password: hunter2\n\
-                javaOptions: -Xmx64m\nengine.prune: 10\ndynamic.prune.threshold: 60\nrhome.path: /opt/R\nengine.sesion.max: 9\n";
+                javaOptions: -Xmx64m\nrhome.path: /opt/R\nengine.sesion.max: 9\n";
     let services = read_files(&[("PYTHON/conf/custom.properties", text)]).expect("read");
     assert_eq!(services.python, plain());
-    assert_eq!(services.notices.len(), 11, "{:?}", services.notices);
+    assert_eq!(services.notices.len(), 9, "{:?}", services.notices);
     let unknown: Vec<_> = services.notices.iter().filter(|notice| !notice.known).collect();
     assert_eq!(unknown.len(), 1);
     let all: Vec<_> = services
@@ -125,9 +145,8 @@ fn what_means_nothing_here_is_named_with_the_reason() {
     let all = all.join("\n");
     for part in [
         "line 1: engine.port.min is not applicable",
-        "line 8: engine.prune is not applicable: an engine ends with its run",
-        "line 10: rhome.path is not applicable: it belongs to the service R",
-        "line 11: there is no setting engine.sesion.max",
+        "line 8: rhome.path is not applicable: it belongs to the service R",
+        "line 9: there is no setting engine.sesion.max",
     ] {
         assert!(all.contains(part), "{part} in {all}");
     }

@@ -72,6 +72,7 @@ fn grant(collective: &Collective) -> RunGrant {
         mode: "unrestricted".to_owned(),
         rule: "stamped".to_owned(),
         trace: false,
+        session: None,
         limits: GrantLimits {
             wall_seconds: 60,
             memory_mib: 0,
