@@ -103,7 +103,7 @@ pub struct Agent {
 
 /// What follows from node.toml; replaced as a whole when the file changes.
 #[derive(Debug)]
-struct Settings {
+pub struct Settings {
     config: Arc<Config>,
     engines: Arc<Engines>,
     probe: Arc<Probe>,
@@ -201,6 +201,11 @@ impl Agent {
             clock,
             random,
         }))
+    }
+
+    /// Says when [`config`](Self::config), [`engines`](Self::engines) or [`probe`](Self::probe) are others.
+    pub fn settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.subscribe()
     }
 
     /// The settings in force.

@@ -33,6 +33,7 @@ pub mod sim;
 pub mod spool;
 pub mod status;
 pub mod trust;
+pub mod warm;
 
 #[cfg(test)]
 #[path = "../tests/agent/fixture.rs"]

@@ -1,6 +1,7 @@
 //! The metrics of a node; all of their names are here.
 
 use muster_daemon::metrics;
+use muster_engines::{EngineKind, Mode};
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::{agent::Agent, link::LinkState};
@@ -33,6 +34,17 @@ pub fn text(agent: &Agent) -> String {
         i64::try_from(number).unwrap_or(i64::MAX),
     );
     gauge("node_runs", "Runs at work", count(agent.running.len()));
+    let engines = agent.engines();
+    let modes = [Mode::Restricted, Mode::Unrestricted];
+    let waiting = EngineKind::ALL
+        .iter()
+        .flat_map(|kind| modes.map(|mode| engines.waiting(*kind, mode).now))
+        .sum();
+    gauge(
+        "node_engines_waiting",
+        "Children of engines that wait for a run, forked and locked",
+        count(waiting),
+    );
     gauge(
         "node_unacknowledged_runs",
         "Claimed runs whose outcome is not acknowledged",

@@ -28,7 +28,7 @@ use crate::{
     membership::{Membership, MembershipError},
     operations, renew, sentence,
     spool::SpoolError,
-    status,
+    status, warm,
 };
 
 /// How often a node whose certificate seems over looks whether its clock was set.
@@ -249,6 +249,7 @@ impl Service {
         helpers.spawn(status::keep(Arc::clone(&agent)));
         let looking = Arc::clone(&agent);
         helpers.spawn(async move { looking.note_limits().await });
+        helpers.spawn(warm::keep(Arc::clone(&agent)));
         helpers.spawn(renew::keep(Arc::clone(&agent), credentials));
         if let Some(address) = self.config.operations {
             let listener = operations::listen(address)

@@ -61,6 +61,20 @@ pub fn in_force(
     }
 }
 
+/// What trusted runs get here as long as no function has a policy of its own and no grant says less.
+pub fn without_function(
+    state: Option<&TrustState>,
+    place: &Place,
+    config: &Config,
+    own: &Arc<muster_engines::RunPolicy>,
+) -> Arc<muster_engines::RunPolicy> {
+    match state.and_then(|state| state.policy_at(place, None)) {
+        None => Arc::clone(own),
+        Some(set) if config.unrestricted.at_most => Arc::new(for_engines(&set.both(&most(config)))),
+        Some(set) => Arc::new(for_engines(&set)),
+    }
+}
+
 /// The node's file as a policy: what it shows, wherever, and its network.
 fn most(config: &Config) -> RunPolicy {
     let unrestricted = &config.unrestricted;

@@ -10,4 +10,5 @@ mod node;
 mod packages;
 mod registration;
 mod renewing;
+mod warm;
 mod working;
