@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The fuzz targets, each for FUZZ_SECONDS (default 600). With arguments, only those targets. Finds go to
 # tests/fuzz/artifacts/, which git does not keep; the corpus grows in target/fuzz/ and comes into the repository by
-# FUZZ_KEEP=1, which replaces each target's corpus by a small one that reaches as much.
+# FUZZ_KEEP=1, which adds some that reach more.
 set -euo pipefail
 cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 
 seconds="${FUZZ_SECONDS:-600}"
-kept=40 # messages of a target in the repository
+kept=12 # messages of a target in the repository
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/fuzz"
 corpus="$CARGO_TARGET_DIR/corpus"
 
@@ -30,12 +30,16 @@ for target in "${targets[@]}"; do
         -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -max_len=16384 -print_final_stats=1
     if [[ -n "${FUZZ_KEEP:-}" ]]; then
         new="$(mktemp -d)"
-        fuzz run --fuzz-dir . "$target" "$new" "$corpus/$target" "corpus/$target" -- \
-            -set_cover_merge=1 -max_len=16384
-        find "corpus/$target" -type f -delete
-        # The shortest: long ones are mostly the same with more in them.
-        find "$new" -type f -printf '%s %p\n' | sort -n | head -n "$kept" | cut -d' ' -f2- |
-            xargs -I{} cp {} "corpus/$target/"
+        cp "corpus/$target/"* "$new/"
+        fuzz run --fuzz-dir . "$target" "$new" "$corpus/$target" -- -merge=1 -max_len=16384
+        # What is there stays: among it are messages that are accepted. Of those that reach more some of each length come in.
+        for old in "corpus/$target/"*; do rm "$new/${old##*/}"; done
+        mapfile -t found < <(find "$new" -type f -printf '%s %f\n' | sort -n | cut -d' ' -f2-)
+        room=$((kept - $(find "corpus/$target" -type f | wc -l)))
+        ((room > 0)) || found=()
+        for ((n = 0; n < ${#found[@]}; n += (${#found[@]} + room - 1) / room)); do
+            cp "$new/${found[n]}" "corpus/$target/"
+        done
         rm -r "$new"
     fi
 done
