@@ -1,6 +1,6 @@
 //! The one decision: may this user do this with this item, and in which mode.
 //!
-//! Invariant: total and pure. The control plane asks before it grants a run, the node asks again as its last step, the
+//! Invariant: total and pure, and without an allocation for names in ASCII: reasons are values. The control plane asks before it grants a run, the node asks again as its last step, the
 //! policy test and `explain` ask for people; all call [`decide`].
 //!
 //! Rules, by the names that verdicts carry:
@@ -22,11 +22,9 @@
 //! | `may-trust` | allow: the user may make the trust entry |
 //! | `vendor-trusted`, `signer-trusted`, `item-trusted` | allow, or allow with consent |
 
-use muster_ids::Name;
-
 use crate::{
-    Client, CodeType, DenyReason, Feature, ItemHash, ItemType, Outcome, Question, SettingName, Settings,
-    Subject, TrustState, UserFacts, Verdict,
+    Client, CodeType, Decider, Decision, DenyReason, Feature, GroupPath, ItemHash, ItemType, Outcome, Person,
+    Question, Reason, SettingName, Settings, Subject, TrustState, UserFacts, state::ItemFacts,
 };
 
 mod code;
@@ -41,7 +39,7 @@ const CUSTOM_QUERY_AUTHOR_KEY: &str = "custom query author";
 ///
 /// On a node, `question.user` comes from the run grant and `trust` is the node's own: a stamp counts only if the grant
 /// names it and the node's state has it for the same content.
-pub fn decide(question: &Question<'_>, trust: &TrustState, settings: &Settings) -> Verdict {
+pub fn decide<'a>(question: &'a Question<'a>, trust: &'a TrustState, settings: &'a Settings) -> Decision<'a> {
     match &question.subject {
         Subject::Code(code, action) => code::decide(question, code, *action, trust, settings),
         Subject::JobScript { hash, executing } => job_script(question.user, executing, hash.as_ref(), trust),
@@ -50,71 +48,69 @@ pub fn decide(question: &Question<'_>, trust: &TrustState, settings: &Settings) 
 }
 
 /// The script of a job runs by the standing of its people alone; stamps do not matter.
-fn job_script(
-    author: &UserFacts,
-    executing: &UserFacts,
-    hash: Option<&ItemHash>,
+fn job_script<'a>(
+    author: &'a UserFacts,
+    executing: &'a UserFacts,
+    hash: Option<&'a ItemHash>,
     trust: &TrustState,
-) -> Verdict {
-    if let Some(verdict) = item_blocked(ItemType::JobScript, hash, trust) {
-        return verdict;
+) -> Decision<'a> {
+    if let Some(blocked) = item_blocked(ItemType::JobScript, hash, trust.index().item(hash)) {
+        return blocked;
     }
-    for (who, facts) in [("author", author), ("executing account", executing)] {
+    for (who, facts) in [(Person::Author, author), (Person::ExecutingAccount, executing)] {
         if !facts.groups.contains(SCRIPT_AUTHOR_KEY) {
-            return Verdict::deny(
+            return Decision::deny(
                 DenyReason::NotScriptAuthor,
                 "job-needs-authors",
-                format!(
-                    "The job's {who} {} is not in the group Script Author.",
-                    facts.user
-                ),
+                Reason::JobPersonNoAuthor(who, &facts.user),
             );
         }
     }
-    let sentence = format!(
-        "{} and {} are both in the group Script Author.",
-        author.user, executing.user
+    let reason = Reason::JobOfAuthors(&author.user, &executing.user);
+    Decision::new(Outcome::Allow, "job-of-authors", reason).path(path(author, SCRIPT_AUTHOR_KEY))
+}
+
+/// How the user is in the group with this comparison key.
+fn path<'a>(user: &'a UserFacts, key: &str) -> Option<GroupPath<'a>> {
+    let groups = &user.groups;
+    groups.get(key).map(|to| GroupPath { groups, to })
+}
+
+fn item_blocked<'a>(
+    r#type: ItemType,
+    hash: Option<&'a ItemHash>,
+    facts: Option<&ItemFacts>,
+) -> Option<Decision<'a>> {
+    let hash = hash.filter(|_| facts.is_some_and(|facts| facts.is_blocked(r#type)))?;
+    let blocked = Decision::deny(
+        DenyReason::BlockedItem,
+        "item-blocked",
+        Reason::ItemBlocked(r#type),
     );
-    Verdict::new(Outcome::Allow, "job-of-authors", sentence).path(author.groups.path(SCRIPT_AUTHOR_KEY))
+    Some(blocked.entry(Decider::BlockedItem(r#type, hash)))
 }
 
-fn item_blocked(r#type: ItemType, hash: Option<&ItemHash>, trust: &TrustState) -> Option<Verdict> {
-    let hash = hash.filter(|hash| trust.index().blocks_item(r#type, hash))?;
-    let sentence = format!("This version of the item ({type}) is blocked for everybody.");
-    Some(
-        Verdict::deny(DenyReason::BlockedItem, "item-blocked", sentence)
-            .entry(format!("block/item/{type}/{hash}")),
-    )
-}
-
-/// How a user holds a license feature: by the groups of this path, or, without a server, simply so.
-fn license(question: &Question<'_>, feature: Feature) -> Option<Vec<Name>> {
-    if question.client == Client::InstalledNoServer {
-        return Some(Vec::new());
-    }
-    let group = question.user.features.get(&feature)?;
-    Some(question.user.groups.path(&group.key()))
+/// The groups by which a user holds a license feature; none where the client needs no server for it.
+fn license_path<'a>(question: &'a Question<'a>, feature: Feature) -> Option<GroupPath<'a>> {
+    let to = question.user.features.get(&feature)?;
+    let groups = &question.user.groups;
+    (question.client != Client::InstalledNoServer).then_some(GroupPath { groups, to })
 }
 
 fn has_license(question: &Question<'_>, feature: Feature) -> bool {
     question.client == Client::InstalledNoServer || question.user.features.contains_key(&feature)
 }
 
-fn no_license(question: &Question<'_>, feature: Feature) -> Verdict {
-    let sentence = format!(
-        "No group of {} has the license feature {feature}.",
-        question.user.user
-    );
-    Verdict::deny(DenyReason::NoLicense, "license-missing", sentence)
+fn no_license<'a>(question: &'a Question<'a>, feature: Feature) -> Decision<'a> {
+    let reason = Reason::NoLicense(&question.user.user, feature);
+    Decision::deny(DenyReason::NoLicense, "license-missing", reason)
 }
 
 /// Creating and trusting for oneself need a license feature and nothing else.
-fn by_license(question: &Question<'_>, feature: Feature) -> Verdict {
-    match license(question, feature) {
-        Some(path) => {
-            let sentence = format!("{} has the license feature {feature}.", question.user.user);
-            Verdict::new(Outcome::Allow, "license-held", sentence).path(path)
-        }
-        None => no_license(question, feature),
+fn by_license<'a>(question: &'a Question<'a>, feature: Feature) -> Decision<'a> {
+    if !has_license(question, feature) {
+        return no_license(question, feature);
     }
+    let reason = Reason::Licensed(&question.user.user, feature);
+    Decision::new(Outcome::Allow, "license-held", reason).path(license_path(question, feature))
 }

@@ -215,6 +215,21 @@ impl Memberships {
         self.0.contains_key(key)
     }
 
+    /// The group with this comparison key, as it is written, if it is among them.
+    pub fn get(&self, key: &str) -> Option<&Name> {
+        self.0.get(key).map(|membership| &membership.group)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none: the facts of nobody, for everybody is in `Everyone`.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The comparison keys of all of them.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod decide;
+mod decision;
 mod entry;
 mod function;
 mod groups;
@@ -25,6 +26,7 @@ mod version;
 mod words;
 
 pub use decide::decide;
+pub use decision::{Decider, Decision, GroupPath, Person, Reason, SignerRef, Trusted, TrustedBy};
 pub use entry::{
     Authority, Block, Certificate, Entry, EntryError, Gone, ItemRef, Principal, Revocation, Role, SignedRef,
     Signer, Stamp, Target, Tombstone, TrustEntry,

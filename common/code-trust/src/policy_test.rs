@@ -79,11 +79,12 @@ pub fn run(text: &str) -> Result<Report, PolicyError> {
         let case: CaseForm = part(text, raw, &case_place(at, raw))?;
         let place = format!("case \"{}\"", shown(&case.name));
         let asked = case::ask(&case, &world).map_err(|reason| PolicyError::new(&place, reason))?;
-        let verdict = decide(&asked.question(), world.trust(), &asked.settings);
-        if let Some(difference) = difference(&case.expect, verdict.outcome) {
+        let question = asked.question();
+        let decision = decide(&question, world.trust(), &asked.settings);
+        if let Some(difference) = difference(&case.expect, decision.outcome) {
             report.lines.push(format!(
                 "{place}: {difference} ({}){}",
-                grounds(&verdict),
+                grounds(&decision.verdict()),
                 world.doubt(&case.user)
             ));
             report.failed += 1;

@@ -421,18 +421,22 @@ impl Settings {
         }
     }
 
-    /// The sentence part that names a setting and where it was set, for example
-    /// `setting terr.restricted.execution.mode at node terr01`.
-    pub fn source(&self, name: SettingName) -> String {
-        let origin = match name {
+    /// Where the value of a setting came from.
+    pub fn origin(&self, name: SettingName) -> &Origin {
+        match name {
             SettingName::TerrRestrictedExecutionMode => &self.terr_restricted_execution_mode.origin,
             SettingName::DisableTrustChecks => &self.disable_trust_checks.origin,
             SettingName::RestrictedEngines => &self.restricted_engines.origin,
             SettingName::UnrestrictedPolicy => &self.unrestricted_policy.origin,
             SettingName::PythonPackages => &self.python_packages.origin,
             SettingName::RPackages => &self.r_packages.origin,
-        };
-        format!("setting {name} {origin}")
+        }
+    }
+
+    /// The sentence part that names a setting and where it was set, for example
+    /// `setting terr.restricted.execution.mode at node terr01`.
+    pub fn source(&self, name: SettingName) -> String {
+        format!("setting {name} {}", self.origin(name))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{Authority, CodeType, Entry, EntryError, ItemHash, Place, RunPolicy, 
 
 mod index;
 
-pub(crate) use index::{Index, TrustedBy};
+pub(crate) use index::{Index, ItemFacts, SignerFacts};
 
 /// What this program knows how to obey. A signed state names what its reader must know; the entries of this version
 /// need no more than this list.
@@ -253,7 +253,8 @@ impl TrustState {
 
     /// The stamps for this content, in the order of their identifiers.
     pub fn stamps_of(&self, kind: CodeType, hash: &ItemHash) -> impl Iterator<Item = &Stamp> {
-        self.index.stamps_of(kind, hash)
+        let facts = self.index.item(Some(hash));
+        facts.into_iter().flat_map(move |facts| facts.stamps(kind))
     }
 
     pub(crate) fn index(&self) -> &Index {

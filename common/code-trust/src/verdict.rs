@@ -1,4 +1,4 @@
-//! What a decision says: the outcome, and what brought it about.
+//! What a decision says: the outcome, and for people what brought it about, in words.
 
 use muster_ids::Name;
 
@@ -110,7 +110,7 @@ impl Outcome {
     }
 }
 
-/// An outcome with its grounds.
+/// A decision in words, as explanations, refusals and records have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The answer.
@@ -124,38 +124,6 @@ pub struct Verdict {
     pub group_path: Vec<Name>,
     /// Sentences for people.
     pub reasons: Vec<String>,
-}
-
-impl Verdict {
-    pub(crate) fn new(outcome: Outcome, rule: &'static str, reason: String) -> Self {
-        Self {
-            outcome,
-            rule,
-            entry: None,
-            group_path: Vec::new(),
-            reasons: vec![reason],
-        }
-    }
-
-    pub(crate) fn deny(reason: DenyReason, rule: &'static str, sentence: String) -> Self {
-        Self::new(Outcome::Deny { reason }, rule, sentence)
-    }
-
-    pub(crate) fn entry(self, entry: String) -> Self {
-        Self {
-            entry: Some(entry),
-            ..self
-        }
-    }
-
-    pub(crate) fn path(self, group_path: Vec<Name>) -> Self {
-        Self { group_path, ..self }
-    }
-
-    pub(crate) fn because(mut self, sentence: String) -> Self {
-        self.reasons.push(sentence);
-        self
-    }
 }
 
 /// The stricter of two verdicts about one question, for the node that decides again what the control plane granted.
@@ -185,7 +153,13 @@ mod tests {
                 reason: DenyReason::Untrusted,
             },
         ];
-        let verdict = |outcome| Verdict::new(outcome, "test", String::new());
+        let verdict = |outcome| Verdict {
+            outcome,
+            rule: "test",
+            entry: None,
+            group_path: Vec::new(),
+            reasons: Vec::new(),
+        };
         for (i, mild) in ordered.iter().enumerate() {
             for strict in &ordered[i..] {
                 assert_eq!(stricter(verdict(*mild), verdict(*strict)).outcome, *strict);

@@ -69,7 +69,7 @@ fn granted(state: &TrustState) -> UserFacts {
 
 fn run(facts: &UserFacts, state: &TrustState, engine: Engine) -> Verdict {
     let question = Question::run_function(facts, Client::Web, engine, content(), now());
-    decide(&question, state, &state.settings_at(&place()))
+    decide(&question, state, &state.settings_at(&place())).verdict()
 }
 
 #[test]
@@ -92,7 +92,8 @@ fn elsewhere_the_default_holds_and_says_so() {
     let state = TrustState::from_entries(entries());
     let facts = granted(&state);
     let question = Question::run_function(&facts, Client::Web, Engine::TerrService, content(), now());
-    let verdict = decide(&question, &state, &state.settings_at(&Place::default()));
+    let settings = state.settings_at(&Place::default());
+    let verdict = decide(&question, &state, &settings).verdict();
     assert_eq!(
         (verdict.outcome, verdict.rule),
         (Outcome::Restricted, "terr-restricted-mode")

@@ -50,6 +50,19 @@ impl Name {
         self.0.to_lowercase().nfc().collect()
     }
 
+    /// What `look` finds by the key, which it gets without an allocation where the name is ASCII.
+    pub fn with_key<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        let mut room = [0; MAX_CHARACTERS];
+        match room.get_mut(..self.0.len()) {
+            Some(folded) if self.0.is_ascii() => {
+                folded.copy_from_slice(self.0.as_bytes());
+                folded.make_ascii_lowercase();
+                look(str::from_utf8(folded).expect("ASCII is UTF-8"))
+            }
+            _ => look(&self.key()),
+        }
+    }
+
     /// The first two alphabets that it mixes, where letters of one look like letters of the other: it may be meant to be
     /// taken for another name. `None` for an ordinary name.
     pub fn mixed_alphabets(&self) -> Option<(&'static str, &'static str)> {
@@ -99,6 +112,11 @@ impl UserName {
     /// The form under which user names are compared: upper and lower case do not differ.
     pub fn key(&self) -> String {
         self.0.key()
+    }
+
+    /// As [`Name::with_key`].
+    pub fn with_key<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        self.0.with_key(look)
     }
 }
 
@@ -195,6 +213,16 @@ mod tests {
         let decomposed: Name = "Cafe\u{301}".parse().expect("name");
         assert_eq!(composed, decomposed);
         assert_eq!(composed.key(), "CAF\u{c9}".parse::<Name>().expect("name").key());
+    }
+
+    #[test]
+    fn the_key_that_is_lent_is_the_key() {
+        let longest = "X".repeat(MAX_CHARACTERS);
+        let wide = "É".repeat(MAX_CHARACTERS);
+        for name in ["Script Author", "ann@SPOTFIRE", "Ärzte", "ΣΑΣ", &longest, &wide] {
+            let name: Name = name.parse().expect(name);
+            assert_eq!(name.with_key(str::to_owned), name.key());
+        }
     }
 
     #[test]

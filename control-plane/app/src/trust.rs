@@ -225,7 +225,7 @@ impl App {
         let facts = facts.reading(stamps);
         let now = Moment::from_unix_ms(self.now());
         let question = Question::run_function(&facts, client, engine, hash, now);
-        let verdict = decide(&question, state, &state.settings_at(place));
+        let verdict = decide(&question, state, &state.settings_at(place)).verdict();
         Ok((facts, verdict))
     }
 

@@ -1,195 +1,187 @@
 //! Scripts, data functions and queries: trusted by stamps that the user can read, by authors, or by the user.
 
 use super::{
-    CUSTOM_QUERY_AUTHOR_KEY, CodeType, DenyReason, Feature, Outcome, Question, SCRIPT_AUTHOR_KEY,
-    SettingName, Settings, TrustState, Verdict, by_license, has_license, item_blocked,
+    CUSTOM_QUERY_AUTHOR_KEY, CodeType, Decider, Decision, DenyReason, Feature, ItemFacts, Outcome, Question,
+    Reason, SCRIPT_AUTHOR_KEY, SettingName, Settings, TrustState, by_license, has_license, item_blocked,
+    path,
 };
 use crate::{Client, Code, CodeAction, CodeKind, Engine, PromptOption};
 
-pub(super) fn decide(
-    question: &Question<'_>,
-    code: &Code,
+pub(super) fn decide<'a>(
+    question: &'a Question<'a>,
+    code: &'a Code,
     action: CodeAction,
-    trust: &TrustState,
-    settings: &Settings,
-) -> Verdict {
-    if let Some(verdict) = item_blocked(code.kind.code_type().into(), code.hash.as_ref(), trust) {
-        return verdict;
+    trust: &'a TrustState,
+    settings: &'a Settings,
+) -> Decision<'a> {
+    let facts = trust.index().item(code.hash.as_ref());
+    if let Some(blocked) = item_blocked(code.kind.code_type().into(), code.hash.as_ref(), facts) {
+        return blocked;
     }
     match (action, code.kind) {
         (CodeAction::Create | CodeAction::TrustItem, _) => author_or_trust(question, code),
-        (CodeAction::SaveTrusted, _) => save_trusted(question, code, trust),
+        (CodeAction::SaveTrusted, _) => save_trusted(question, code, facts),
         (CodeAction::Run, CodeKind::DataFunction(Engine::TerrInline)) => {
-            let sentence =
-                "A TERR expression in a visualization runs restricted whatever is trusted.".to_owned();
-            Verdict::new(Outcome::Restricted, "terr-inline", sentence)
-                .because("Make it an expression function to have it trusted.".to_owned())
+            Decision::new(Outcome::Restricted, "terr-inline", Reason::Inline).because(Reason::MakeItAFunction)
         }
         (CodeAction::Run, CodeKind::DataFunction(Engine::TerrService)) => {
-            terr_service(question, code, trust, settings)
+            terr_service(question, code, facts, settings)
         }
         (CodeAction::Run, CodeKind::DataFunction(engine @ (Engine::RService | Engine::PythonService))) => {
-            vouched_for(question, code, trust, settings)
+            vouched_for(question, code, facts, settings)
                 .or_else(|| restricted_engine(engine, settings))
                 .unwrap_or_else(|| {
-                    let sentence = format!("The engine {engine} runs trusted code only.");
-                    nobody_vouches(
-                        question,
-                        Verdict::deny(DenyReason::EngineRefused, "service-refuses-untrusted", sentence),
-                    )
+                    let refused = Decision::deny(
+                        DenyReason::EngineRefused,
+                        "service-refuses-untrusted",
+                        Reason::TrustedOnly(engine),
+                    );
+                    nobody_vouches(question, refused)
                 })
         }
-        (CodeAction::Run, kind) => on_the_users_side(question, code, kind, trust, settings),
+        (CodeAction::Run, kind) => on_the_users_side(question, code, kind, facts, settings),
     }
 }
 
 /// Writing code, and trusting it for oneself, happen in the installed client and need the author's license.
-fn author_or_trust(question: &Question<'_>, code: &Code) -> Verdict {
+fn author_or_trust<'a>(question: &'a Question<'a>, code: &Code) -> Decision<'a> {
     if !installed(question.client) {
-        let sentence = format!(
-            "In a client of the kind {}, code can be run but not written or trusted.",
-            question.client
-        );
-        return Verdict::deny(
+        return Decision::deny(
             DenyReason::WebCannotTrust,
             "authoring-needs-installed-client",
-            sentence,
+            Reason::CannotAuthor(question.client),
         );
     }
     by_license(question, authoring_feature(code.kind.code_type()))
 }
 
 /// A stamp needs an author, their license, the installed client with its server, and trust to pass on.
-fn save_trusted(question: &Question<'_>, code: &Code, trust: &TrustState) -> Verdict {
-    let refused = |sentence| Verdict::deny(DenyReason::NotScriptAuthor, "save-needs-author", sentence);
+fn save_trusted<'a>(question: &'a Question<'a>, code: &Code, facts: Option<&'a ItemFacts>) -> Decision<'a> {
+    let refused = |reason| Decision::deny(DenyReason::NotScriptAuthor, "save-needs-author", reason);
     let (user, code_type) = (&question.user.user, code.kind.code_type());
     let (feature, (group, key)) = (authoring_feature(code_type), author_group(code_type));
     if question.client != Client::Installed {
-        return refused("Code is saved as trusted from the installed client with a server only.".to_owned());
+        return refused(Reason::SavedFromInstalledOnly);
     }
     if !has_license(question, feature) {
-        return refused(format!("No group of {user} has the license feature {feature}."));
+        return refused(Reason::NoLicense(user, feature));
     }
     if !question.user.groups.contains(key) {
-        return refused(format!("{user} is not in the group {group}."));
+        return refused(Reason::NotAuthor(user, group));
     }
-    if !code.trusted_by_user && stamped(question, code, trust).is_none() {
-        return refused(format!(
-            "{user} has not trusted this content, nor is it trusted in the library."
-        ));
+    if !code.trusted_by_user && stamped(question, code, facts).is_none() {
+        return refused(Reason::NothingToPassOn(user));
     }
-    let sentence = format!("{user} is in the group {group}, has {feature} and trusts the content.");
-    Verdict::new(Outcome::Allow, "author-saves-trusted", sentence).path(question.user.groups.path(key))
+    let reason = Reason::AuthorSaves(user, group, feature);
+    Decision::new(Outcome::Allow, "author-saves-trusted", reason).path(path(question.user, key))
 }
 
-fn terr_service(question: &Question<'_>, code: &Code, trust: &TrustState, settings: &Settings) -> Verdict {
-    let name = SettingName::TerrRestrictedExecutionMode;
+fn terr_service<'a>(
+    question: &'a Question<'a>,
+    code: &Code,
+    facts: Option<&'a ItemFacts>,
+    settings: &'a Settings,
+) -> Decision<'a> {
     if settings.terr_restricted_execution_mode.value {
-        let sentence = format!("{name} is on, so TERR runs restricted whatever is trusted.");
-        return Verdict::new(Outcome::Restricted, "terr-restricted-mode", sentence)
-            .entry(settings.source(name));
+        let reason = Reason::RestrictedMode;
+        return Decision::new(Outcome::Restricted, "terr-restricted-mode", reason)
+            .entry(source(settings, SettingName::TerrRestrictedExecutionMode));
     }
-    vouched_for(question, code, trust, settings).unwrap_or_else(|| {
-        let sentence = "TERR runs code that nobody trusts in restricted mode.".to_owned();
-        nobody_vouches(
-            question,
-            Verdict::new(Outcome::Restricted, "terr-untrusted", sentence),
-        )
+    vouched_for(question, code, facts, settings).unwrap_or_else(|| {
+        let restricted = Decision::new(Outcome::Restricted, "terr-untrusted", Reason::TerrUntrusted);
+        nobody_vouches(question, restricted)
     })
 }
 
+fn source(settings: &Settings, name: SettingName) -> Decider<'_> {
+    Decider::Setting(name, settings.origin(name))
+}
+
 /// What makes any service run code unrestricted.
-fn vouched_for(
-    question: &Question<'_>,
+fn vouched_for<'a>(
+    question: &'a Question<'a>,
     code: &Code,
-    trust: &TrustState,
-    settings: &Settings,
-) -> Option<Verdict> {
-    if let Some(verdict) = stamped(question, code, trust) {
-        return Some(verdict);
+    facts: Option<&'a ItemFacts>,
+    settings: &'a Settings,
+) -> Option<Decision<'a>> {
+    if let Some(stamped) = stamped(question, code, facts) {
+        return Some(stamped);
     }
     let user = question.user;
-    if user.groups.contains(SCRIPT_AUTHOR_KEY) {
-        let sentence = format!("{} is in the group Script Author.", user.user);
-        let path = user.groups.path(SCRIPT_AUTHOR_KEY);
-        return Some(Verdict::new(Outcome::Allow, "script-author", sentence).path(path));
+    if let Some(path) = path(user, SCRIPT_AUTHOR_KEY) {
+        let reason = Reason::ScriptAuthor(&user.user);
+        return Some(Decision::new(Outcome::Allow, "script-author", reason).path(Some(path)));
     }
     if settings.disable_trust_checks.value {
-        let name = SettingName::DisableTrustChecks;
-        let sentence = format!("{name} is on, so services run everything as trusted.");
-        let verdict = Verdict::new(Outcome::Allow, "trust-checks-disabled", sentence);
-        return Some(verdict.entry(settings.source(name)));
+        let allowed = Decision::new(Outcome::Allow, "trust-checks-disabled", Reason::ChecksOff);
+        return Some(allowed.entry(source(settings, SettingName::DisableTrustChecks)));
     }
     None
 }
 
-fn nobody_vouches(question: &Question<'_>, verdict: Verdict) -> Verdict {
+fn nobody_vouches<'a>(question: &'a Question<'a>, decision: Decision<'a>) -> Decision<'a> {
     let user = &question.user.user;
-    verdict
-        .because(format!(
-            "No stamp for this content is on a library item that {user} can read."
-        ))
-        .because(format!("{user} is not in the group Script Author."))
-        .because(format!("{} is off.", SettingName::DisableTrustChecks))
+    decision
+        .because(Reason::NoStamp(user))
+        .because(Reason::NotAuthor(user, crate::SCRIPT_AUTHOR))
+        .because(Reason::ChecksOn)
 }
 
 /// Everything that no service runs: scripts, queries and local engines.
-fn on_the_users_side(
-    question: &Question<'_>,
+fn on_the_users_side<'a>(
+    question: &'a Question<'a>,
     code: &Code,
     kind: CodeKind,
-    trust: &TrustState,
-    settings: &Settings,
-) -> Verdict {
-    if let Some(verdict) = stamped(question, code, trust) {
-        return verdict;
+    facts: Option<&'a ItemFacts>,
+    settings: &'a Settings,
+) -> Decision<'a> {
+    if let Some(stamped) = stamped(question, code, facts) {
+        return stamped;
     }
     let user = &question.user.user;
     let feature = authoring_feature(kind.code_type());
     let may_trust = installed(question.client) && has_license(question, feature);
     if code.trusted_by_user && may_trust {
-        let sentence = format!("{user} trusts this content and has the license feature {feature}.");
-        return Verdict::new(Outcome::Allow, "trusted-by-user", sentence);
+        let reason = Reason::TrustedByUser(user, feature);
+        return Decision::new(Outcome::Allow, "trusted-by-user", reason);
     }
     if let CodeKind::DataFunction(engine) = kind {
-        if let Some(verdict) = restricted_engine(engine, settings) {
-            return verdict;
+        if let Some(restricted) = restricted_engine(engine, settings) {
+            return restricted;
         }
         if engine == Engine::TerrLocal {
-            let sentence = "TERR runs code that nobody trusts in restricted mode.".to_owned();
-            return Verdict::new(Outcome::Restricted, "terr-untrusted", sentence);
+            return Decision::new(Outcome::Restricted, "terr-untrusted", Reason::TerrUntrusted);
         }
     }
-    let sentence = format!("No stamp for this content is on a library item that {user} can read.");
     if may_trust {
         let options = &[PromptOption::Item];
-        return Verdict::new(Outcome::Prompt { options }, "ask-user", sentence).because(format!(
-            "{user} has {feature} and can trust the content for themselves."
-        ));
+        return Decision::new(Outcome::Prompt { options }, "ask-user", Reason::NoStamp(user))
+            .because(Reason::CanTrust(user, feature));
     }
-    Verdict::deny(DenyReason::Untrusted, "untrusted", sentence)
+    Decision::deny(DenyReason::Untrusted, "untrusted", Reason::NoStamp(user))
 }
 
-fn restricted_engine(engine: Engine, settings: &Settings) -> Option<Verdict> {
+fn restricted_engine(engine: Engine, settings: &Settings) -> Option<Decision<'_>> {
     if !settings.restricted_engines.value.contains(&engine) {
         return None;
     }
-    let name = SettingName::RestrictedEngines;
-    let sentence = format!("{name} names {engine}, so it runs untrusted code in restricted mode.");
-    Some(Verdict::new(Outcome::Restricted, "restricted-engine", sentence).entry(settings.source(name)))
+    let reason = Reason::RestrictedEngine(engine);
+    let restricted = Decision::new(Outcome::Restricted, "restricted-engine", reason);
+    Some(restricted.entry(source(settings, SettingName::RestrictedEngines)))
 }
 
 /// A stamp for this content that the user can read and that the state still has.
-fn stamped(question: &Question<'_>, code: &Code, trust: &TrustState) -> Option<Verdict> {
+fn stamped<'a>(
+    question: &'a Question<'a>,
+    code: &Code,
+    facts: Option<&'a ItemFacts>,
+) -> Option<Decision<'a>> {
     let user = question.user;
-    let stamp = trust
-        .stamps_of(code.kind.code_type(), code.hash.as_ref()?)
+    let stamp = facts?
+        .stamps(code.kind.code_type())
         .find(|stamp| user.readable_stamps.contains(&stamp.id))?;
-    let sentence = format!(
-        "This content is trusted through the library item {}, which {} can read.",
-        stamp.library_item, user.user
-    );
-    Some(Verdict::new(Outcome::Allow, "stamped", sentence).entry(format!("stamp/{}", stamp.id)))
+    let reason = Reason::Stamped(&stamp.library_item, &user.user);
+    Some(Decision::new(Outcome::Allow, "stamped", reason).entry(Decider::Stamp(stamp.id)))
 }
 
 fn installed(client: Client) -> bool {

@@ -4,20 +4,29 @@
 //! somebody there to ask, valid, allowed to trust, ask.
 
 use super::{
-    DenyReason, Feature, Name, Outcome, Question, TrustState, Verdict, by_license, has_license, item_blocked,
-    license, no_license,
+    Decider, Decision, DenyReason, Feature, ItemFacts, Outcome, Question, Reason, TrustState, by_license,
+    has_license, item_blocked, license_path, no_license,
 };
 use crate::{
-    Client, Entry, PromptOption, Role, Signature, SignatureSource, Signed, SignedAction, SignedKind, Signer,
-    SignerState, state::TrustedBy,
+    Client, GroupPath, PromptOption, Role, Signature, SignatureSource, Signed, SignedAction, SignedKind,
+    SignerRef, SignerState, Trusted, TrustedBy, state::SignerFacts,
 };
 
-pub(super) fn decide(
-    question: &Question<'_>,
-    item: &Signed,
+/// An item with what the trust state says about it and about its signer.
+struct Looked<'a> {
+    item: &'a Signed,
+    facts: Option<&'a ItemFacts>,
+    /// Whom the signature names, valid or not.
+    signer: Option<SignerRef<'a>>,
+    signer_facts: Option<&'a SignerFacts>,
+}
+
+pub(super) fn decide<'a>(
+    question: &'a Question<'a>,
+    item: &'a Signed,
     action: SignedAction,
-    trust: &TrustState,
-) -> Verdict {
+    trust: &'a TrustState,
+) -> Decision<'a> {
     let trusting = matches!(action, SignedAction::TrustItem | SignedAction::TrustSigner);
     let needed = feature_for(item.kind, action);
     if action == SignedAction::Create {
@@ -26,26 +35,33 @@ pub(super) fn decide(
     if !trusting && !has_license(question, needed) {
         return no_license(question, needed);
     }
-    let status = status(item.signature.as_ref(), trust);
-    if let Some(verdict) = blocked(item, trust) {
-        return verdict;
+    let signer = item.signature.as_ref().and_then(named);
+    let looked = Looked {
+        item,
+        facts: trust.index().item(item.hash.as_ref()),
+        signer,
+        signer_facts: signer.and_then(|signer| trust.index().signer(signer)),
+    };
+    if let Some(blocked) = blocked(&looked) {
+        return blocked;
     }
+    let status = status(&looked, trust);
     let relaxed = question.client == Client::InstalledNoServer || question.user.accepts_invalid_signatures;
     if trusting {
         return may_trust(question, needed, action, &status, relaxed);
     }
-    if let Some(verdict) = trusted(question, item, action, &status, relaxed, trust) {
-        return verdict;
+    if let Some(trusted) = trusted(question, &looked, action, &status, relaxed) {
+        return trusted;
     }
     if matches!(question.client, Client::Automation | Client::ScheduledUpdate) {
-        let sentence = format!(
-            "Nobody trusts this item, and a client of the kind {} cannot ask.",
-            question.client
+        return Decision::deny(
+            DenyReason::NonInteractive,
+            "non-interactive",
+            Reason::CannotAsk(question.client),
         );
-        return Verdict::deny(DenyReason::NonInteractive, "non-interactive", sentence);
     }
     if let (Err(invalid), false) = (&status, relaxed) {
-        return invalid.verdict();
+        return invalid.decision();
     }
     let feature = feature_for(item.kind, SignedAction::TrustItem);
     if !has_license(question, feature) {
@@ -56,11 +72,8 @@ pub(super) fn decide(
     } else {
         &[PromptOption::Item]
     };
-    let sentence = format!(
-        "Nobody has trusted this item for {}, who may trust it.",
-        question.user.user
-    );
-    Verdict::new(Outcome::Prompt { options }, "ask-user", sentence)
+    let reason = Reason::MayTrust(&question.user.user);
+    Decision::new(Outcome::Prompt { options }, "ask-user", reason)
 }
 
 /// The feature that each action needs; for the trusting ones the license to trust.
@@ -77,72 +90,74 @@ fn feature_for(kind: SignedKind, action: SignedAction) -> Feature {
     }
 }
 
+/// Whom a signature names; the vendor is nobody who could be blocked or trusted.
+fn named(signature: &Signature) -> Option<SignerRef<'_>> {
+    match &signature.source {
+        SignatureSource::Vendor => None,
+        SignatureSource::User { user, .. } => Some(SignerRef::User(user)),
+        SignatureSource::External { certificate, .. } => Some(SignerRef::Certificate(certificate)),
+    }
+}
+
 /// Whom a valid signature speaks for.
-enum Valid {
+enum Valid<'a> {
     Vendor,
-    Signer(Signer),
+    Signer(SignerRef<'a>),
 }
 
 /// What is wrong with a signature.
-struct Invalid {
+struct Invalid<'a> {
     reason: DenyReason,
-    sentence: String,
-    entry: Option<String>,
+    because: Reason<'a>,
+    entry: Option<Decider<'a>>,
 }
 
-impl Invalid {
-    fn verdict(&self) -> Verdict {
-        let verdict = Verdict::deny(self.reason, "signature-invalid", self.sentence.clone());
-        Verdict {
-            entry: self.entry.clone(),
-            ..verdict
+impl<'a> Invalid<'a> {
+    fn decision(&self) -> Decision<'a> {
+        let denied = Decision::deny(self.reason, "signature-invalid", self.because);
+        match self.entry {
+            Some(entry) => denied.entry(entry),
+            None => denied,
         }
     }
 }
 
 /// The status of the signature: modified before chain, chain before account, account before revocation.
-fn status(signature: Option<&Signature>, trust: &TrustState) -> Result<Valid, Invalid> {
-    let invalid = |reason, sentence: String| {
+fn status<'a>(looked: &Looked<'a>, trust: &TrustState) -> Result<Valid<'a>, Invalid<'a>> {
+    let invalid = |reason, because| {
         Err(Invalid {
             reason,
-            sentence,
+            because,
             entry: None,
         })
     };
-    let Some(signature) = signature else {
-        return invalid(DenyReason::Unsigned, "The item is not signed.".to_owned());
+    let Some(signature) = &looked.item.signature else {
+        return invalid(DenyReason::Unsigned, Reason::Unsigned);
     };
     if signature.tampered {
-        let sentence = "The content is not what was signed.".to_owned();
-        return invalid(DenyReason::InvalidSignatureModified, sentence);
+        return invalid(DenyReason::InvalidSignatureModified, Reason::Modified);
     }
-    let (root, signer) = match &signature.source {
-        SignatureSource::Vendor => return Ok(Valid::Vendor),
-        SignatureSource::User { root, user, .. } => (root, Signer::User(user.clone())),
-        SignatureSource::External {
-            root, certificate, ..
-        } => (root, Signer::Certificate(certificate.clone())),
+    let (SignatureSource::User { root, .. } | SignatureSource::External { root, .. }, Some(signer)) =
+        (&signature.source, looked.signer)
+    else {
+        return Ok(Valid::Vendor);
     };
     if !trust.index().accepts_root(root) {
-        let sentence = format!("The signature leads to the root {root}, which is not accepted.");
-        return invalid(DenyReason::InvalidSignatureChain, sentence);
+        return invalid(DenyReason::InvalidSignatureChain, Reason::UnknownRoot(root));
     }
     if let SignatureSource::User {
         user, state, time, ..
     } = &signature.source
     {
         if *state == SignerState::Deleted {
-            let sentence = format!("The signer {user} is no user any more.");
-            return invalid(DenyReason::InvalidSignatureUserDeleted, sentence);
+            return invalid(DenyReason::InvalidSignatureUserDeleted, Reason::SignerGone(user));
         }
-        if let Some(revocation) = trust.index().revocation(user, *time) {
+        if let Some((from, until)) = looked.signer_facts.and_then(|facts| facts.revocation(*time)) {
+            let time = *time;
             return Err(Invalid {
                 reason: DenyReason::InvalidSignatureRevoked,
-                sentence: format!(
-                    "Signatures of {user} are revoked from {} on; this one is of {time}.",
-                    revocation.from
-                ),
-                entry: Some(Entry::Revocation(revocation).key()),
+                because: Reason::Revoked { user, from, time },
+                entry: Some(Decider::Revocation { user, from, until }),
             });
         }
     }
@@ -150,130 +165,103 @@ fn status(signature: Option<&Signature>, trust: &TrustState) -> Result<Valid, In
 }
 
 /// Blocks match the signer that the signature names, whether or not it is valid.
-fn blocked(item: &Signed, trust: &TrustState) -> Option<Verdict> {
-    if let Some(verdict) = item_blocked(item.kind.into(), item.hash.as_ref(), trust) {
-        return Some(verdict);
+fn blocked<'a>(looked: &Looked<'a>) -> Option<Decision<'a>> {
+    let item = looked.item;
+    if let Some(blocked) = item_blocked(item.kind.into(), item.hash.as_ref(), looked.facts) {
+        return Some(blocked);
     }
-    let (signer, reason, rule, entry) = match &item.signature.as_ref()?.source {
-        SignatureSource::Vendor => return None,
-        SignatureSource::External { certificate, .. } => (
-            Signer::Certificate(certificate.clone()),
-            DenyReason::BlockedCertificate,
-            "certificate-blocked",
-            format!("block/certificate/{}/{}", certificate.serial, certificate.issuer),
-        ),
-        SignatureSource::User { user, .. } => (
-            Signer::User(user.clone()),
-            DenyReason::BlockedUser,
-            "user-blocked",
-            format!("block/user/{}", user.key()),
-        ),
+    let signer = looked.signer?;
+    let (reason, rule) = match signer {
+        SignerRef::Certificate(_) => (DenyReason::BlockedCertificate, "certificate-blocked"),
+        SignerRef::User(_) => (DenyReason::BlockedUser, "user-blocked"),
     };
-    trust.index().blocks_signer(&signer).then(|| {
-        Verdict::deny(
-            reason,
-            rule,
-            "Everything of this item's signer is blocked for everybody.".to_owned(),
-        )
-        .entry(entry)
-    })
+    looked
+        .signer_facts?
+        .blocked
+        .then(|| Decision::deny(reason, rule, Reason::SignerBlocked).entry(Decider::BlockedSigner(signer)))
 }
 
 /// Whether the user may make a trust entry. A signer can be trusted by a valid signature only: without one nobody knows
 /// whom it would be.
-fn may_trust(
-    question: &Question<'_>,
+fn may_trust<'a>(
+    question: &'a Question<'a>,
     needed: Feature,
     action: SignedAction,
-    status: &Result<Valid, Invalid>,
+    status: &Result<Valid<'a>, Invalid<'a>>,
     relaxed: bool,
-) -> Verdict {
-    let Some(path) = license(question, needed) else {
+) -> Decision<'a> {
+    if !has_license(question, needed) {
         return no_trust_permission(question, needed);
-    };
+    }
     match status {
-        Err(invalid) if !relaxed || action == SignedAction::TrustSigner => invalid.verdict(),
+        Err(invalid) if !relaxed || action == SignedAction::TrustSigner => invalid.decision(),
         _ => {
-            let sentence = format!("{} has the license feature {needed}.", question.user.user);
-            Verdict::new(Outcome::Allow, "may-trust", sentence).path(path)
+            let reason = Reason::Licensed(&question.user.user, needed);
+            Decision::new(Outcome::Allow, "may-trust", reason).path(license_path(question, needed))
         }
     }
 }
 
-fn no_trust_permission(question: &Question<'_>, feature: Feature) -> Verdict {
-    let sentence = format!(
-        "No group of {} has the license feature {feature}.",
-        question.user.user
-    );
-    Verdict::deny(
+fn no_trust_permission<'a>(question: &'a Question<'a>, feature: Feature) -> Decision<'a> {
+    Decision::deny(
         DenyReason::NoTrustPermission,
         "trust-permission-missing",
-        sentence,
+        Reason::NoLicense(&question.user.user, feature),
     )
 }
 
 /// Trusted already: the vendor's own, a signer trusted in the role that this kind has, or this very version.
-fn trusted(
-    question: &Question<'_>,
-    item: &Signed,
+fn trusted<'a>(
+    question: &'a Question<'a>,
+    looked: &Looked<'a>,
     action: SignedAction,
-    status: &Result<Valid, Invalid>,
+    status: &Result<Valid<'a>, Invalid<'a>>,
     relaxed: bool,
-    trust: &TrustState,
-) -> Option<Verdict> {
+) -> Option<Decision<'a>> {
+    let (item, user, now) = (looked.item, question.user, question.now);
     let outcome = match (item.kind, action) {
         (SignedKind::ExternalAction, SignedAction::Run) => Outcome::AllowWithConsent,
         _ => Outcome::Allow,
     };
     match status {
-        Ok(Valid::Vendor) => {
-            let sentence = "The item is signed by the vendor.".to_owned();
-            return Some(Verdict::new(outcome, "vendor-trusted", sentence));
-        }
+        Ok(Valid::Vendor) => return Some(Decision::new(outcome, "vendor-trusted", Reason::Vendor)),
         Ok(Valid::Signer(signer)) => {
             let role = match item.kind {
                 SignedKind::VisualizationMod | SignedKind::ActionMod => Role::Developer,
                 SignedKind::ExternalAction => Role::Configurator,
             };
-            if let Some(by) = trust
-                .index()
-                .signer_trusted_by(question.user, signer, role, question.now)
+            if let Some(by) = looked
+                .signer_facts
+                .and_then(|facts| facts.trusted_by(role, user, now))
             {
-                let (principal, path, sentence) = explained(question, &by, &format!("the signer as {role}"));
-                let target = match signer {
-                    Signer::User(user) => format!("user/{role}/{}", user.key()),
-                    Signer::Certificate(of) => format!("certificate/{role}/{}/{}", of.serial, of.issuer),
-                };
-                let verdict = Verdict::new(outcome, "signer-trusted", sentence).path(path);
-                return Some(verdict.entry(format!("trust/{principal}/{target}")));
+                let decision = explained(question, by, Trusted::Signer(role), outcome, "signer-trusted");
+                return Some(decision.entry(Decider::TrustedSigner(by, *signer, role)));
             }
         }
         Err(_) if !relaxed => return None,
         Err(_) => {}
     }
     let hash = item.hash.as_ref()?;
-    let by = trust
-        .index()
-        .item_trusted_by(question.user, item.kind.into(), hash, question.now)?;
-    let (principal, path, sentence) = explained(question, &by, "this version of the item");
-    let verdict = Verdict::new(outcome, "item-trusted", sentence).path(path);
-    Some(verdict.entry(format!("trust/{principal}/item/{}/{hash}", item.kind)))
+    let by = looked.facts?.trusted_by(item.kind, user, now)?;
+    let decision = explained(question, by, Trusted::Item, outcome, "item-trusted");
+    Some(decision.entry(Decider::TrustedItem(by, item.kind, hash)))
 }
 
-/// The principal as it stands in keys, the path to it, and a sentence.
-fn explained(question: &Question<'_>, by: &TrustedBy, what: &str) -> (String, Vec<Name>, String) {
+/// A decision by the trust of somebody, with the path to them.
+fn explained<'a>(
+    question: &'a Question<'a>,
+    by: TrustedBy<'a>,
+    what: Trusted,
+    outcome: Outcome,
+    rule: &'static str,
+) -> Decision<'a> {
     let user = question.user;
     match by {
-        TrustedBy::User => (
-            format!("user/{}", user.user.key()),
-            Vec::new(),
-            format!("{} trusts {what}.", user.user),
-        ),
-        TrustedBy::Group(key) => {
-            let path = user.groups.path(key);
-            let name = path.last().map_or(key.as_str(), Name::as_str);
-            let sentence = format!("The group {name}, which {} is in, trusts {what}.", user.user);
-            (format!("group/{key}"), path, sentence)
+        TrustedBy::User(_) => Decision::new(outcome, rule, Reason::UserTrusts(&user.user, what)),
+        TrustedBy::Group(to) => {
+            let groups = &user.groups;
+            Decision::new(outcome, rule, Reason::GroupTrusts(to, &user.user, what))
+                .path(Some(GroupPath { groups, to }))
         }
     }
 }

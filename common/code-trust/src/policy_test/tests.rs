@@ -145,7 +145,7 @@ fn a_wrong_file_is_refused_with_its_place_and_field() {
 }
 
 #[test]
-fn entries_that_contradict_each_other_or_lack_the_time_are_refused() {
+fn entries_that_end_need_the_time_and_the_longest_of_one_trust_counts() {
     let entry = |expires: &str| {
         format!(
             r#"{{"principal": {{"group": "Analysts"}}, "signer": {{"user": "b@X", "role": "developer"}}{expires}}}"#
@@ -160,11 +160,25 @@ fn entries_that_contradict_each_other_or_lack_the_time_are_refused() {
         error.ends_with("an entry expires, so world.now is needed"),
         "{error}"
     );
-    let both = format!(
-        r#""now": "2029-01-01T00:00:00Z", "trust": [{}, {}], "groups": [ {{"#,
-        entry(ends),
-        entry("")
-    );
-    let error = refusal("\"groups\": [ {", &both);
-    assert!(error.contains("is there twice with different ends"), "{error}");
+    let sooner = r#", "expires": "2028-01-01T00:00:00Z""#;
+    for (entries, allowed) in [
+        ([entry(sooner), entry(ends)], true),
+        ([entry(ends), entry(sooner)], true),
+        ([entry(""), entry(sooner)], true),
+        ([entry(sooner), entry("")], true),
+        ([entry(sooner), entry(sooner)], false),
+    ] {
+        let file = format!(
+            r#"{{"world": {{"groups": [{{"name": "Analysts", "licenses": ["Open Visualization Mod from Library"]}}],
+                "users": [{{"name": "a@X", "groups": ["Analysts"]}}, {{"name": "b@X"}}],
+                "now": "2029-01-01T00:00:00Z", "trust": [{}]}},
+                "cases": [{{"name": "x", "user": "a@X", "client": "web", "action": "open",
+                "item": {{"type": "visualization_mod", "hash": "h",
+                          "signature": {{"root": "internal", "user": "b@X", "time": "2020-01-01T00:00:00Z"}}}},
+                "expect": {{"outcome": "allow"}}}}]}}"#,
+            entries.join(", ")
+        );
+        let report = run(&file).expect(&file);
+        assert_eq!(report.failed == 0, allowed, "{report}");
+    }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     CodeType, Entry, Group, GroupGraph, Moment, Origin, Principal, SYSTEM_GROUPS, Setting, Settings,
-    SignerState, Stamp, TrustState, UserFacts,
+    SignerState, Stamp, TrustEntry, TrustState, UserFacts,
 };
 
 pub(super) struct World {
@@ -53,7 +53,7 @@ impl World {
                 return refused("users", format!("{name} is listed twice"));
             }
         }
-        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        let mut entries: BTreeMap<String, TrustEntry> = BTreeMap::new();
         for trust in form.trust {
             if let Principal::Group(group) = &trust.principal
                 && !known(group)
@@ -63,16 +63,14 @@ impl World {
             if trust.expires.is_some() && form.now.is_none() {
                 return refused("trust", "an entry expires, so world.now is needed".to_owned());
             }
-            let entry = Entry::Trust(trust);
-            let key = entry.key();
-            if entries
-                .insert(key.clone(), entry.clone())
-                .is_some_and(|other| other != entry)
-            {
-                return refused(
-                    "trust",
-                    format!("the entry {key} is there twice with different ends"),
-                );
+            let key = Entry::Trust(trust.clone()).key();
+            // The same trust twice lasts as long as the one that ends later.
+            let lasting = |entry: &TrustEntry| (entry.expires.is_none(), entry.expires);
+            match entries.get_mut(&key) {
+                Some(known) if lasting(known) >= lasting(&trust) => {}
+                _ => {
+                    entries.insert(key, trust);
+                }
             }
         }
         let roots = form
@@ -100,6 +98,7 @@ impl World {
         let trust = TrustState::from_entries(
             entries
                 .into_values()
+                .map(Entry::Trust)
                 .chain(form.blocks.into_iter().map(Entry::Block))
                 .chain(form.revocations.into_iter().map(Entry::Revocation))
                 .chain(roots.into_iter().map(Entry::Root))

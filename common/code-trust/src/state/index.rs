@@ -1,91 +1,91 @@
-//! The entries arranged for the questions of a decision.
+//! The entries arranged for the questions of a decision: all about one item in one place, all about one signer in
+//! another, so that a decision looks up twice.
 //!
 //! Hash maps are only looked up in, never walked through, so their random order cannot reach a verdict.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-
-use muster_ids::StampId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     Block, Certificate, CodeType, Entry, ItemHash, ItemType, Label, Moment, Origin, Place, Revocation, Role,
-    Scope, Setting, SettingName, Settings, SignedRef, Signer, Stamp, Target, UserFacts,
+    Scope, Setting, SettingName, Settings, SignedKind, Signer, SignerRef, Stamp, Target, TrustedBy,
+    UserFacts,
 };
 
-/// Principals by their part of the key, with the end of their trust.
-type Principals = BTreeMap<String, Option<Moment>>;
+mod principals;
+
+use principals::Principals;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
-    stamps: HashMap<ItemHash, BTreeMap<StampId, Stamp>>,
-    blocked_items: HashMap<ItemHash, BTreeSet<ItemType>>,
-    blocked_certificates: HashSet<Certificate>,
-    blocked_users: HashSet<String>,
-    trusted_signers: HashMap<(SignerKey, Role), Principals>,
-    trusted_items: HashMap<(ItemType, ItemHash), Principals>,
-    revocations: HashMap<String, BTreeSet<(Moment, Option<Moment>)>>,
+    items: HashMap<ItemHash, ItemFacts>,
+    /// By the comparison key of the user.
+    users: HashMap<Box<str>, SignerFacts>,
+    certificates: HashMap<Certificate, SignerFacts>,
     roots: BTreeSet<Label>,
     settings: BTreeMap<(SettingName, Scope), Setting>,
 }
 
-/// A signer as signers are compared.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum SignerKey {
-    User(String),
-    Certificate(Certificate),
+/// What the entries say about the items with one content.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ItemFacts {
+    /// In the order of their identifiers.
+    stamps: Vec<Stamp>,
+    blocked: Vec<ItemType>,
+    trusted: Vec<(SignedKind, Principals)>,
 }
 
-impl From<&Signer> for SignerKey {
-    fn from(signer: &Signer) -> Self {
-        match signer {
-            Signer::User(user) => Self::User(user.key()),
-            Signer::Certificate(certificate) => Self::Certificate(certificate.clone()),
-        }
-    }
-}
-
-/// The principal of a trust entry that applies to a user.
-pub(crate) enum TrustedBy {
-    /// The user's own.
-    User,
-    /// That of the group with this comparison key.
-    Group(String),
+/// What the entries say about a signer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SignerFacts {
+    pub(crate) blocked: bool,
+    /// First and last moment, in their order; certificates have none.
+    revocations: Vec<(Moment, Option<Moment>)>,
+    trusted: Vec<(Role, Principals)>,
 }
 
 impl Index {
     pub(crate) fn insert(&mut self, entry: Entry) {
         match entry {
             Entry::Stamp(stamp) => {
-                self.stamps
-                    .entry(stamp.hash.clone())
-                    .or_default()
-                    .insert(stamp.id, stamp);
+                let stamps = &mut self.items.entry(stamp.hash.clone()).or_default().stamps;
+                match stamps.binary_search_by_key(&stamp.id, |stamp| stamp.id) {
+                    Ok(at) => stamps[at] = stamp,
+                    Err(at) => insert_at(stamps, at, stamp),
+                }
             }
             Entry::Block(Block::Item(item)) => {
-                self.blocked_items
-                    .entry(item.hash)
-                    .or_default()
-                    .insert(item.r#type);
+                let blocked = &mut self.items.entry(item.hash).or_default().blocked;
+                if let Err(at) = blocked.binary_search(&item.r#type) {
+                    insert_at(blocked, at, item.r#type);
+                }
             }
             Entry::Block(Block::Certificate(certificate)) => {
-                self.blocked_certificates.insert(certificate);
+                self.certificates.entry(certificate).or_default().blocked = true;
             }
             Entry::Block(Block::User(user)) => {
-                self.blocked_users.insert(user.key());
+                self.users.entry(user.key().into()).or_default().blocked = true;
             }
             Entry::Trust(trust) => {
-                let principals = match &trust.target {
-                    Target::Signer(signer, role) => {
-                        self.trusted_signers.entry((signer.into(), *role)).or_default()
+                let principals = match trust.target {
+                    Target::Signer(Signer::User(user), role) => of(
+                        &mut self.users.entry(user.key().into()).or_default().trusted,
+                        role,
+                    ),
+                    Target::Signer(Signer::Certificate(certificate), role) => of(
+                        &mut self.certificates.entry(certificate).or_default().trusted,
+                        role,
+                    ),
+                    Target::Item(item) => {
+                        of(&mut self.items.entry(item.hash).or_default().trusted, item.r#type)
                     }
-                    Target::Item(item) => self.trusted_items.entry(item_key(item)).or_default(),
                 };
-                principals.insert(trust.principal.key(), trust.expires);
+                principals.insert(&trust.principal, trust.expires);
             }
             Entry::Revocation(Revocation { user, from, until }) => {
-                self.revocations
-                    .entry(user.key())
-                    .or_default()
-                    .insert((from, until));
+                let times = &mut self.users.entry(user.key().into()).or_default().revocations;
+                if let Err(at) = times.binary_search(&(from, until)) {
+                    insert_at(times, at, (from, until));
+                }
             }
             Entry::Root(name) => {
                 self.roots.insert(name);
@@ -100,47 +100,38 @@ impl Index {
 
     pub(crate) fn remove(&mut self, entry: &Entry) {
         match entry {
-            Entry::Stamp(stamp) => {
-                if let Some(stamps) = self.stamps.get_mut(&stamp.hash) {
-                    stamps.remove(&stamp.id);
-                    if stamps.is_empty() {
-                        self.stamps.remove(&stamp.hash);
-                    }
-                }
-            }
-            Entry::Block(Block::Item(item)) => {
-                if let Some(types) = self.blocked_items.get_mut(&item.hash) {
-                    types.remove(&item.r#type);
-                    if types.is_empty() {
-                        self.blocked_items.remove(&item.hash);
-                    }
-                }
-            }
+            Entry::Stamp(stamp) => self.change_item(&stamp.hash, |facts| {
+                facts.stamps.retain(|other| other.id != stamp.id);
+            }),
+            Entry::Block(Block::Item(item)) => self.change_item(&item.hash, |facts| {
+                facts.blocked.retain(|r#type| *r#type != item.r#type);
+            }),
             Entry::Block(Block::Certificate(certificate)) => {
-                self.blocked_certificates.remove(certificate);
+                self.change_certificate(certificate, |facts| facts.blocked = false);
             }
-            Entry::Block(Block::User(user)) => {
-                self.blocked_users.remove(&user.key());
-            }
+            Entry::Block(Block::User(user)) => self.change_user(&user.key(), |facts| facts.blocked = false),
             Entry::Trust(trust) => {
-                let principal = trust.principal.key();
+                let principal = &trust.principal;
                 match &trust.target {
-                    Target::Signer(signer, role) => {
-                        drop_principal(&mut self.trusted_signers, &(signer.into(), *role), &principal);
+                    Target::Signer(Signer::User(user), role) => self.change_user(&user.key(), |facts| {
+                        of(&mut facts.trusted, *role).remove(principal);
+                        facts.trusted.retain(|(_, principals)| !principals.is_empty());
+                    }),
+                    Target::Signer(Signer::Certificate(certificate), role) => {
+                        self.change_certificate(certificate, |facts| {
+                            of(&mut facts.trusted, *role).remove(principal);
+                            facts.trusted.retain(|(_, principals)| !principals.is_empty());
+                        });
                     }
-                    Target::Item(item) => {
-                        drop_principal(&mut self.trusted_items, &item_key(item), &principal);
-                    }
+                    Target::Item(item) => self.change_item(&item.hash, |facts| {
+                        of(&mut facts.trusted, item.r#type).remove(principal);
+                        facts.trusted.retain(|(_, principals)| !principals.is_empty());
+                    }),
                 }
             }
-            Entry::Revocation(Revocation { user, from, until }) => {
-                if let Some(times) = self.revocations.get_mut(&user.key()) {
-                    times.remove(&(*from, *until));
-                    if times.is_empty() {
-                        self.revocations.remove(&user.key());
-                    }
-                }
-            }
+            Entry::Revocation(Revocation { user, from, until }) => self.change_user(&user.key(), |facts| {
+                facts.revocations.retain(|times| *times != (*from, *until));
+            }),
             Entry::Root(name) => {
                 self.roots.remove(name);
             }
@@ -151,12 +142,49 @@ impl Index {
         }
     }
 
-    pub(crate) fn stamps_of(&self, kind: CodeType, hash: &ItemHash) -> impl Iterator<Item = &Stamp> {
-        self.stamps
-            .get(hash)
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .filter(move |stamp| stamp.kind == kind)
+    /// Changes what is known about a content and forgets it where nothing is left.
+    fn change_item(&mut self, hash: &ItemHash, change: impl FnOnce(&mut ItemFacts)) {
+        if let Some(facts) = self.items.get_mut(hash) {
+            change(facts);
+            if facts.stamps.is_empty() && facts.blocked.is_empty() && facts.trusted.is_empty() {
+                self.items.remove(hash);
+            }
+        }
+    }
+
+    fn change_user(&mut self, key: &str, change: impl FnOnce(&mut SignerFacts)) {
+        if let Some(facts) = self.users.get_mut(key) {
+            change(facts);
+            if facts.is_empty() {
+                self.users.remove(key);
+            }
+        }
+    }
+
+    fn change_certificate(&mut self, certificate: &Certificate, change: impl FnOnce(&mut SignerFacts)) {
+        if let Some(facts) = self.certificates.get_mut(certificate) {
+            change(facts);
+            if facts.is_empty() {
+                self.certificates.remove(certificate);
+            }
+        }
+    }
+
+    /// What is known about a content, if anything is.
+    pub(crate) fn item(&self, hash: Option<&ItemHash>) -> Option<&ItemFacts> {
+        self.items.get(hash?)
+    }
+
+    /// What is known about a signer, if anything is.
+    pub(crate) fn signer(&self, signer: SignerRef<'_>) -> Option<&SignerFacts> {
+        match signer {
+            SignerRef::User(user) => user.with_key(|key| self.users.get(key)),
+            SignerRef::Certificate(certificate) => self.certificates.get(certificate),
+        }
+    }
+
+    pub(crate) fn accepts_root(&self, root: &Label) -> bool {
+        self.roots.contains(root)
     }
 
     pub(crate) fn settings_at(&self, place: &Place) -> Settings {
@@ -174,87 +202,71 @@ impl Index {
         }
         settings
     }
+}
 
-    pub(crate) fn blocks_item(&self, r#type: ItemType, hash: &ItemHash) -> bool {
-        self.blocked_items
-            .get(hash)
-            .is_some_and(|types| types.contains(&r#type))
+impl ItemFacts {
+    /// The stamps of one kind, in the order of their identifiers.
+    pub(crate) fn stamps(&self, kind: CodeType) -> impl Iterator<Item = &Stamp> {
+        self.stamps.iter().filter(move |stamp| stamp.kind == kind)
     }
 
-    pub(crate) fn blocks_signer(&self, signer: &Signer) -> bool {
-        match signer {
-            Signer::User(user) => self.blocked_users.contains(&user.key()),
-            Signer::Certificate(certificate) => self.blocked_certificates.contains(certificate),
-        }
+    pub(crate) fn is_blocked(&self, r#type: ItemType) -> bool {
+        self.blocked.contains(&r#type)
     }
 
-    /// The revocation under which a signature of this user at this moment falls.
-    pub(crate) fn revocation(&self, user: &muster_ids::UserName, time: Moment) -> Option<Revocation> {
-        let times = self.revocations.get(&user.key())?;
-        let within = |until: &Option<Moment>| until.is_none_or(|until| time <= until);
-        let (from, until) = times
-            .iter()
-            .find(|(from, until)| *from <= time && within(until))?;
-        Some(Revocation {
-            user: user.clone(),
-            from: *from,
-            until: *until,
-        })
-    }
-
-    pub(crate) fn accepts_root(&self, root: &Label) -> bool {
-        self.roots.contains(root)
-    }
-
-    /// By whose trust in a signer a user trusts it.
-    pub(crate) fn signer_trusted_by(
+    /// By whose trust in an item of this kind a user trusts it.
+    pub(crate) fn trusted_by<'a>(
         &self,
-        user: &UserFacts,
-        signer: &Signer,
+        kind: SignedKind,
+        user: &'a UserFacts,
+        now: Moment,
+    ) -> Option<TrustedBy<'a>> {
+        let (_, principals) = self.trusted.iter().find(|(of, _)| *of == kind)?;
+        principals.that_applies(user, now)
+    }
+}
+
+impl SignerFacts {
+    fn is_empty(&self) -> bool {
+        !self.blocked && self.revocations.is_empty() && self.trusted.is_empty()
+    }
+
+    /// The revocation under which a signature of this moment falls.
+    pub(crate) fn revocation(&self, time: Moment) -> Option<(Moment, Option<Moment>)> {
+        let within = |until: Option<Moment>| until.is_none_or(|until| time <= until);
+        let mut begun = self.revocations.iter().take_while(|(from, _)| *from <= time);
+        begun.find(|(_, until)| within(*until)).copied()
+    }
+
+    /// By whose trust in the signer a user trusts it in this role.
+    pub(crate) fn trusted_by<'a>(
+        &self,
         role: Role,
+        user: &'a UserFacts,
         now: Moment,
-    ) -> Option<TrustedBy> {
-        applies(self.trusted_signers.get(&(signer.into(), role))?, user, now)
-    }
-
-    /// By whose trust in an item a user trusts it.
-    pub(crate) fn item_trusted_by(
-        &self,
-        user: &UserFacts,
-        r#type: ItemType,
-        hash: &ItemHash,
-        now: Moment,
-    ) -> Option<TrustedBy> {
-        applies(self.trusted_items.get(&(r#type, hash.clone()))?, user, now)
+    ) -> Option<TrustedBy<'a>> {
+        let (_, principals) = self.trusted.iter().find(|(of, _)| *of == role)?;
+        principals.that_applies(user, now)
     }
 }
 
-fn item_key(item: &SignedRef) -> (ItemType, ItemHash) {
-    (item.r#type.into(), item.hash.clone())
+/// The principals that trust in this role or kind; there are two or three of them.
+fn of<K: PartialEq>(trusted: &mut Vec<(K, Principals)>, wanted: K) -> &mut Principals {
+    let end = trusted.len();
+    let at = trusted
+        .iter()
+        .position(|(known, _)| *known == wanted)
+        .unwrap_or(end);
+    if at == end {
+        insert_at(trusted, end, (wanted, Principals::default()));
+    }
+    &mut trusted[at].1
 }
 
-fn drop_principal<K: Eq + std::hash::Hash>(map: &mut HashMap<K, Principals>, key: &K, principal: &str) {
-    if let Some(principals) = map.get_mut(key) {
-        principals.remove(principal);
-        if principals.is_empty() {
-            map.remove(key);
-        }
+/// Most of these lists have one element for ever, and there may be a hundred thousand lists.
+fn insert_at<T>(list: &mut Vec<T>, at: usize, element: T) {
+    if list.is_empty() {
+        list.reserve_exact(1);
     }
-}
-
-/// The principal among these that is the user, else the first of the user's groups.
-fn applies(principals: &Principals, user: &UserFacts, now: Moment) -> Option<TrustedBy> {
-    let counts = |principal: &str| {
-        principals
-            .get(principal)
-            .is_some_and(|expires| expires.is_none_or(|expires| now < expires))
-    };
-    if counts(&format!("user/{}", user.user.key())) {
-        return Some(TrustedBy::User);
-    }
-    let group = user
-        .groups
-        .keys()
-        .find(|group| counts(&format!("group/{group}")))?;
-    Some(TrustedBy::Group(group.to_owned()))
+    list.insert(at, element);
 }

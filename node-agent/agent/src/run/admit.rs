@@ -363,12 +363,12 @@ pub fn decide(admitted: &Admitted, held: &Held, local: &Local) -> Decision {
         Moment::from_unix_ms(local.now_ms),
     );
     let settings = held.state.settings_at(&local.place);
-    let mut verdict = decide_code(&question, &held.state, &settings);
+    let mut verdict = decide_code(&question, &held.state, &settings).verdict();
     // A word of this node can only take away, so that it is not asked where there is nothing to take.
     if verdict.outcome.mode() == Some(Mode::Unrestricted)
         && let Some((tight, file)) = local.tighter(&settings)
     {
-        verdict = decide_code(&question, &held.state, &tight);
+        verdict = decide_code(&question, &held.state, &tight).verdict();
         if verdict.outcome.mode() != Some(Mode::Unrestricted) {
             let reason = format!("This node holds to the tighter setting {file}.");
             verdict.reasons.push(reason);
