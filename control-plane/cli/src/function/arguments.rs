@@ -7,6 +7,16 @@ use serde_json::Value;
 /// Formats that files may have in this version, by extension.
 const FORMATS: [&str; 2] = ["csv", "json"];
 
+/// The types whose values JSON writes as numbers and truth values; of all others it writes a text.
+const SCALARS: [&str; 6] = [
+    "Boolean",
+    "Integer",
+    "LongInteger",
+    "SingleReal",
+    "Real",
+    "Currency",
+];
+
 /// `--input x=@data.csv` or `--input n=3`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Input {
@@ -19,8 +29,8 @@ pub(crate) struct Input {
 /// What an input gets.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Given {
-    /// A literal.
-    Value(Value),
+    /// A literal: what it looks like, and how it was written.
+    Value(Value, String),
     /// The content of a file.
     File(Named),
 }
@@ -48,12 +58,31 @@ pub(crate) fn input(text: &str) -> Result<Input, String> {
     let (name, value) = pair(text).ok_or("write NAME=VALUE or NAME=@FILE, for example n=3 or x=@data.csv")?;
     let given = match value.strip_prefix('@') {
         Some(path) => Given::File(named(path)?),
-        None => Given::Value(literal(value)),
+        None => Given::Value(literal(value), value.to_owned()),
     };
     Ok(Input {
         name: name.to_owned(),
         given,
     })
+}
+
+impl Input {
+    /// Whether it looks like a number or a truth value, which may be a text all the same.
+    pub(crate) fn may_be_text(&self) -> bool {
+        matches!(&self.given, Given::Value(Value::Number(_) | Value::Bool(_), _))
+    }
+
+    /// Takes a literal as the text that was written, where the function declares that it is one: `007` may be a name.
+    pub(crate) fn declared(&mut self, types: &[String]) {
+        let reads_it = |kind: &String| SCALARS.contains(&kind.as_str());
+        if !types.is_empty()
+            && !types.iter().any(reads_it)
+            && let Given::Value(value, text) = &mut self.given
+            && !value.is_null()
+        {
+            *value = Value::String(text.clone());
+        }
+    }
 }
 
 /// Reads `--save`.
@@ -126,7 +155,7 @@ mod tests {
 
     fn value(text: &str) -> Value {
         match input(text).expect("an input").given {
-            Given::Value(value) => value,
+            Given::Value(value, _) => value,
             Given::File(file) => panic!("{file:?} is no literal"),
         }
     }
@@ -148,6 +177,24 @@ mod tests {
         ] {
             assert_eq!(value(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_literal_is_the_text_that_was_written_where_that_is_declared() {
+        let declared = |text: &str, types: &[&str]| {
+            let mut input = input(text).expect("an input");
+            input.declared(&types.iter().map(ToString::to_string).collect::<Vec<_>>());
+            match input.given {
+                Given::Value(value, _) => value,
+                Given::File(file) => panic!("{file:?} is no literal"),
+            }
+        };
+        assert_eq!(declared("x=1.50", &["String"]), json!("1.50"));
+        assert_eq!(declared("x=true", &["String", "Binary"]), json!("true"));
+        assert_eq!(declared("x=90", &["TimeSpan"]), json!("90"));
+        assert_eq!(declared("x=1.50", &["Real", "String"]), json!(1.5));
+        assert_eq!(declared("x=1", &[]), json!(1));
+        assert_eq!(declared("x=null", &["String"]), Value::Null);
     }
 
     #[test]

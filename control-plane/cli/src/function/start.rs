@@ -71,12 +71,20 @@ pub(crate) struct Start {
 }
 
 /// Runs a function.
-pub(super) async fn run(context: &Context, start: Start) -> Result<(), Failure> {
+pub(super) async fn run(context: &Context, mut start: Start) -> Result<(), Failure> {
     once("--input", start.inputs.iter().map(|input| input.name.as_str()))?;
     once("--save", start.saves.iter().map(|save| save.name.as_str()))?;
     start.saves.iter().try_for_each(result::check_target)?;
-    let form = form(context, &start).await?;
     let rest = context.rest()?;
+    if start.inputs.iter().any(Input::may_be_text) {
+        let parameters = start.which.fetch(&rest).await?.definition.inputs;
+        for input in &mut start.inputs {
+            if let Some(parameter) = parameters.iter().find(|parameter| parameter.name == input.name) {
+                input.declared(&parameter.types);
+            }
+        }
+    }
+    let form = form(context, &start).await?;
     // Without waiting: whatever happens to the connection later, the identifier of the run is known.
     let request = start
         .which
@@ -132,7 +140,7 @@ async fn form(context: &Context, start: &Start) -> Result<Multipart, Failure> {
 pub(super) fn values(inputs: &[Input]) -> BTreeMap<String, serde_json::Value> {
     let mut values = BTreeMap::new();
     for input in inputs {
-        if let Given::Value(value) = &input.given {
+        if let Given::Value(value, _) = &input.given {
             values.insert(input.name.clone(), value.clone());
         }
     }
