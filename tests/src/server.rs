@@ -89,6 +89,16 @@ impl Blank {
         (output.status, String::from_utf8_lossy(&said).into_owned())
     }
 
+    /// What another command says, and whether it is content.
+    pub fn command(&self, command: &str) -> (bool, String) {
+        let output = process::run_with(&program("muster-server"), arguments(&self.folder, command), &[]);
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+
     /// Starts the control plane of which `init` said this.
     pub fn serve(self, said: &str) -> Server {
         let root = said

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
 };
 
-use muster_tests::{RealNode, Server, Settings, until};
+use muster_tests::{Blank, RealNode, Server, Settings, until};
 use serde_json::Value;
 
 use crate::postgres::support;
@@ -44,6 +44,15 @@ async fn another_program_on_a_port_is_not_taken_for_the_control_plane() {
         server.operations()
     );
     assert!(said.contains(&sentence), "{said}");
+}
+
+#[test]
+fn where_no_collective_was_made_doctor_says_how_to_make_one() {
+    let (ok, said) = Blank::new(&Settings::default()).command("doctor");
+    assert!(
+        !ok && said.contains("run muster-server init") && !said.contains("master key"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

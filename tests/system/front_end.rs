@@ -31,6 +31,11 @@ async fn a_changed_certificate_is_taken_without_a_restart_and_a_broken_one_is_no
     })
     .await;
     assert_eq!(presented(&server).await, Some(second));
+    let (ok, said) = server.command("doctor");
+    assert!(
+        !ok && said.contains("The configured certificate of the front end cannot be used: "),
+        "{said}"
+    );
 }
 
 /// Replaces certificate and key as an administrator does: beside, then renamed; the key is for its owner only.

@@ -28,7 +28,7 @@ pub(crate) async fn open_store(config: &Config, create: bool) -> anyhow::Result<
 /// Says what to do where `init` has never been.
 pub(crate) fn require_collective(config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(
-        Keys::exist(&config.state_dir),
+        Keys::exist(&config.state_dir)?,
         "there is no collective in {}; run muster-server init first, or name its folder with --state-dir",
         config.state_dir.display()
     );

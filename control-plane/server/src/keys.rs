@@ -55,9 +55,14 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Whether `init` has been here.
-    pub fn exist(state_dir: &Path) -> bool {
-        folder(state_dir).exists()
+    /// Whether `init` has been here; an error where this user may not look.
+    pub fn exist(state_dir: &Path) -> anyhow::Result<bool> {
+        folder(state_dir).try_exists().with_context(|| {
+            format!(
+                "{} cannot be looked into; run this as the user of the service",
+                state_dir.display()
+            )
+        })
     }
 
     /// The keys of this configuration.

@@ -14,6 +14,7 @@ use muster_store::{BlobStore, Store};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::credentials::read_credential;
 use self::{
     credentials::{
         back_end_tls, front_end_credential, keep_roots, reload_front_end, renew_back_end, serial_of,

@@ -110,6 +110,8 @@ async fn serve(context: Context, must_exist: bool) -> Result<ExitCode, Failure> 
     let home = Home::create(&state_dir).map_err(|error| Failure::of("state-folder", &error))?;
     let config_folder = config_file
         .parent()
+        // A bare name lies in the present folder.
+        .map(|folder| if folder.as_os_str().is_empty() { std::path::Path::new(".") } else { folder })
         .filter(|folder| folder.is_dir())
         .map(std::path::Path::to_owned);
     let service = Service {

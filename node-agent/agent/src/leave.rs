@@ -24,7 +24,7 @@ use crate::{
 pub enum LeaveError {
     /// Results would be lost.
     #[error(
-        "{0} runs of this node are not acknowledged; let muster-node run report them, or throw them away with --force"
+        "the results of {0} run(s) of this node are not acknowledged; let muster-node run report them, or, where the node was revoked and nobody takes them any more, throw them away with --force"
     )]
     Spooled(usize),
     /// The spool is unreadable.

@@ -195,7 +195,7 @@ impl Launcher {
         }
         let said = locked(&log).iter().copied().collect::<Vec<u8>>();
         let said = String::from_utf8_lossy(&said);
-        Err(if said.trim().is_empty() {
+        Err(if said.trim().is_empty() || said.contains(&why) {
             why
         } else {
             format!("{why} (it said: {})", said.trim())

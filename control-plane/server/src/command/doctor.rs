@@ -8,12 +8,15 @@ use muster_app::{
     authority::{self, Authority},
     expiry::Expiry,
 };
-use muster_daemon::{clock::Clock, descriptors};
+use muster_daemon::{clock::Clock, descriptors, file};
 use muster_pki::{Outline, Validity, not_after_ms, pem};
 use muster_store::Store;
 
 use super::{open_store, say};
-use crate::{config::Config, keys::Keys};
+use crate::{config::Config, keys::Keys, serve::read_credential};
+
+/// Less free space than this is worth a word, bytes.
+const LITTLE_ROOM: u64 = 256 << 20;
 
 /// A difference of clocks that is worth a word, seconds; a node's doctor has the same.
 const CLOCK_DIFFERENCE: i64 = 30;
@@ -34,7 +37,22 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
                 .to_owned(),
         );
     }
-    keys(config, &mut findings);
+    if Keys::exist(&config.state_dir)? {
+        keys(config, &mut findings);
+        room(&config.state_dir, &mut findings);
+    } else {
+        findings.push(format!(
+            "There is no collective in {}; run muster-server init, or name its folder with --state-dir.",
+            config.state_dir.display()
+        ));
+    }
+    if let (Some(certificate), Some(key)) = (&config.front_end_certificate, &config.front_end_key)
+        && let Err(error) = read_credential(certificate, key)
+    {
+        findings.push(format!(
+            "The configured certificate of the front end cannot be used: {error:#}."
+        ));
+    }
     modes(config, &mut findings);
     let authority = database(config, &mut findings).await;
     listeners::examine(config, authority.as_ref(), &mut findings).await;
@@ -51,6 +69,19 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
 fn keys(config: &Config, findings: &mut Vec<String>) {
     if let Err(error) = Keys::open(config) {
         findings.push(format!("The master key cannot be used: {error:#}."));
+    }
+}
+
+/// Whether there is room for what comes next.
+fn room(state_dir: &Path, findings: &mut Vec<String>) {
+    if let Some((_, free)) = file::space(state_dir)
+        && free < LITTLE_ROOM
+    {
+        findings.push(format!(
+            "Only {} MiB are free on the disk of {}; nothing can be stored when it is full, so make room.",
+            free >> 20,
+            state_dir.display()
+        ));
     }
 }
 

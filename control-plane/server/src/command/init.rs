@@ -27,7 +27,7 @@ pub async fn run(config: &Config, administrator: &UserName) -> anyhow::Result<Ex
     file::create_folder(&config.state_dir)
         .with_context(|| "the state directory cannot be made; give another with --state-dir")?;
     let _lock = FolderLock::acquire(&config.state_dir)?;
-    if Keys::exist(&config.state_dir) && config.state_dir.join(SAMPLE).exists() {
+    if Keys::exist(&config.state_dir)? && config.state_dir.join(SAMPLE).exists() {
         // It was finished here: what is missing now was lost, or is looked for in the wrong place.
         let store = open_store(config, false).await;
         let there = match &store {

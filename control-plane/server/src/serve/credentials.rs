@@ -109,7 +109,8 @@ fn presented(authority: &Authority, leaf: CertificateDer<'static>) -> Vec<Certif
     chain
 }
 
-fn read_credential(certificate: &Path, key: &Path) -> anyhow::Result<Credential> {
+/// A configured certificate with its key.
+pub(crate) fn read_credential(certificate: &Path, key: &Path) -> anyhow::Result<Credential> {
     let chain = file::read(certificate, Access::Any, 1024 * 1024)?;
     let chain =
         pem::certificates(&chain).with_context(|| format!("{} cannot be used", certificate.display()))?;

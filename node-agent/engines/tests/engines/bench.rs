@@ -235,7 +235,13 @@ impl Order {
         self
     }
 
-    pub(super) fn input(mut self, name: &str, kind: Shape, format: Format, data: impl AsRef<[u8]>) -> Self {
+    pub(super) fn input(
+        mut self,
+        name: &str,
+        kind: Shape,
+        format: Format,
+        data: &(impl AsRef<[u8]> + ?Sized),
+    ) -> Self {
         self.0.inputs.push(Input {
             name: name.to_owned(),
             kind,

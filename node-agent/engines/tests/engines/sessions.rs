@@ -162,7 +162,11 @@ fn a_session_computes_on_the_inputs_of_each_run() {
             ("3 2 3".to_owned(), "y\n5\n5\n5\n".to_owned()),
             "{engine} {mode:?}"
         );
-        assert_eq!(ran(1), ("1 2 1".to_owned(), "y\n6\n".to_owned()), "{engine} {mode:?}");
+        assert_eq!(
+            ran(1),
+            ("1 2 1".to_owned(), "y\n6\n".to_owned()),
+            "{engine} {mode:?}"
+        );
     }
 }
 

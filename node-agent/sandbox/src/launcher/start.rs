@@ -22,7 +22,9 @@ pub(super) fn check(start: &Start) -> Result<(), Failure> {
         Some(range) => ids::check(range)?,
         None if rustix::process::geteuid().is_root() => {
             return refuse(
-                "a launcher that runs as root needs a range of ids, or runs would be root".to_owned(),
+                "a launcher that runs as root needs a range of user ids, or runs would be root; \
+                 set jail.id_first in node.toml, or run the agent as another user"
+                    .to_owned(),
             );
         }
         None => {}
