@@ -15,6 +15,7 @@ pub mod parsers;
 mod person;
 mod process;
 mod server;
+mod wrong_clock;
 
 pub use self::{
     agent::{RealNode, approve},
@@ -27,6 +28,7 @@ pub use self::{
     person::{Person, problem, refusal},
     process::{Process, folder, needs_crash_points, program, run_program, run_program_in, until, within},
     server::{Blank, PASSWORD, Server, Settings},
+    wrong_clock::WrongClock,
 };
 
 use std::path::Path;

@@ -15,6 +15,8 @@ use std::{
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::fault;
+
 /// Tells the time. Clones tell the same time.
 #[derive(Debug, Clone)]
 pub struct Clock {
@@ -89,7 +91,7 @@ impl Clock {
         match &self.source {
             Source::System => {
                 let now = clock_gettime(ClockId::Realtime);
-                now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
+                now.tv_sec * 1_000 + now.tv_nsec / 1_000_000 + fault::wall_clock_off()
             }
             Source::Hand(hand) => hand.unix_ms.load(Ordering::SeqCst),
         }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 mod escape;
+pub mod fault;
 pub mod file;
 pub mod lock;
 pub mod log;

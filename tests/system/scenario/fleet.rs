@@ -4,9 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use muster_client::{Connection, Lines};
 use muster_daemon::Random;
-use muster_tests::{Applicant, Member, RealNode, Server, challenge, until, within};
+use muster_tests::{Applicant, Member, RealNode, Server, challenge, needs_crash_points, until, within};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
+
+use crate::real_node::ended;
 
 /// Longer than an engine's first start on a loaded machine takes.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -14,7 +16,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 const NODES: usize = 300;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn join_40_a_node_that_missed_a_change_is_stale_until_it_has_caught_up() {
+async fn join_40_a_node_that_missed_a_change_is_stale_and_runs_only_restricted_code_until_it_has_caught_up() {
     let server = Server::private();
     let pool = server.pool().await;
     let node = RealNode::start(&server, &pool).await;
@@ -46,6 +48,80 @@ async fn join_40_a_node_that_missed_a_change_is_stale_until_it_has_caught_up() {
     })
     .await;
     assert_eq!(run.mode.as_deref(), Some("unrestricted"), "{:?}", run.ending);
+    while_nothing_reaches_it_a_node_is_stale_and_runs_only_restricted_code(&server, &node, &pool).await;
+}
+
+async fn while_nothing_reaches_it_a_node_is_stale_and_runs_only_restricted_code(
+    server: &Server,
+    node: &RealNode,
+    pool: &str,
+) {
+    needs_crash_points("muster-node");
+    let (admin, author) = (server.admin().await, server.author().await);
+    // Beacons and what tells of changes get lost; everything else arrives.
+    node.run(&[("MUSTER_LOST", "trust")]);
+    node.connected(server).await;
+    let scope = format!("pool:{pool}");
+    admin.set("restricted_engines", &scope, "python_service").await;
+    let trusted = author.register("g", "python", "y = 2").await;
+    author.trust(&trusted).await;
+    let untrusted = server.registrar().await.register("h", "python", "y = 3").await;
+    within(
+        PATIENCE,
+        "the control plane shows the node as stale",
+        async || {
+            let shown: Value = admin.show(&["nodes", node.name()]).await;
+            let conditions = shown["inventory"]["conditions"].to_string();
+            conditions.contains("\"stale\"").then_some(())
+        },
+    )
+    .await;
+
+    // The grant of this one is ahead of the node by all these changes, so that it fetches them.
+    let asked = json!({ "pool": pool });
+    let analyst = server.analyst().await;
+    let run = analyst.run(&untrusted, &asked).await;
+    let run = ended(&analyst, &run).await;
+    assert_eq!(
+        (run.state.as_str(), run.mode.as_deref()),
+        ("succeeded", Some("restricted")),
+        "{:?}",
+        run.ending
+    );
+    let number = author.get::<Value>("/api/v1/status").await["trust_number"].clone();
+    until("the node says that it has them", async || {
+        (node.status()["agent"]["trust_number"] == number).then_some(())
+    })
+    .await;
+    assert!(
+        is_fresh(node, false).is_some(),
+        "nobody said that this is the newest"
+    );
+    let waits = author.run(&trusted, &asked).await;
+    within(PATIENCE, "the trusted one is handed back", async || {
+        let rows = admin.audited("run.put_back").await;
+        let of_run = rows.iter().find(|row| row["subject"] == waits.id.to_string());
+        of_run?["detail"]["why"].as_str()?.contains("stale").then_some(())
+    })
+    .await;
+
+    let id = waits.id.to_string();
+    author
+        .tell(&["runs", &id, "cancel"], &Value::Null)
+        .await
+        .expect("cancelled");
+    assert_eq!(ended(&author, &waits).await.state, "cancelled");
+
+    // Where beacons arrive it runs.
+    node.run(&[]);
+    let run = author.run(&trusted, &asked).await;
+    let run = ended(&author, &run).await;
+    assert_eq!(
+        (run.state.as_str(), run.mode.as_deref()),
+        ("succeeded", Some("unrestricted")),
+        "{:?}",
+        run.ending
+    );
 }
 
 /// Something once the running agent says of its trust state what is `wanted`.

@@ -6,12 +6,14 @@ use muster_client::ClientError;
 use muster_ids::NodeId;
 use muster_pki::{KeyUse, SoftwareSigner};
 use muster_tests::{
-    Applicant, Member, Person, RealNode, Server, needs_crash_points, problem, refusal, unique, until, within,
+    Applicant, Member, Person, RealNode, Server, WrongClock, needs_crash_points, problem, refusal, unique,
+    until, within,
 };
 use muster_wire::node::v1::join::{HELLO_PATH, Hello};
 use serde_json::{Value, json};
 
 use super::copies::clone_alarm;
+use crate::real_node::ended;
 
 /// For certificates that end while a test waits.
 pub(super) const SHORT: [(&str, &str); 1] = [("MUSTER_CERTIFICATES__NODE_LIFETIME", "10s")];
@@ -97,7 +99,7 @@ async fn a_renewal_counts_from_its_first_use_and_the_same_key_gets_the_same_cert
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn join_32_a_clock_that_is_wrong_is_named_at_the_join() {
+async fn join_32_a_wrong_clock_is_named_at_the_join_and_ends_no_running_node() {
     let server = Server::shared();
     for off in [2 * HOUR, -2 * HOUR, -365 * DAY] {
         let mut node = Applicant::new(&unique("terr")).await;
@@ -115,6 +117,64 @@ async fn join_32_a_clock_that_is_wrong_is_named_at_the_join() {
             problem.detail
         );
     }
+    a_real_node_with_a_wrong_clock_says_so_and_works_until_its_certificate_really_ends().await;
+}
+
+async fn a_real_node_with_a_wrong_clock_says_so_and_works_until_its_certificate_really_ends() {
+    needs_crash_points("muster-node");
+    let server = Server::private();
+    server.restart_in(&[("MUSTER_CERTIFICATES__NODE_LIFETIME", "90s")]);
+    let clock = WrongClock::off_by(0);
+    for off in [2 * HOUR, -2 * HOUR, -365 * DAY] {
+        let node = RealNode::folder(&server, "default", server.root());
+        clock.set(off);
+        node.begin("join", &[clock.variable()]);
+        until("the node names the clock", async || {
+            let log = node.log();
+            let said = ["set the clock of the node", "clock of this node differs"];
+            said.iter().any(|said| log.contains(said)).then_some(())
+        })
+        .await;
+    }
+    clock.set(0);
+    let node = RealNode::folder(&server, "default", server.root());
+    node.join(&server, &[clock.variable()]).await;
+    node.run(&[clock.variable()]);
+    node.connected(&server).await;
+    let author = server.author().await;
+    let function = author.register(&unique("f"), "terr", "1 + 1").await;
+    assert!(!node.status().to_string().contains("clock of this node"));
+    for (off, seen) in [(2 * HOUR, "by -7"), (-2 * HOUR, "by 7"), (-365 * DAY, "by 31")] {
+        clock.set(off);
+        let what = format!("its clock is known to be off by {off}");
+        within(ITS_END * 2, &what, async || {
+            let said = node.status()["agent"]["conditions"].to_string();
+            let named = said.contains("clock of this node differs") && said.contains(seen);
+            named.then_some(())
+        })
+        .await;
+        let run = author.run(&function, &json!({})).await;
+        let ended = ended(&author, &run).await;
+        assert_eq!(ended.state, "succeeded", "{off}: {:?}", ended.ending);
+    }
+    let log = node.log();
+    assert!(!log.contains("not connected to the control plane"), "{log}");
+    // Nobody renews it any more: it ends when it really does, in a year in which it has not even begun.
+    server.kill();
+    let shown = node.status()["certificate_until"].clone();
+    let end = shown.as_str().map(muster_daemon::clock::parse_rfc3339);
+    let end = end.and_then(Result::ok).expect("a time");
+    within(ITS_END * 4, "the node asks to be let in again", async || {
+        (node.status()["state"] == "joining").then_some(())
+    })
+    .await;
+    let over = muster_tests::now() - end;
+    assert!(
+        (-1_000..60_000).contains(&over),
+        "it ended at {shown}, {over} ms ago"
+    );
+    server.restart_in(&[("MUSTER_JOIN__EXPIRED_RENEWAL", "automatic")]);
+    node.connected(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use muster_client::{ClientError, Connection, Lines, Request};
-use muster_daemon::Backoff;
+use muster_daemon::{Backoff, fault::is_lost};
 use muster_pki::PayloadType;
 use muster_wire::node::v1::{
     PROTOCOLS,
@@ -196,6 +196,7 @@ async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Re
         .map_err(LinkError::of_request)?
     {
         match message {
+            ControlMessage::Beacon { .. } | ControlMessage::Trust { .. } if is_lost("trust") => {}
             ControlMessage::Welcome { .. } => {
                 return Err(LinkError::Protocol("it welcomed this node twice".to_owned()));
             }

@@ -126,6 +126,11 @@ enum Ending {
 async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result<Ending, String> {
     let started = agent.clock.unix_ms();
     let mut grounds = Grounds::of_grant(admitted, started, 0);
+    // The message that there is a newer state may be lost or behind the grant.
+    let wanted = admitted.grant.trust.number;
+    if agent.trust.held().is_none_or(|held| held.version.number < wanted) {
+        agent.trust_wanted.notify_one();
+    }
     let reached = tokio::select! {
         reached = tokio::time::timeout(BEHIND, agent.trust.reach(&admitted.grant.trust)) => reached,
         () = work.cancel.cancelled() => return end(agent, admitted, work, &grounds, ended_early(work)).await,
