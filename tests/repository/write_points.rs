@@ -27,8 +27,9 @@ const KILLED_SERVER: [&str; 2] = [
     "tests/system/killed_server.rs",
 ];
 
-/// Where the control plane changes joins, runs and the stage of a rotation.
-const CHANGES: [&str; 5] = [
+/// Where the control plane changes joins, runs and its authority.
+const CHANGES: [&str; 6] = [
+    "authority/renew",
     "authority/rotation",
     "join",
     "join_token",

@@ -10,6 +10,7 @@ use std::{
 };
 
 use muster_daemon::descriptors;
+use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -25,10 +26,25 @@ const AT_ONCE: usize = 64;
 const BEGIN: &[u8] =
     b"POST /join/v1/hello HTTP/1.1\r\nHost: muster\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n";
 
-/// As many of `wanted` connections as this machine lets one program have.
+/// `wanted` connections; as many as this machine lets one program have only for who may not raise its own limit. Root may,
+/// and programs that are started from here inherit it.
 pub fn possible(wanted: usize) -> usize {
-    let allowed = descriptors::raise().saturating_sub(SPARE);
-    wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX))
+    let needed = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(SPARE);
+    let mut allowed = descriptors::raise();
+    if allowed < needed {
+        let limit = Rlimit {
+            current: Some(needed),
+            maximum: Some(needed),
+        };
+        let raised = setrlimit(Resource::Nofile, limit);
+        allowed = descriptors::raise();
+        assert!(
+            allowed >= needed || !geteuid().is_root(),
+            "{needed} open files are needed and {allowed} allowed, which root could not raise ({raised:?}); raise the limit of \
+             open files (ulimit -Hn, fs.nr_open)"
+        );
+    }
+    wanted.min(usize::try_from(allowed.saturating_sub(SPARE)).unwrap_or(usize::MAX))
 }
 
 /// A flood that goes on until it is dropped.

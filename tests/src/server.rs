@@ -101,12 +101,17 @@ impl Blank {
 
     /// Starts the control plane of which `init` said this.
     pub fn serve(self, said: &str) -> Server {
+        self.serve_in(said, &[])
+    }
+
+    /// As [`Self::serve`], in this environment.
+    pub fn serve_in(self, said: &str, environment: &[(&str, &str)]) -> Server {
         let root = said
             .lines()
             .find_map(|line| line.strip_prefix("CA fingerprint: ")?.trim().parse().ok())
             .expect("init says the CA fingerprint");
         let server = Server {
-            process: Mutex::new(serve(&self.folder, &[])),
+            process: Mutex::new(serve(&self.folder, environment)),
             folder: self.folder,
             ports: self.ports,
             root,

@@ -3,10 +3,14 @@
 
 use muster_client::ClientError;
 use muster_pki::{KeyUse, SoftwareSigner};
-use muster_tests::{Applicant, Member, Person, Server, needs_crash_points, until, within};
+use muster_tests::{
+    Applicant, Blank, Member, Person, Server, Settings, WrongClock, needs_crash_points, until, within,
+};
 use serde_json::{Value, json};
 
 use crate::real_node::PATIENCE;
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// A control plane that is killed during a rotation and started again.
 struct World {
@@ -221,4 +225,36 @@ async fn an_abort_goes_on_where_the_control_plane_was_killed() {
     world
         .recorded(&[("authority.aborted", 3), ("authority.revoked", 2)])
         .await;
+}
+
+/// A control plane that was away for so long finds certificates of its authority past half of their life: after three
+/// years one of them is long over.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_the_authority_are_issued_anew_once_wherever_the_control_plane_is_killed() {
+    needs_crash_points("muster-server");
+    for (days, which) in [
+        (200, json!(["policy"])),
+        (3 * 365, json!(["intermediate", "policy"])),
+    ] {
+        let then = WrongClock::off_by(-days * DAY);
+        let blank = Blank::new(&Settings::default());
+        let (status, said) = blank.init(&[then.variable()]);
+        assert!(status.success(), "init failed: {said}");
+        let server = blank.serve_in(&said, &[then.variable()]);
+        for point in ["authority.renewed.ready", "authority.renewed.committed"] {
+            server.begin(&[("MUSTER_CRASH_AT", point)]);
+            let killed = within(PATIENCE, point, async || server.process().ended()).await;
+            assert_eq!(killed.code(), None, "{point}: {}", server.log());
+        }
+        server.restart();
+        let admin = server.admin().await;
+        let world = World { server, admin };
+        world.recorded(&[("authority.renewed", 1)]).await;
+        let renewed = world.admin.audited("authority.renewed").await;
+        assert_eq!(renewed[0]["detail"]["certificates"], which, "after {days} days");
+        let member = world.joined("terr01", 1).await;
+        world.server.restart();
+        speaks(&member).await.expect("and after another start");
+        world.recorded(&[("authority.renewed", 1)]).await;
+    }
 }

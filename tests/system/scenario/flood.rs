@@ -97,6 +97,9 @@ async fn join_13_what_is_too_long_or_has_no_end_is_cut_and_memory_stays_flat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn join_14_an_honest_join_completes_and_the_back_end_works_among_slow_connections() {
+    // Half of them are neighbours of the honest. The control plane inherits the limit of open files that they need.
+    let connections = flood::possible(10_000);
+    assert!(connections >= 2_000, "raise the limit of open files (ulimit -n)");
     let server = Server::private();
     let member = Applicant::new("before").await.join(&server).await;
     let connection = member.connect().await;
@@ -105,9 +108,6 @@ async fn join_14_an_honest_join_completes_and_the_back_end_works_among_slow_conn
     let token = server.join_token(&json!({})).await;
     let before = server.resident_kib();
 
-    // 10,000 where this machine lets one program have so many connections. Half of them are neighbours of the honest.
-    let connections = flood::possible(10_000);
-    assert!(connections >= 2_000, "raise the limit of open files (ulimit -n)");
     let sources = [flood::neighbours(0, 0), flood::neighbours(9, 9)].concat();
     let flood = Flood::slow(server.registration(), &sources, connections).await;
     // Each message of a join is a connection of its own, from the prefix of half of the flood.

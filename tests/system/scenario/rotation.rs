@@ -1,14 +1,19 @@
 //! The certificate authority is exchanged while nodes work, sleep, join, and while the control plane is killed.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
-use muster_client::ClientError;
+use muster_client::{ClientError, Connection, Request};
 use muster_pki::{KeyUse, SoftwareSigner};
-use muster_tests::{Applicant, Member, Person, RealNode, Server, problem, until, within};
+use muster_tests::{
+    Applicant, Member, Person, RealNode, Server, challenge, member::inventory, problem, until, within,
+};
+use muster_wire::node::v1::control::{HEARTBEAT_PATH, Heartbeat, HeartbeatReply, Inventory};
 use serde_json::{Value, json};
+
+use crate::real_node::ended;
 
 /// Two nodes take over roots and certificates in the time of some heartbeats, which are ten seconds apart.
 const FOLLOWS: Duration = Duration::from_mins(2);
@@ -162,27 +167,47 @@ async fn nothing_fails_while_the_authority_is_exchanged_under_load() {
     ];
     let author = server.author().await;
     let function = author.register("f", "terr", "1").await;
-    let stop = AtomicBool::new(false);
-    let load = async {
-        let mut done = 0;
-        while !stop.load(Ordering::SeqCst) {
-            let run = author.run(&function, &json!({})).await;
-            let ended = author.run_ended(run.id).await;
-            assert_eq!(ended.state, "succeeded", "{ended:?}");
-            done += 1;
+    let mut member = Applicant::new("simulated").await.join(&server).await;
+    let mut connection = member.connect().await;
+    let load = Load::default();
+    let runs = load.again(0, async || {
+        let run = author.run(&function, &json!({})).await;
+        let ended = ended(&author, &run).await;
+        assert_eq!(ended.state, "succeeded", "{:?}", ended.ending);
+    });
+    // Each over a connection of its own, by the root of before.
+    let rest = load.again(1, async || {
+        let person = Person::with_token(&server, author.name(), author.token());
+        let _: Value = person.get("/api/v1/status").await;
+    });
+    // Signs of life on a connection that lasts, and on a new one.
+    let beats = load.again(2, async || {
+        let told = beat(&server, &member, &connection).await;
+        let another = member.try_connect().await.expect("a new connection is taken");
+        beat(&server, &member, &another).await;
+        if told.renew_within.is_some() {
+            let next = SoftwareSigner::generate(KeyUse::Tls).expect("a key");
+            let renewed = member.renew(&connection, &next).await.expect("renewed");
+            member = member.renewed(next, renewed);
+            connection = member.connect().await;
         }
-        done
-    };
+    });
     let exchange = async {
         for step in ["prepare", "activate", "taint", "revoke"] {
+            load.goes_on(step).await;
             rotated(&admin, step).await;
         }
-        stop.store(true, Ordering::SeqCst);
+        load.goes_on("the end").await;
+        load.stop.store(true, Ordering::SeqCst);
     };
-    let (done, ()) = tokio::join!(load, exchange);
-    assert!(done > 3, "{done} runs went through");
+    tokio::join!(runs, rest, beats, exchange);
     for node in &nodes {
         node.connected(&server).await;
+        let log = node.log();
+        assert!(
+            !log.contains("not connected to the control plane"),
+            "without a gap: {log}"
+        );
     }
     assert_eq!(
         authority(&admin).await["root_fingerprints"]
@@ -190,6 +215,54 @@ async fn nothing_fails_while_the_authority_is_exchanged_under_load() {
             .map(Vec::len),
         Some(1)
     );
+}
+
+/// Calls of three kinds that go on until they are told to stop; one that fails ends the test.
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    done: [AtomicUsize; 3],
+}
+
+impl Load {
+    async fn again(&self, kind: usize, mut call: impl AsyncFnMut()) {
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        while !self.stop.load(Ordering::SeqCst) {
+            pace.tick().await;
+            call().await;
+            self.done[kind].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until calls of each kind have gone through twice more, so that one of them began after `when`.
+    async fn goes_on(&self, when: &str) {
+        let done = || self.done.each_ref().map(|done| done.load(Ordering::SeqCst));
+        let before = done();
+        within(FOLLOWS, &format!("calls go through at {when}"), async || {
+            let now = done();
+            (0..now.len())
+                .all(|kind| now[kind] >= before[kind] + 2)
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+/// A sign of life of a node that knows the roots which are accepted.
+async fn beat(server: &Server, member: &Member, connection: &Connection) -> HeartbeatReply {
+    let roots = server.roots().fingerprints();
+    let beat = Heartbeat {
+        boot_nonce: member.boot_nonce.clone(),
+        challenge: challenge(),
+        inventory: Some(Inventory {
+            roots: roots.iter().map(ToString::to_string).collect(),
+            ..inventory()
+        }),
+        running: Vec::new(),
+    };
+    let answer = connection.send(Request::post(HEARTBEAT_PATH).json(&beat)).await;
+    let answer = answer.expect("a sign of life is answered");
+    answer.json().expect("a reply")
 }
 
 /// Each step has left its record.
