@@ -428,3 +428,58 @@ async fn a_node_refuses_an_older_epoch_and_names_the_one_to_be_above() {
     assert_eq!(united.len(), 1);
     assert_eq!(united[0]["detail"]["epoch"], 2, "{united:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_an_older_database_has_forgotten_comes_back_and_one_that_was_lifted_stays_lifted() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let pool = server.pool().await;
+    let node = RealNode::start(&server, &pool).await;
+    let path = "/api/v1/trust/blocks";
+    let block = async |admin: &Person, user: &str| {
+        let made = admin.post(path, &json!({ "user": user })).await.expect("blocked");
+        made["id"].as_str().expect("an identity").to_owned()
+    };
+    let blocked = async |admin: &Person| -> Vec<String> {
+        let page: muster_wire::admin::v1::Page<muster_wire::admin::v1::trust::Block> = admin.get(path).await;
+        page.items
+            .iter()
+            .map(|block| block.user.as_ref().expect("a user").to_string())
+            .collect()
+    };
+    let lifted = block(&admin, "lifted@SPOTFIRE").await;
+    let again = block(&admin, "again@SPOTFIRE").await;
+    let backup = Backup::take(&server);
+    admin.delete(&["trust", "blocks", &lifted]).await.expect("lifted");
+    admin.delete(&["trust", "blocks", &again]).await.expect("lifted");
+    block(&admin, "again@SPOTFIRE").await;
+    block(&admin, "new@SPOTFIRE").await;
+    let revoked = json!({ "user": admin.name(), "from": "2020-01-01T00:00:00Z" });
+    admin
+        .post("/api/v1/trust/revocations", &revoked)
+        .await
+        .expect("revoked");
+    node.connected(&server).await;
+    holds_number(&node, number(&server)).await;
+
+    backup.put_back(&server);
+    server.restart();
+    let backed_up = blocked(&admin).await;
+    assert_eq!(
+        backed_up,
+        ["again@SPOTFIRE", "lifted@SPOTFIRE"],
+        "the old database has forgotten"
+    );
+    new_epoch(&server).await;
+    let admin = server.admin().await;
+    within(PATIENCE, "what the node knew was united", async || {
+        (!admin.audited("epoch.united").await.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(blocked(&admin).await, ["again@SPOTFIRE", "new@SPOTFIRE"]);
+    let united = &admin.audited("epoch.united").await[0]["detail"];
+    assert_eq!(
+        [&united["blocked"], &united["unblocked"], &united["revocations"]],
+        [&json!(1), &json!(1), &json!(1)]
+    );
+}

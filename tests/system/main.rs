@@ -41,4 +41,6 @@ mod scenario;
 mod scheduling;
 mod session;
 mod tls;
+mod trust;
+mod trust_order;
 mod trust_state;

@@ -81,9 +81,29 @@ impl Things {
             .await;
         let function = author.register("a function", "terr", "1").await;
         let run = author.run(&function, &json!({})).await;
+        let block = admin
+            .post("/api/v1/trust/blocks", &json!({ "user": "eve@SPOTFIRE" }))
+            .await;
+        let signer = json!({
+            "principal": { "group": "Everyone" }, "signer": { "user": author.name(), "role": "developer" },
+        });
+        let signer = admin.post("/api/v1/trust/signers", &signer).await;
+        let item = json!({
+            "principal": { "group": "Everyone" }, "item": { "type": "action_mod", "hash": "h1" },
+        });
+        let item = admin.post("/api/v1/trust/items", &item).await;
+        let id = |made: Result<Value, ClientError>| {
+            made.expect("decided")["id"]
+                .as_str()
+                .expect("an identity")
+                .to_owned()
+        };
         let token: muster_pki::join::JoinToken =
             server.join_token(&json!({})).await.parse().expect("a token");
         let paths = [
+            ("/blocks/{id}", id(block)),
+            ("/signers/{id}", id(signer)),
+            ("/items/{id}", id(item)),
             ("/join-tokens/{id}", token.id().to_string()),
             ("/joins/{id}", transcript.join_id().to_string()),
             ("{node}", "member".to_owned()),
@@ -138,6 +158,19 @@ impl Things {
                 json!({ "policy": { "read": ["/srv/data"] } }),
             ),
             ("PUT /api/v1/settings", setting),
+            ("POST /api/v1/trust/blocks", json!({ "user": "mallory@SPOTFIRE" })),
+            (
+                "POST /api/v1/trust/signers",
+                json!({ "signer": { "user": author.name(), "role": "configurator" } }),
+            ),
+            (
+                "POST /api/v1/trust/items",
+                json!({ "item": { "type": "visualization_mod", "hash": "h1" } }),
+            ),
+            (
+                "POST /api/v1/trust/revocations",
+                json!({ "user": author.name(), "from": "2020-01-01T00:00:00Z" }),
+            ),
         ];
         let queries = [
             ("GET /api/v1/trust/explain", format!("function={}", function.id)),

@@ -1,7 +1,7 @@
 //! Scenarios of like products, by their numbers: what goes wrong when machines join and when they run what was granted,
 //! and what must happen then.
 //!
-//! Each number has exactly one test, named `join_NN_` or `sandbox_NN_` and its sentence.
+//! Each number has exactly one test, named `join_NN_`, `sandbox_NN_` or `trust_NN_` and its sentence.
 
 mod approval;
 mod certificates;
@@ -17,3 +17,4 @@ mod queue;
 mod renewal;
 mod rotation;
 mod storage;
+mod withdrawn;

@@ -4,20 +4,21 @@
 //! | --- | --- |
 //! | `stamp/<id>` | [`Stamp`] |
 //! | `block/item/<type>/<hash>`, `block/user/<user>`, `block/certificate/<serial>/<issuer>` | [`Block`] |
+//! | `blocking/<id>` | [`Blocking`] |
 //! | `trust/<user or group>/<name>/<item, user or certificate>/…` | [`TrustEntry`] |
 //! | `revocation/<user>/<from>`, with `/<until>` where it ends | [`Revocation`] |
 //! | `root/<name>` | the name |
 //! | `setting/all/<name>`, `setting/site/<id>/<name>`, `setting/pool/<id>/<name>`, `setting/node/<id>/<name>` | its value |
 //! | `policy/function/<id>` | [`RunPolicy`] |
 //! | `authority/<fingerprint>` | [`Authority`] |
-//! | `tombstone/stamp/<id>`, `tombstone/node/<id>`, `tombstone/certificate/<serial>` | [`Tombstone`] |
+//! | `tombstone/stamp/<id>`, `tombstone/block/<id>`, `tombstone/node/<id>`, `tombstone/certificate/<serial>` | [`Tombstone`] |
 //!
 //! Values are JSON with sorted keys and without white space; names in keys are folded as names are compared.
 //!
 //! Invariant: key and value of an entry are functions of its meaning. A pair that is not what its meaning would be
 //! written as is refused, so equal states are equal bytes and no restriction hides under another key.
 
-use muster_ids::{FunctionId, Name, StampId, UserName};
+use muster_ids::{Digest, FunctionId, Name, StampId, UserName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -27,10 +28,12 @@ use crate::{
 };
 
 mod authority;
+mod blocking;
 mod form;
 mod tombstone;
 
 pub use authority::Authority;
+pub use blocking::Blocking;
 use form::{BlockForm, TrustForm};
 pub use tombstone::{Gone, Tombstone};
 
@@ -41,6 +44,8 @@ pub enum Entry {
     Stamp(Stamp),
     /// Something that nobody may trust or use.
     Block(Block),
+    /// That a person blocked something.
+    Blocking(Blocking),
     /// Somebody's trust in a signer or a signed item.
     Trust(TrustEntry),
     /// A time of a user's signatures that is void.
@@ -222,6 +227,7 @@ impl Entry {
                 format!("block/certificate/{serial}/{issuer}")
             }
             Self::Block(Block::User(user)) => format!("block/user/{}", user.key()),
+            Self::Blocking(blocking) => format!("blocking/{}", blocking.id),
             Self::Trust(entry) => format!("trust/{}/{}", entry.principal.key(), entry.target.key()),
             Self::Revocation(Revocation {
                 user,
@@ -248,6 +254,7 @@ impl Entry {
         match self {
             Self::Stamp(stamp) => canonical(stamp),
             Self::Block(block) => canonical(block),
+            Self::Blocking(blocking) => canonical(blocking),
             Self::Trust(entry) => canonical(entry),
             Self::Revocation(revocation) => canonical(revocation),
             Self::Root(name) => canonical(name),
@@ -258,12 +265,18 @@ impl Entry {
         }
     }
 
+    /// How the entry is named in the REST API: the digest of its key.
+    pub fn id(&self) -> Digest {
+        Digest::of(self.key().as_bytes())
+    }
+
     /// The entry that this key and value are.
     pub fn parse(key: &str, value: &str) -> Result<Self, EntryError> {
         let unknown = || EntryError::UnknownKind { shown: shown(key) };
         let entry = match key.split_once('/') {
             Some(("stamp", _)) => Self::Stamp(read(key, value)?),
             Some(("block", _)) => Self::Block(read(key, value)?),
+            Some(("blocking", _)) => Self::Blocking(read(key, value)?),
             Some(("trust", _)) => Self::Trust(read(key, value)?),
             Some(("revocation", _)) => Self::Revocation(read(key, value)?),
             Some(("root", _)) => Self::Root(read(key, value)?),

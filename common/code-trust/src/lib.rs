@@ -28,8 +28,8 @@ mod words;
 pub use decide::decide;
 pub use decision::{Decider, Decision, GroupPath, Person, Reason, SignerRef, Trusted, TrustedBy};
 pub use entry::{
-    Authority, Block, Certificate, Entry, EntryError, Gone, ItemRef, Principal, Revocation, Role, SignedRef,
-    Signer, Stamp, Target, Tombstone, TrustEntry,
+    Authority, Block, Blocking, Certificate, Entry, EntryError, Gone, ItemRef, Principal, Revocation, Role,
+    SignedRef, Signer, Stamp, Target, Tombstone, TrustEntry,
 };
 pub use function::{DataType, FunctionContent, Language, Parameter, ParameterKind};
 pub use groups::{
@@ -46,7 +46,9 @@ pub use question::{
 pub use run_policy::{
     Destination, HostPath, NetworkClass, PolicyError as RunPolicyError, PolicyLimits, ProgramList, RunPolicy,
 };
-pub use setting::{Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings};
+pub use setting::{
+    Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings, WhenWithdrawn,
+};
 pub use state::{Change, StateError, TrustState, check_requires};
 pub use text::{ItemHash, Label, Serial, TextError};
 pub use verdict::{DenyReason, Mode, Outcome, PromptOption, Verdict, stricter};

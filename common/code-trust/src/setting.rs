@@ -24,6 +24,16 @@ words! {
         PythonPackages = "packages.python",
         /// The packages of R that runs have besides the engine's own. None by default.
         RPackages = "packages.r",
+        /// What becomes of a run that may not run any more as it does. It is stopped by default.
+        TrustRunning = "trust.running",
+    }
+
+    /// What becomes of a run whose trust is taken away while it runs.
+    pub WhenWithdrawn ("value of trust.running") {
+        /// It ends.
+        Stop = "stop",
+        /// It goes on to its own end, which says so.
+        Finish = "finish",
     }
 }
 
@@ -43,6 +53,7 @@ impl SettingName {
             Self::RPackages => {
                 "The locked list of packages that R and TERR functions without a list of their own have."
             }
+            Self::TrustRunning => "What becomes of a run whose trust is taken away while it runs.",
         }
     }
 
@@ -55,6 +66,7 @@ impl SettingName {
             Self::UnrestrictedPolicy => Setting::UnrestrictedPolicy(None),
             Self::PythonPackages => Setting::Packages(PackageList::empty(PackageLanguage::Python)),
             Self::RPackages => Setting::Packages(PackageList::empty(PackageLanguage::R)),
+            Self::TrustRunning => Setting::TrustRunning(WhenWithdrawn::Stop),
         }
     }
 }
@@ -75,6 +87,8 @@ pub enum Setting {
     UnrestrictedPolicy(Option<Box<RunPolicy>>),
     /// `packages.python` or `packages.r`, as the list's language says.
     Packages(PackageList),
+    /// `trust.running`.
+    TrustRunning(WhenWithdrawn),
 }
 
 /// A value that a setting does not take.
@@ -107,6 +121,7 @@ impl Setting {
                 PackageLanguage::Python => SettingName::PythonPackages,
                 PackageLanguage::R => SettingName::RPackages,
             },
+            Self::TrustRunning(_) => SettingName::TrustRunning,
         }
     }
 
@@ -134,6 +149,10 @@ impl Setting {
             SettingName::PythonPackages | SettingName::RPackages => {
                 let list = PackageList::read(language_of(name), given);
                 list.map(Self::Packages).map_err(|error| unlocked(name, &error))
+            }
+            SettingName::TrustRunning => {
+                let word = text.to_ascii_lowercase().parse().map_err(|_| refused())?;
+                Ok(Self::TrustRunning(word))
             }
         }
     }
@@ -164,6 +183,9 @@ impl Setting {
                 let list = PackageList::of_lines(language_of(name), lines.iter().map(String::as_str));
                 list.map(Self::Packages).map_err(|error| unlocked(name, &error))
             }
+            SettingName::TrustRunning => serde_json::from_str(json)
+                .map(Self::TrustRunning)
+                .map_err(|_| refused()),
         }
     }
 
@@ -178,6 +200,7 @@ impl Setting {
             Self::UnrestrictedPolicy(None) => "null".to_owned(),
             Self::RestrictedEngines(_) => format!("[\"{}\"]", text.replace(',', "\",\"")),
             Self::Packages(list) => serde_json::Value::from(list.lines()).to_string(),
+            Self::TrustRunning(_) => format!("\"{text}\""),
         }
     }
 
@@ -194,6 +217,7 @@ impl Setting {
                 policy.as_ref().map(|policy| policy.to_json()).unwrap_or_default()
             }
             Self::Packages(list) => list.lines().join("\n"),
+            Self::TrustRunning(word) => word.to_string(),
         }
     }
 
@@ -219,6 +243,7 @@ fn refused(name: SettingName, text: &str) -> SettingError {
         SettingName::PythonPackages | SettingName::RPackages => "a locked list of packages",
         SettingName::UnrestrictedPolicy => "a policy as JSON",
         SettingName::TerrRestrictedExecutionMode | SettingName::DisableTrustChecks => "true or false",
+        SettingName::TrustRunning => "stop or finish",
     };
     SettingError::Value {
         name,
@@ -367,6 +392,8 @@ pub struct Settings {
     pub python_packages: Effective<PackageList>,
     /// `packages.r`.
     pub r_packages: Effective<PackageList>,
+    /// `trust.running`.
+    pub trust_running: Effective<WhenWithdrawn>,
 }
 
 impl Default for Settings {
@@ -397,6 +424,10 @@ impl Default for Settings {
                 value: PackageList::empty(PackageLanguage::R),
                 origin: Origin::Default,
             },
+            trust_running: Effective {
+                value: WhenWithdrawn::Stop,
+                origin: Origin::Default,
+            },
         }
     }
 }
@@ -418,6 +449,7 @@ impl Settings {
                 PackageLanguage::Python => self.python_packages = Effective { value, origin },
                 PackageLanguage::R => self.r_packages = Effective { value, origin },
             },
+            Setting::TrustRunning(value) => self.trust_running = Effective { value, origin },
         }
     }
 
@@ -430,6 +462,7 @@ impl Settings {
             SettingName::UnrestrictedPolicy => &self.unrestricted_policy.origin,
             SettingName::PythonPackages => &self.python_packages.origin,
             SettingName::RPackages => &self.r_packages.origin,
+            SettingName::TrustRunning => &self.trust_running.origin,
         }
     }
 

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use muster_ids::{Digest, FunctionId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Authority, CodeType, Entry, EntryError, ItemHash, Place, RunPolicy, Settings, Stamp, Tombstone};
+use crate::{
+    Authority, Blocking, CodeType, Entry, EntryError, ItemHash, Place, Revocation, RunPolicy, Settings,
+    Stamp, Tombstone,
+};
 
 mod index;
 
@@ -19,6 +22,7 @@ pub(crate) use index::{Index, ItemFacts, SignerFacts};
 const FEATURES: &[&str] = &[
     "authorities/1",
     "blocks/1",
+    "blockings/1",
     "policies/1",
     "revocations/1",
     "roots/1",
@@ -26,6 +30,7 @@ const FEATURES: &[&str] = &[
     "signers/1",
     "stamps/1",
     "tombstones/1",
+    "unblocks/1",
 ];
 
 /// The trust state.
@@ -178,6 +183,28 @@ impl TrustState {
             .filter_map(parsed)
     }
 
+    /// The acts that are behind the blocks, in the order of their identifiers.
+    pub fn blockings(&self) -> impl Iterator<Item = Blocking> {
+        self.entries
+            .range("blocking/".to_owned()..)
+            .take_while(|(key, _)| key.starts_with("blocking/"))
+            .filter_map(|(key, value)| match Entry::parse(key, value) {
+                Ok(Entry::Blocking(blocking)) => Some(blocking),
+                _ => None,
+            })
+    }
+
+    /// The times of signatures that are void, in the order of their keys.
+    pub fn revocations(&self) -> impl Iterator<Item = Revocation> {
+        self.entries
+            .range("revocation/".to_owned()..)
+            .take_while(|(key, _)| key.starts_with("revocation/"))
+            .filter_map(|(key, value)| match Entry::parse(key, value) {
+                Ok(Entry::Revocation(revocation)) => Some(revocation),
+                _ => None,
+            })
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -193,6 +220,7 @@ impl TrustState {
         let kinds = [
             "authority/",
             "block/",
+            "blocking/",
             "policy/",
             "revocation/",
             "root/",
@@ -200,6 +228,7 @@ impl TrustState {
             "trust/",
             "stamp/",
             "tombstone/",
+            "tombstone/block/",
         ];
         let present = |prefix: &str| {
             self.entries

@@ -82,6 +82,8 @@ ids! {
     RunId = "run";
     /// A recorded decision that one content is trusted.
     StampId = "stamp";
+    /// A recorded decision that something is blocked.
+    BlockId = "block";
     /// A join token.
     TokenId = "join token";
     /// A blob being uploaded; stored blobs are named by their digest.

@@ -12,8 +12,8 @@ mod package;
 
 pub use digest::{Digest, DigestError};
 pub use id::{
-    AuditWriter, BlobId, CollectiveId, ControlPlaneId, FunctionId, GroupId, IdError, Incarnation, JoinId,
-    NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
+    AuditWriter, BlobId, BlockId, CollectiveId, ControlPlaneId, FunctionId, GroupId, IdError, Incarnation,
+    JoinId, NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
 };
 pub use name::{Name, NameError, UserName};
 pub use package::{MOST_PACKAGES, Package, PackageLanguage, PackageList, PackageListError, python_name};

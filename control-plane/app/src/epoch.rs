@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Invariants: in a later epoch than the first a node is granted nothing before its report was read. A report only
-//! takes away, and only what a control plane of this collective had signed: a node cannot take anything away by its
-//! own word.
+//! takes away, blocks and unblocks, and only what a control plane of this collective had signed: a node can do
+//! nothing by its own word.
 
 mod begin;
 pub(crate) mod tombstone;

@@ -12,7 +12,7 @@ use muster_store::{Draft, Group, Tx, UserState};
 use muster_wire::admin::v1::group::{Group as WireGroup, License};
 use serde_json::json;
 
-use crate::{App, Error};
+use crate::{App, Error, trust};
 
 impl App {
     /// All groups.
@@ -93,11 +93,17 @@ impl App {
                 format!("the group \"{name}\" is built in and cannot be deleted"),
             ));
         }
+        let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;
         tx.group_delete(group.id).await?;
+        // Another group of this name would have its trust.
+        tx.trust_head().await?;
+        let trust = trust::of_group(&tx.trust_entries().await?, &group.name);
+        tx.trust_change(&trust, now).await?;
+        let detail = json!({ "trust_entries": trust.len() });
         tx.commit(
-            Draft::new(Event::GroupDeleted, group.name.to_string(), json!({})),
-            self.now(),
+            Draft::new(Event::GroupDeleted, group.name.to_string(), detail),
+            now,
         )
         .await?;
         Ok(())

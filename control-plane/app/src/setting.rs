@@ -175,6 +175,9 @@ fn describe(name: SettingName) -> SettingInfo {
         SettingName::RPackages => {
             "The locked list of packages of R and TERR functions that have none of their own."
         }
+        SettingName::TrustRunning => {
+            "What becomes of a run whose trust is taken away while it runs: stop or finish."
+        }
     };
     SettingInfo {
         name: name.to_string(),

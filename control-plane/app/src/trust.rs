@@ -1,11 +1,20 @@
-//! What is trusted: stamps, the trust state as nodes get it, beacons, and the explanation of a verdict.
+//! What is trusted: stamps, the trust state as nodes get it, beacons, and the explanation of a verdict; below, what
+//! else people decide about.
 //!
 //! Invariant: a control plane signs a state or a beacon only for the head that it read from the primary
 //! database within the last second.
 
+mod block;
+mod entry;
+mod revocation;
+mod signer;
+
+pub(crate) use block::is_behind;
+pub(crate) use signer::of_group;
+
 use muster_code_trust::{
-    Client, CodeType, Engine, Entry, Language, Moment, Place, Question, Stamp, TrustState, UserFacts,
-    Verdict, decide,
+    Block, Client, CodeType, Engine, Entry, ItemRef, ItemType, Language, Moment, Place, Question, Stamp,
+    TrustState, UserFacts, Verdict, decide,
 };
 use muster_ids::{Digest, Name, NodeId, StampId};
 use muster_model::{
@@ -64,6 +73,13 @@ impl App {
         let now = self.now();
         let hash = item_hash(digest)?;
         let state = self.trust_state().await?;
+        block::refuse_blocked(
+            &self.store().trust_entries().await?,
+            Block::Item(ItemRef {
+                r#type: ItemType::DataFunction,
+                hash: hash.clone(),
+            }),
+        )?;
         let mine = |stamp: &&Stamp| stamp.library_item.as_str() == function.id.to_string();
         if let Some(stamp) = state.stamps_of(CodeType::DataFunction, &hash).find(mine) {
             return stamp_to_wire(stamp, &current);

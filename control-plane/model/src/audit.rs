@@ -150,6 +150,24 @@ events! {
     FunctionUntrusted = "trust.stamp_removed";
     /// What the unrestricted runs of a function may use was set or removed.
     FunctionPolicyChanged = "function.policy_changed";
+    /// An item, a user or a certificate was blocked.
+    Blocked = "codetrust.block";
+    /// A block was lifted.
+    Unblocked = "codetrust.unblock";
+    /// A user or group trusts a signing user.
+    SignerAdded = "codetrust.add_user";
+    /// Trust in a signing user was withdrawn.
+    SignerRemoved = "codetrust.remove_user";
+    /// A user or group trusts a certificate of another authority.
+    ExternalAdded = "codetrust.add_extcert";
+    /// Trust in a certificate of another authority was withdrawn.
+    ExternalRemoved = "codetrust.remove_extcert";
+    /// A user or group trusts one version of an item.
+    HashAdded = "codetrust.add_hash";
+    /// Trust in one version of an item was withdrawn.
+    HashRemoved = "codetrust.remove_hash";
+    /// A time of a user's signatures was made void.
+    SignaturesRevoked = "codetrust.revoke_cert";
     /// A trust setting changed.
     SettingChanged = "setting.changed";
     /// A run was queued.

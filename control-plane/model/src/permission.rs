@@ -78,6 +78,10 @@ pub enum Operation {
     ChangeOwnPassword,
     /// Trust settings.
     ManageSettings,
+    /// Block, revoke, and trust for everybody.
+    ManageTrust,
+    /// Trust for oneself, where the license for it is held, and revoke own signatures.
+    TrustForOneself,
     /// Read the library and the own runs; explain own verdicts.
     Use,
     /// Save functions in the library.
@@ -155,12 +159,13 @@ pub fn authorize(caller: &Caller, operation: Operation) -> Result<Authorized, De
 fn user_may(user: &UserCaller, operation: Operation) -> bool {
     let administrator = user.is_in(ADMINISTRATOR);
     match operation {
-        Operation::Use | Operation::Run | Operation::ChangeOwnPassword => true,
+        Operation::Use | Operation::Run | Operation::ChangeOwnPassword | Operation::TrustForOneself => true,
         Operation::ReadAdministration
         | Operation::ManageNodes
         | Operation::ManageAuthority
         | Operation::ManageUsers
         | Operation::ManageSettings
+        | Operation::ManageTrust
         | Operation::ManagePolicies
         | Operation::ManageRuns => administrator,
         Operation::RegisterFunctions => administrator || user.features.contains(REGISTER_DATA_FUNCTIONS),
@@ -184,6 +189,8 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         Operation::ManageUsers => ("manage users, groups and licenses", ADMIN),
         Operation::ChangeOwnPassword => ("change a password", "log in first"),
         Operation::ManageSettings => ("change settings", ADMIN),
+        Operation::ManageTrust => ("block, revoke, or trust for others", ADMIN),
+        Operation::TrustForOneself => ("trust for themselves", "log in first"),
         Operation::ManagePolicies => ("set what functions may use", ADMIN),
         Operation::Use => ("use the library", "log in first"),
         Operation::RegisterFunctions => (

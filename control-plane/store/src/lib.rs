@@ -62,7 +62,7 @@ pub use schema::Schema;
 pub use secret::Secret;
 pub use session::{NewSession, Session};
 pub use store::{Store, StoreConfig};
-pub use trust::{TrustChange, TrustHead, trust_digest};
+pub use trust::{TrustChange, TrustHead, TrustReason, trust_digest};
 pub use tx::Tx;
 pub use user::{User, UserState};
 pub use wake::{Topic, WakeListener};

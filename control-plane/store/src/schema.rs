@@ -69,6 +69,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0009_run_contents.sql"),
         include_str!("../../migrations/postgres/0009_run_contents.sql"),
     ),
+    (
+        10,
+        "trust_reasons",
+        include_str!("../../migrations/sqlite/0010_trust_reasons.sql"),
+        include_str!("../../migrations/postgres/0010_trust_reasons.sql"),
+    ),
 ];
 
 /// Which schema a database has.

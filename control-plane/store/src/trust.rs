@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 
 use muster_ids::{Digest, Incarnation};
 
+mod reason;
+
+pub use reason::TrustReason;
+
 use crate::{
     dialect::locking,
     error::StoreError,
@@ -177,17 +181,15 @@ impl Tx {
     }
 
     async fn trust_set(&mut self, key: &String, value: Option<&String>) -> Result<u64, StoreError> {
-        match value {
-            Some(value) => {
-                let sql = "INSERT INTO trust_entries (entry_key, value) VALUES ($1, $2) \
-                           ON CONFLICT (entry_key) DO UPDATE SET value = excluded.value";
-                self.execute(sql, args![key, value]).await
-            }
-            None => {
-                self.execute("DELETE FROM trust_entries WHERE entry_key = $1", args![key])
-                    .await
-            }
+        if let Some(value) = value {
+            let sql = "INSERT INTO trust_entries (entry_key, value) VALUES ($1, $2) \
+                       ON CONFLICT (entry_key) DO UPDATE SET value = excluded.value";
+            return self.execute(sql, args![key, value]).await;
         }
+        self.execute("DELETE FROM trust_reasons WHERE entry_key = $1", args![key])
+            .await?;
+        self.execute("DELETE FROM trust_entries WHERE entry_key = $1", args![key])
+            .await
     }
 }
 

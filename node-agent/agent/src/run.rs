@@ -7,7 +7,8 @@
 //!                   … ignored or put back          └── refused: reported
 //! ```
 //!
-//! While it goes on, what it prints is passed on by [`live`].
+//! While it goes on, what it prints is passed on by [`live`], and [`withdrawn`] decides again whenever the trust state
+//! changes.
 //!
 //! Invariant: nothing is started that was not granted to this node, in this life, once; nothing runs looser than the
 //! control plane *and* this node's own trust state allow.
@@ -23,6 +24,7 @@ pub mod policy;
 pub mod report;
 pub mod session;
 pub mod stage;
+pub mod withdrawn;
 
 use std::{
     collections::BTreeMap,
@@ -47,6 +49,8 @@ pub enum Why {
     Stopping,
     /// The node was revoked.
     Revoked,
+    /// It may not run any more as it does.
+    Withdrawn,
 }
 
 /// A run at work.

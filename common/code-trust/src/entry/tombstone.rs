@@ -1,4 +1,4 @@
-//! What was taken away for ever: stamps, nodes, certificates of the collective.
+//! What was taken away for ever: stamps, acts of blocking, nodes, certificates of the collective.
 //!
 //! A database that was put back from an older copy has forgotten what was taken away since. The tombstones in the
 //! states that nodes hold remember it, so that it can be taken away again.
@@ -6,7 +6,7 @@
 //! Invariant: identifiers and serial numbers are random and never used twice, so a tombstone takes nothing away that
 //! was given later.
 
-use muster_ids::{NodeId, StampId};
+use muster_ids::{BlockId, NodeId, StampId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Moment, Serial};
@@ -26,6 +26,8 @@ pub struct Tombstone {
 pub enum Gone {
     /// A stamp was removed.
     Stamp(StampId),
+    /// What this act blocked was unblocked.
+    Block(BlockId),
     /// A node was untrusted.
     Node(NodeId),
     /// A certificate of the collective was revoked.
@@ -42,6 +44,7 @@ impl Tombstone {
     pub(super) fn key(&self) -> String {
         match &self.gone {
             Gone::Stamp(id) => format!("tombstone/stamp/{id}"),
+            Gone::Block(id) => format!("tombstone/block/{id}"),
             Gone::Node(id) => format!("tombstone/node/{id}"),
             Gone::Certificate { serial, .. } => format!("tombstone/certificate/{serial}"),
         }
@@ -58,6 +61,8 @@ impl Tombstone {
 struct TombstoneForm {
     at: Moment,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    block: Option<BlockId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     certificate: Option<Serial>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<NodeId>,
@@ -70,11 +75,16 @@ struct TombstoneForm {
 impl TryFrom<TombstoneForm> for Tombstone {
     type Error = &'static str;
     fn try_from(form: TombstoneForm) -> Result<Self, Self::Error> {
-        let gone = match (form.stamp, form.node, form.certificate, form.until) {
-            (Some(stamp), None, None, None) => Gone::Stamp(stamp),
-            (None, Some(node), None, None) => Gone::Node(node),
-            (None, None, Some(serial), Some(until)) => Gone::Certificate { serial, until },
-            _ => return Err("a tombstone names exactly one: a stamp, a node, or a certificate with its end"),
+        let gone = match (form.stamp, form.block, form.node, form.certificate, form.until) {
+            (Some(stamp), None, None, None, None) => Gone::Stamp(stamp),
+            (None, Some(block), None, None, None) => Gone::Block(block),
+            (None, None, Some(node), None, None) => Gone::Node(node),
+            (None, None, None, Some(serial), Some(until)) => Gone::Certificate { serial, until },
+            _ => {
+                return Err(
+                    "a tombstone names exactly one: a stamp, a block, a node, or a certificate with its end",
+                );
+            }
         };
         Ok(Self { gone, at: form.at })
     }
@@ -84,6 +94,7 @@ impl From<Tombstone> for TombstoneForm {
     fn from(Tombstone { gone, at }: Tombstone) -> Self {
         let mut form = Self {
             at,
+            block: None,
             certificate: None,
             node: None,
             stamp: None,
@@ -91,6 +102,7 @@ impl From<Tombstone> for TombstoneForm {
         };
         match gone {
             Gone::Stamp(stamp) => form.stamp = Some(stamp),
+            Gone::Block(block) => form.block = Some(block),
             Gone::Node(node) => form.node = Some(node),
             Gone::Certificate { serial, until } => {
                 form.certificate = Some(serial);

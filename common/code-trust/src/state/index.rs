@@ -93,8 +93,8 @@ impl Index {
             Entry::Setting(scope, setting) => {
                 self.settings.insert((setting.name(), scope), setting);
             }
-            // What is gone is no longer among the entries; a tombstone decides nothing.
-            Entry::Tombstone(_) | Entry::Authority(_) | Entry::Policy(..) => {}
+            // What is gone is no longer among the entries; a tombstone decides nothing, nor does an act of blocking.
+            Entry::Tombstone(_) | Entry::Blocking(_) | Entry::Authority(_) | Entry::Policy(..) => {}
         }
     }
 
@@ -138,7 +138,7 @@ impl Index {
             Entry::Setting(scope, setting) => {
                 self.settings.remove(&(setting.name(), *scope));
             }
-            Entry::Tombstone(_) | Entry::Authority(_) | Entry::Policy(..) => {}
+            Entry::Tombstone(_) | Entry::Blocking(_) | Entry::Authority(_) | Entry::Policy(..) => {}
         }
     }
 

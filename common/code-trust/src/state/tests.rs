@@ -49,6 +49,13 @@ const EXAMPLES: &[(&str, &str)] = &[
         r#"{"issuer":"CN=Corp/CA","serial":"2"}"#,
     ),
     (
+        "blocking/00000000-0001-7000-8000-000000000000",
+        concat!(
+            r#"{"at":"2026-01-01T00:00:00Z","author":"ann@SPOTFIRE","block":{"user":"Eve@SPOTFIRE"},"#,
+            r#""id":"00000000-0001-7000-8000-000000000000"}"#
+        ),
+    ),
+    (
         "trust/group/analysts/user/developer/bob@spotfire",
         r#"{"principal":{"group":"Analysts"},"signer":{"role":"developer","user":"bob@SPOTFIRE"}}"#,
     ),
@@ -79,6 +86,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "policy/function/00000000-0001-7000-8000-000000000000",
         r#"{"limits":{"memory_mib":512},"network":{"class":"host"},"programs":["/usr/bin/git"]}"#,
+    ),
+    ("setting/all/trust.running", r#""finish""#),
+    (
+        "tombstone/block/00000000-0001-7000-8000-000000000000",
+        r#"{"at":"2026-01-01T00:00:00Z","block":"00000000-0001-7000-8000-000000000000"}"#,
     ),
     (
         "tombstone/certificate/1a4",

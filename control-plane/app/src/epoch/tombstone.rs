@@ -1,7 +1,7 @@
 //! Tombstones: what was taken away for ever stands in the trust state, so that nodes know it too.
 
 use muster_code_trust::{Entry, Gone, Moment, Tombstone};
-use muster_ids::{NodeId, StampId};
+use muster_ids::{BlockId, NodeId, StampId};
 use muster_model::audit::Event;
 use muster_store::{Certificate, Draft, Tx};
 use serde_json::json;
@@ -22,6 +22,11 @@ fn entry(gone: Gone, now: i64) -> Change {
 /// That a stamp was removed.
 pub(crate) fn of_stamp(stamp: StampId, now: i64) -> Change {
     entry(Gone::Stamp(stamp), now)
+}
+
+/// That what this act blocked was unblocked.
+pub(crate) fn of_block(block: BlockId, now: i64) -> Change {
+    entry(Gone::Block(block), now)
 }
 
 /// That a node was untrusted; its certificates go with it.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use muster_code_trust::{Entry, Gone, Moment, TrustState};
-use muster_ids::NodeId;
+use muster_code_trust::{Blocking, Entry, Gone, Moment, TrustState};
+use muster_ids::{BlockId, NodeId};
 use muster_model::{
     audit::Event,
     node::Trust,
@@ -18,16 +18,20 @@ use muster_wire::node::v1::{
 use serde_json::json;
 
 use super::{head, tombstone::Change};
-use crate::{App, Error};
+use crate::{App, Error, trust::is_behind};
 
 /// Why a node that the database trusts is untrusted.
 const UNTRUSTED: &str = "it was untrusted before the database was put back, as a node knew";
 
-/// What a report takes away.
+/// What a report changes: what was taken away, what was blocked and what was unblocked.
 #[derive(Default)]
 struct Losses {
     changes: Vec<Change>,
+    tombstones: usize,
     stamps: usize,
+    blocked: usize,
+    unblocked: usize,
+    revocations: usize,
     nodes: Vec<NodeId>,
     certificates: Vec<String>,
 }
@@ -60,7 +64,7 @@ impl App {
         }
     }
 
-    /// Takes away what `state` says was taken away, and nothing else.
+    /// Takes away what `state` says was taken away, blocks and unblocks what it says was, and nothing else.
     async fn take_away(
         &self,
         authorized: &Authorized,
@@ -95,8 +99,11 @@ impl App {
         let detail = json!({
             "epoch": version.epoch,
             "number": version.number,
-            "tombstones": losses.changes.len() - losses.stamps,
+            "tombstones": losses.tombstones,
             "stamps": losses.stamps,
+            "blocked": losses.blocked,
+            "unblocked": losses.unblocked,
+            "revocations": losses.revocations,
             "nodes": untrusted,
             "certificates": certificates,
         });
@@ -136,6 +143,7 @@ pub fn read_known(known: &KnownState, roots: &Roots, now: i64) -> Result<(TrustH
 
 fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -> Losses {
     let mut losses = Losses::default();
+    let mut lifted = Vec::new();
     for tombstone in state.tombstones().filter(|tombstone| !tombstone.is_over(now)) {
         let gone = tombstone.gone.clone();
         let entry = Entry::Tombstone(tombstone);
@@ -143,6 +151,7 @@ fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -
             continue;
         }
         losses.changes.push((entry.key(), Some(entry.value())));
+        losses.tombstones += 1;
         match gone {
             Gone::Stamp(id) => {
                 let key = format!("stamp/{id}");
@@ -151,6 +160,7 @@ fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -
                     losses.stamps += 1;
                 }
             }
+            Gone::Block(id) => lifted.push(id),
             Gone::Node(id) => losses.nodes.push(id),
             // In the database serial numbers have all their digits.
             Gone::Certificate { serial, .. } => {
@@ -158,5 +168,53 @@ fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -
             }
         }
     }
+    blocks(entries, state, &lifted, &mut losses);
+    for revocation in state.revocations() {
+        let entry = Entry::Revocation(revocation);
+        if !entries.contains_key(&entry.key()) {
+            losses.changes.push((entry.key(), Some(entry.value())));
+            losses.revocations += 1;
+        }
+    }
     losses
 }
+
+/// Unites the acts of blocking: those that were lifted go, those that nobody lifted come, and a block stands as long as
+/// one act is behind it. Identifiers are never used twice, so it does not matter who reports first.
+fn blocks(entries: &BTreeMap<String, String>, state: &TrustState, lifted: &[BlockId], losses: &mut Losses) {
+    let known = entries
+        .range("blocking/".to_owned()..)
+        .take_while(|(key, _)| key.starts_with("blocking/"))
+        .filter_map(|(key, value)| match Entry::parse(key, value) {
+            Ok(Entry::Blocking(act)) => Some(act),
+            _ => None,
+        });
+    let (gone, kept): (Vec<Blocking>, Vec<Blocking>) = known.partition(|act| lifted.contains(&act.id));
+    let is_dead = |act: &Blocking| {
+        let tombstone = format!("tombstone/block/{}", act.id);
+        entries.contains_key(&tombstone) || state.get(&tombstone).is_some()
+    };
+    let new: Vec<Blocking> = state
+        .blockings()
+        .filter(|act| !is_dead(act) && kept.iter().all(|known| known.id != act.id))
+        .collect();
+    for act in &gone {
+        losses.changes.push((Entry::Blocking(act.clone()).key(), None));
+        if !kept.iter().chain(&new).any(|other| is_behind(other, &act.block)) {
+            losses.changes.push((Entry::Block(act.block.clone()).key(), None));
+            losses.unblocked += 1;
+        }
+    }
+    for act in new {
+        let block = Entry::Block(act.block.clone());
+        if !entries.contains_key(&block.key()) {
+            losses.changes.push((block.key(), Some(block.value())));
+            losses.blocked += 1;
+        }
+        let act = Entry::Blocking(act);
+        losses.changes.push((act.key(), Some(act.value())));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -111,6 +111,13 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(run::receipt))
         .routes(routes!(setting::list, setting::set, setting::remove))
         .routes(routes!(trust::stamps))
+        .routes(routes!(trust::blocks, trust::block))
+        .routes(routes!(trust::unblock))
+        .routes(routes!(trust::signers, trust::trust_signer))
+        .routes(routes!(trust::withdraw_signer))
+        .routes(routes!(trust::items, trust::trust_item))
+        .routes(routes!(trust::withdraw_item))
+        .routes(routes!(trust::revocations, trust::revoke))
         .routes(routes!(trust::explain))
 }
 

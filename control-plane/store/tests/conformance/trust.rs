@@ -5,6 +5,7 @@ on_both! {
     what_is_so_already_is_no_change
     changes_at_once_get_their_own_numbers
     history_is_read_in_order
+    a_reason_stands_beside_its_entry_and_goes_with_it
     secrets_come_back_as_they_went_in
 }
 
@@ -13,7 +14,7 @@ mod cases {
 
     use muster_ids::Digest;
     use muster_model::audit::Event;
-    use muster_store::{Secret, TrustHead, trust_digest};
+    use muster_store::{Secret, TrustHead, TrustReason, trust_digest};
 
     use crate::world::{NOW, World, commit, draft, system};
 
@@ -64,6 +65,30 @@ mod cases {
         change(&world, &[("Z", None), ("ä", None)]).await;
         let (head, entries) = world.store.trust_state().await.expect("read");
         assert_eq!((head.number, head.digest, entries.len()), (3, empty.digest, 0));
+    }
+
+    pub(super) async fn a_reason_stands_beside_its_entry_and_goes_with_it(world: World) {
+        let reason = |text: Option<&str>| TrustReason {
+            reason: text.map(str::to_owned),
+            by: "ann@SPOTFIRE".to_owned(),
+            at: NOW,
+        };
+        for (key, text) in [("a/1", Some("because")), ("b/1", None)] {
+            let mut tx = world.begin().await;
+            let change = [(key.to_owned(), Some("1".to_owned()))];
+            tx.trust_change(&change, NOW).await.expect("changed");
+            tx.trust_reason_put(key, &reason(text)).await.expect("put");
+            assert_eq!(tx.trust_reason(key).await.expect("read"), Some(reason(text)));
+            commit(tx, Event::SettingChanged).await;
+        }
+        let of_a = world.store.trust_reasons("a/").await.expect("read");
+        assert_eq!(
+            of_a,
+            BTreeMap::from([("a/1".to_owned(), reason(Some("because")))])
+        );
+        change(&world, &[("a/1", None)]).await;
+        let all = world.store.trust_reasons("").await.expect("read");
+        assert_eq!(all, BTreeMap::from([("b/1".to_owned(), reason(None))]));
     }
 
     pub(super) async fn what_is_so_already_is_no_change(world: World) {

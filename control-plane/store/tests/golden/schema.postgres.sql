@@ -300,6 +300,12 @@ CREATE TABLE public.trust_head (
     previous text NOT NULL,
     CONSTRAINT trust_head_single_check CHECK ((single = 1))
 );
+CREATE TABLE public.trust_reasons (
+    entry_key text NOT NULL,
+    reason text,
+    decided_by text NOT NULL,
+    decided_at bigint NOT NULL
+);
 CREATE TABLE public.users (
     id text NOT NULL COLLATE pg_catalog."C",
     name text NOT NULL,
@@ -391,6 +397,8 @@ ALTER TABLE ONLY public.trust_entries
     ADD CONSTRAINT trust_entries_pkey PRIMARY KEY (entry_key);
 ALTER TABLE ONLY public.trust_head
     ADD CONSTRAINT trust_head_pkey PRIMARY KEY (single);
+ALTER TABLE ONLY public.trust_reasons
+    ADD CONSTRAINT trust_reasons_pkey PRIMARY KEY (entry_key);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_name_key_key UNIQUE (name_key);
 ALTER TABLE ONLY public.users

@@ -326,6 +326,12 @@ CREATE TABLE trust_head (
     digest TEXT NOT NULL,
     previous TEXT NOT NULL
 ) STRICT;
+CREATE TABLE trust_reasons (
+    entry_key TEXT NOT NULL PRIMARY KEY,
+    reason TEXT,
+    decided_by TEXT NOT NULL,
+    decided_at INTEGER NOT NULL
+) STRICT;
 CREATE TABLE users (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,

@@ -18,7 +18,7 @@ use super::{
     outcome::{self, Ended, Grounds},
     packages::{self, Choice},
     policy::{self, InForce},
-    report, session, stage,
+    report, session, stage, withdrawn,
 };
 use crate::{agent::Agent, sentence, spool::SpoolError};
 
@@ -180,7 +180,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
         tokio::spawn(async move { worker.payloads.prepare(&worker).await });
     }
     let mut tries = 0;
-    let (ending, packages_ms) = loop {
+    let (ending, trust, packages_ms) = loop {
         tries += 1;
         let begun = agent.clock.unix_ms();
         let (mode, in_force, set) = match settle(agent, admitted, work, &mut grounds).await? {
@@ -188,19 +188,20 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
             Settled::Over(ending) => return Ok(ending),
         };
         let packages_ms = set.as_ref().map(|_| elapsed(agent, begun));
-        let ending = hand_over(
+        let handed = hand_over(
             agent,
             admitted,
             work,
             (mode, in_force, set.as_ref()),
             &files,
             (folder.clone(), grounds.trust_number),
-        )
-        .await;
+        );
+        let (ending, trust) =
+            withdrawn::watch(agent, admitted, work, (mode, grounds.trust_number), handed).await;
         // A set that was changed on the disk is found out before anything starts with it, and taken away.
         let gone = set.is_some_and(|set| !set.folder.exists());
         if !gone || tries > 1 || !matches!(ending.outcome, EngineOutcome::JailRefused { .. }) {
-            break (ending, packages_ms);
+            break (ending, trust, packages_ms);
         }
     };
     crash_point("run.executed");
@@ -213,6 +214,9 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     }
     let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
     let mut ended = outcome::of_engine(&ending, function, work.why());
+    if let Some(trust) = &trust {
+        outcome::note_withdrawn(trust, &mut ended, &mut grounds);
+    }
     ended.timings.insert("staging_ms".to_owned(), staged_ms);
     ended
         .timings
@@ -279,15 +283,7 @@ async fn decided(
         return Ok(Err(Ending::PutBack(why)));
     };
     let config = agent.config();
-    let service = config.services.of(work.engine);
-    let local = Local {
-        place: agent.place(),
-        fresh: agent.trust.is_fresh(agent.clock.boot()),
-        force_restricted: config.trust.force_restricted,
-        keeps_checks: service.keeps_checks.clone(),
-        keeps_restricted_mode: service.keeps_restricted_mode.clone(),
-        now_ms: agent.clock.unix_ms(),
-    };
+    let local = local(agent, work);
     grounds.trust_number = held.version.number;
     match decide(admitted, &held, &local) {
         Decision::Run { mode, rule, entry } => {
@@ -311,6 +307,20 @@ async fn decided(
             let ended = Ended::refused(&problem, message);
             end(agent, admitted, work, grounds, ended).await.map(Err)
         }
+    }
+}
+
+/// What holds here now beyond the trust state.
+pub(super) fn local(agent: &Agent, work: &Work) -> Local {
+    let config = agent.config();
+    let service = config.services.of(work.engine);
+    Local {
+        place: agent.place(),
+        fresh: agent.trust.is_fresh(agent.clock.boot()),
+        force_restricted: config.trust.force_restricted,
+        keeps_checks: service.keeps_checks.clone(),
+        keeps_restricted_mode: service.keeps_restricted_mode.clone(),
+        now_ms: agent.clock.unix_ms(),
     }
 }
 

@@ -19,11 +19,14 @@ use muster_wire::{
     },
 };
 
-use super::{Why, admit::Admitted};
+use super::{Why, admit::Admitted, withdrawn::Withdrawn};
 use crate::{
     receipt::{ReceiptError, Receipts},
     spool::{Claim, Spool, SpoolError},
 };
+
+/// The problem of a run that was stopped because its trust was withdrawn.
+const WITHDRAWN: &str = "trust-withdrawn";
 
 /// What a run stands on: who asked for what, and what decided.
 #[derive(Debug, Clone)]
@@ -197,10 +200,30 @@ impl Ended {
                 "node-revoked",
                 "The node was revoked while it ran. Start the function again.",
             ),
+            Why::Withdrawn => (
+                "failed",
+                WITHDRAWN,
+                "The run was stopped: its trust was withdrawn while it ran.",
+            ),
         };
         self.state = state;
         self.problem = Some(problem.to_owned());
         message.clone_into(&mut self.message);
+    }
+}
+
+/// Writes down that trust was withdrawn while the run went on: as what ended it, or that it was let finish.
+pub fn note_withdrawn(withdrawn: &Withdrawn, ended: &mut Ended, grounds: &mut Grounds) {
+    if ended.problem.as_deref() == Some(WITHDRAWN) {
+        ended.message = format!("{} {}", ended.message, withdrawn.reasons);
+        grounds.rule.clone_from(&withdrawn.rule);
+        grounds.entry.clone_from(&withdrawn.entry);
+        grounds.trust_number = withdrawn.number;
+    } else {
+        ended.limits_met.push(format!(
+            "trust withdrawn by state {} ({}), and it had not ended before",
+            withdrawn.number, withdrawn.rule
+        ));
     }
 }
 

@@ -1,0 +1,100 @@
+//! What people decide about the trust state, one entry at a time: how they are read, listed, made and withdrawn.
+//!
+//! Invariant: of two people who decide at once, the later is told what is so already; nothing is overwritten. So any
+//! two decisions lead to the same state in either order, or one of them was refused by name.
+
+use std::collections::BTreeMap;
+
+use muster_code_trust::{Entry, Moment};
+use muster_ids::{Digest, UserName};
+use muster_model::permission::Caller;
+use muster_store::{TrustReason, Tx};
+use muster_wire::admin::v1::{Page, PageQuery, trust::Decided};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{App, Error, page, text::rfc3339};
+
+/// The user who decides.
+pub(super) fn author(caller: &Caller) -> Result<&UserName, Error> {
+    match caller {
+        Caller::User(user) => Ok(&user.name),
+        _ => Err(Error::invalid("decisions about trust are made by users")),
+    }
+}
+
+/// An entry as it stands in the documented form; `what` names it.
+pub(super) fn read<T: DeserializeOwned>(what: &str, form: Value) -> Result<T, Error> {
+    serde_json::from_value(form).map_err(|error| Error::invalid(format!("{what} cannot be used: {error}")))
+}
+
+/// A moment that a person gave in the field `field`.
+pub(super) fn moment(field: &str, text: &str) -> Result<Moment, Error> {
+    text.parse()
+        .map_err(|error| Error::invalid(format!("the field {field} cannot be used: {error}")))
+}
+
+/// A reason that a person gave, if it says anything.
+pub(super) fn reason(text: Option<&str>) -> Result<Option<String>, Error> {
+    let line = text.map(page::clean_line).transpose()?;
+    Ok(line.filter(|line| !line.is_empty()))
+}
+
+/// What stands beside an entry, as people see it.
+pub(super) fn decided(reason: Option<&TrustReason>) -> Decided {
+    reason.map_or_else(Decided::default, |reason| Decided {
+        by: reason.by.parse().ok(),
+        at: Some(rfc3339(reason.at)),
+        reason: reason.reason.clone(),
+    })
+}
+
+/// The entries in the hands of this change, which nobody else changes until it ends.
+pub(super) async fn locked(tx: &mut Tx) -> Result<BTreeMap<String, String>, Error> {
+    tx.trust_head().await?;
+    Ok(tx.trust_entries().await?)
+}
+
+/// The entry that the REST API calls `id`, among those whose keys begin with `prefix`.
+pub(super) fn find(entries: &BTreeMap<String, String>, prefix: &str, id: &str) -> Option<(String, Entry)> {
+    let id: Digest = id.parse().ok()?;
+    let (key, value) = entries
+        .range(prefix.to_owned()..)
+        .take_while(|(key, _)| key.starts_with(prefix))
+        .find(|(key, _)| Digest::of(key.as_bytes()) == id)?;
+    Some((key.clone(), Entry::parse(key, value).ok()?))
+}
+
+/// That such an entry exists already.
+pub(super) fn duplicate(what: impl Into<String>) -> Error {
+    Error::conflict("duplicate", what)
+}
+
+impl App {
+    /// A page of the entries whose keys begin with `prefix`, in the order of their keys, each made what people see by
+    /// `shown`, which leaves out what is none of their business.
+    pub(super) async fn trust_page<T>(
+        &self,
+        prefix: &str,
+        query: &PageQuery,
+        shown: impl Fn(Entry, Decided) -> Option<T>,
+    ) -> Result<Page<T>, Error> {
+        let limit = page::limit(query)?;
+        let after = page::after::<String>(query)?.unwrap_or_default();
+        let reasons = self.store().trust_reasons(prefix).await?;
+        let rows: Vec<(String, T)> = self
+            .store()
+            .trust_entries()
+            .await?
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(prefix) && *key > after)
+            .filter_map(|(key, value)| {
+                let entry = Entry::parse(&key, &value).ok()?;
+                let row = shown(entry, decided(reasons.get(&key)))?;
+                Some((key, row))
+            })
+            .take(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1))
+            .collect();
+        Ok(page::of(rows, limit, |(key, _)| key.clone(), |(_, row)| row))
+    }
+}

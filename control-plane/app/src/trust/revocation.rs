@@ -1,0 +1,114 @@
+//! Times of a user's signatures that are void: said by administrators about anybody, by users about themselves.
+//!
+//! Invariant: what was revoked stays revoked. There is no way back but to sign again.
+
+use muster_code_trust::{Entry, Moment, Revocation};
+use muster_model::{
+    audit::Event,
+    permission::{ADMINISTRATOR, Caller, Operation},
+};
+use muster_store::{Draft, TrustReason};
+use muster_wire::admin::v1::{
+    Page, PageQuery,
+    trust::{CreateRevocation, Decided, Revocation as WireRevocation},
+};
+use serde_json::json;
+
+use super::entry::{author, decided, duplicate, locked, moment, reason};
+use crate::{App, Error};
+
+impl App {
+    /// All revocations of signatures; users see their own.
+    pub async fn list_revocations(
+        &self,
+        caller: &Caller,
+        query: &PageQuery,
+    ) -> Result<Page<WireRevocation>, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let me = author(caller)?.key();
+        let all = matches!(caller, Caller::User(user) if user.is_in(ADMINISTRATOR));
+        self.trust_page("revocation/", query, |entry, beside| match entry {
+            Entry::Revocation(revocation) if all || revocation.user.key() == me => {
+                Some(to_wire(revocation, beside))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Makes what a user signed in a time invalid.
+    pub async fn create_revocation(
+        &self,
+        caller: &Caller,
+        new: &CreateRevocation,
+    ) -> Result<WireRevocation, Error> {
+        let author = author(caller)?;
+        let user = new.user.as_ref().unwrap_or(author);
+        let administrator = matches!(caller, Caller::User(user) if user.is_in(ADMINISTRATOR));
+        let own = user.key() == author.key() && !administrator;
+        let operation = if own {
+            Operation::TrustForOneself
+        } else {
+            Operation::ManageTrust
+        };
+        let authorized = self.authorize(caller, operation).await?;
+        let user = self.user_named(user).await?.name;
+        let now = self.now();
+        let from = moment("from", &new.from)?;
+        let until = new
+            .until
+            .as_deref()
+            .map(|text| moment("until", text))
+            .transpose()?;
+        let until = if own {
+            if until.is_some() {
+                return Err(Error::invalid(
+                    "what users say about their own signatures ends now; leave the field until away",
+                ));
+            }
+            Some(Moment::from_unix_ms(now))
+        } else {
+            until
+        };
+        if until.is_some_and(|until| until < from) {
+            return Err(Error::invalid(
+                "a revocation begins before it ends, and the field from is later",
+            ));
+        }
+        let beside = TrustReason {
+            reason: reason(new.reason.as_deref())?,
+            by: author.to_string(),
+            at: now,
+        };
+        let revocation = Revocation { user, from, until };
+        let entry = Entry::Revocation(revocation.clone());
+        let mut tx = self.store().begin(&authorized).await?;
+        if locked(&mut tx).await?.contains_key(&entry.key()) {
+            return Err(duplicate(format!(
+                "the signatures of {} are revoked from {from} already",
+                revocation.user
+            )));
+        }
+        tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
+            .await?;
+        tx.trust_reason_put(&entry.key(), &beside).await?;
+        let detail = json!({ "from": from, "until": until, "reason": beside.reason });
+        let draft = Draft::new(
+            Event::SignaturesRevoked,
+            format!("user {}", revocation.user),
+            detail,
+        );
+        tx.commit(draft, now).await?;
+        Ok(to_wire(revocation, decided(Some(&beside))))
+    }
+}
+
+fn to_wire(revocation: Revocation, decided: Decided) -> WireRevocation {
+    WireRevocation {
+        id: Entry::Revocation(revocation.clone()).id(),
+        user: revocation.user,
+        from: revocation.from.to_string(),
+        until: revocation.until.map(|until| until.to_string()),
+        decided,
+    }
+}

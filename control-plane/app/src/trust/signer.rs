@@ -1,0 +1,408 @@
+//! Trust in signers and in versions of signed items: of users and groups, made and withdrawn by people.
+//!
+//! Invariant: users decide for themselves only, and only where `decide` lets them; what they did not decide themselves
+//! they cannot withdraw. Administrators decide for everybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_code_trust::{
+    Client, DenyReason, Entry, Feature, Moment, Outcome, Principal, Question, Role, Settings, Signature,
+    SignatureSource, Signed, SignedAction, SignedKind, Signer, SignerState, Subject, Target, TrustEntry,
+    TrustState, decide,
+};
+use muster_ids::{Digest, Name};
+use muster_model::{
+    audit::Event,
+    permission::{ADMINISTRATOR, Caller, Operation, UserCaller},
+};
+use muster_store::{Draft, TrustReason, UserState};
+use muster_wire::admin::v1::{
+    Page, PageQuery,
+    trust::{Decided, Principal as WirePrincipal, TrustItem, TrustSigner, TrustedItem, TrustedSigner},
+};
+use serde_json::{Value, json};
+
+use super::{
+    block,
+    entry::{decided, duplicate, find, locked, moment, read, reason},
+};
+use crate::{App, Error};
+
+mod shown;
+
+use shown::{item_to_wire, principal_text, signer_to_wire, target_text};
+
+const PREFIX: &str = "trust/";
+
+impl App {
+    /// The signers that are trusted, as far as the caller may know: administrators all, others those that count for them.
+    pub async fn list_signers(
+        &self,
+        caller: &Caller,
+        query: &PageQuery,
+    ) -> Result<Page<TrustedSigner>, Error> {
+        let circle = self.circle(caller).await?;
+        self.trust_page(PREFIX, query, |entry, beside| {
+            let id = entry.id();
+            let Entry::Trust(entry) = entry else { return None };
+            circle
+                .holds(&entry.principal)
+                .then(|| signer_to_wire(id, entry, beside))?
+        })
+        .await
+    }
+
+    /// The versions of items that are trusted, as far as the caller may know.
+    pub async fn list_items(&self, caller: &Caller, query: &PageQuery) -> Result<Page<TrustedItem>, Error> {
+        let circle = self.circle(caller).await?;
+        self.trust_page(PREFIX, query, |entry, beside| {
+            let id = entry.id();
+            let Entry::Trust(entry) = entry else { return None };
+            circle
+                .holds(&entry.principal)
+                .then(|| item_to_wire(id, entry, beside))?
+        })
+        .await
+    }
+
+    /// Trusts a signer in a role.
+    pub async fn trust_signer(&self, caller: &Caller, new: &TrustSigner) -> Result<TrustedSigner, Error> {
+        let user = person(caller)?;
+        let form = json!({ "principal": principal(new.principal.as_ref(), user), "signer": new.signer });
+        let entry: TrustEntry = read("whom to trust", form)?;
+        let (id, entry, beside) = self
+            .add_trust(user, entry, (new.expires.as_deref(), new.reason.as_deref()))
+            .await?;
+        signer_to_wire(id, entry, beside).ok_or_else(|| Error::bug("a signer is none"))
+    }
+
+    /// Trusts one version of a mod or an external action.
+    pub async fn trust_item(&self, caller: &Caller, new: &TrustItem) -> Result<TrustedItem, Error> {
+        let user = person(caller)?;
+        let form = json!({ "principal": principal(new.principal.as_ref(), user), "item": new.item });
+        let entry: TrustEntry = read("what to trust", form)?;
+        let (id, entry, beside) = self
+            .add_trust(user, entry, (new.expires.as_deref(), new.reason.as_deref()))
+            .await?;
+        item_to_wire(id, entry, beside).ok_or_else(|| Error::bug("an item is none"))
+    }
+
+    /// Withdraws trust in a signer.
+    pub async fn withdraw_signer(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        self.remove_trust(caller, id, |target| matches!(target, Target::Signer(..)))
+            .await
+    }
+
+    /// Withdraws trust in an item.
+    pub async fn withdraw_item(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        self.remove_trust(caller, id, |target| matches!(target, Target::Item(_)))
+            .await
+    }
+
+    async fn add_trust(
+        &self,
+        user: &UserCaller,
+        entry: TrustEntry,
+        (expires, why): (Option<&str>, Option<&str>),
+    ) -> Result<(Digest, TrustEntry, Decided), Error> {
+        let now = self.now();
+        let expires = expires.map(|text| moment("expires", text)).transpose()?;
+        if expires.is_some_and(|expires| expires <= Moment::from_unix_ms(now)) {
+            return Err(Error::invalid("the field expires names a moment that is over"));
+        }
+        let entry = TrustEntry { expires, ..entry };
+        let reason = reason(why)?;
+        let caller = Caller::User(user.clone());
+        let own = is_own(&entry.principal, user);
+        let operation = if own && !user.is_in(ADMINISTRATOR) {
+            Operation::TrustForOneself
+        } else {
+            Operation::ManageTrust
+        };
+        let authorized = self.authorize(&caller, operation).await?;
+        let whole = Entry::Trust(entry.clone());
+        let mut tx = self.store().begin(&authorized).await?;
+        let entries = locked(&mut tx).await?;
+        // Asked while nobody deletes a group with its trust.
+        self.require_principal(&entry.principal).await?;
+        let state = self.signer_state(&entry.target).await?;
+        let block = match &entry.target {
+            Target::Signer(signer, _) => block::of_signer(signer),
+            Target::Item(item) => block::of_item(item),
+        };
+        block::refuse_blocked(&entries, block)?;
+        if operation == Operation::TrustForOneself {
+            let facts = self.known_facts(user.id, &user.name).await?;
+            let question = Question {
+                user: &facts,
+                client: Client::Web,
+                subject: subject(&entry.target, state, Moment::from_unix_ms(now)),
+                now: Moment::from_unix_ms(now),
+            };
+            let outcome = decide(&question, &of_signers(&entries)?, &Settings::default()).outcome;
+            if let Some(refused) = refusal(user, &entry.target, outcome) {
+                drop(tx);
+                self.record_denial(&caller, "TrustForOneself").await;
+                return Err(refused);
+            }
+        }
+        if let Some(value) = entries.get(&whole.key()) {
+            let until = match Entry::parse(&whole.key(), value) {
+                Ok(Entry::Trust(TrustEntry {
+                    expires: Some(expires),
+                    ..
+                })) => format!(" until {expires}"),
+                _ => String::new(),
+            };
+            return Err(duplicate(format!(
+                "{} trusts {} already{until}; withdraw that first to decide otherwise",
+                principal_text(&entry.principal),
+                target_text(&entry.target),
+            )));
+        }
+        tx.trust_change(&[(whole.key(), Some(whole.value()))], now)
+            .await?;
+        let beside = TrustReason {
+            reason,
+            by: user.name.to_string(),
+            at: now,
+        };
+        tx.trust_reason_put(&whole.key(), &beside).await?;
+        let detail = json!({
+            "entry": whole.key(), "principal": principal_text(&entry.principal),
+            "expires": entry.expires, "reason": beside.reason,
+        });
+        let draft = Draft::new(events(&entry.target).0, target_text(&entry.target), detail);
+        tx.commit(draft, now).await?;
+        Ok((whole.id(), entry, decided(Some(&beside))))
+    }
+
+    async fn remove_trust(
+        &self,
+        caller: &Caller,
+        id: &str,
+        wanted: impl Fn(&Target) -> bool,
+    ) -> Result<(), Error> {
+        let user = person(caller)?;
+        let administrator = user.is_in(ADMINISTRATOR);
+        let operation = if administrator {
+            Operation::ManageTrust
+        } else {
+            Operation::TrustForOneself
+        };
+        let authorized = self.authorize(caller, operation).await?;
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        let entries = locked(&mut tx).await?;
+        let Some((key, Entry::Trust(entry))) = find(&entries, PREFIX, id) else {
+            return Err(no_such_entry());
+        };
+        if !wanted(&entry.target) || !(administrator || is_own(&entry.principal, user)) {
+            return Err(no_such_entry());
+        }
+        let made_by = tx.trust_reason(&key).await?.map(|reason| reason.by);
+        if !administrator && made_by.as_deref() != Some(user.name.as_str()) {
+            drop(tx);
+            self.record_denial(caller, "TrustForOneself").await;
+            return Err(Error::denied(
+                "this was decided by an administrator, and users withdraw their own decisions only; ask an administrator",
+            ));
+        }
+        tx.trust_change(&[(key.clone(), None)], now).await?;
+        let detail = json!({ "entry": key, "principal": principal_text(&entry.principal) });
+        let draft = Draft::new(events(&entry.target).1, target_text(&entry.target), detail);
+        tx.commit(draft, now).await?;
+        Ok(())
+    }
+
+    async fn require_principal(&self, principal: &Principal) -> Result<(), Error> {
+        match principal {
+            Principal::User(user) => self.user_named(user).await.map(drop),
+            Principal::Group(group) => self.group_named(group).await.map(drop),
+        }
+    }
+
+    /// The account of the signer, who must exist.
+    async fn signer_state(&self, target: &Target) -> Result<SignerState, Error> {
+        let Target::Signer(Signer::User(signer), _) = target else {
+            return Ok(SignerState::Active);
+        };
+        Ok(match self.user_named(signer).await?.state {
+            UserState::Active => SignerState::Active,
+            UserState::Disabled => SignerState::Disabled,
+        })
+    }
+
+    async fn circle(&self, caller: &Caller) -> Result<Circle, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let user = person(caller)?;
+        if user.is_in(ADMINISTRATOR) {
+            return Ok(Circle::Everybody);
+        }
+        let group = |name: &String| name.parse::<Name>().ok().map(|name| name.key());
+        Ok(Circle::Of {
+            user: user.name.key(),
+            groups: user.groups.iter().filter_map(group).collect(),
+        })
+    }
+}
+
+/// What takes the trust of a group away.
+pub(crate) fn of_group(entries: &BTreeMap<String, String>, group: &Name) -> Vec<(String, Option<String>)> {
+    let own = |key: &str, value: &str| {
+        matches!(
+            Entry::parse(key, value),
+            Ok(Entry::Trust(TrustEntry { principal: Principal::Group(name), .. })) if name.key() == group.key()
+        )
+    };
+    entries
+        .range("trust/group/".to_owned()..)
+        .take_while(|(key, _)| key.starts_with("trust/group/"))
+        .filter(|(key, value)| own(key, value))
+        .map(|(key, _)| (key.clone(), None))
+        .collect()
+}
+
+/// Whose trust somebody may know of.
+enum Circle {
+    Everybody,
+    Of { user: String, groups: BTreeSet<String> },
+}
+
+impl Circle {
+    fn holds(&self, principal: &Principal) -> bool {
+        match (self, principal) {
+            (Self::Everybody, _) => true,
+            (Self::Of { user, .. }, Principal::User(other)) => *user == other.key(),
+            (Self::Of { groups, .. }, Principal::Group(group)) => groups.contains(&group.key()),
+        }
+    }
+}
+
+fn person(caller: &Caller) -> Result<&UserCaller, Error> {
+    match caller {
+        Caller::User(user) => Ok(user),
+        _ => Err(Error::invalid("decisions about trust are made by users")),
+    }
+}
+
+fn principal(given: Option<&WirePrincipal>, user: &UserCaller) -> Value {
+    match given {
+        None => json!({ "user": user.name }),
+        Some(WirePrincipal {
+            user: Some(user),
+            group: None,
+        }) => json!({ "user": user }),
+        Some(WirePrincipal {
+            user: None,
+            group: Some(group),
+        }) => json!({ "group": group }),
+        // Both or neither: no principal is written so, and whoever reads it says what is wrong.
+        Some(both) => json!(both),
+    }
+}
+
+fn is_own(principal: &Principal, user: &UserCaller) -> bool {
+    matches!(principal, Principal::User(name) if name.key() == user.name.key())
+}
+
+/// What `decide` is asked before somebody trusts for themselves. Whether a signature leads to an accepted root is
+/// asked when an item is opened: here there is none, and the signer is taken for one of the collective.
+fn subject(target: &Target, state: SignerState, now: Moment) -> Subject {
+    let root = || "internal".parse().expect("a label");
+    let (kind, source, action, hash) = match target {
+        Target::Item(item) => (
+            item.r#type,
+            SignatureSource::Vendor,
+            SignedAction::TrustItem,
+            Some(item.hash.clone()),
+        ),
+        Target::Signer(signer, role) => {
+            let kind = match role {
+                Role::Developer => SignedKind::VisualizationMod,
+                Role::Configurator => SignedKind::ExternalAction,
+            };
+            let source = match signer {
+                Signer::User(user) => SignatureSource::User {
+                    root: root(),
+                    user: user.clone(),
+                    state,
+                    time: now,
+                },
+                Signer::Certificate(certificate) => SignatureSource::External {
+                    root: root(),
+                    certificate: certificate.clone(),
+                    time: now,
+                },
+            };
+            (kind, source, SignedAction::TrustSigner, None)
+        }
+    };
+    let signature = Some(Signature {
+        source,
+        tampered: false,
+    });
+    Subject::Signed(
+        Signed {
+            kind,
+            hash,
+            signature,
+        },
+        action,
+    )
+}
+
+/// The part of the state that is about signers.
+fn of_signers(entries: &BTreeMap<String, String>) -> Result<TrustState, Error> {
+    let matters = |key: &str| key.starts_with("block/") || key.starts_with("revocation/");
+    let root = Entry::Root("internal".parse().map_err(Error::bug)?);
+    let pairs = entries
+        .iter()
+        .filter(|(key, _)| matters(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .chain([(root.key(), root.value())]);
+    TrustState::from_pairs(pairs).map_err(Error::bug)
+}
+
+fn refusal(user: &UserCaller, target: &Target, outcome: Outcome) -> Option<Error> {
+    let of_actions = match target {
+        Target::Signer(_, role) => *role == Role::Configurator,
+        Target::Item(item) => item.r#type == SignedKind::ExternalAction,
+    };
+    let feature = if of_actions {
+        Feature::TrustExternalActions
+    } else {
+        Feature::TrustMods
+    };
+    let what = target_text(target);
+    match outcome {
+        Outcome::Deny {
+            reason: DenyReason::InvalidSignatureRevoked,
+        } => Some(Error::conflict(
+            "signer-revoked",
+            format!(
+                "signatures of {what} are revoked from a moment before now, so nothing new of theirs can be trusted"
+            ),
+        )),
+        Outcome::Deny { .. } => Some(Error::denied(format!(
+            "{} may not trust {what}; ask for a group with the license feature {feature}",
+            user.name
+        ))),
+        _ => None,
+    }
+}
+
+/// The events of trusting and of withdrawing, by their documented names.
+fn events(target: &Target) -> (Event, Event) {
+    match target {
+        Target::Item(_) => (Event::HashAdded, Event::HashRemoved),
+        Target::Signer(Signer::User(_), _) => (Event::SignerAdded, Event::SignerRemoved),
+        Target::Signer(Signer::Certificate(_), _) => (Event::ExternalAdded, Event::ExternalRemoved),
+    }
+}
+
+fn no_such_entry() -> Error {
+    Error::NotFound {
+        detail: "there is no such trust entry; muster trust list --signers and --items show them".to_owned(),
+    }
+}
