@@ -3,8 +3,11 @@
 //! Invariant: nothing is accepted and ignored. A command works as documented, or it is refused with what to use.
 
 mod certificate;
+mod code_trust;
+mod code_trust_report;
 mod commands;
 mod node;
+mod script;
 
 use clap::{Args, Parser};
 use serde::Serialize;
@@ -103,6 +106,14 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "delete-node" => return node::delete(context, command).await,
         "list-certificates" => return certificate::list(context, command).await,
         "reset-trust" => return certificate::reset(context, command).await,
+        "add-code-trust" => return code_trust::add(context, command).await,
+        "remove-code-trust" => return code_trust::remove(context, command).await,
+        "block-code-trust" => return code_trust::block(context, command).await,
+        "revoke-code-signing-certificate" => return code_trust::revoke(context, command).await,
+        "list-code-entities" => return code_trust::entities(context, command).await,
+        "show-code-trust" => return code_trust_report::show(context, command).await,
+        "trust" => return script::trust(context, command).await,
+        "untrust" => return script::untrust(context, command).await,
         _ => {}
     }
     match COMMANDS.iter().find(|command| command.name == name) {

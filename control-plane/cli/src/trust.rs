@@ -1,17 +1,45 @@
 //! `muster trust`: what is trusted, and why something may run.
 
-use clap::Subcommand;
+mod decide;
+mod list;
+mod target;
+
+pub(crate) use list::{blocks, items, revocations, signers};
+pub(crate) use target::{Target, entry_id};
+
+use clap::{Args, Subcommand};
 use muster_client::Request;
 use muster_ids::{Name, UserName};
-use muster_wire::admin::v1::trust::{Explanation, Stamp};
+use muster_wire::admin::v1::trust::Explanation;
 
-use crate::{context::Context, failure::Failure, function, table};
+use crate::{context::Context, failure::Failure, table};
+use target::{Blocked, Trusted};
 
 /// What is trusted, and why something may run
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List the stamps that Script Authors gave to data functions
-    List,
+    /// List the stamps that Script Authors gave to data functions, or other decisions
+    List(list::List),
+    /// Trust a signer, or one version of a mod or external action: for a group, a user or yourself
+    #[command(
+        after_help = "Examples:\n  muster trust add --group Everyone --signer ann@SPOTFIRE --role developer\n  \
+                      muster trust add --type visualization_mod --hash sha512=… --expires 2027-01-01T00:00:00Z"
+    )]
+    Add(Add),
+    /// Withdraw such trust; users withdraw what they decided themselves
+    Remove(Remove),
+    /// Refuse one version of an item, or everything of a user or a certificate, whatever trusts it
+    #[command(
+        after_help = "Examples:\n  muster trust block --function forecast --reason \"sends data away\"\n  \
+                      muster trust block --user eve@SPOTFIRE\n\n\
+                      What runs and is blocked is stopped; see muster setting get trust.running."
+    )]
+    Block(Block),
+    /// Lift a block
+    Unblock(Unblock),
+    /// Make what a user signed from a moment on invalid, for ever
+    #[command(after_help = "Example:\n  muster trust revoke --user bob@SPOTFIRE --from 2026-11-01T00:00:00Z")]
+    Revoke(Revoke),
     /// Say what would happen if somebody ran a function now, and why
     #[command(after_help = "Examples:\n  muster trust explain forecast\n  \
                       muster trust explain forecast --user ann@SPOTFIRE --node terr01")]
@@ -27,33 +55,75 @@ pub(crate) enum Command {
     },
 }
 
+/// What is trusted by whom.
+#[derive(Args)]
+pub(crate) struct Add {
+    /// What.
+    #[command(flatten)]
+    what: Trusted,
+    /// The moment from which it no longer counts [default: it does not end]
+    #[arg(long, value_name = "RFC3339")]
+    expires: Option<String>,
+    /// For those who read the list: one line of at most 500 characters
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// What is trusted no more.
+#[derive(Args)]
+pub(crate) struct Remove {
+    /// What.
+    #[command(flatten)]
+    what: Trusted,
+}
+
+/// What is blocked.
+#[derive(Args)]
+pub(crate) struct Block {
+    /// What.
+    #[command(flatten)]
+    what: Blocked,
+    /// For those who read the list: one line of at most 500 characters
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// What is blocked no more.
+#[derive(Args)]
+pub(crate) struct Unblock {
+    /// What.
+    #[command(flatten)]
+    what: Blocked,
+}
+
+/// Whose signatures are void.
+#[derive(Args)]
+pub(crate) struct Revoke {
+    /// The user [default: yourself]
+    #[arg(long, value_name = "NAME@DOMAIN")]
+    user: Option<UserName>,
+    /// The first moment
+    #[arg(long, value_name = "RFC3339")]
+    from: String,
+    /// The last moment [default: it does not end; for your own signatures now]
+    #[arg(long, value_name = "RFC3339")]
+    until: Option<String>,
+    /// For those who read the list: one line of at most 500 characters
+    #[arg(long)]
+    reason: Option<String>,
+}
+
 /// Does `command`.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
-    let rest = context.rest()?;
     match command {
-        Command::List => {
-            let stamps: Vec<Stamp> = rest.call(Request::get("/api/v1/trust/stamps")).await?;
-            let names = function::names(&rest).await?;
-            context.show(&stamps, || {
-                table::rows(
-                    ["stamp", "function", "digest", "author", "created"],
-                    stamps.iter().map(|stamp| {
-                        [
-                            stamp.id.to_string(),
-                            names
-                                .get(&stamp.function)
-                                .map_or_else(|| stamp.function.to_string(), Name::to_string),
-                            table::short_digest(&stamp.digest),
-                            stamp.author.to_string(),
-                            table::time(&stamp.created),
-                        ]
-                    }),
-                    "Nothing is trusted yet; see muster function trust.",
-                    context.colour,
-                )
-            })
-        }
+        Command::List(arguments) => list::run(context, &arguments).await,
+        Command::Add(arguments) => decide::add(context, arguments).await,
+        Command::Remove(arguments) => decide::remove(context, &arguments).await,
+        Command::Block(arguments) => decide::block(context, arguments).await,
+        Command::Unblock(arguments) => decide::unblock(context, &arguments).await,
+        Command::Revoke(arguments) => decide::revoke(context, arguments).await,
         Command::Explain { function, user, node } => {
+            let rest = context.rest()?;
             let mut request = Request::get("/api/v1/trust/explain").query("function", function.as_str());
             if let Some(user) = &user {
                 request = request.query("user", user.as_str());

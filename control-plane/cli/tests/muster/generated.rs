@@ -44,7 +44,7 @@ fn the_documented_commands_are_listed_with_their_state() {
     let home = Home::new();
     let listed = home.muster(&["compat", "--list"]).printed();
     for name in [
-        "add-code-trust",
+        "re-sign-mod",
         "create-user",
         "config-ldap-group-sync",
         "graceful-shutdown",
@@ -76,11 +76,11 @@ fn the_documented_commands_are_listed_with_their_state() {
         "list-groups does not work under its documented name yet; use muster group list\n"
     );
     let complaint = home
-        .muster(&["compat", "add-code-trust", "-g", "Everyone"])
+        .muster(&["compat", "re-sign-mod", "-u", "ann@SPOTFIRE"])
         .complaint(1);
     assert_eq!(
         complaint,
-        "add-code-trust does not work yet: this version has nothing that does the same\n"
+        "re-sign-mod does not work yet: this version has nothing that does the same\n"
     );
     let complaint = home.muster(&["compat", "frobnicate"]).complaint(2);
     assert_eq!(

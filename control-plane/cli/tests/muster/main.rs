@@ -1,6 +1,7 @@
 //! The program as people and scripts use it: the built binary, real sockets, real TLS, real terminals.
 
 mod compat;
+mod decisions;
 mod expressions;
 mod functions;
 mod generated;

@@ -1,0 +1,312 @@
+//! Decisions about trust, natively and under their documented names, against a front end that gives prepared answers.
+
+use muster_ids::Digest;
+use serde_json::{Value, json};
+
+use crate::{
+    program::Home,
+    server::{Asked, Server},
+};
+
+const BLOCKS: &str = "POST /api/v1/trust/blocks";
+const SIGNERS: &str = "POST /api/v1/trust/signers";
+
+fn id(key: &str) -> String {
+    Digest::of(key.as_bytes()).to_string()
+}
+
+fn decided() -> Value {
+    json!({ "by": "admin@SPOTFIRE", "at": "2026-11-21T22:12:39.000Z", "reason": "has left" })
+}
+
+fn block(user: &str) -> Value {
+    json!({ "id": id(user), "user": user, "decided": decided() })
+}
+
+fn signer(principal: &Value, signer: &Value) -> Value {
+    json!({ "id": id("x"), "principal": principal, "signer": signer, "decided": decided() })
+}
+
+#[test]
+fn blocks_are_made_listed_and_lifted_by_what_they_are_about() {
+    let server = Server::start();
+    server.on(BLOCKS, 200, &block("eve@SPOTFIRE"));
+    let lists = "GET /api/v1/trust/blocks?limit=1000";
+    server.on(lists, 200, &json!({ "items": [block("eve@SPOTFIRE")] }));
+    let lifts = format!(
+        "DELETE /api/v1/trust/blocks/{}",
+        id("block/user/eve@spotfire").replace(':', "%3A")
+    );
+    server.on_empty(&lifts);
+    server.on_empty(&lifts.replace("%3A", ":"));
+    let home = Home::at(&server);
+    let said = home
+        .muster(&["trust", "block", "--user", "eve@SPOTFIRE", "--reason", "has left"])
+        .printed();
+    assert_eq!(said, "user eve@SPOTFIRE is blocked for everybody now.\n");
+    let asked = json!({ "user": "eve@SPOTFIRE", "reason": "has left" });
+    assert_eq!(server.asked(BLOCKS)[0].json(), asked);
+    let listed = home.muster(&["trust", "list", "--blocks"]).printed();
+    assert!(
+        listed.contains("user eve@SPOTFIRE  admin@SPOTFIRE  2026-11-21 22:12:39Z  has left"),
+        "{listed}"
+    );
+    home.muster(&["trust", "unblock", "--user", "EVE@spotfire"])
+        .printed();
+    assert_eq!(server.asked("DELETE").len(), 1);
+    for wrong in [
+        &["trust", "block"][..],
+        &["trust", "block", "--user", "eve@SPOTFIRE", "--function", "f"],
+        &["trust", "block", "--type", "script"],
+        &["trust", "block", "--issuer", "CN=Corp"],
+        &["trust", "list", "--blocks", "--items"],
+        &["trust", "add", "--signer", "ann@SPOTFIRE"],
+        &[
+            "trust",
+            "add",
+            "--type",
+            "action_mod",
+            "--hash",
+            "h",
+            "--role",
+            "developer",
+        ],
+        &[
+            "trust",
+            "add",
+            "--user",
+            "a@B",
+            "--group",
+            "G",
+            "--type",
+            "action_mod",
+            "--hash",
+            "h",
+        ],
+    ] {
+        home.muster(wrong).complaint(2);
+    }
+}
+
+#[test]
+fn a_signer_is_trusted_natively_and_as_documented() {
+    let server = Server::start();
+    let (everyone, ann) = (
+        json!({ "group": "Everyone" }),
+        json!({ "user": "ann@SPOTFIRE", "role": "developer" }),
+    );
+    server.on(SIGNERS, 200, &signer(&everyone, &ann));
+    let key = "trust/group/everyone/user/developer/ann@spotfire";
+    let path = format!("DELETE /api/v1/trust/signers/{}", id(key));
+    server.on_empty(&path);
+    server.on_empty(&path.replace("sha256:", "sha256%3A"));
+    let home = Home::at(&server);
+    let said = home
+        .muster(&[
+            "trust",
+            "add",
+            "--group",
+            "Everyone",
+            "--signer",
+            "ann@SPOTFIRE",
+            "--role",
+            "developer",
+        ])
+        .printed();
+    assert_eq!(
+        said,
+        "group Everyone trusts user ann@SPOTFIRE as developer now.\n"
+    );
+    home.muster(&[
+        "compat",
+        "add-code-trust",
+        "-g",
+        "Everyone",
+        "--trust-user",
+        "ann@SPOTFIRE",
+        "--trust-user-role",
+        "developer",
+    ])
+    .printed();
+    let asked = server.asked(SIGNERS);
+    assert_eq!(asked[0].json(), json!({ "principal": everyone, "signer": ann }));
+    assert_eq!(asked[1].json(), asked[0].json());
+    home.muster(&[
+        "trust",
+        "remove",
+        "--group",
+        "Everyone",
+        "--signer",
+        "ann@SPOTFIRE",
+        "--role",
+        "developer",
+    ])
+    .printed();
+    home.muster(&[
+        "compat",
+        "remove-code-trust",
+        "-g",
+        "Everyone",
+        "--trusted-user",
+        "ann@SPOTFIRE",
+        "--trusted-user-role",
+        "developer",
+    ])
+    .printed();
+    assert_eq!(server.asked("DELETE").len(), 2);
+    for (command, wrong) in [
+        (
+            "add-code-trust",
+            &[
+                "-u",
+                "a@B",
+                "-g",
+                "G",
+                "--trust-user",
+                "c@D",
+                "--trust-user-role",
+                "developer",
+            ][..],
+        ),
+        (
+            "add-code-trust",
+            &["--trust-user", "c@D", "--trust-user-role", "developer"],
+        ),
+        ("add-code-trust", &["-g", "G", "-n", "01"]),
+        ("add-code-trust", &["-g", "G"]),
+        (
+            "add-code-trust",
+            &[
+                "-g",
+                "G",
+                "--type",
+                "action_mod",
+                "--trust-user",
+                "c@D",
+                "--trust-user-role",
+                "developer",
+            ],
+        ),
+        ("remove-code-trust", &["-g", "G", "-h", "h1"]),
+        ("block-code-trust", &["--serial-number", "01"]),
+        ("block-code-trust", &["-h", "h1"]),
+        ("block-code-trust", &["--path", "a.cer"]),
+        ("block-code-trust", &[]),
+        ("revoke-code-signing-certificate", &["-u", "a@B"]),
+        (
+            "revoke-code-signing-certificate",
+            &["-s", "2026-01-01", "-n", "01"],
+        ),
+        ("trust", &["-i", "0192d4c0-0000-7000-8000-000000000001"]),
+        (
+            "trust",
+            &["-i", "0192d4c0-0000-7000-8000-000000000001", "-Q", "h1"],
+        ),
+    ] {
+        let arguments = [&["compat", command][..], wrong].concat();
+        home.muster(&arguments).complaint(2);
+    }
+}
+
+#[test]
+fn block_code_trust_and_revoke_do_what_they_say() {
+    let server = Server::start();
+    server.on(BLOCKS, 200, &block("eve@SPOTFIRE"));
+    let revokes = "POST /api/v1/trust/revocations";
+    let revoked = json!({
+        "id": id("r"), "user": "bob@SPOTFIRE", "from": "2026-01-01T00:00:00Z", "decided": decided(),
+    });
+    server.on(revokes, 200, &revoked);
+    let home = Home::at(&server);
+    home.muster(&[
+        "compat",
+        "block-code-trust",
+        "-h",
+        "h1",
+        "--type",
+        "action_mod",
+        "-u",
+        "eve@SPOTFIRE",
+    ])
+    .printed();
+    home.muster(&["compat", "block-code-trust", "-n", "1A", "-i", "CN=Corp"])
+        .printed();
+    let asked: Vec<Value> = server.asked(BLOCKS).iter().map(Asked::json).collect();
+    assert_eq!(
+        asked,
+        [
+            json!({ "item": { "type": "action_mod", "hash": "h1" } }),
+            json!({ "user": "eve@SPOTFIRE" }),
+            json!({ "issuer": "CN=Corp", "serial": "1A" }),
+        ]
+    );
+    let said = home
+        .muster(&[
+            "compat",
+            "revoke-code-signing-certificate",
+            "-s",
+            "2026-01-01",
+            "-u",
+            "bob@SPOTFIRE",
+        ])
+        .printed();
+    assert_eq!(
+        said,
+        "What bob@SPOTFIRE signed from 2026-01-01T00:00:00Z on is invalid now.\n"
+    );
+    let from = json!({ "user": "bob@SPOTFIRE", "from": "2026-01-01T00:00:00Z" });
+    assert_eq!(server.asked(revokes)[0].json(), from);
+}
+
+#[test]
+fn show_code_trust_writes_its_seven_files() {
+    let server = Server::start();
+    let everyone = json!({ "group": "Everyone" });
+    let ann = json!({ "user": "ann@SPOTFIRE", "role": "developer" });
+    for (what, items) in [
+        ("blocks", json!([block("eve@SPOTFIRE")])),
+        ("signers", json!([signer(&everyone, &ann)])),
+        ("items", json!([])),
+        ("revocations", json!([])),
+    ] {
+        let path = format!("GET /api/v1/trust/{what}?limit=1000");
+        server.on(&path, 200, &json!({ "items": items }));
+    }
+    let group = json!({
+        "name": "Everyone", "builtin": true, "parents": [], "features": [], "members": ["ann@SPOTFIRE", "bob@SPOTFIRE"],
+    });
+    server.on("GET /api/v1/groups", 200, &json!([group]));
+    let home = Home::at(&server);
+    let said = home.muster(&["compat", "show-code-trust", "-x"]).printed();
+    let folder = std::path::Path::new(said.trim_end());
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("the folder that it names")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "blocked_extcert.csv",
+            "blocked_hashes.csv",
+            "blocked_users.csv",
+            "byextcert.csv",
+            "byhash.csv",
+            "byuser.csv",
+            "revoked_certs.csv",
+        ]
+    );
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect(name);
+    assert!(read("blocked_users.csv").contains("\"eve@SPOTFIRE\",\"admin@SPOTFIRE\""));
+    let by_user = read("byuser.csv");
+    assert!(
+        by_user.contains("\"ann@SPOTFIRE\",\"developer\",\"\",\"Everyone\",\"ann@SPOTFIRE;bob@SPOTFIRE\""),
+        "{by_user}"
+    );
+}
