@@ -1,15 +1,15 @@
-//! How long what a run has started lives on after a person wants it ended.
+//! How long what a run has started lives on after a person wants it ended, or blocks the function.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use muster_client::{Multipart, Request, Rest};
 use muster_daemon::{Clock, Random};
-use muster_ids::FunctionId;
 use muster_wire::{
     admin::v1::{
         function::Function,
         run::{Run, SubmitRun},
+        trust::{Block, CreateBlock, Item},
     },
     function::{FunctionDefinition, Limits},
 };
@@ -30,31 +30,45 @@ const LOOK: Duration = Duration::from_millis(1);
 /// No tree lives so long.
 const LOOKS: usize = 60_000;
 
-/// From the request to cancel a run until the last of its processes is gone.
+/// What ends a run.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// A person cancels it.
+    Cancel,
+    /// A person blocks its function, which is unblocked afterwards.
+    Block,
+}
+
+/// From the request that ends a run until the last of its processes is gone.
 pub(crate) async fn rows(programs: &Programs) -> anyhow::Result<Vec<Row>> {
     let collective = Collective::start(programs, &Clock::system()).await?;
     let rest = &collective.rest;
     let mark = format!("1000.{}", std::process::id());
     let function = function(rest, &mark).await?;
-    note(&format!("cancel: {RUNS} runs with {TREE} processes each"));
-    let mut times = Vec::with_capacity(RUNS);
-    for round in 0..=RUNS {
-        let time = once(rest, function, &mark).await?;
-        if round > 0 {
-            times.push(time);
+    let mut rows = Vec::new();
+    for (how, half, high) in [
+        (How::Cancel, "cancel_tree_p50_ms", "cancel_tree_p99_ms"),
+        (How::Block, "block_to_stop_p50_ms", "block_to_stop_p99_ms"),
+    ] {
+        note(&format!("{how:?}: {RUNS} runs with {TREE} processes each"));
+        let mut times = Vec::with_capacity(RUNS);
+        for round in 0..=RUNS {
+            let time = once(rest, &function, &mark, how).await?;
+            if round > 0 {
+                times.push(time);
+            }
         }
+        times.sort_unstable_by(f64::total_cmp);
+        let last = times.len().saturating_sub(1 + times.len() / 100);
+        let p99 = times.get(last).copied().context("there were runs")?;
+        rows.push(Row::alone(half, median(times), "ms"));
+        rows.push(Row::alone(high, p99, "ms"));
     }
-    times.sort_unstable_by(f64::total_cmp);
-    let last = times.len().saturating_sub(1 + times.len() / 100);
-    let p99 = times.get(last).copied().context("there were runs")?;
-    Ok(vec![
-        Row::alone("cancel_tree_p50_ms", median(times), "ms"),
-        Row::alone("cancel_tree_p99_ms", p99, "ms"),
-    ])
+    Ok(rows)
 }
 
 /// Python of a Script Author, which may start programs. Half of its children leave its session.
-async fn function(rest: &Rest, mark: &str) -> anyhow::Result<FunctionId> {
+async fn function(rest: &Rest, mark: &str) -> anyhow::Result<Function> {
     let script = format!(
         "import subprocess\n\
          for i in range({}):\n    subprocess.Popen(['/bin/sh', '-c', 'sleep {mark} & sleep {mark}; exit'], start_new_session=i % 2 == 0)\n\
@@ -71,16 +85,15 @@ async fn function(rest: &Rest, mark: &str) -> anyhow::Result<FunctionId> {
         description: String::new(),
         limits: Limits::default(),
     };
-    let function: Function = rest.post("/api/v1/functions", &definition, None).await?;
-    Ok(function.id)
+    Ok(rest.post("/api/v1/functions", &definition, None).await?)
 }
 
 /// Milliseconds.
-async fn once(rest: &Rest, function: FunctionId, mark: &str) -> anyhow::Result<f64> {
+async fn once(rest: &Rest, function: &Function, mark: &str, how: How) -> anyhow::Result<f64> {
     let form =
         Multipart::new(Random::system().bytes()).field("request", serde_json::to_vec(&SubmitRun::default())?);
     let run: Run = rest
-        .call(Request::post(format!("/api/v1/functions/{function}/runs")).multipart(form))
+        .call(Request::post(format!("/api/v1/functions/{}/runs", function.id)).multipart(form))
         .await?;
     let processes = until("the tree of a run", || {
         let found = marked(mark)?;
@@ -97,18 +110,43 @@ async fn once(rest: &Rest, function: FunctionId, mark: &str) -> anyhow::Result<f
         None
     });
     let begin = now_us();
-    let asked: Run = rest
-        .call(Request::post(format!("/api/v1/runs/{}/cancel", run.id)))
-        .await?;
-    let end = gone.await?.context("the tree of a cancelled run lives on")?;
-    let path = format!("/api/v1/runs/{}", asked.id);
+    let block = match how {
+        How::Cancel => {
+            let _: Run = rest
+                .call(Request::post(format!("/api/v1/runs/{}/cancel", run.id)))
+                .await?;
+            None
+        }
+        How::Block => {
+            let item = Item {
+                kind: "data_function".to_owned(),
+                hash: function.digest.to_string(),
+            };
+            let new = CreateBlock {
+                item: Some(item),
+                ..CreateBlock::default()
+            };
+            let block: Block = rest.post("/api/v1/trust/blocks", &new, None).await?;
+            Some(block.id)
+        }
+    };
+    let end = gone.await?.context("the tree of a run that was ended lives on")?;
+    let path = format!("/api/v1/runs/{}", run.id);
     let ended: Run = rest.call(Request::get(path).query("wait", "30s")).await?;
+    let expected = match how {
+        How::Cancel => "cancelled",
+        How::Block => "trust-withdrawn",
+    };
+    let problem = ended.ending.and_then(|ending| ending.problem);
     ensure!(
-        ended.state == "cancelled",
-        "a cancelled run ended as {}: {:?}",
+        problem.as_deref() == Some(expected),
+        "a run that was to end as {expected} ended as {} {problem:?}",
         ended.state,
-        ended.ending.map(|ending| ending.message)
     );
+    if let Some(block) = block {
+        rest.call::<()>(Request::delete(format!("/api/v1/trust/blocks/{block}")))
+            .await?;
+    }
     Ok(number(end.saturating_sub(begin)) / 1000.0)
 }
 
