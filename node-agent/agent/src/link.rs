@@ -248,6 +248,7 @@ fn revoked(agent: &Agent, error: &ClientError) {
         "this node was revoked: it ends all work; ask the administrator, or run muster-node leave and join again"
     );
     agent.running.stop_all(Why::Revoked);
+    agent.engines().end_sessions(None);
     agent.conditions.set("link", format!("revoked: {error}"));
     agent.link.send_replace(LinkState::Revoked(error));
     muster_daemon::systemd::status("revoked by the control plane");
