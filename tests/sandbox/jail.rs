@@ -11,8 +11,8 @@ use std::{
 };
 
 use muster_engines::{
-    EngineKind, Engines, EnginesConfig, IdRange, Limits, Live, Mode, Mount, Network, NetworkPolicy, Outcome,
-    Programs, Pruning, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services,
+    Cure, EngineKind, Engines, EnginesConfig, IdRange, Limits, Live, Mode, Mount, Network, NetworkPolicy,
+    Outcome, Programs, Pruning, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services,
 };
 use muster_sandbox::{
     client::{Launcher, Run},
@@ -204,7 +204,7 @@ pub(crate) fn product(engines: &Engines, mode: Mode, probe: &Probe, code: &str) 
     Seen {
         stdout: text(&ending.stdout.bytes),
         stderr: text(&ending.stderr.bytes),
-        ending: ending.in_words(None),
+        ending: ending.in_words(Cure::Expression),
         traces: Vec::new(),
     }
 }

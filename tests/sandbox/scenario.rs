@@ -9,8 +9,8 @@ use std::{
 };
 
 use muster_engines::{
-    Data, EngineKind, Engines, EnginesConfig, Format, Input, Limits, Live, Mode, NetworkPolicy, Outcome,
-    OutputSpec, RunOrder, RunPolicy, Shape,
+    Cure, Data, EngineKind, Engines, EnginesConfig, Format, Input, Limits, Live, Mode, NetworkPolicy,
+    Outcome, OutputSpec, RunOrder, RunPolicy, Shape,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +85,7 @@ fn sandbox_57_without_a_wall_of_the_kernel_restricted_code_is_refused() {
             "{missing}: {ending:?}"
         );
         assert_eq!(ending.stdout.total, 0, "{missing}: not a word of it was executed");
-        let why = ending.in_words(None);
+        let why = ending.in_words(Cure::Expression);
         let named = match missing {
             "without-landlock" => "Landlock",
             _ => "Operation not permitted",
@@ -138,7 +138,7 @@ fn sandbox_60_links_pipes_devices_and_paths_in_inputs_and_outputs_are_contained(
             // Everything of the run is dead before its outputs are looked at: its file, a link, or nothing.
             assert!(delivered.is_empty() || delivered == "x", "{name}: {delivered}");
         } else {
-            let why = ending.in_words(None);
+            let why = ending.in_words(Cure::Expression);
             assert!(
                 why.contains("not a regular file") || why.contains("missing"),
                 "{name}: {why}"
@@ -164,7 +164,12 @@ fn sandbox_60_links_pipes_devices_and_paths_in_inputs_and_outputs_are_contained(
     };
     let script = "import os; y = sorted(os.listdir('inputs')) == ['0'] and 1 or 0";
     let (ending, folder) = with_output(&jails.engines, Mode::Unrestricted, script, vec![slipping]);
-    assert_eq!(ending.outcome, Outcome::Succeeded, "{}", ending.in_words(None));
+    assert_eq!(
+        ending.outcome,
+        Outcome::Succeeded,
+        "{}",
+        ending.in_words(Cure::Expression)
+    );
     let output = fs::read_to_string(folder.path().join("output-0")).expect("an output");
     assert!(
         output.contains("\"value\":1") || output.contains("\"value\": 1"),
@@ -240,7 +245,7 @@ fn sandbox_61_bombs_balloons_floods_and_full_disks_stay_within_their_limits() {
         assert!(
             !matches!(ending.outcome, Outcome::JailRefused { .. }),
             "{name}: {}",
-            ending.in_words(None)
+            ending.in_words(Cure::Expression)
         );
         assert!(
             began.elapsed() < Duration::from_secs(8),
@@ -256,7 +261,12 @@ fn sandbox_61_bombs_balloons_floods_and_full_disks_stay_within_their_limits() {
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 24 << 20, "the agent's side grew by {grown} bytes");
     let well = RUNTIME.block_on(beside).expect("it was not dropped");
-    assert_eq!(well.outcome, Outcome::Succeeded, "{}", well.in_words(None));
+    assert_eq!(
+        well.outcome,
+        Outcome::Succeeded,
+        "{}",
+        well.in_words(Cure::Expression)
+    );
     // And the next run finds everything in order.
     assert_eq!(restricted(engines, "print('well')").outcome, Outcome::Succeeded);
     assert_eq!(jails.lab.traces(), [] as [String; 0]);

@@ -41,6 +41,17 @@ pub struct RunEnding {
     pub session_run: u64,
 }
 
+/// What would let a restricted run do what it may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cure<'a> {
+    /// Trust in the function of this name.
+    Trust(&'a str),
+    /// A change of this setting, which restricts it although it may be trusted.
+    Setting(&'a str),
+    /// Nothing: it is an expression.
+    Expression,
+}
+
 /// What happened to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -170,9 +181,8 @@ impl RunEnding {
         }
     }
 
-    /// The ending for people: the first line says what happened. `function` is the name to trust it by; what has none
-    /// is an expression.
-    pub fn in_words(&self, function: Option<&str>) -> String {
+    /// The ending for people: the first line says what happened.
+    pub fn in_words(&self, cure: Cure<'_>) -> String {
         let words = match &self.outcome {
             Outcome::Succeeded => "The run succeeded.".to_owned(),
             Outcome::ScriptError { message } if self.met_memory_limit() => {
@@ -214,12 +224,15 @@ impl RunEnding {
         let Some(what) = self.overstep() else {
             return self.with_refusals(words);
         };
-        let cure = match function {
-            Some(name) => format!(
+        let cure = match cure {
+            Cure::Trust(name) => format!(
                 "Have a Script Author trust this function (muster function trust {name}), or remove the call."
             ),
-            None => "Remove the call: an expression runs restricted whatever is trusted. \
-                     Make it a function to have it trusted."
+            Cure::Setting(name) => format!(
+                "Here {name} restricts it, trusted or not. Have an administrator change that, or remove the call."
+            ),
+            Cure::Expression => "Remove the call: an expression runs restricted whatever is trusted. \
+                                 Make it a function to have it trusted."
                 .to_owned(),
         };
         format!("restricted call to {what}\n{cure}\n{words}")
@@ -303,17 +316,24 @@ mod tests {
                 what: "Native[file]".into(),
             },
         );
-        let words = ending.in_words(Some("Forecast"));
+        let words = ending.in_words(Cure::Trust("Forecast"));
         let lines: Vec<_> = words.lines().collect();
         assert_eq!(lines[0], "restricted call to Native[file]");
         assert!(lines[1].contains("muster function trust Forecast"), "{words}");
         assert_eq!(lines.len(), 2);
+        let words = ending.in_words(Cure::Setting("setting terr.restricted.execution.mode by default"));
+        assert!(
+            words.contains(
+                "\nHere setting terr.restricted.execution.mode by default restricts it, trusted or not."
+            ),
+            "{words}"
+        );
     }
 
     #[test]
     fn nobody_is_told_to_trust_an_expression() {
         let what = "Native[file]".to_owned();
-        let words = ending(Mode::Restricted, Outcome::RestrictedCall { what }).in_words(None);
+        let words = ending(Mode::Restricted, Outcome::RestrictedCall { what }).in_words(Cure::Expression);
         assert!(
             words.starts_with("restricted call to Native[file]\nRemove the call"),
             "{words}"
@@ -341,7 +361,7 @@ mod tests {
             Outcome::TimedOut,
             Outcome::OutOfMemory,
         ]
-        .map(|outcome| ending(Mode::Unrestricted, outcome).in_words(None));
+        .map(|outcome| ending(Mode::Unrestricted, outcome).in_words(Cure::Expression));
         assert!(words[0].contains("exit code 3"));
         assert!(words[1].contains("SIGSEGV"));
         assert!(words[2].contains("time limit"));
@@ -358,7 +378,7 @@ mod tests {
                 shared_memory,
                 ..ending(Mode::Restricted, outcome)
             };
-            ending.in_words(None)
+            ending.in_words(Cure::Expression)
         };
         let memory = of(Outcome::OutOfMemory, false);
         assert!(
@@ -390,7 +410,7 @@ mod tests {
             shared_memory: true,
             ..ending(Mode::Restricted, Outcome::OutOfMemory)
         };
-        let words = together.in_words(None);
+        let words = together.in_words(Cure::Expression);
         assert!(words.contains("all runs of its engine together") && !words.contains("its memory limit"));
     }
 }

@@ -34,7 +34,7 @@ mod stock;
 
 pub use broker::brokers_answer;
 pub use config::{EnginesConfig, Recycle, Service, Services, default_limits};
-pub use ending::{Outcome, OutputFile, Printed, RunEnding};
+pub use ending::{Cure, Outcome, OutputFile, Printed, RunEnding};
 pub use engine::{Engine, EngineKind, Missing, Probe, UnknownEngine, probe};
 pub use live::{Live, News, Piece, Progress, Stream};
 pub use look::look;

@@ -213,7 +213,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
         agent.conditions.note_limits(&ending.limits_degraded);
     }
     let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
-    let mut ended = outcome::of_engine(&ending, function, work.why());
+    let mut ended = outcome::of_engine(&ending, grounds.cure(function), work.why());
     if let Some(trust) = &trust {
         outcome::note_withdrawn(trust, &mut ended, &mut grounds);
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use muster_engines::{Outcome as EngineOutcome, Printed, RunEnding};
+use muster_engines::{Cure, Outcome as EngineOutcome, Printed, RunEnding};
 use muster_ids::{Digest, NodeId, RunId, UserName};
 use muster_wire::{
     function::{BlobRef, Blobs},
@@ -58,6 +58,19 @@ pub struct Grounds {
 }
 
 impl Grounds {
+    /// What would let the run do what it may not: trust in its function, unless a setting restricts trusted ones, too.
+    pub(super) fn cure<'a>(&'a self, function: Option<&'a str>) -> Cure<'a> {
+        let restricts = matches!(
+            self.rule.as_str(),
+            "terr-restricted-mode" | "node-forces-restricted"
+        );
+        match (function, &self.entry) {
+            (None, _) => Cure::Expression,
+            (Some(_), Some(setting)) if restricts => Cure::Setting(setting),
+            (Some(name), _) => Cure::Trust(name),
+        }
+    }
+
     /// Those of an admitted grant; until the node has decided, the control plane's rule stands.
     pub fn of_grant(admitted: &Admitted, started: i64, trust_number: u64) -> Self {
         Self::new(&admitted.grant, admitted.digest, started, trust_number)
@@ -227,8 +240,8 @@ pub fn note_withdrawn(withdrawn: &Withdrawn, ended: &mut Ended, grounds: &mut Gr
     }
 }
 
-/// What an engine's ending means. `function` is its name, which an expression does not have.
-pub fn of_engine(ending: &RunEnding, function: Option<&str>, why: Option<Why>) -> Ended {
+/// What an engine's ending means.
+pub fn of_engine(ending: &RunEnding, cure: Cure<'_>, why: Option<Why>) -> Ended {
     let (state, problem) = match &ending.outcome {
         EngineOutcome::Succeeded => ("succeeded", None),
         EngineOutcome::TimedOut => ("timed_out", Some("time-limit")),
@@ -261,7 +274,7 @@ pub fn of_engine(ending: &RunEnding, function: Option<&str>, why: Option<Why>) -
     let mut ended = Ended {
         state,
         problem: problem.map(str::to_owned),
-        message: ending.in_words(function),
+        message: ending.in_words(cure),
         mode: started.then_some(mode),
         timings: BTreeMap::from([
             ("running_ms".to_owned(), ending.wall_ms),

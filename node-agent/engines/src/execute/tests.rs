@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::{EngineKind, Format, OutputSpec, Shape};
+use crate::{Cure, EngineKind, Format, OutputSpec, Shape};
 
 /// Kept of what a run prints here, in bytes.
 const PRINTED: usize = 512;
@@ -179,7 +179,7 @@ proptest! {
             prop_assert_eq!(&printed.bytes[..], &sent[..sent.len().min(PRINTED)]);
             prop_assert_eq!((printed.total, printed.truncated), (sent.len() as u64, sent.len() > PRINTED));
         }
-        let words = ending.in_words(None);
+        let words = ending.in_words(Cure::Expression);
         prop_assert!(words.len() < 3 * LONGEST_MESSAGE);
         prop_assert!(!words.chars().any(|one| one.is_control() && one != '\n' && one != '\t'), "{words:?}");
     }

@@ -200,7 +200,7 @@ fn complaint(ending: &RunEnding) -> String {
     let said = match &ending.outcome {
         Outcome::Exited { .. } if !said.trim().is_empty() => said,
         Outcome::ScriptError { message } => message.clone(),
-        _ => ending.in_words(None),
+        _ => ending.in_words(crate::Cure::Expression),
     };
     let lines: Vec<&str> = said
         .lines()

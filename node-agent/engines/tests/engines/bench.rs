@@ -8,7 +8,7 @@ use std::{
 };
 
 use muster_engines::{
-    Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Live, Mode, Mount,
+    Cure, Data, EngineKind, Engines, EnginesConfig, Format, IdRange, Input, Limits, Live, Mode, Mount,
     NetworkPolicy, Outcome, OutputSpec, Pruning, Recycle, RunEnding, RunOrder, RunPolicy, Service, Services,
     Shape, default_limits,
 };
@@ -235,13 +235,7 @@ impl Order {
         self
     }
 
-    pub(super) fn input(
-        mut self,
-        name: &str,
-        kind: Shape,
-        format: Format,
-        data: &(impl AsRef<[u8]> + ?Sized),
-    ) -> Self {
+    pub(super) fn input(mut self, name: &str, kind: Shape, format: Format, data: impl AsRef<[u8]>) -> Self {
         self.0.inputs.push(Input {
             name: name.to_owned(),
             kind,
@@ -326,7 +320,7 @@ impl Ended {
     }
 
     pub(super) fn words(&self) -> String {
-        self.ending.in_words(Some("F"))
+        self.ending.in_words(Cure::Trust("F"))
     }
 
     pub(super) fn overstep(&self) -> &str {
