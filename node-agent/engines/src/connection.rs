@@ -70,6 +70,12 @@ impl Connection {
             .await
     }
 
+    /// Says that nothing is asked for any more. What the other end still has to say is received.
+    pub(crate) fn hang_up(&self) {
+        // An end that is closed already needs no hang-up.
+        let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Write);
+    }
+
     /// The next message and the descriptor beside it; `None` when the launcher is gone.
     pub(crate) async fn receive(&self) -> io::Result<Option<(FromLauncher, Option<OwnedFd>)>> {
         let mut body = vec![0; LONGEST];

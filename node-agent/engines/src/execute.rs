@@ -9,61 +9,47 @@
 //! A child of a session stays: after `Finished` the supervisor is asked for the outputs, and later told of the next run.
 //!
 //! Invariant: whatever the payload says or sends, the supervisor's word decides whether it lives and how it ended;
-//! an overstep that was reported wins over every other ending.
+//! an overstep that was reported wins over every other ending. After the supervisor's last word nothing of the run
+//! counts any more: its processes are killed, and nobody waits for the last of them but who gives away their user id.
 
 mod again;
+mod hear;
 mod words;
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use muster_sandbox::protocol::{Exit, Limits, Report, Stage, StagedFile, Supervised, ToSupervisor};
+use muster_sandbox::protocol::{Exit, Limits, Stage, StagedFile, Supervised, ToSupervisor};
 use tokio::{
     fs::File,
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader, BufWriter},
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Data, Outcome, OutputFile, Printed, RunEnding, RunOrder, frame,
-    launcher::RunSockets,
-    live::{Live, Progress, Stream},
-    order,
+    Data, Outcome, OutputFile, Printed, RunEnding, RunOrder, frame, launcher::RunSockets, live::Stream, order,
 };
 
-use self::words::{one_line, tamed};
+use self::{
+    hear::{Said, keep, listen},
+    words::tamed,
+};
 
 /// After the supervisor's own deadline: it must have told us by then.
 const GRACE: Duration = Duration::from_secs(10);
-/// What is left in pipes after the last process is gone is there at once.
+/// A run that was cut off may take so long to end, and to close what it prints to.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Reports that a payload may send besides progress; a well-behaved runner sends two, and of a traced run each
-/// overstep once.
-const MOST_REPORTS: usize = 64 + MOST_OVERSTEPS;
-/// Oversteps that are kept.
-const MOST_OVERSTEPS: usize = 1000;
-/// Kept of the name of an overstep, in bytes.
-const LONGEST_OVERSTEP: usize = 256;
-/// After each progress message: whoever sends more waits, and costs the agent no more than this.
-const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
-/// Read of a stream after a run of a session, in bytes: what a pipe holds, and what came meanwhile.
-const LATE_BYTES: usize = 256 * 1024;
+/// Read at once, in bytes.
+const PIECE: usize = 16 * 1024;
+/// Outputs that are kept in memory until they are written together, in bytes.
+const SMALL: u64 = 1 << 20;
 /// Kept of a message of the run, in bytes: runners say no more, and an outcome must fit into one request.
 const LONGEST_MESSAGE: usize = 64 * 1024;
-
-/// What the payload said.
-#[derive(Default)]
-struct Said {
-    locked: bool,
-    overstep: Option<String>,
-    traced: Vec<String>,
-    finished: Option<(String, String)>,
-}
 
 /// What the supervisor said.
 #[derive(Default)]
@@ -105,10 +91,9 @@ pub(crate) async fn execute(
         mut stdout,
         mut stderr,
         locked,
-        slot,
         used_ms,
     } = sockets;
-    let (mut from_payload, mut to_payload) = control.into_split();
+    let (from_payload, mut to_payload) = control.into_split();
     let (mut from_supervisor, mut to_supervisor) = supervisor.into_split();
     let (mut said, mut watched) = (Said::default(), Watched::default());
     said.locked = locked;
@@ -119,11 +104,17 @@ pub(crate) async fn execute(
         watched.begun = true;
     }
     let (mut out, mut err) = (Printed::default(), Printed::default());
+    // All that counts has been said and printed.
     let over = CancellationToken::new();
     let (mut staged, mut stop) = (None, None);
     {
         let staging = async {
-            let result = stage(order, used_ms.is_none().then_some(limits), stays, &mut to_payload).await;
+            let limits = used_ms.is_none().then_some(limits);
+            let result = tokio::select! {
+                biased;
+                result = stage(order, limits, stays, &mut to_payload) => result,
+                () = over.cancelled() => Err(io::ErrorKind::BrokenPipe.into()),
+            };
             if result.is_err() {
                 // The payload must not wait for what never comes.
                 let _ = to_payload.shutdown().await;
@@ -131,7 +122,7 @@ pub(crate) async fn execute(
             staged = Some(result);
         };
         let reporting = async {
-            listen(&mut from_payload, order, stays, &mut said).await;
+            listen(&from_payload, order, stays, &mut said, &over).await;
             if stays && said.overstep.is_none() && said.succeeded() {
                 // It may have ended; its supervisor says so.
                 let _ = frame::write(&mut to_supervisor, &ToSupervisor::Collect).await;
@@ -157,7 +148,7 @@ pub(crate) async fn execute(
                 let _ = rustix::net::shutdown(from_supervisor.as_ref(), rustix::net::Shutdown::Both);
             }
             stop = Some(at_last);
-            if lives {
+            if watched.done {
                 over.cancel();
             }
         };
@@ -205,7 +196,6 @@ pub(crate) async fn execute(
             stdout,
             stderr,
             locked: true,
-            slot,
             used_ms: Some(all_ms),
         })
     });
@@ -227,13 +217,6 @@ pub(crate) async fn execute(
         session_run: 0,
     };
     Ok((ending, kept.flatten()))
-}
-
-impl Said {
-    fn succeeded(&self) -> bool {
-        let finished = self.finished.as_ref();
-        finished.is_some_and(|(ending, _)| ending == "succeeded")
-    }
 }
 
 /// Whether the stage was not sent for a reason of ours, such as an input that is gone, and not for want of a reader.
@@ -267,94 +250,23 @@ async fn stage(
         });
         sources.push((source, size));
     }
-    frame::write(
-        control,
-        &Stage {
-            files,
-            outputs: order.output_paths(),
-            limits,
-            stays,
-            run: order.describe()?,
-        },
-    )
-    .await?;
+    let stage = Stage {
+        files,
+        outputs: order.output_paths(),
+        limits,
+        stays,
+        run: order.describe()?,
+    };
+    // The payload wakes up with what there is: small inputs are there together with their description.
+    let mut control = BufWriter::with_capacity(PIECE, control);
+    frame::write(&mut control, &stage).await?;
     for (source, size) in sources {
-        let copied = tokio::io::copy(&mut source.take(size), control).await?;
+        let copied = tokio::io::copy(&mut source.take(size), &mut control).await?;
         if copied != size {
             return Err(io::Error::other("an input became shorter while it was read"));
         }
     }
     control.flush().await
-}
-
-/// Takes the payload's reports until it hangs up or talks nonsense, which only harms its own run; of one that stays until
-/// it has finished.
-async fn listen(control: &mut OwnedReadHalf, order: &RunOrder, stays: bool, said: &mut Said) {
-    let mut reports = 0;
-    while reports < MOST_REPORTS && !(stays && said.succeeded()) {
-        reports += 1;
-        match frame::read::<Report>(control).await {
-            Ok(Some(Report::Locked)) => said.locked = true,
-            Ok(Some(Report::Overstep { what })) => {
-                let what = tamed(&what, LONGEST_OVERSTEP);
-                if order.traced() && said.traced.len() < MOST_OVERSTEPS && !said.traced.contains(&what) {
-                    said.traced.push(what);
-                }
-            }
-            Ok(Some(Report::Finished { ending, message })) if ending == "restricted_call" => {
-                said.overstep.get_or_insert(tamed(&message, LONGEST_MESSAGE));
-            }
-            Ok(Some(Report::Finished { ending, message })) => {
-                said.finished
-                    .get_or_insert((ending, tamed(&message, LONGEST_MESSAGE)));
-            }
-            Ok(Some(Report::Progress { millionths, text })) => {
-                reports -= 1;
-                order.live.says(Progress {
-                    millionths: millionths.map(|number| number.min(1_000_000)),
-                    text: one_line(&text),
-                });
-                tokio::time::sleep(PROGRESS_PAUSE).await;
-            }
-            Ok(None) | Err(_) => break,
-        }
-    }
-}
-
-/// Keeps the head of a stream, shows its end while it goes on, and counts the rest. A stream that does not end with its
-/// run is left when that is `over`.
-async fn keep(
-    stream: &mut pipe::Receiver,
-    most: usize,
-    printed: &mut Printed,
-    (live, which): (&Live, Stream),
-    over: &CancellationToken,
-) {
-    let mut buffer = vec![0; 16 * 1024];
-    let mut take = |bytes: &[u8]| {
-        let room = most.saturating_sub(printed.bytes.len());
-        live.prints(which, bytes);
-        printed.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        printed.truncated |= bytes.len() > room;
-        printed.total += bytes.len() as u64;
-    };
-    loop {
-        tokio::select! {
-            read = stream.read(&mut buffer) => match read {
-                Ok(count @ 1..) => take(&buffer[..count]),
-                _ => return,
-            },
-            () = over.cancelled() => break,
-        }
-    }
-    // What was printed before the last word lies there, whether the runtime has been told of it or not.
-    let mut late = 0;
-    while late < LATE_BYTES
-        && let Ok(count @ 1..) = rustix::io::read(&*stream, &mut buffer)
-    {
-        take(&buffer[..count]);
-        late += count;
-    }
 }
 
 /// Follows the supervisor until it has nothing more to say.
@@ -367,6 +279,7 @@ async fn watch(
     watched.delivered = vec![None; order.outputs.len() + 1];
     let mut supervisor = BufReader::new(supervisor);
     let mut room = limits.output_bytes;
+    let (mut small, mut kept) = (Vec::new(), 0);
     while let Some(event) = frame::read::<Supervised>(&mut supervisor).await? {
         match event {
             Supervised::Started => {}
@@ -385,22 +298,43 @@ async fn watch(
                 room = room.checked_sub(size).filter(|_| known).ok_or_else(|| {
                     io::Error::new(io::ErrorKind::InvalidData, "an output that was not agreed on")
                 })?;
-                let mut file = File::create_new(output_file(&order.folder, index)).await?;
-                let copied = tokio::io::copy(&mut (&mut supervisor).take(size), &mut file).await?;
+                let path = output_file(&order.folder, index);
+                let mut content = (&mut supervisor).take(size);
+                let copied = if kept + size <= SMALL {
+                    kept += size;
+                    let mut bytes = Vec::new();
+                    content.read_to_end(&mut bytes).await?;
+                    small.push((path, bytes));
+                    small.last().map_or(0, |(_, bytes)| bytes.len() as u64)
+                } else {
+                    let mut file = File::create_new(path).await?;
+                    let copied = tokio::io::copy(&mut content, &mut file).await?;
+                    file.flush().await?;
+                    copied
+                };
                 if copied != size {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                file.flush().await?;
                 watched.delivered[index] = Some(size);
             }
             Supervised::NoOutput { index, why } => watched.withheld.push((index as usize, why)),
             Supervised::Done => {
+                // Together, since each trip to a thread that may block costs as much as a small file.
+                tokio::task::spawn_blocking(move || {
+                    small.iter().try_for_each(|(path, bytes)| create(path, bytes))
+                })
+                .await??;
                 watched.done = true;
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+/// Writes a new file.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    std::fs::File::create_new(path)?.write_all(bytes)
 }
 
 /// Where output `index` is kept; the last one is the schema.
@@ -435,7 +369,7 @@ fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: 
         Exit::TimedOut => return Outcome::TimedOut,
         Exit::OutOfMemory => return Outcome::OutOfMemory,
         Exit::Signal(signal) => return Outcome::Signalled { signal },
-        Exit::Code(_) => {}
+        Exit::Code(_) | Exit::Finished => {}
     }
     if !said.locked || !watched.begun {
         let why = match (staged, &said.finished) {
@@ -449,7 +383,7 @@ fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: 
         return refused(why);
     }
     match (&said.finished, exit) {
-        (Some((ending, _)), Exit::Code(0)) if ending == "succeeded" => match stop {
+        (Some((ending, _)), Exit::Finished | Exit::Code(0)) if ending == "succeeded" => match stop {
             Stop::Over(Ok(())) if watched.done => missing_output(order, watched),
             Stop::Over(Err(error)) => refused(format!("its outputs could not be stored: {error}")),
             _ => refused("its outputs did not all arrive".to_owned()),
@@ -458,6 +392,8 @@ fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: 
             message: message.clone(),
         },
         (_, Exit::Code(code)) => Outcome::Exited { code },
+        // It said so where a script can write, and not what a runner says.
+        (_, Exit::Finished) => Outcome::Exited { code: 0 },
         _ => refused("its ending is not known".to_owned()),
     }
 }

@@ -25,6 +25,23 @@ pub async fn write<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), message
     stream.write_all(&body).await
 }
 
+/// Takes the first whole frame from what has come; `None` while there is none. After an error nothing can be understood
+/// any more.
+pub(crate) fn first<T: DeserializeOwned>(come: &mut Vec<u8>) -> Option<io::Result<T>> {
+    let length = u32::from_be_bytes(*come.first_chunk()?);
+    if length > LONGEST {
+        return Some(Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a frame is too long",
+        )));
+    }
+    let end = 4 + usize::try_from(length).unwrap_or(usize::MAX);
+    let body = come.get(4..end)?;
+    let message = serde_json::from_slice(body).map_err(io::Error::from);
+    come.drain(..end);
+    Some(message)
+}
+
 /// Reads one frame; `None` at the end of the stream.
 pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
     let length = match stream.read_u32().await {
@@ -65,6 +82,37 @@ mod tests {
                 read::<String>(&mut bytes.as_slice()).await.expect("read")
             });
             prop_assert_eq!(read_back, Some(text));
+        }
+
+        #[test]
+        fn whatever_comes_in_pieces_is_read_as_in_one(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            texts in proptest::collection::vec(".{0,9}", 0..4),
+            cut in 0..64_usize,
+        ) {
+            let mut whole = Vec::new();
+            for text in &texts {
+                block(write(&mut whole, text)).expect("written");
+            }
+            whole.extend(&bytes);
+            let mut come = Vec::new();
+            let mut found: Vec<String> = Vec::new();
+            'pieces: for piece in whole.chunks(cut + 1) {
+                come.extend(piece);
+                while let Some(frame) = first::<String>(&mut come) {
+                    match frame {
+                        Ok(text) => found.push(text),
+                        Err(_) => break 'pieces,
+                    }
+                }
+            }
+            prop_assert!(found.starts_with(&texts));
+            let mut whole = whole.as_slice();
+            let mut at_once = Vec::new();
+            while let Ok(Some(text)) = block(read::<String>(&mut whole)) {
+                at_once.push(text);
+            }
+            prop_assert_eq!(found, at_once);
         }
 
         #[test]

@@ -1,8 +1,8 @@
 //! Host ids for runs: one for each that goes on or waits, whatever launcher it belongs to.
 //!
-//! Invariant: no two children that live have one id. The one that came back first is given away first, so that its last
-//! process is long gone. Under another range that shares ids with a former one, nothing starts before everything of the
-//! former one has ended ([`Ids::clear`]).
+//! Invariant: no two children that live have one id. It comes back when the launcher has said that the last process is
+//! gone, or has itself ended after all of them; and the one that came back first is given away first. Under another range
+//! that shares ids with a former one, nothing starts before everything of the former one has ended ([`Ids::clear`]).
 
 use std::{
     collections::VecDeque,
@@ -10,17 +10,24 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use muster_sandbox::protocol::IdRange;
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::launcher::locked;
+
+/// How long the processes of a run may take from its result to the end of the last of them.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// The ids of this node's range, but the first, which is the engines'.
 pub(crate) struct Ids {
     range: IdRange,
     free: Mutex<VecDeque<u32>>,
+    /// One came back.
+    back: Notify,
     /// So many are kept from children that only wait.
     kept: AtomicUsize,
     all: usize,
@@ -44,6 +51,7 @@ impl Ids {
         Self {
             range,
             free: Mutex::new(free),
+            back: Notify::new(),
             kept: AtomicUsize::new(sessions.min(all / 2)),
             all,
             former: Vec::new(),
@@ -85,10 +93,19 @@ impl Ids {
         }
     }
 
-    /// For a run that begins. An error is one sentence.
-    pub(crate) fn take(self: &Arc<Self>) -> Result<Slot, String> {
-        let number = locked(&self.free).pop_front();
-        number.map(|number| self.slot(number)).ok_or_else(|| {
+    /// For a run that begins: of those that are in use, one may be about to come back. An error is one sentence.
+    pub(crate) async fn take(self: &Arc<Self>) -> Result<Slot, String> {
+        let freed = async {
+            loop {
+                let back = self.back.notified();
+                let number = locked(&self.free).pop_front();
+                if let Some(number) = number {
+                    return self.slot(number);
+                }
+                back.await;
+            }
+        };
+        timeout(LEAVING, freed).await.map_err(|_| {
             format!(
                 "all {} ids for runs are in use; raise jail.id_count, or lower slots.per_engine",
                 self.all
@@ -127,6 +144,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         locked(&self.ids.free).push_back(self.number);
+        self.ids.back.notify_one();
     }
 }
 
@@ -139,6 +157,15 @@ mod tests {
 
     use super::*;
 
+    /// An id that is there now.
+    fn taken(ids: &Arc<Ids>) -> Option<Slot> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let now = async { timeout(Duration::ZERO, ids.take()).await };
+        runtime.expect("a runtime").block_on(now).ok()?.ok()
+    }
+
     fn range(count: u32) -> IdRange {
         IdRange {
             first: 300_000,
@@ -149,9 +176,9 @@ mod tests {
     #[test]
     fn other_settings_give_no_id_away_that_a_run_still_has() {
         let old = Arc::new(Ids::new(range(9), 2));
-        let going = old.take().expect("an id");
+        let going = taken(&old).expect("an id");
         let new = Ids::after(Some(&old), range(9), 4);
-        let given: Vec<Slot> = std::iter::from_fn(|| new.take().ok()).collect();
+        let given: Vec<Slot> = std::iter::from_fn(|| taken(&new)).collect();
         assert_eq!(given.len(), 7);
         assert!(given.iter().all(|slot| slot.number() != going.number()));
         drop((given, going));
@@ -191,7 +218,7 @@ mod tests {
     #[test]
     fn a_range_that_overlaps_a_former_one_is_clear_when_the_last_of_that_has_ended() {
         let first = Arc::new(Ids::new(at(300_000, 9), 2));
-        let going = first.take().expect("an id");
+        let going = taken(&first).expect("an id");
         let elsewhere = Ids::after(Some(&first), at(400_000, 9), 2);
         let second = Ids::after(Some(&first), at(300_008, 9), 2);
         // Shares ids with the first one, though not with the one right before it.
@@ -207,12 +234,12 @@ mod tests {
     #[test]
     fn an_id_is_given_away_once_and_the_oldest_first() {
         let ids = Arc::new(Ids::new(range(4), 9));
-        let mut held: Vec<Slot> = (0..3).map(|_| ids.take().expect("an id")).collect();
+        let mut held: Vec<Slot> = (0..3).map(|_| taken(&ids).expect("an id")).collect();
         assert_eq!(held.iter().map(Slot::number).collect::<Vec<_>>(), [0, 1, 2]);
-        assert!(ids.take().err().expect("none").contains("jail.id_count"));
+        assert!(taken(&ids).is_none());
         drop(held.remove(1));
         drop(held.remove(0));
-        assert_eq!(ids.take().expect("an id").number(), 1);
+        assert_eq!(taken(&ids).expect("an id").number(), 1);
     }
 
     #[test]
@@ -220,6 +247,6 @@ mod tests {
         let ids = Arc::new(Ids::new(range(9), 2));
         let waiting: Vec<Slot> = std::iter::from_fn(|| ids.spare()).collect();
         assert_eq!(waiting.len(), 6);
-        assert!(ids.take().is_ok());
+        assert!(taken(&ids).is_some());
     }
 }

@@ -29,7 +29,6 @@ use tokio::{
     net::{UnixStream, unix::pipe},
     process::Child,
     sync::{Notify, oneshot},
-    task::AbortHandle,
     time::{Instant, timeout},
 };
 
@@ -65,15 +64,15 @@ pub(crate) struct Launcher {
     landlock_abi: u32,
     /// Behind the door of its jail, as long as there may be runs in it.
     broker: Option<Broker>,
-    reader: AbortHandle,
-    /// Killed when dropped; absent when another process started it, which ends it with the connection.
-    _process: Option<Child>,
 }
 
-/// Runs that wait for the launcher's answer.
+/// Runs that wait for the launcher's answer, and those that live.
 #[derive(Default)]
 struct Forks {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Result<(), String>>>>,
+    /// The id of each run, where runs have ids of their own, until the last process that has it is gone: long after the
+    /// result, as processes count.
+    living: Mutex<HashMap<u64, Slot>>,
     failed: AtomicBool,
 }
 
@@ -89,8 +88,6 @@ pub(crate) struct RunSockets {
     pub(crate) stderr: pipe::Receiver,
     /// Whether the payload has said that it is locked.
     pub(crate) locked: bool,
-    /// The id that it has, where runs have ids of their own.
-    pub(crate) slot: Option<Slot>,
     /// Milliseconds of CPU time that former runs of its session have used; absent before its first run.
     pub(crate) used_ms: Option<u64>,
 }
@@ -166,8 +163,12 @@ impl Launcher {
                 };
                 let connection = Arc::new(connection);
                 let forks = Arc::new(Forks::default());
-                let reader =
-                    tokio::spawn(answers(Arc::clone(&connection), Arc::clone(&forks), ended)).abort_handle();
+                tokio::spawn(answers(
+                    Arc::clone(&connection),
+                    process,
+                    Arc::clone(&forks),
+                    ended,
+                ));
                 return Ok(Self {
                     connection,
                     forks,
@@ -179,8 +180,6 @@ impl Launcher {
                     own_ids,
                     landlock_abi,
                     broker,
-                    reader,
-                    _process: process,
                 });
             }
             Ok(Ok(Some((FromLauncher::Refused { why }, _)))) => why,
@@ -279,6 +278,10 @@ impl Launcher {
         let run = self.next_run.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         locked(&self.forks.waiting).insert(run, sender);
+        let number = slot.as_ref().map(Slot::number);
+        if let Some(slot) = slot {
+            locked(&self.forks.living).insert(run, slot);
+        }
         let descriptors = [
             their_control.as_fd(),
             their_supervisor.as_fd(),
@@ -288,12 +291,13 @@ impl Launcher {
         let asked = ToLauncher::Run {
             run,
             limits,
-            slot: slot.as_ref().map(Slot::number),
+            slot: number,
         };
         let sent = self.connection.send(&asked, &descriptors).await;
         // The reader drops all senders when the launcher is gone, but perhaps before this one was there.
         if let Err(error) = sent {
             locked(&self.forks.waiting).remove(&run);
+            locked(&self.forks.living).remove(&run);
             return Err(format!("the launcher is gone: {error}"));
         }
         let answered = timeout(FORK_DEADLINE, answer).await;
@@ -305,7 +309,6 @@ impl Launcher {
                 stdout,
                 stderr,
                 locked: false,
-                slot,
                 used_ms: None,
             }),
             Ok(Ok(Err(why))) => Err(why),
@@ -320,7 +323,8 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        self.reader.abort();
+        // The launcher ends all below it and then itself; whoever reads its answers sees it out.
+        self.connection.hang_up();
     }
 }
 
@@ -343,12 +347,25 @@ fn reach(jail: &Path) -> Result<(Connection, Option<Child>), String> {
     Ok((connection, Some(process)))
 }
 
-/// Hands each answer to the run that waits for it.
-async fn answers(connection: Arc<Connection>, forks: Arc<Forks>, ended: Arc<Notify>) {
+/// Hands each answer to the run that waits for it. To the end of the launcher: no id of a run is given away while there
+/// may be a process that has it. `_process` is killed with the runtime; absent when another process started it.
+async fn answers(
+    connection: Arc<Connection>,
+    _process: Option<Child>,
+    forks: Arc<Forks>,
+    ended: Arc<Notify>,
+) {
     loop {
         let (run, answer) = match connection.receive().await {
             Ok(Some((FromLauncher::Forked { run }, _))) => (run, Ok(())),
-            Ok(Some((FromLauncher::NotForked { run, why }, _))) => (run, Err(why)),
+            Ok(Some((FromLauncher::NotForked { run, why }, _))) => {
+                locked(&forks.living).remove(&run);
+                (run, Err(why))
+            }
+            Ok(Some((FromLauncher::Over { run }, _))) => {
+                locked(&forks.living).remove(&run);
+                continue;
+            }
             other => {
                 tracing::debug!(?other, "a launcher ended");
                 break;
@@ -360,6 +377,8 @@ async fn answers(connection: Arc<Connection>, forks: Arc<Forks>, ended: Arc<Noti
     }
     forks.failed.store(true, Ordering::Release);
     locked(&forks.waiting).clear();
+    // The launcher closes its end after the last process of its jail.
+    locked(&forks.living).clear();
     ended.notify_one();
 }
 

@@ -91,28 +91,26 @@ pub(crate) struct Plan {
     pub(crate) start: Start,
     /// Runner, packages and their versions.
     pub(crate) packages: Digest,
+    /// What the start mounts, which must be installed before.
+    pub(crate) runner: &'static Runner,
 }
 
-/// The start of `kind`; writes the runner. An error is one sentence. A restricted engine has no policy.
+/// The start of `kind`, made for each run: it is what tells engines apart. An error is one sentence. A restricted engine
+/// has no policy.
 pub(crate) fn plan(
     config: &EnginesConfig,
     kind: EngineKind,
     mode: Mode,
     policy: &RunPolicy,
 ) -> Result<Plan, String> {
-    let (runner, preloaded, stamp): (&Runner, _, _) = match kind {
+    let (runner, preloaded, stamp): (&'static Runner, _, _) = match kind {
         EngineKind::R | EngineKind::Terr => (&runners::R, &config.r_packages, Vec::new()),
         EngineKind::Python => {
             let stamp = std::fs::read(config.python.join("muster-stamp")).unwrap_or_default();
             (&runners::PYTHON, &config.python_packages, stamp)
         }
     };
-    let file = runner.install(&config.runners).map_err(|error| {
-        format!(
-            "the runner cannot be written to {}: {error}",
-            config.runners.display()
-        )
-    })?;
+    let file = config.runners.join(runner.name);
     let shown = |source: &Path, target: &str| Mount {
         source: source.to_owned(),
         target: Path::new(JAIL).join(target),
@@ -215,7 +213,12 @@ pub(crate) fn plan(
         environment.extend(broker::environment());
     }
     let listed = preloaded.join("\n");
-    let digest = Digest::of_framed(&[runner.text.as_bytes(), listed.as_bytes(), &stamp, &hook]);
+    let digest = Digest::of_framed(&[
+        runner.digest().as_bytes().as_slice(),
+        listed.as_bytes(),
+        &stamp,
+        &hook,
+    ]);
     Ok(Plan {
         start: Start {
             command,
@@ -228,6 +231,7 @@ pub(crate) fn plan(
             limits,
         },
         packages: digest,
+        runner,
     })
 }
 

@@ -340,7 +340,9 @@ impl Engines {
             let destinations = self.destinations(mode, policy);
             let queue = self.config.services.of(engine).queue;
             let ids = self.ids.clone();
-            Kept::new(jail, plan.start, destinations, (queue, self.config.recycle), ids)
+            let runner = (plan.runner, self.config.runners.clone());
+            let (start, recycle) = (plan.start, self.config.recycle);
+            Kept::new(jail, runner, start, destinations, (queue, recycle), ids)
         });
         let stock = Arc::clone(&kept.stock);
         let mut beside: Vec<_> = stocks

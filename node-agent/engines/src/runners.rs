@@ -6,8 +6,10 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
 };
+
+use muster_ids::Digest;
 
 use crate::launcher::locked;
 
@@ -17,6 +19,8 @@ pub(crate) struct Runner {
     pub(crate) name: &'static str,
     /// Its text.
     pub(crate) text: &'static str,
+    /// Of the text, once somebody has asked.
+    digest: OnceLock<Digest>,
 }
 
 /// Runs data functions in R, and in the language of the original where R stands in.
@@ -31,6 +35,7 @@ pub(crate) static R: Runner = Runner {
         include_str!("../runners/r/runner.R"),
         "}, envir = new.env(parent = baseenv()))\n"
     ),
+    digest: OnceLock::new(),
 };
 
 /// Runs data functions in Python.
@@ -42,9 +47,15 @@ pub(crate) static PYTHON: Runner = Runner {
         include_str!("../runners/python/watch.py"),
         include_str!("../runners/python/runner.py"),
     ),
+    digest: OnceLock::new(),
 };
 
 impl Runner {
+    /// Of its text.
+    pub(crate) fn digest(&self) -> &Digest {
+        self.digest.get_or_init(|| Digest::of(self.text.as_bytes()))
+    }
+
     /// The runner's file below `folder`, written again unless it is exactly what it should be.
     pub(crate) fn install(&self, folder: &Path) -> io::Result<PathBuf> {
         static WRITING: Mutex<()> = Mutex::new(());

@@ -32,6 +32,7 @@ use crate::{
     ids::Ids,
     launcher::{Launcher, RunSockets, locked},
     packages,
+    runners::Runner,
 };
 
 /// How often a stock is looked at when nothing happens.
@@ -40,6 +41,8 @@ const LOOK: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A fork takes a processor from the run that has just taken a child; it waits for the end of a short run.
 const COURTESY: Duration = Duration::from_millis(20);
+/// So long no run was begun before one more is forked beside others that wait.
+const REST: Duration = Duration::from_millis(25);
 /// Who is not the engine's last policy ends after so long without a run.
 const IDLE: Duration = Duration::from_mins(10);
 /// A fork that is not locked by then never will be; a start-up hook is part of it.
@@ -48,6 +51,8 @@ const LOCK_DEADLINE: Duration = Duration::from_mins(1);
 /// The launcher of one key and the children that wait.
 pub(crate) struct Stock {
     jail: PathBuf,
+    /// What the engine executes, and the folder where it is mounted from.
+    runner: (&'static Runner, PathBuf),
     start: Start,
     destinations: Option<Arc<Policy>>,
     size: usize,
@@ -82,6 +87,7 @@ impl Kept {
     /// Begins to fill a stock of `size` children; `destinations` are those of a brokered network.
     pub(crate) fn new(
         jail: PathBuf,
+        runner: (&'static Runner, PathBuf),
         start: Start,
         destinations: Option<Arc<Policy>>,
         (size, recycle): (usize, Recycle),
@@ -89,6 +95,7 @@ impl Kept {
     ) -> Self {
         let stock = Arc::new(Stock {
             jail,
+            runner,
             start,
             destinations,
             size,
@@ -139,8 +146,7 @@ async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
         tokio::select! {
             () = wanted.notified() => {
                 if let Some(stock) = stock.upgrade() {
-                    // Filled in any case, soon.
-                    let _ = timeout(COURTESY, stock.over.notified()).await;
+                    stock.until_quiet().await;
                 }
             }
             () = tokio::time::sleep(pause) => {}
@@ -149,6 +155,17 @@ async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
 }
 
 impl Stock {
+    /// Until a fork disturbs nobody: the run that was begun has ended, or takes longer; and while other children wait,
+    /// no further run has come for a moment.
+    async fn until_quiet(&self) {
+        loop {
+            let _ = timeout(COURTESY, self.over.notified()).await;
+            if locked(&self.ready).is_empty() || timeout(REST, self.wanted.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Fills it, or lets go of everything that nobody has used for long.
     pub(crate) async fn tend(&self, now: Instant) -> Result<(), String> {
         let idle = now.saturating_duration_since(self.used());
@@ -180,7 +197,10 @@ impl Stock {
             return Ok(child);
         }
         let launcher = self.launcher().await?;
-        let slot = self.ids.as_ref().map(Ids::take).transpose()?;
+        let slot = match &self.ids {
+            None => None,
+            Some(ids) => Some(ids.take().await?),
+        };
         let sockets = launcher.fork(limits, slot).await?;
         self.wanted.notify_one();
         Ok(Child { sockets, launcher })
@@ -270,6 +290,13 @@ impl Stock {
                 .await
                 .map_err(|error| error.to_string())??;
         }
+        let (runner, folder) = self.runner.clone();
+        tokio::task::spawn_blocking(move || {
+            let cannot = |error| format!("the runner cannot be written to {}: {error}", folder.display());
+            runner.install(&folder).map_err(cannot)
+        })
+        .await
+        .map_err(|error| error.to_string())??;
         let wanted = Arc::clone(&self.wanted);
         let destinations = self.destinations.clone();
         Launcher::start(&self.jail, self.start.clone(), destinations, wanted).await

@@ -270,6 +270,22 @@ fn low_level(words: &[&str]) -> io::Result<String> {
                 }
                 pid => i64::from(pid),
             },
+            // The byte that tells process 1 of the run that this is its end.
+            ["word"] => i64::try_from(libc::write(251, c".".as_ptr().cast(), 1)).unwrap_or(-1),
+            // A child that writes a file, prints and forks as fast as it can.
+            ["scribble", at] => match libc::fork() {
+                0 => loop {
+                    let file = libc::open(path(at).as_ptr(), libc::O_WRONLY | libc::O_CREAT, 0o600);
+                    libc::write(file, c"xxxxxxxxxxxxxxxx".as_ptr().cast(), 16);
+                    libc::close(file);
+                    libc::write(1, c"and more\n".as_ptr().cast(), 9);
+                    if libc::fork() == 0 {
+                        libc::_exit(0);
+                    }
+                    libc::waitpid(-1, ptr::null_mut(), 0);
+                },
+                pid => i64::from(pid),
+            },
             ["group", "nice"] => i64::from(libc::setpriority(libc::PRIO_PGRP, 0, 19)),
             ["group", "kill"] => i64::from(libc::kill(0, libc::SIGKILL)),
             // Orphans that give process 1 of the run, their parent, children without end.

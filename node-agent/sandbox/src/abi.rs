@@ -1,8 +1,8 @@
-//! The six functions that engines call, in C's calling convention.
+//! The seven functions that engines call, in C's calling convention.
 //!
 //! Arguments are pointers throughout, so that R's `.C` and Python's `ctypes` pass the same things.
-//! Order of calls: [`muster_fork_run`] in the engine (returns in each payload), then [`muster_lock`], any number of
-//! [`muster_progress`] and [`muster_overstep`], and [`muster_succeeded`] or [`muster_leave`] in the payload.
+//! Order of calls: [`muster_fork_run`] in the engine (returns in each payload), then [`muster_is_idle`] and [`muster_lock`],
+//! any number of [`muster_progress`] and [`muster_overstep`], and [`muster_succeeded`] or [`muster_leave`] in the payload.
 
 #![expect(
     unsafe_code,
@@ -41,6 +41,16 @@ pub unsafe extern "C" fn muster_fork_run(status: *mut c_int) {
     };
     // SAFETY: the caller promises that it may be written.
     unsafe { *status = outcome };
+}
+
+/// Sets `*idle` to 1 in a payload that nobody has a run for yet, else to 0: whether there is time to prepare for one.
+///
+/// # Safety
+/// `idle` points to an integer that may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muster_is_idle(idle: *mut c_int) {
+    // SAFETY: the caller promises that it may be written.
+    unsafe { *idle = c_int::from(engine::is_idle()) };
 }
 
 /// Locks the payload and receives the run into the scratch folder.

@@ -79,8 +79,28 @@ impl Launcher {
         self.child.as_ref().map_or(0, Child::id)
     }
 
-    /// The next message; `None` when the launcher has ended.
+    /// The next message; `None` when the launcher has ended. That a run is over is passed over.
     pub fn receive(&self) -> Result<Option<FromLauncher>, Failure> {
+        loop {
+            match self.next()? {
+                Some(FromLauncher::Over { .. }) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Waits until the launcher says that this run is over; no other answer may be awaited.
+    pub fn until_over(&self, run: u64) -> Result<(), Failure> {
+        loop {
+            match self.next()? {
+                Some(FromLauncher::Over { run: over }) if over == run => return Ok(()),
+                Some(FromLauncher::Over { .. }) => {}
+                other => return Err(Failure::rule(format!("the launcher said {other:?}"))),
+            }
+        }
+    }
+
+    fn next(&self) -> Result<Option<FromLauncher>, Failure> {
         let Some(connection) = &self.connection else {
             return Ok(None);
         };
@@ -188,6 +208,8 @@ pub struct Outcome {
     pub exit: Option<Exit>,
     /// User and system time in milliseconds.
     pub cpu_ms: u64,
+    /// The largest resident size of one process in bytes.
+    pub peak_bytes: u64,
     /// The outputs in the order of the stage: bytes, or why not.
     pub outputs: Vec<Result<Vec<u8>, String>>,
     /// Whether the last frame was `Done`.
@@ -224,12 +246,13 @@ impl Run {
                 }
                 reports
             });
-            let (exit, cpu_ms, outputs, complete) = supervised(&supervisor)?;
+            let (exit, (cpu_ms, peak_bytes), outputs, complete) = supervised(&supervisor)?;
             let broken = || Failure::rule("a reading thread ended early");
             Ok(Outcome {
                 reports: reports.join().map_err(|_| broken())?,
                 exit,
                 cpu_ms,
+                peak_bytes,
                 outputs,
                 complete,
                 stdout: stdout.join().map_err(|_| broken())?,
@@ -239,16 +262,18 @@ impl Run {
     }
 }
 
-type Ended = (Option<Exit>, u64, Vec<Result<Vec<u8>, String>>, bool);
+type Ended = (Option<Exit>, (u64, u64), Vec<Result<Vec<u8>, String>>, bool);
 
 fn supervised(supervisor: &UnixStream) -> Result<Ended, Failure> {
-    let (mut exit, mut cpu, mut outputs, mut complete) = (None, 0, Vec::new(), false);
+    let (mut exit, mut used, mut outputs, mut complete) = (None, (0, 0), Vec::new(), false);
     while let Some(event) = frame::read(supervisor).attempt("read what the supervisor says")? {
         match event {
             Supervised::Started | Supervised::Begun | Supervised::Stays { .. } => {}
             Supervised::Ended {
-                exit: how, cpu_ms, ..
-            } => (exit, cpu) = (Some(how), cpu_ms),
+                exit: how,
+                cpu_ms,
+                peak_bytes,
+            } => (exit, used) = (Some(how), (cpu_ms, peak_bytes)),
             Supervised::Output { size, .. } => {
                 let mut bytes = Vec::new();
                 supervisor
@@ -261,7 +286,7 @@ fn supervised(supervisor: &UnixStream) -> Result<Ended, Failure> {
             Supervised::Done => complete = true,
         }
     }
-    Ok((exit, cpu, outputs, complete))
+    Ok((exit, used, outputs, complete))
 }
 
 fn text(descriptor: OwnedFd) -> String {

@@ -17,12 +17,12 @@ mod supervisor;
 
 use std::{
     io::Read,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
     sync::Mutex,
 };
 
-pub(crate) use payload::{leave, lock, open_beside_its_own, overstep, progress};
+pub(crate) use payload::{is_idle, leave, lock, open_beside_its_own, overstep, progress};
 pub(crate) use stays::succeeded;
 
 use crate::{
@@ -122,10 +122,7 @@ pub(crate) fn serve_as_copy() -> Result<Role, Failure> {
             limits,
             address_space,
             walls,
-        } = message
-        else {
-            return Err(Failure::rule("the launcher said something out of turn"));
-        };
+        } = message;
         match fork(known, descriptors, limits, address_space, walls) {
             Ok(Side::Parent(_)) => {}
             Ok(Side::Child) => {
@@ -154,10 +151,9 @@ fn fork(
     let mut ours: Vec<i32> = descriptors.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
     ours.extend([launcher.link.as_raw_fd(), launcher.kills.as_raw_fd()]);
     status::demand_forkable(&ours)?;
-    let [control, supervisor, stdout, stderr]: [OwnedFd; 4] = descriptors
+    let [control, supervisor, stdout, stderr, gate]: [OwnedFd; 5] = descriptors
         .try_into()
-        .map_err(|_| Failure::rule("a run comes with four descriptors"))?;
-    let (gate, opener) = packet::pair()?;
+        .map_err(|_| Failure::rule("a run comes with four descriptors and its gate"))?;
     let kills = rustix::io::fcntl_dupfd_cloexec(&launcher.kills, 0).attempt("copy a descriptor")?;
     let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
     let run = Run {
@@ -173,26 +169,15 @@ fn fork(
     };
     match process::clone_into(namespaces)? {
         Side::Child => {
-            drop(opener);
             // Only the payload comes back from here.
             supervisor::run(run, &gate);
             Ok(Side::Child)
         }
         Side::Parent(pid) => {
-            drop(run);
-            drop(gate);
-            packet::send(
-                &launcher.link,
-                &FromEngine::Cloned {
-                    pid: pid.as_raw_nonzero().get(),
-                },
-                &[],
-            )?;
-            match packet::receive::<ToEngine>(&launcher.link)? {
-                Some((ToEngine::Mapped, _)) => packet::send(opener.as_fd(), &(), &[])?,
-                // The launcher could not write the map: closing the gate ends the clone.
-                _ => drop(opener),
-            }
+            let cloned = FromEngine::Cloned {
+                pid: pid.as_raw_nonzero().get(),
+            };
+            packet::send(&launcher.link, &cloned, &[])?;
             Ok(Side::Parent(pid))
         }
     }

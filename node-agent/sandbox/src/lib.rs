@@ -6,7 +6,7 @@
 //! ```
 //!
 //! * [`protocol`]: what these say to each other. [`client`]: the agent's end, blocking.
-//! * [`launcher`]: the program `muster-jail`. [`abi`]: the six functions that engines call (`libmuster_lock.so`).
+//! * [`launcher`]: the program `muster-jail`. [`abi`]: the seven functions that engines call (`libmuster_lock.so`).
 //! * `kernel`: every system call that builds or locks, in the order in which a run meets them.
 //! * `policy`: seccomp programs, shown paths and fixed limits, compiled from `node-agent/policies`.
 //!

@@ -30,15 +30,13 @@ pub(crate) struct Walls {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub(crate) enum ToEngine {
-    /// Fork; four descriptors travel along.
+    /// Fork; the run's four descriptors travel along, and the gate at which its process 1 waits for its id map.
     Fork {
         limits: Limits,
         /// Whether the limit on memory is the address space of each process.
         address_space: bool,
         walls: Walls,
     },
-    /// The clone's id map is written.
-    Mapped,
 }
 
 /// From the engine.

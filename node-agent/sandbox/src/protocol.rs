@@ -206,6 +206,12 @@ pub enum FromLauncher {
         /// One sentence.
         why: String,
     },
+    /// A run with an id of its own has ended with all its processes: the kernel ends process 1 of a namespace last. Its
+    /// id can be given to another.
+    Over {
+        /// The number of [`ToLauncher::Run`].
+        run: u64,
+    },
 }
 
 /// A file that the payload finds in its scratch folder.
@@ -224,7 +230,7 @@ pub struct StagedFile {
 pub struct Stage {
     /// The files whose bytes follow.
     pub files: Vec<StagedFile>,
-    /// Relative paths of the outputs that the supervisor sends back when the run has ended.
+    /// Relative paths of the outputs that the supervisor sends back when the run is at its end.
     pub outputs: Vec<String>,
     /// Lower limits than the run was forked with; the scratch folder keeps its size. Absent: those of the fork.
     #[serde(default)]
@@ -275,6 +281,9 @@ pub enum Exit {
     TimedOut,
     /// The memory limit was reached and it was killed.
     OutOfMemory,
+    /// It said that it was at its end, which is in [`Report::Finished`], and was killed there with all it started.
+    /// Whatever it did or would have done afterwards does not count.
+    Finished,
 }
 
 /// Agent to supervisor, about a payload that stays.
@@ -303,7 +312,8 @@ pub enum Supervised {
     Started,
     /// The payload has its run: the script starts after this word, never before, and the clock goes.
     Begun,
-    /// The payload and all it started are gone.
+    /// The payload and all it started are gone, or about to be: after [`Exit::Finished`] they are killed, and outputs are
+    /// as they are then. When none of them is left, the launcher says [`FromLauncher::Over`].
     Ended {
         /// How.
         exit: Exit,

@@ -27,6 +27,8 @@ use crate::{
 
 /// Runs in one batch of one contender, after one that is not counted.
 const BATCH: usize = 10;
+/// Children that wait for each engine.
+const QUEUE: usize = 2;
 /// Between two looks at the children that wait.
 const LOOK: Duration = Duration::from_millis(1);
 /// Rows of the table that the Python function groups.
@@ -120,7 +122,7 @@ impl Ours {
     fn new(programs: &Programs, folder: &Path) -> anyhow::Result<Self> {
         let service = || Service {
             limits: default_limits(),
-            queue: 2,
+            queue: QUEUE,
             sessions: 2,
             pruning: Pruning::default(),
             package_path: None,
@@ -156,10 +158,10 @@ impl Ours {
         })
     }
 
-    /// From the order to the end of the run, with its result; milliseconds. A child waits, as on a node at rest.
+    /// From the order to the result of the run; milliseconds. As many children wait as are wanted, as on a node at rest.
     async fn run(&self, engine: EngineKind, mode: Mode) -> anyhow::Result<f64> {
         self.engines.warm(engine, mode).await?;
-        while self.engines.waiting(engine, mode).now == 0 {
+        while self.engines.waiting(engine, mode).now < QUEUE {
             tokio::time::sleep(LOOK).await;
         }
         let (script, kind, format, data) = match engine {

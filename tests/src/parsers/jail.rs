@@ -103,6 +103,7 @@ pub(super) fn answer_seeds() -> Vec<Vec<u8>> {
         FromLauncher::Refused { why: why() },
         FromLauncher::Forked { run: 7 },
         FromLauncher::NotForked { run: 8, why: why() },
+        FromLauncher::Over { run: 7 },
     ])
 }
 
@@ -141,8 +142,13 @@ pub(super) fn report_seeds() -> Vec<Vec<u8>> {
         cpu_ms: u64::MAX,
         peak_bytes: 0,
     });
+    let finished = frame(&Supervised::Ended {
+        exit: Exit::Finished,
+        cpu_ms: 1,
+        peak_bytes: 2,
+    });
     let list = frame(&["out.csv", "outputs/1"]);
-    vec![payload.concat(), supervisor.concat(), killed, list]
+    vec![payload.concat(), supervisor.concat(), killed, finished, list]
 }
 
 /// What a payload is given, as it puts it into its folder.

@@ -32,6 +32,8 @@ TIME_SPAN = re.compile(r"(-?)(?:([0-9]+)\.)?([0-9]{1,2}):([0-9]{2}):([0-9]{2})(\
 # A whole field in quotes, with what is before it (RFC 4180, section 2).
 QUOTED_FIELD = re.compile(rb'(^|[,\n])"[^"]*+(?:""[^"]*+)*+"(?=,|\r?\n|\r?\Z)')
 NEW_LINE = b"\n"
+# A file of this size is read faster line by line than by pandas, whose way there costs the same for each file.
+SIMPLE_BYTES = 1 << 18
 INT32 = (-(2 ** 31), 2 ** 31 - 1)
 INT64 = (-(2 ** 63), 2 ** 63 - 1)
 
@@ -91,6 +93,17 @@ def wanted_type(description, column):
 
 
 def read_csv(path, description):
+    header, texts, missing, rows = read_simple_csv(path) or read_any_csv(path)
+
+    def column(name):
+        kind = wanted_type(description, name) or infer_text(texts[name], missing[name])
+        return from_texts(texts[name], missing[name], kind, name)
+
+    return shape(description, header, column, rows)
+
+
+def read_any_csv(path):
+    """Header, texts, masks of what is missing and number of rows."""
     import csv
 
     import pandas
@@ -109,12 +122,34 @@ def read_csv(path, description):
         encoding="utf-8-sig", low_memory=False, names=header, header=0)
     texts = {name: frame[name].to_numpy(dtype=object) for name in header}
     missing = {name: frame[name].isna().to_numpy() for name in header}
+    return header, texts, missing, len(frame)
 
-    def column(name):
-        kind = wanted_type(description, name) or infer_text(texts[name], missing[name])
-        return from_texts(texts[name], missing[name], kind, name)
 
-    return shape(description, header, column, len(frame))
+def read_simple_csv(path):
+    """As `read_any_csv`, of a small file whose lines say all: no quotes, no returns, each line with as many fields as
+    the first. Nothing for another."""
+    import numpy
+
+    if os.stat(path).st_size > SIMPLE_BYTES:
+        return None
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        text = file.read()
+    if '"' in text or "\r" in text or "\0" in text:
+        return None
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    rows = [line.split(",") for line in lines]
+    if len(rows) < 2 or "" in lines or {len(row) for row in rows} != {len(rows[0])}:
+        return None
+    header = rows.pop(0)
+    check_names(header)
+    texts, missing = {}, {}
+    for name, fields in zip(header, zip(*rows)):
+        texts[name] = array = numpy.empty(len(fields), dtype=object)
+        array[:] = fields
+        missing[name] = array == ""
+    return header, texts, missing, len(rows)
 
 
 def read_json(path, description):

@@ -1,6 +1,7 @@
 """Outputs: whatever a script leaves in a variable becomes a file with types. Part of the runner, see runner.py."""
 
 import base64
+import csv
 import datetime
 import decimal
 import json
@@ -198,15 +199,38 @@ def time_span_to_text(span):
 def write_csv(path, columns, _kind):
     import pandas
 
-    prepared = []
+    written = []
     for _, kind, values in columns:
         convert = value_to_text(kind)
-        if convert is not None:
-            values = pandas.Series([None if value is None else convert(value) for value in values], dtype=object)
-        prepared.append(values.reset_index(drop=True))
+        written.append(plain_values(values) if convert is None else
+                       [None if value is None else convert(value) for value in values])
+    if written and None not in written:
+        # What pandas does in the end, without its way there, which costs more than a small table.
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([name for name, _, _ in columns])
+            writer.writerows(zip(*written))
+        return
+    prepared = [pandas.Series(values, dtype=object) if value_to_text(kind) else series.reset_index(drop=True)
+                for (_, kind, series), values in zip(columns, written)]
     frame = pandas.concat(prepared, axis=1) if prepared else pandas.DataFrame()
     frame.columns = [name for name, _, _ in columns]
     frame.to_csv(path, index=False, na_rep="", lineterminator="\n", encoding="utf-8")
+
+
+def plain_values(series):
+    """A column as the writer of CSV takes it: numbers that it writes as pandas does, text, and None for what is
+    missing. Nothing where only pandas knows how."""
+    import pandas
+
+    values, name = series.tolist(), series.dtype.name
+    if name == "float64":
+        return [None if value != value else value for value in values]
+    if name.lower().lstrip("u") in ("int8", "int16", "int32", "int64"):
+        return [None if value is pandas.NA else value for value in values]
+    if name == "object" and all(value is None or type(value) in (str, int, float) for value in values):
+        return [None if value != value else value for value in values]
+    return None
 
 
 def write_json(path, columns, kind):

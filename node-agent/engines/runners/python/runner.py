@@ -116,7 +116,7 @@ def main(argv):
     sealed = [(make_leave(second, sys.stdout, sys.stderr), make_tell(second))]
     del second
     sys.stdout.reconfigure(line_buffering=True)
-    rehearse()
+    rehearse("/tmp")
     gc.collect()
     gc.freeze()
 
@@ -132,6 +132,12 @@ def main(argv):
     tempfile.tempdir = None
     if "hook" in settings:
         start_up(settings["hook"], leave)
+    idle = ctypes.c_int(0)
+    library.muster_is_idle(ctypes.byref(idle))
+    if idle.value:
+        rehearse(f"{SCRATCH}/tmp")
+        gc.collect()
+        gc.freeze()
     lock(library, mode, leave)
 
     # The script must not find the runner where it looks for its own module.
@@ -151,9 +157,11 @@ def main(argv):
     leave(ending, message, code)
 
 
-def rehearse():
-    """Loads what every run needs, so that children find it in memory."""
-    path = "/tmp/rehearsal"
+def rehearse(folder):
+    """Does what every run does, so that the parent has it in memory, and then each child, while it waits and before it
+    is locked: what a process changes of its parent's memory, and be it a count of references, is copied page by page.
+    Nothing of it is left."""
+    path, before = f"{folder}/rehearsal", os.getcwd()
     names = dict(zip("abcdefgh", ("Integer", "Real", "DateTime", "TimeSpan", "Boolean", "Date", "Time", "String")))
     with open(path, "w", encoding="utf-8") as file:
         file.write('a,b,c,d,e,f,g,h\n1,0.1,2020-01-02 03:04:05.5,1.02:03:04,true,2020-01-02,03:04:05,"x,""y"\n,,,,,,,\n')
@@ -163,7 +171,48 @@ def rehearse():
     write_csv(path, columns, "table")
     write_json(path, columns, "table")
     read_json(path, {"name": "x", "kind": "table", "format": "json"})
-    os.remove(path)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("a,b,c\n" + "".join(f"g{row % 7},{row}.5,{row}\n" for row in range(200)))
+    files = [path] + [f"{folder}/rehearsal{index}" for index in range(3)]
+    run = {
+        "script": REHEARSED,
+        "inputs": [{"name": "x", "kind": "table", "format": "csv", "types": {}, "file": path}],
+        "outputs": [{"name": "y", "kind": "table", "format": "csv", "file": files[1]},
+                    {"name": "n", "kind": "value", "format": "json", "file": files[2]}],
+    }
+    with open(files[3], "w", encoding="utf-8") as file:
+        json.dump(run, file)
+    with open(files[3], encoding="utf-8") as file:
+        perform(json.load(file), {}, files[3], lambda: None)
+    # The parent has no place of its own there.
+    os.chdir(before)
+    del linecache.cache[SCRIPT_NAME]
+    for file in files:
+        os.remove(file)
+
+
+# What most functions do with a table.
+REHEARSED = """
+y = x[x["b"] > 1].groupby("a", as_index=False)["b"].mean()
+y = y.merge(x.groupby("a", as_index=False)["c"].sum(), on="a").sort_values("b")
+y["d"] = y["b"] * 2 + y["c"]
+n = float(y["d"].sum())
+"""
+
+
+def perform(run, namespace, schema_file, before):
+    """A run from its description to its outputs. `before` is called right before the script."""
+    values = {item["name"]: read_input(item) for item in run["inputs"]}
+    described = tuple((item["name"], item["kind"], item.get("file")) for item in run["inputs"])
+    script = run["script"]
+    # The mtime None tells linecache to keep the text although there is no such file.
+    linecache.cache[SCRIPT_NAME] = (len(script), None, script.splitlines(True), SCRIPT_NAME)
+    outputs = tuple((item["name"], item["kind"]) for item in run["outputs"])
+    run_script(script, namespace, (values, described), outputs, before)
+    os.chdir(SCRATCH)
+    schema = [write_output(item, namespace) for item in run["outputs"]]
+    with open(schema_file, "w", encoding="utf-8") as file:
+        json.dump(schema, file, ensure_ascii=False)
 
 
 def one_run(mode, sealed, bundled, namespace):
@@ -174,12 +223,6 @@ def one_run(mode, sealed, bundled, namespace):
         os.makedirs("outputs", exist_ok=True)
         with open("run.json", encoding="utf-8") as file:
             run = json.load(file)
-        values = {item["name"]: read_input(item) for item in run["inputs"]}
-        described = tuple((item["name"], item["kind"], item.get("file")) for item in run["inputs"])
-        script = run["script"]
-        # The mtime None tells linecache to keep the text although there is no such file.
-        linecache.cache[SCRIPT_NAME] = (len(script), None, script.splitlines(True), SCRIPT_NAME)
-        outputs = tuple((item["name"], item["kind"]) for item in run["outputs"])
 
         def before():
             # In place from the first script to the end of the process.
@@ -187,11 +230,7 @@ def one_run(mode, sealed, bundled, namespace):
                 leave, tell = sealed.pop()
                 watch(leave, tell if run.get("trace") else None, bundled)
 
-        run_script(script, namespace, (values, described), outputs, before)
-        os.chdir(SCRATCH)
-        schema = [write_output(item, namespace) for item in run["outputs"]]
-        with open("outputs/schema.json", "w", encoding="utf-8") as file:
-            json.dump(schema, file, ensure_ascii=False)
+        perform(run, namespace, "outputs/schema.json", before)
         return "succeeded", "", 0
     except exit_ as error:
         # The script asked to end: told as an exit, whatever the outputs are.

@@ -109,12 +109,15 @@ read_csv <- function(path, description) {
   shape(description, header, columns)
 }
 
-read_json <- function(path, description) {
+parse_document <- function(path) {
   con <- file(path, "rb")
   text <- tryCatch(rawToChar(readBin(con, "raw", file.size(path))), finally = close(con))
   Encoding(text) <- "UTF-8"
-  text <- sub("^\uFEFF", "", text)
-  document <- jsonlite::parse_json(text, simplifyVector = FALSE)
+  jsonlite::parse_json(sub("^\uFEFF", "", text), simplifyVector = FALSE)
+}
+
+read_json <- function(path, description) {
+  document <- parse_document(path)
   given_as_object <- is.list(document) && !is.null(names(document))
   columns <- switch(description$kind,
     value = if (given_as_object) {

@@ -147,6 +147,17 @@ to_json <- function(columns, kind) {
     table = paste0("{\"columns\":[", paste(mapply(one, columns, names(columns)), collapse = ","), "]}"))
 }
 
+# What the outputs were: rows, and names and types of the columns.
+schema_text <- function(schema) {
+  column <- function(column) paste0("{\"name\":", json_strings(column$name), ",\"type\":\"", column$type, "\"}")
+  output <- function(output) {
+    paste0("{\"name\":", json_strings(output$name), ",\"kind\":\"", output$kind, "\",\"format\":\"", output$format,
+           "\",\"rows\":", sprintf("%.0f", output$rows), ",\"columns\":[",
+           paste(vapply(output$columns, column, ""), collapse = ","), "]}")
+  }
+  paste0("[", paste(vapply(schema, output, ""), collapse = ","), "]")
+}
+
 json_strings <- function(text) {
   if (!length(text)) return(character())
   text <- enc2utf8(text)

@@ -13,6 +13,7 @@ dot_c <- base::.C
 environment_of <- base::environment
 parent_of <- base::parent.env
 unlock_binding <- base::unlockBinding
+remove_file <- base::file.remove
 terminal <- getConnection(1L)
 leave_symbol <- overstep_symbol <- succeeded_symbol <- NULL
 
@@ -121,10 +122,12 @@ main <- function(mode, language, words) {
   succeeded_symbol <<- getNativeSymbolInfo("muster_succeeded", library)
   # In place before the fork, so that no run waits for it; it does nothing before the script.
   if (mode == "restricted") restrict(restrictions(overstep, bundled))
-  rehearse()
+  options(warn = 1L, stringsAsFactors = FALSE, keep.source = FALSE)
+  rehearse(tempdir())
   # Without a folder here, each child's tempdir() makes its own.
   unlink(tempdir(), recursive = TRUE)
-  options(warn = 1L, stringsAsFactors = FALSE, keep.source = FALSE)
+  # Twice: what is old enough is not looked at again when a child collects its garbage.
+  gc(FALSE)
   gc(FALSE)
 
   status <- .C("muster_fork_run", status = 2L)$status
@@ -133,6 +136,11 @@ main <- function(mode, language, words) {
   reseed()
   Sys.setenv(HOME = scratch, TMPDIR = file.path(scratch, "tmp"))
   if (length(hook)) start_up(hook)
+  if (.C("muster_is_idle", idle = 0L)$idle == 1L) {
+    rehearse(file.path(scratch, "tmp"))
+    # The memory that it used, and that is this process's own by now, is what the run gets.
+    if ("full" %in% names(formals(gc))) gc(FALSE, full = FALSE)
+  }
   locked <- .C("muster_lock", mode, status = 1L, message = strrep(" ", 1023L))
   if (locked$status != 0L) leave("script_error", locked$message)
   # More than once in a session: what a script leaves stays for the next.
@@ -150,23 +158,32 @@ one_run <- function(mode) {
   dir.create("outputs", showWarnings = FALSE)
   tempdir(check = TRUE)
 
+  perform(file.path(scratch, "run.json"), "outputs/schema.json", function(run) {
+    if (mode == "restricted") rex$how <- if (isTRUE(run$trace)) "trace" else "leave"
+  })
+}
+
+# A run from its description to its outputs; one that fails leaves. `before` is called right before the script.
+perform <- function(file, schema_file, before) {
   tryCatch({
-    run <- jsonlite::read_json(file.path(scratch, "run.json"), simplifyVector = FALSE)
+    run <- parse_document(file)
     for (description in run$inputs) assign(description$name, read_input(description), envir = globalenv())
     expressions <- parse_script(run$script)
-    if (mode == "restricted") rex$how <- if (isTRUE(run$trace)) "trace" else "leave"
+    before(run)
     run_script(expressions)
     schema <- lapply(run$outputs, write_output)
-    write_text(file.path(scratch, "outputs/schema.json"), jsonlite::toJSON(schema, auto_unbox = TRUE))
+    write_text(file.path(scratch, schema_file), schema_text(schema))
   },
   muster_data_error = function(e) leave("script_error", conditionMessage(e)),
   error = function(e) leave("script_error", explain(e)),
   interrupt = function(e) leave("script_error", "Error: interrupted"))
 }
 
-# Loads what every run needs, so that children find it in memory: R reads functions from disk at their first use.
-rehearse <- function() {
-  path <- file.path(tempdir(), "rehearsal")
+# What every run does, so that the parent has it in memory (R reads functions from disk at their first use), and then
+# each child, while it waits and before it is locked: what a process changes of its parent's memory is copied page by
+# page. `folder` is one of ours; nothing is left in it.
+rehearse <- function(folder) {
+  path <- file.path(folder, "rehearsal")
   types <- list(a = "Integer", b = "Real", c = "DateTime", d = "TimeSpan", e = "Boolean", f = "Date", g = "Time")
   write_text(path, c("a,b,c,d,e,f,g,h",
                      "1,0.1,2020-01-02 03:04:05.5+01:00,1.02:03:04,true,2020-01-02,03:04:05,\"x,\"\"y\"", ",,,,,,,"))
@@ -177,10 +194,25 @@ rehearse <- function() {
   to_csv(columns)
   write_text(path, to_json(columns, "table"))
   read_json(path, list(name = "x", kind = "table", format = "json"))
-  jsonlite::toJSON(list(list(a = 1L, b = "x")), auto_unbox = TRUE)
-  jsonlite::read_json(path, simplifyVector = FALSE)
-  run_script(parse_script("invisible(1)"))
   explain(simpleError("x", quote(f(x))))
+  # The real thing needs the folder of a run.
+  if (startsWith(folder, scratch)) {
+    files <- paste0("tmp/rehearsal", 0:3)
+    description <- function(name, kind, format, file) {
+      sprintf("{\"name\":\"%s\",\"kind\":\"%s\",\"format\":\"%s\",\"types\":{},\"file\":\"%s\"}", name, kind, format, file)
+    }
+    script <- "muster_b <- muster_a + 1; muster_d <- aggregate(b ~ a, muster_c, mean); invisible(summary(lm(b ~ a, muster_c)))"
+    write_text(file.path(scratch, files[[1]]), "1")
+    write_text(file.path(scratch, files[[2]]), c("a,b", "1,1.5", "2,2.5", "2,4.5"))
+    write_text(file.path(scratch, files[[3]]), paste0(
+      "{\"script\":", json_strings(script), ",\"inputs\":[", description("muster_a", "value", "json", files[[1]]), ",",
+      description("muster_c", "table", "csv", files[[2]]), "],\"outputs\":[",
+      description("muster_b", "value", "json", files[[1]]), ",", description("muster_d", "table", "csv", files[[2]]), "]}"))
+    perform(file.path(scratch, files[[3]]), files[[4]], function(run) NULL)
+    rm(list = c("muster_a", "muster_b", "muster_c", "muster_d"), envir = globalenv())
+    remove_file(file.path(scratch, files))
+  }
+  remove_file(path)
 }
 
 # A whole new state of the Mersenne Twister for this child: its siblings were copied from the same parent.

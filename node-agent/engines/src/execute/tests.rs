@@ -4,10 +4,10 @@ use std::{io::Write as _, path::Path, sync::Arc};
 
 use muster_sandbox::protocol::Mode;
 use proptest::prelude::*;
-use tokio::net::UnixStream;
+use tokio::net::{UnixStream, unix::pipe};
 
 use super::*;
-use crate::{Cure, EngineKind, Format, OutputSpec, Shape};
+use crate::{Cure, EngineKind, Format, OutputSpec, Shape, live::Live};
 
 /// Kept of what a run prints here, in bytes.
 const PRINTED: usize = 512;
@@ -107,7 +107,6 @@ fn executed(payload: &Payload, supervisor: &[u8]) -> RunEnding {
             stdout: pipe::Receiver::from_owned_fd(stdout.into()).expect("a pipe"),
             stderr: pipe::Receiver::from_owned_fd(stderr.into()).expect("a pipe"),
             locked: false,
-            slot: None,
             used_ms: None,
         };
         let order = order(folder.path());
@@ -155,11 +154,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn whatever_a_payload_sends_its_supervisor_says_how_it_ended(payload in payloads(), code in 0..3_i32, which in 0..5) {
+    fn whatever_a_payload_sends_its_supervisor_says_how_it_ended(payload in payloads(), code in 0..3_i32, which in 0..6) {
         let exit = match which {
             0 => Exit::Signal(9),
             1 => Exit::TimedOut,
             2 => Exit::OutOfMemory,
+            3 => Exit::Finished,
             _ => Exit::Code(code),
         };
         let ending = executed(&payload, &ended(exit));
@@ -170,7 +170,10 @@ proptest! {
             | (Exit::TimedOut, Outcome::TimedOut)
             | (Exit::OutOfMemory, Outcome::OutOfMemory)
             // Its output did not come, so it never succeeded.
-            | (Exit::Code(_), Outcome::JailRefused { .. } | Outcome::ScriptError { .. } | Outcome::Exited { .. }) => {}
+            | (
+                Exit::Code(_) | Exit::Finished,
+                Outcome::JailRefused { .. } | Outcome::ScriptError { .. } | Outcome::Exited { .. },
+            ) => {}
             other => prop_assert!(false, "{:?}", other),
         }
         prop_assert_eq!((ending.cpu_ms, ending.peak_bytes), (7, 8));

@@ -317,3 +317,19 @@ fn two_hundred_thousand_rows_go_through_r() {
         .succeeded();
     assert!(ended.outputs["t"] == csv, "the table came back changed");
 }
+
+#[test]
+fn a_file_of_plain_lines_is_read_as_one_with_quotes() {
+    let lines = "a,b,c,d\n1, x,2020-01-02,\n-3,\u{2028}é,2021-01-02,0.5\n,NA,,1e3\n";
+    // One quoted field, and pandas reads it.
+    let quoted = lines.replacen("NA", "\"NA\"", 1);
+    for kind in ["csv", "json"] {
+        let format = if kind == "csv" { Csv } else { Json };
+        let of = |text: &str| {
+            let order = order(Python, Unrestricted, "y = x").input("x", Table, Csv, text);
+            let ended = NODE.run(order.output("y", Table, format)).succeeded();
+            (ended.outputs["y"].clone(), ended.schema)
+        };
+        assert_eq!(of(lines), of(&quoted), "{kind}");
+    }
+}

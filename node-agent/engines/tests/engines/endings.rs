@@ -395,3 +395,59 @@ fn a_script_that_says_too_much_or_nonsense_ends_as_it_would_have() {
     assert_eq!(ended.ending.outcome, Outcome::Exited { code: 0 });
     assert_eq!(String::from_utf8_lossy(&ended.ending.stdout.bytes), "on\n");
 }
+
+#[test]
+fn what_goes_on_after_the_end_of_a_script_counts_for_nothing() {
+    // Two ids for runs, so that each is soon needed again.
+    let node = Node::new(|config| {
+        if let Some(ids) = &mut config.ids {
+            *ids = muster_engines::IdRange {
+                first: 410_000,
+                count: 3,
+            };
+        }
+    });
+    let script = "import os\n\
+        y = 1\n\
+        print('said')\n\
+        for _ in range(3):\n    \
+            if os.fork() == 0:\n        \
+                while True:\n            \
+                    try:\n                \
+                        open('/scratch/outputs/0', 'w').write('forged')\n                \
+                        os.write(1, b'.')\n            \
+                    except OSError: pass\n            \
+                    if os.fork() == 0: os._exit(0)";
+    for _ in 0..6 {
+        let order = order(Python, Unrestricted, script).output("y", Value, Csv);
+        let ended = node.run(order);
+        // One of them may cut the file while it is sent, which harms this run only.
+        if let Outcome::JailRefused { why } = &ended.ending.outcome {
+            assert!(why.starts_with("its outputs"), "{why}");
+            continue;
+        }
+        let ended = ended.succeeded();
+        // What was there when they were killed, of one, of the other or of both.
+        let output = &ended.outputs["y"];
+        let known = |one: char| "y\n1forged".contains(one);
+        assert!(output.len() <= 6 && output.chars().all(known), "{output:?}");
+        assert!(ended.stdout().trim_start_matches('.').starts_with("said\n"));
+        assert!(ended.ending.wall_ms < 30_000);
+    }
+}
+
+#[test]
+fn a_report_counts_whatever_becomes_of_the_process_after_it() {
+    for (end, expected) in [
+        // The word that ends a run, without a report: nobody has said that it succeeded.
+        (
+            "os.write(251, b'.'); os.kill(os.getpid(), 9)",
+            Outcome::Exited { code: 0 },
+        ),
+        ("os.close(251); y = 1", Outcome::Succeeded),
+    ] {
+        let script = format!("import os\ny = 0\n{end}");
+        let ended = NODE.run(order(Python, Unrestricted, &script).output("y", Value, Csv));
+        assert_eq!(ended.ending.outcome, expected, "{end}");
+    }
+}

@@ -1,4 +1,4 @@
-//! Outputs of a run that has ended: plain files of its scratch folder, opened without following anything.
+//! Outputs of a run at its end: plain files of its scratch folder, opened without following anything.
 
 use std::{
     io::{self, Read, Write},
@@ -16,6 +16,9 @@ use crate::{
     frame,
     protocol::Supervised,
 };
+
+/// How much is sent at once, in bytes.
+pub(super) const PIECE: usize = 64 * 1024;
 
 /// A stream socket on which a vanished peer is an error, never a signal.
 pub(super) struct Socket<'a>(pub(super) &'a OwnedFd);
@@ -39,20 +42,25 @@ impl Read for Socket<'_> {
     }
 }
 
-/// Sends each output or the reason why not. All processes of the run are gone, so files hold still.
-pub(super) fn send(to: &OwnedFd, scratch: &OwnedFd, list: &[String], limit: u64) -> Result<(), Failure> {
+/// Sends each output or the reason why not. All processes of the run are gone, or killed: what a call of theirs that was
+/// under way still does is theirs to answer for, and no more is sent than was announced.
+pub(super) fn send(
+    mut to: impl Write,
+    scratch: &OwnedFd,
+    list: &[String],
+    limit: u64,
+) -> Result<(), Failure> {
     let mut left = limit;
     for (index, path) in list.iter().enumerate() {
         let index = u32::try_from(index).map_err(|_| Failure::rule("too many outputs"))?;
         match open(scratch, path, left) {
             Ok((file, size)) => {
                 left -= size;
-                frame::write(Socket(to), &Supervised::Output { index, size })
-                    .attempt("announce an output")?;
-                copy(to, &file, size).attempt("send an output")?;
+                frame::write(&mut to, &Supervised::Output { index, size }).attempt("announce an output")?;
+                copy(&mut to, &file, size).attempt("send an output")?;
             }
             Err(why) => frame::write(
-                Socket(to),
+                &mut to,
                 &Supervised::NoOutput {
                     index,
                     why: why.to_owned(),
@@ -96,8 +104,8 @@ fn open(scratch: &OwnedFd, path: &str, left: u64) -> Result<(OwnedFd, u64), &'st
     Ok((file, size))
 }
 
-fn copy(to: &OwnedFd, file: &OwnedFd, size: u64) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
+fn copy(mut to: impl Write, file: &OwnedFd, size: u64) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).min(PIECE)];
     let mut left = size;
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -105,7 +113,7 @@ fn copy(to: &OwnedFd, file: &OwnedFd, size: u64) -> io::Result<()> {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Socket(to).write_all(&buffer[..count])?;
+        to.write_all(&buffer[..count])?;
         left -= u64::try_from(count).unwrap_or(left);
     }
     Ok(())

@@ -1,21 +1,29 @@
 //! The payload of a run: between its fork and its end.
 //!
 //! ```text
-//! begun (streams, limits) ──> the runner reseeds ──> lock() : Landlock, seccomp, verified ──> waits ──> staged ──> the script
+//! begun (streams, limits) ──> the runner reseeds ──> lock() : Landlock, seccomp, verified ──> waits ──> staged ──> the script ──> leave()
 //!                                                                                  as long as nobody has a run for it
 //! ```
 //!
 //! Invariant: the script is received after the lock was verified, never before; the limits of a run hold before its
-//! files are received.
+//! files are received. After its last word a payload executes nothing any more: it waits to be killed.
 
 use std::{
     fs::{self, File},
+    io::BufReader,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    time::{ClockId, clock_gettime},
+};
 
 use super::{Given, Run, stage, stays};
 use crate::{
@@ -23,7 +31,7 @@ use crate::{
     frame,
     kernel::{identity, landlock, limits, process, seccomp, signals, status::Status},
     link::Walls,
-    policy,
+    packet, policy,
     protocol::{Limits, Mode, Report},
 };
 
@@ -31,7 +39,8 @@ use crate::{
 pub(super) const SCRATCH: &str = "/scratch";
 /// The control socket in a payload: far above what languages count on, and closed when a program starts.
 const CONTROL: i32 = 250;
-/// The payload's end of its link to the supervisor, until the lock.
+/// The payload's end of its link to the supervisor: what it was given, and that it is at its end. Whatever a script
+/// writes there is its own end.
 const SUPERVISOR: i32 = 251;
 /// The longest message of a report, in bytes.
 const LONGEST_MESSAGE: usize = 64 * 1024;
@@ -42,11 +51,15 @@ const BURST: u64 = 20;
 const EVERY_MS: u64 = 50;
 /// The longest name of an overstep, in bytes.
 const LONGEST_OVERSTEP: usize = 256;
-/// The longest list of outputs, in bytes: it must fit into a socket's buffer, since it is read when all is over.
+/// The longest list of outputs, in bytes: it must fit into a packet, and into a socket's buffer, since it may be read
+/// when all is over.
 const LONGEST_LIST: usize = 32 * 1024;
 
 /// What a payload still has before it.
 static UNLOCKED: Mutex<Option<Unlocked>> = Mutex::new(None);
+
+/// Whether the supervisor knows of the run, and may be told of its end.
+static GIVEN: AtomicBool = AtomicBool::new(false);
 
 struct Unlocked {
     walls: Walls,
@@ -97,6 +110,21 @@ pub(super) fn begin(run: Run, supervisor: &OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether nobody has a run for this process yet, and there is time to prepare for one.
+pub(crate) fn is_idle() -> bool {
+    let (control, now) = (
+        control(),
+        Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+    );
+    matches!(
+        poll(&mut [PollFd::new(&control, PollFlags::IN)], Some(&now)),
+        Ok(0)
+    )
+}
+
 /// Locks this process for good, then waits for the run and receives it into the scratch folder.
 pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
     let Some(Unlocked {
@@ -121,6 +149,9 @@ pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
     }
     // A file that the engine holds open has one position and one set of flags for all its siblings.
     process::close_all_but(&[CONTROL, SUPERVISOR])?;
+    // One of its own for the supervisor, which may open nothing of this process: an open file has one position.
+    // A locked process sends no descriptors.
+    packet::send(&supervisor, &(), &[Status::open()?.as_fd()])?;
     let mut status = Status::open()?;
     let mut own = vec![Path::new(SCRATCH), Path::new("/tmp")];
     if walls.mode == Mode::Unrestricted {
@@ -131,18 +162,26 @@ pub(crate) fn lock(mode: &str) -> Result<(), Failure> {
     status.demand_lock()?;
     drop(status);
     report(&Report::Locked)?;
-    let control = File::from(copy_of(control())?);
-    let stage = stage::receive(&control)?;
+    // Nothing follows the files, so nothing is taken that somebody else would read.
+    let mut control = BufReader::new(File::from(copy_of(control())?));
+    let stage = stage::receive(&mut control)?;
     stays::note(stage.stays);
     let limits = lowered(limits, stage.limits, address_space)?;
-    let outputs = stage::unpack(stage, &control, Path::new(SCRATCH))?;
+    let outputs = stage::unpack(stage, &mut control, Path::new(SCRATCH))?;
     let bytes: usize = outputs.iter().map(|output| output.len() + 3).sum();
     if bytes > LONGEST_LIST {
         return Err(Failure::rule("the list of outputs is too long"));
     }
-    let supervisor = File::from(supervisor);
-    frame::write(&supervisor, &Given { outputs, limits }).attempt("tell the supervisor of the run")?;
-    wait_for(&supervisor)
+    let given =
+        serde_json::to_vec(&Given { outputs, limits }).map_err(|error| Failure::rule(error.to_string()))?;
+    // One packet.
+    rustix::io::retry_on_intr(|| rustix::io::write(&supervisor, &given))
+        .attempt("tell the supervisor of the run")?;
+    wait_for(&supervisor)?;
+    // Open to the end under its fixed number.
+    std::mem::forget(supervisor);
+    GIVEN.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Until the supervisor says that it goes on.
@@ -165,6 +204,9 @@ fn lowered(made_with: Limits, wanted: Option<Limits>, address_space: bool) -> Re
         return Err(Failure::rule(
             "a scratch folder does not become smaller; such a run needs a fork of its own",
         ));
+    }
+    if limits == made_with {
+        return Ok(limits);
     }
     // Memory below what was counted on before the fork is held to one process at a time.
     limits::apply(
@@ -228,18 +270,26 @@ pub(crate) fn overstep(what: &str) {
     let _ = report(&Report::Overstep { what });
 }
 
-/// Sends the last word and leaves without running anything of the engine's.
+/// Sends the last word and ends without running anything of the engine's: killed by the supervisor, which takes the
+/// outputs at once and need not wait until the memory is given back. `code` is left with where nobody is there to kill.
 pub(crate) fn leave(ending: &str, message: &str, code: i32) -> ! {
     let ending = cut(ending).to_owned();
     let message = cut(message).to_owned();
     // The agent may be gone; the code says it as well.
     let _ = report(&Report::Finished { ending, message });
+    if GIVEN.load(Ordering::Relaxed) {
+        let supervisor = process::fixed(SUPERVISOR);
+        let told = rustix::io::retry_on_intr(|| rustix::io::write(supervisor, b"."));
+        // The supervisor says nothing any more: this returns when it is gone, or when the script has closed the link.
+        while told.is_ok() && matches!(rustix::io::read(supervisor, &mut [0]), Ok(1..) | Err(Errno::INTR)) {}
+    }
     process::leave(code)
 }
 
 /// For the self-test: whether a locked payload has descriptors that are not its own.
 pub(crate) fn open_beside_its_own() -> Option<&'static str> {
-    let found = (3..1024).any(|number| number != CONTROL && process::is_open(number));
+    let own = [CONTROL, SUPERVISOR];
+    let found = (3..1024).any(|number| !own.contains(&number) && process::is_open(number));
     found.then_some("a descriptor that is not the run's")
 }
 

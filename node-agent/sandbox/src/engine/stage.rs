@@ -25,7 +25,7 @@ const OUTPUTS: &str = "outputs";
 const LONGEST_NAME: usize = 255;
 
 /// Waits for the description of the run. Nothing of it is believed before [`unpack`] has looked at it.
-pub(super) fn receive(control: impl Read) -> Result<Stage, Failure> {
+pub(super) fn receive(control: &mut impl Read) -> Result<Stage, Failure> {
     frame::read(control)
         .attempt("read the stage")?
         .ok_or_else(|| Failure::rule("the agent hung up before it sent the stage"))

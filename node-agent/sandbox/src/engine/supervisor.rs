@@ -1,5 +1,11 @@
 //! Process 1 of a run: builds its private folders, forks the payload, enforces the wall time, sends the outputs.
 //!
+//! ```text
+//! payload: given its run ──> the script ──> says that it is at its end      or ends otherwise, or is killed
+//!                                              │                                │
+//! here:                      kills all, sends the outputs, leaves       kills all, waits for all, sends the outputs, leaves
+//! ```
+//!
 //! It ends when the agent hangs up, and then the kernel ends everything in its process namespace. It is a copy of the
 //! engine, so nobody may look into it, it runs no handler of the engine, and it locks itself before the payload goes on.
 //! The wall time begins when the payload has its run, which may be long after the fork, and always before its script.
@@ -7,7 +13,7 @@
 
 use std::{
     fs::File,
-    io::Write as _,
+    io::{BufWriter, Read as _, Seek as _, Write as _},
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
 };
@@ -15,7 +21,6 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     fs::{CWD, Mode as FileMode, OFlags},
-    net::{AddressFamily, SocketFlags, SocketType},
     process::{Pid, WaitOptions, WaitStatus},
     time::{ClockId, clock_gettime},
 };
@@ -24,7 +29,7 @@ use super::{Given, Run, outputs, payload};
 use crate::{
     failure::{Attempt as _, Failure},
     frame,
-    kernel::{cgroup, identity, landlock, mounts, process, process::Side, seccomp, signals},
+    kernel::{cgroup, identity, landlock, mounts, process, process::Side, seccomp, signals, status::Status},
     packet, policy,
     protocol::{Exit, Limits, Mode, Programs, Supervised, ToSupervisor},
 };
@@ -33,6 +38,11 @@ use crate::{
 const INSIDE: u32 = 1000;
 /// Descriptors are lifted above this number, out of the way of fixed ones.
 const ABOVE: i32 = 64;
+/// Without waiting.
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Supervises one run to its end and leaves; returns in the payload only.
 pub(super) fn run(run: Run, gate: &OwnedFd) {
@@ -59,15 +69,23 @@ pub(super) fn run(run: Run, gate: &OwnedFd) {
 
 struct Watch {
     supervisor: OwnedFd,
-    /// What the payload was given comes here, once.
-    list: Option<OwnedFd>,
+    /// What the payload was given comes here, and then whatever it says is that it is at its end.
+    link: Option<OwnedFd>,
     given: Option<Given>,
+    /// Whether it has said what it was given.
+    told: bool,
+    /// The payload's own, as long as it lives.
+    status: Option<Status>,
+    /// Of this process namespace: its last number is that of the process or thread that was begun last.
+    load: File,
     /// When the wall time is over; not before there is a run.
     deadline: Option<u64>,
     children: OwnedFd,
     scratch: OwnedFd,
     kills: File,
     kills_before: u64,
+    /// Processor time of the payload before it had its run, in milliseconds.
+    cpu_before: u64,
     payload: Pid,
     limits: Limits,
 }
@@ -83,24 +101,27 @@ fn begin(run: Run, gate: &OwnedFd, stderr: &OwnedFd) -> Result<Option<Watch>, Fa
     // A process group reaches across process namespaces: what a run sends to its own must not reach the engine's.
     rustix::process::setsid().attempt("leave the engine's process group")?;
     identity::set_dumpable(false)?;
+    // Of the jail, since that of a restricted run has nothing but processes.
+    let load = rustix::fs::openat(
+        CWD,
+        "/proc/loadavg",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        FileMode::empty(),
+    )
+    .attempt("open /proc/loadavg")
+    .and_then(|load| process::lifted(&load, ABOVE))?;
     private_folders(&run)?;
     let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let scratch = rustix::fs::openat(CWD, payload::SCRATCH, open, FileMode::empty())
         .attempt("open the scratch folder")
         .and_then(|scratch| process::lifted(&scratch, ABOVE))?;
     identity::drop_capabilities()?;
-    let (list, sender) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .attempt("make a pair of sockets")?;
+    let (link, sender) = packet::pair()?;
     let kills = File::from(process::lifted(&run.kills, ABOVE)?);
     let kills_before = cgroup::kill_count(&kills);
     let children = signals::children()?;
     let Side::Parent(payload) = process::fork()? else {
-        drop((list, children, scratch, kills));
+        drop((link, children, scratch, kills, load));
         let begun = payload::begin(run, &sender);
         if begun.is_err() {
             // A supervisor that sees this end closed leaves, and would take the payload along before it has said why.
@@ -111,17 +132,21 @@ fn begin(run: Run, gate: &OwnedFd, stderr: &OwnedFd) -> Result<Option<Watch>, Fa
     drop(sender);
     let watch = Watch {
         supervisor: process::lifted(&run.supervisor, ABOVE)?,
-        list: Some(process::lifted(&list, ABOVE)?),
+        link: Some(process::lifted(&link, ABOVE)?),
         given: None,
+        told: false,
+        status: None,
+        load: File::from(load),
         deadline: None,
         children: process::lifted(&children, ABOVE)?,
         scratch,
         kills,
         kills_before,
+        cpu_before: 0,
         payload,
         limits: run.limits,
     };
-    drop((list, children));
+    drop((link, children));
     lock(run, &watch, stderr)?;
     Ok(Some(watch))
 }
@@ -157,11 +182,11 @@ fn lock(run: Run, watch: &Watch, stderr: &OwnedFd) -> Result<(), Failure> {
         process::place(&null, number, false)?;
     }
     let kept = [stderr, &watch.supervisor, &watch.children, &watch.scratch].map(AsRawFd::as_raw_fd);
-    let list = watch.list.as_ref().map(AsRawFd::as_raw_fd);
+    let link = watch.link.as_ref().map(AsRawFd::as_raw_fd);
     let kept: Vec<i32> = kept
         .into_iter()
-        .chain(list)
-        .chain([watch.kills.as_raw_fd()])
+        .chain(link)
+        .chain([watch.kills.as_raw_fd(), watch.load.as_raw_fd()])
         .collect();
     // Closed by number below, so their owners must not close them again.
     std::mem::forget((run, null));
@@ -174,26 +199,96 @@ impl Watch {
     fn until_over(mut self) -> Result<(), Failure> {
         self.say(&Supervised::Started)?;
         self.let_payload_go()?;
-        let (status, timed_out) = self.wait()?;
-        // The payload is gone; what it started goes too.
-        signals::kill_everyone();
-        while rustix::io::retry_on_intr(|| rustix::process::wait(WaitOptions::empty())).is_ok() {}
-        // It may have ended before its word was read.
-        self.hear()?;
-        let (cpu_ms, peak_bytes) = process::used_by_children()?;
-        let end = End {
-            status,
-            timed_out: timed_out || cpu_ms >= self.limits.cpu_seconds.saturating_mul(1000),
-            out_of_memory: cgroup::kill_count(&self.kills) > self.kills_before,
+        let last = self.wait()?;
+        // Of one process all is known while it lives. What others used is known when they are reaped.
+        let known = match last {
+            Last::Word if self.is_alone() => self.used(),
+            _ => None,
         };
-        self.say(&Supervised::Ended {
-            exit: end.exit(),
+        // Nothing of the run executes its own code any more, and what it started goes too. The result goes before.
+        process::last_in_line(self.payload);
+        signals::kill_everyone();
+        let (cpu_ms, peak_bytes) = if let Some(known) = known {
+            known
+        } else {
+            while rustix::io::retry_on_intr(|| rustix::process::wait(WaitOptions::empty())).is_ok() {}
+            process::used_by_children()?
+        };
+        let exit = match last {
+            Last::Word => Exit::Finished,
+            Last::Status { status, timed_out } => End {
+                status,
+                timed_out: timed_out || cpu_ms >= self.limits.cpu_seconds.saturating_mul(1000),
+                out_of_memory: cgroup::kill_count(&self.kills) > self.kills_before,
+            }
+            .exit(),
+        };
+        // The run's own: a child that waits is busy before.
+        let cpu_ms = cpu_ms.saturating_sub(self.cpu_before);
+        let list = self.given.take().map(|given| given.outputs).unwrap_or_default();
+        let event = Supervised::Ended {
+            exit,
             cpu_ms,
             peak_bytes,
-        })?;
-        let list = self.given.take().map(|given| given.outputs).unwrap_or_default();
-        outputs::send(&self.supervisor, &self.scratch, &list, self.limits.output_bytes)?;
-        self.say(&Supervised::Done)
+        };
+        self.tell_all(&event, &list)?;
+        process::last_in_line(rustix::process::getpid());
+        Ok(())
+    }
+
+    /// How the run ended, and its outputs. As one piece where it is small, so that the agent wakes up once.
+    fn tell_all(&self, event: &Supervised, list: &[String]) -> Result<(), Failure> {
+        let mut said = BufWriter::with_capacity(outputs::PIECE, outputs::Socket(&self.supervisor));
+        let tell = "tell the agent";
+        frame::write(&mut said, event).attempt(tell)?;
+        outputs::send(&mut said, &self.scratch, list, self.limits.output_bytes)?;
+        frame::write(&mut said, &Supervised::Done).attempt(tell)?;
+        said.flush().attempt(tell)
+    }
+
+    /// Goes through what will be done with a run, so that the memory which that changes is this process's own by then.
+    fn rehearse(&mut self) -> Option<()> {
+        let given = serde_json::to_vec(&Given {
+            outputs: vec!["outputs/0".to_owned()],
+            limits: self.limits,
+        });
+        let given: Given = serde_json::from_slice(&given.ok()?).ok()?;
+        cgroup::kill_count(&self.kills);
+        self.is_alone();
+        let (cpu_ms, peak_bytes) = self.used()?;
+        let exit = Exit::Finished;
+        let mut said = BufWriter::with_capacity(outputs::PIECE, std::io::sink());
+        frame::write(
+            &mut said,
+            &Supervised::Ended {
+                exit,
+                cpu_ms,
+                peak_bytes,
+            },
+        )
+        .ok()?;
+        outputs::send(&mut said, &self.scratch, &given.outputs, 0).ok()?;
+        frame::write(&mut said, &Supervised::Done).ok()
+    }
+
+    /// Whether the payload is the only process that the run ever had: no number was given to another.
+    fn is_alone(&mut self) -> bool {
+        let mut text = String::new();
+        let read = self
+            .load
+            .rewind()
+            .and_then(|()| self.load.read_to_string(&mut text));
+        let last = text
+            .split_whitespace()
+            .next_back()
+            .and_then(|last| last.parse().ok());
+        read.is_ok() && last == Some(self.payload.as_raw_nonzero().get())
+    }
+
+    /// Milliseconds and bytes that the payload has used; nothing when it is gone.
+    fn used(&mut self) -> Option<(u64, u64)> {
+        let peak_bytes = self.status.as_mut()?.peak_bytes()?;
+        Some((process::used_by(self.payload).ok()?, peak_bytes))
     }
 
     fn say(&self, message: &Supervised) -> Result<(), Failure> {
@@ -202,29 +297,48 @@ impl Watch {
 
     /// The payload waits until its supervisor is locked.
     fn let_payload_go(&self) -> Result<(), Failure> {
-        let list = self.list.iter();
-        list.map(outputs::Socket)
-            .try_for_each(|mut list| list.write_all(b"!"))
+        let link = self.link.iter();
+        link.map(outputs::Socket)
+            .try_for_each(|mut link| link.write_all(b"!"))
             .attempt("let the payload go on")
     }
 
-    /// What the payload was given, told before its script starts; nothing when it never came so far.
-    fn hear(&mut self) -> Result<(), Failure> {
-        let Some(list) = self.list.take() else {
-            return Ok(());
+    /// What the payload says: before it is locked its status, then what it was given, before its script starts; then
+    /// that it is at its end (true). Only the first two are the library's word for sure: the last is a byte, which a
+    /// script can send too.
+    fn hear(&mut self) -> Result<bool, Failure> {
+        let Some(link) = self.link.take() else {
+            return Ok(false);
         };
-        let given =
-            frame::read::<Given>(outputs::Socket(&list)).attempt("read what the payload was given")?;
-        if let Some(given) = given {
+        if self.told {
+            // Descriptors that somebody sends along are closed by the kernel. After its end the link tells nothing.
+            let heard = rustix::io::retry_on_intr(|| rustix::io::read(&link, &mut [0]));
+            let word = heard.is_ok_and(|count| count > 0);
+            self.link = word.then_some(link);
+            return Ok(word);
+        }
+        if self.status.is_none() {
+            if let Some(((), descriptors)) = packet::receive(&link)? {
+                let status = descriptors.into_iter().next();
+                let status = status.ok_or_else(|| Failure::rule("the payload showed no status"))?;
+                self.status = Some(Status::of_another(status.into()));
+                self.link = Some(link);
+                // The payload is being locked meanwhile.
+                self.rehearse();
+            }
+        } else if let Some((given, _)) = packet::receive::<Given>(&link)? {
             self.limits = self.limits.least(given.limits);
             self.kills_before = cgroup::kill_count(&self.kills);
+            self.cpu_before = process::used_by(self.payload).unwrap_or(0);
             self.deadline = Some(now_ms().saturating_add(self.limits.wall_ms));
             self.given = Some(given);
+            self.told = true;
             self.say(&Supervised::Begun)?;
             // It may be dead; only now can its script start.
-            let _ = outputs::Socket(&list).write_all(b"!");
+            let _ = outputs::Socket(&link).write_all(b"!");
+            self.link = Some(link);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// What the agent says of a payload that stays. It is the one that this process serves, and is believed.
@@ -236,11 +350,10 @@ impl Watch {
                 // No run, no time: nothing of the session goes on before its next run, and files hold still.
                 signals::hold_everyone(true);
                 self.deadline = None;
-                let cpu_ms = process::used_by(self.payload)?;
-                self.say(&Supervised::Stays { cpu_ms })?;
+                let cpu_ms = process::used_by(self.payload)?.saturating_sub(self.cpu_before);
                 let list = self.given.take().map(|given| given.outputs).unwrap_or_default();
-                outputs::send(&self.supervisor, &self.scratch, &list, self.limits.output_bytes)?;
-                self.say(&Supervised::Done)
+                let event = Supervised::Stays { cpu_ms };
+                self.tell_all(&event, &list)
             }
             Some(ToSupervisor::Begin {
                 outputs,
@@ -258,8 +371,26 @@ impl Watch {
         }
     }
 
-    /// Until the payload has ended, by itself or killed for its wall time.
-    fn wait(&mut self) -> Result<(WaitStatus, bool), Failure> {
+    /// Whether the payload said that it is at its end before it ended. What else it said is heard as well.
+    fn heard_its_end(&mut self) -> Result<bool, Failure> {
+        loop {
+            let Some(link) = &self.link else {
+                return Ok(false);
+            };
+            let mut polled = [PollFd::new(link, PollFlags::IN)];
+            match rustix::event::poll(&mut polled, Some(&NOW)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(0) | Err(_) => return Ok(false),
+                Ok(_) => {}
+            }
+            if self.hear()? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Until the payload says that it is at its end, or has ended, by itself or killed for its wall time.
+    fn wait(&mut self) -> Result<Last, Failure> {
         let (mut timed_out, mut reaped) = (false, false);
         loop {
             let timeout = if reaped {
@@ -269,20 +400,20 @@ impl Watch {
                 let deadline = self.deadline.filter(|_| !timed_out);
                 deadline.map(|deadline| timespec(deadline.saturating_sub(now_ms())))
             };
-            // Without its list, which would tell of the other end's hang-up for ever, the last place is not looked at.
+            // Without its link, which would tell of the other end's hang-up for ever, the last place is not looked at.
             let mut polled = [
                 PollFd::new(&self.supervisor, PollFlags::RDHUP | PollFlags::IN),
                 PollFd::new(&self.children, PollFlags::IN),
-                PollFd::new(self.list.as_ref().unwrap_or(&self.children), PollFlags::IN),
+                PollFd::new(self.link.as_ref().unwrap_or(&self.children), PollFlags::IN),
             ];
-            let places = if self.list.is_some() { 3 } else { 2 };
+            let places = if self.link.is_some() { 3 } else { 2 };
             match rustix::event::poll(&mut polled[..places], timeout.as_ref()) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => {
                     other.attempt("wait for the payload")?;
                 }
             }
-            let [hung_up, _, given] = polled.map(|one| one.revents());
+            let [hung_up, _, spoke] = polled.map(|one| one.revents());
             if !hung_up.difference(PollFlags::IN).is_empty() {
                 // The agent hung up: leaving ends everything in the namespace.
                 process::leave(0);
@@ -290,8 +421,9 @@ impl Watch {
             if !hung_up.is_empty() {
                 self.obey()?;
             }
-            if !given.is_empty() {
-                self.hear()?;
+            // Not if it was killed for its time before.
+            if !spoke.is_empty() && self.hear()? && !timed_out {
+                return Ok(Last::Word);
             }
             // Compared each time, since a payload can see to it that there is always something to wake up for.
             if !timed_out && self.deadline.is_some_and(|deadline| now_ms() >= deadline) {
@@ -301,14 +433,30 @@ impl Watch {
             signals::drain(&self.children);
             // One child a turn, lest a payload that gives us children for ever keeps us from the clock and the agent.
             reaped = match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == self.payload => return Ok((status, timed_out)),
+                Ok(Some((pid, status))) if pid == self.payload => {
+                    // Its word may lie there, and then its status does not count.
+                    let word = self.heard_its_end()? && !timed_out;
+                    return Ok(if word {
+                        Last::Word
+                    } else {
+                        Last::Status { status, timed_out }
+                    });
+                }
                 other => matches!(other, Ok(Some(_))),
             };
         }
     }
 }
 
-/// What is known about the end of a payload.
+/// The last that is known of a payload.
+enum Last {
+    /// It said that it is at its end.
+    Word,
+    /// It ended.
+    Status { status: WaitStatus, timed_out: bool },
+}
+
+/// What is known about a payload that ended without a word.
 struct End {
     status: WaitStatus,
     timed_out: bool,

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{Read as _, Seek as _},
     os::{
-        fd::RawFd,
+        fd::{AsFd, BorrowedFd, RawFd},
         unix::fs::{FileTypeExt as _, MetadataExt as _},
     },
 };
@@ -14,12 +14,30 @@ use crate::failure::{Attempt, Failure};
 /// `/proc/self/status`, opened while it still can be.
 pub(crate) struct Status(File);
 
+impl AsFd for Status {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Status {
     /// Opens it. What is read later is the truth of that moment.
     pub(crate) fn open() -> Result<Self, Failure> {
         File::open("/proc/self/status")
             .map(Self)
             .attempt("open /proc/self/status")
+    }
+
+    /// One that another process has opened for itself.
+    pub(crate) fn of_another(file: File) -> Self {
+        Self(file)
+    }
+
+    /// The largest resident size so far, in bytes; nothing once the process has left its memory.
+    pub(crate) fn peak_bytes(&mut self) -> Option<u64> {
+        let text = self.text().ok()?;
+        let kilobytes: u64 = field(&text, "VmHWM")?.strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes * 1024)
     }
 
     /// Refuses unless this process is locked: the run's user, filtered, without capabilities, one thread.
@@ -141,6 +159,14 @@ mod tests {
         assert_eq!(shared_and_writable(private), None);
         let shared = format!("{private}7f02-7f03 rw-s 00000000 00:01 9 /dev/zero (deleted)\n");
         assert!(shared_and_writable(&shared).expect("found").contains("/dev/zero"));
+    }
+
+    #[test]
+    fn a_process_knows_its_peak() {
+        let mut status = Status::open().expect("open");
+        let before = status.peak_bytes().expect("it has memory");
+        let much = vec![1_u8; 32 << 20];
+        assert!(status.peak_bytes().expect("it still has") >= before.max(much.len() as u64));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn attack(serving: &mut Serving, outside: &OwnedFd) -> Result<(), Fai
     serving.fork(
         &engine,
         limits,
-        None,
+        (None, None),
         &[theirs.into(), supervisor.into(), stdout, stderr],
     )?;
     let run = serde_json::value::to_raw_value(&()).map_err(|error| Failure::rule(error.to_string()))?;

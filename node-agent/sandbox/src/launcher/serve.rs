@@ -38,10 +38,20 @@ pub(super) struct Serving {
     memory_group: bool,
     own_ids: bool,
     kills: Option<File>,
-    /// One place for each id that a run may have; it holds the run's process 1 until all of the run is gone.
-    slots: Vec<Option<OwnedFd>>,
+    /// One place for each id that a run may have, until all of the run is gone.
+    slots: Vec<Option<Living>>,
+    /// Runs that are over and gave their id to another before the agent was told.
+    over: Vec<u64>,
     /// Why the engine can fork no more, once it could not.
     spent: Option<String>,
+}
+
+/// A run that has an id.
+struct Living {
+    /// Process 1 of the run; the kernel ends it after all others of its namespace.
+    process: OwnedFd,
+    /// What the agent calls it; nothing for the self-test.
+    run: Option<u64>,
 }
 
 /// Whether to go on.
@@ -60,6 +70,7 @@ impl Serving {
             own_ids: start.ids.is_some(),
             kills,
             slots: (0..slots).map(|_| None).collect(),
+            over: Vec::new(),
             spent: None,
         }
     }
@@ -85,17 +96,21 @@ impl Serving {
         mut engine: Engine,
     ) -> Result<(), Failure> {
         loop {
-            let mut polled = [
+            let mut polled = vec![
                 PollFd::new(connection, PollFlags::IN | PollFlags::RDHUP),
                 PollFd::new(outside, PollFlags::RDHUP),
                 PollFd::new(children, PollFlags::IN),
                 PollFd::new(&engine.output, PollFlags::IN),
             ];
+            let living = self.slots.iter().flatten();
+            polled.extend(living.map(|living| PollFd::new(&living.process, PollFlags::IN)));
             match rustix::event::poll(&mut polled, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other.attempt("wait for requests")?,
             };
-            let [asked, outside, ended, wrote] = polled.map(|one| one.revents());
+            let [asked, outside, ended, wrote] = [0, 1, 2, 3].map(|place| polled[place].revents());
+            let some_over = polled[4..].iter().any(|one| !one.revents().is_empty());
+            drop(polled);
             if !outside.is_empty() || asked.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
                 return Ok(());
             }
@@ -108,6 +123,14 @@ impl Serving {
                     return Err(Failure::rule("the engine ended"));
                 }
             }
+            if some_over {
+                for slot in &mut self.slots {
+                    if let Some(living) = slot.take_if(|living| over(&living.process)) {
+                        self.over.extend(living.run);
+                    }
+                }
+            }
+            self.tell_over(connection);
             if asked.contains(PollFlags::IN)
                 && let Turn::Over = self.answer(connection, &engine)?
             {
@@ -122,7 +145,10 @@ impl Serving {
             Some((ToLauncher::Run { run, limits, slot }, descriptors)) => (run, limits, slot, descriptors),
             Some((ToLauncher::Start(_), _)) => return Err(Failure::rule("the agent said start twice")),
         };
-        match self.fork(engine, limits, slot, &descriptors) {
+        let forked = self.fork(engine, limits, (slot, Some(run)), &descriptors);
+        // Before it is known that the id has a new owner.
+        self.tell_over(connection);
+        match forked {
             Ok(()) => {
                 packet::send(connection, &FromLauncher::Forked { run }, &[])?;
                 Ok(Turn::Next)
@@ -136,12 +162,19 @@ impl Serving {
         }
     }
 
-    /// Has the engine fork one run, and gives the run its user.
+    fn tell_over(&mut self, connection: &OwnedFd) {
+        for run in self.over.drain(..) {
+            // An agent that is gone is seen as such when the next message is waited for.
+            let _ = packet::send(connection, &FromLauncher::Over { run }, &[]);
+        }
+    }
+
+    /// Has the engine fork one run, and gives the run its user: that of the slot, where the agent chose one.
     pub(super) fn fork(
         &mut self,
         engine: &Engine,
         limits: Limits,
-        slot: Option<u32>,
+        (slot, run): (Option<u32>, Option<u64>),
         descriptors: &[OwnedFd],
     ) -> Result<(), Failure> {
         if descriptors.len() != RUN_DESCRIPTORS.len() {
@@ -154,9 +187,9 @@ impl Serving {
         }
         within(&limits, &self.most)?;
         let slot = self.free_slot(slot)?;
-        let cloned = self.cloned(engine, limits, slot, descriptors);
+        let cloned = self.cloned(engine, limits, (slot, run), descriptors);
         if let Err(failure) = &cloned {
-            // An engine that failed once would fail again, and after half a fork it waits for the other half.
+            // An engine that failed once would fail again.
             self.spent = Some(failure.in_words());
         }
         cloned
@@ -167,7 +200,7 @@ impl Serving {
         &mut self,
         engine: &Engine,
         limits: Limits,
-        slot: Option<usize>,
+        (slot, run): (Option<usize>, Option<u64>),
         descriptors: &[OwnedFd],
     ) -> Result<(), Failure> {
         let message = ToEngine::Fork {
@@ -176,8 +209,11 @@ impl Serving {
             address_space: !self.memory_group || limits.memory_bytes < self.most.memory_bytes,
             walls: self.walls.clone(),
         };
-        let passed: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+        // Dropped before it is opened, it ends the clone.
+        let (gate, opener) = packet::pair()?;
+        let passed: Vec<_> = descriptors.iter().chain([&gate]).map(OwnedFd::as_fd).collect();
         packet::send(&engine.link, &message, &passed)?;
+        drop(gate);
         let pid = match packet::receive::<FromEngine>(&engine.link)? {
             Some((FromEngine::Cloned { pid }, _)) => Pid::from_raw(pid),
             Some((FromEngine::Failed { why }, _)) => return Err(Failure::Rule(why)),
@@ -198,9 +234,11 @@ impl Serving {
         // With a single id the denial of setgroups is inherited.
         identity::write_maps(pid, map, map, false)?;
         if let Some(slot) = slot {
-            self.slots[slot] = Some(watched);
+            let process = watched;
+            let before = self.slots[slot].replace(Living { process, run });
+            self.over.extend(before.and_then(|before| before.run));
         }
-        packet::send(&engine.link, &ToEngine::Mapped, &[])
+        packet::send(&opener, &(), &[])
     }
 
     /// A slot whose run is gone with all its processes; `None` where runs have no ids of their own.
@@ -217,14 +255,18 @@ impl Serving {
             Some(Ok(slot)) if all.contains(&slot) => slot..slot + 1,
             Some(_) => return Err(Failure::rule("a run asks for an id that the jail does not have")),
         };
-        let is_free = |slot: &usize| self.slots[*slot].as_ref().is_none_or(over);
+        let is_free = |slot: &usize| {
+            self.slots[*slot]
+                .as_ref()
+                .is_none_or(|living| over(&living.process))
+        };
         if let Some(free) = among.clone().find(is_free) {
             return Ok(Some(free));
         }
         let mut polled: Vec<_> = self.slots[among.clone()]
             .iter()
             .flatten()
-            .map(|process| PollFd::new(process, PollFlags::IN))
+            .map(|living| PollFd::new(&living.process, PollFlags::IN))
             .collect();
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&LEAVING)))
             .attempt("see which runs are over")?;

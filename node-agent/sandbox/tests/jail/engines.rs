@@ -128,7 +128,7 @@ fn run(start: Start) -> (String, String, String) {
     let run = launcher.run(1, roomy()).expect("forked");
     run.stage(&stage("", &["out"]), &[]).expect("staged");
     let outcome = run.finish().expect("finished");
-    assert_eq!(outcome.exit, Some(Exit::Code(0)), "{outcome:?}");
+    assert_eq!(outcome.exit, Some(Exit::Finished), "{outcome:?}");
     let [Report::Locked, Report::Finished { ending, message }] = outcome.reports.as_slice() else {
         panic!("{outcome:?}")
     };

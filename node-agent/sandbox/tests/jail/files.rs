@@ -21,7 +21,7 @@ fn a_run_gets_its_files_and_returns_its_outputs() {
     run.stage(&plan, b"a,bc").expect("staged");
     let outcome = run.finish().expect("finished");
     assert_eq!(lines(&outcome)[..2], [Ok("a,b".to_owned()), Ok("c".to_owned())]);
-    assert_eq!(outcome.exit, Some(Exit::Code(0)));
+    assert_eq!(outcome.exit, Some(Exit::Finished));
     assert_eq!(outcome.outputs, [Ok(b"result".to_vec()), Ok(b"deep".to_vec())]);
     assert!(outcome.complete);
     let finished = Report::Finished {

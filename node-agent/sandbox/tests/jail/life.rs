@@ -2,7 +2,7 @@
 
 use std::{fs, io::Read as _, process::Command};
 
-use muster_lock::protocol::{Exit, Mode};
+use muster_lock::protocol::{Exit, Mode, Report};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
@@ -88,7 +88,7 @@ fn the_end_of_the_payload_ends_what_it_started() {
     let outcome = begin(&launcher, 1, limits(), "linger\nlinger")
         .finish()
         .expect("finished");
-    assert_eq!(outcome.exit, Some(Exit::Code(0)));
+    assert_eq!(outcome.exit, Some(Exit::Finished));
     eventually("only the jail is left", || {
         family(launcher.id()).len() <= before.len()
     });
@@ -102,7 +102,7 @@ fn runs_follow_each_other_and_stand_beside_each_other() {
         let outcome = begin(&launcher, number, limits(), "print done")
             .finish()
             .expect("finished");
-        assert_eq!(outcome.exit, Some(Exit::Code(0)), "run {number}");
+        assert_eq!(outcome.exit, Some(Exit::Finished), "run {number}");
     }
     drop(waiting);
 }
@@ -188,6 +188,98 @@ fn an_engine_may_hold_files_that_it_only_reads_and_runs_do_not_get_them() {
     let outcome = begin(&launcher, 1, limits(), "list /proc/self/fd")
         .finish()
         .expect("finished");
-    // The standard streams, the control socket and the listing: an open file has one position for all siblings.
-    assert_eq!(lines(&outcome), [Ok("0 1 2 250 3".to_owned())]);
+    // The standard streams, the two sockets of a run and the listing: an open file has one position for all siblings.
+    assert_eq!(lines(&outcome), [Ok("0 1 2 250 251 3".to_owned())]);
+}
+
+#[test]
+fn after_its_last_word_a_payload_changes_nothing() {
+    let launcher = jail(start(Mode::Unrestricted));
+    for number in 1..10 {
+        let before = family(launcher.id());
+        let run = launcher.run(number, limits()).expect("forked");
+        // A child that writes the output again and again, prints and forks, and cares for no signal that it can ignore.
+        let steps = "write out first\nscribble out\nscribble out";
+        run.stage(&stage(steps, &["out"]), &[]).expect("staged");
+        let during: Vec<u32> = family(launcher.id())
+            .into_iter()
+            .filter(|pid| !before.contains(pid))
+            .collect();
+        let outcome = run.finish().expect("finished");
+        assert_eq!((outcome.exit, outcome.complete), (Some(Exit::Finished), true));
+        assert!(matches!(outcome.reports.last(), Some(Report::Finished { .. })));
+        // Whatever was there when it was killed; as much as was announced.
+        let output = outcome.outputs[0].as_ref().expect("an output");
+        assert!(
+            b"first".starts_with(output) || output.iter().all(|byte| *byte == b'x'),
+            "{output:?}"
+        );
+        assert!(outcome.cpu_ms < 20_000);
+        if root() {
+            launcher.until_over(number).expect("over");
+            assert!(during.iter().all(|pid| gone(*pid)), "run {number}");
+        }
+    }
+}
+
+#[test]
+fn the_status_that_follows_the_last_word_does_not_count() {
+    let launcher = jail(start(Mode::Unrestricted));
+    for (number, end) in
+        (1..).zip(["abort", "exit 7", "group kill", "pause", "spin", "linger\nabort"].repeat(4))
+    {
+        // The word alone: whoever says it without a report has said nothing else.
+        let outcome = begin(&launcher, number, limits(), &format!("word\n{end}\nprint never"))
+            .finish()
+            .expect("finished");
+        assert_eq!(
+            (outcome.exit, outcome.complete),
+            (Some(Exit::Finished), true),
+            "{end}"
+        );
+        assert_eq!(outcome.reports, [Report::Locked], "{end}");
+    }
+}
+
+#[test]
+fn an_id_has_a_new_owner_only_when_all_processes_of_the_old_one_are_gone() {
+    if !root() {
+        return;
+    }
+    let mut start = start(Mode::Unrestricted);
+    // The engine's, and one for runs.
+    start.ids.as_mut().expect("root gives ids").count = 2;
+    let launcher = jail(start);
+    let engine = family(launcher.id());
+    let mut before: Vec<u32> = Vec::new();
+    for number in 1..10 {
+        let run = launcher.run(number, limits()).expect("forked");
+        assert!(before.iter().all(|pid| gone(*pid)), "run {number}");
+        eventually("process 1 and its payload are there", || {
+            family(launcher.id()).len() >= engine.len() + 2
+        });
+        before = family(launcher.id())
+            .into_iter()
+            .filter(|pid| !engine.contains(pid))
+            .collect();
+        run.stage(&stage("bomb 20\nscribble out\nword\npause", &[]), &[])
+            .expect("staged");
+        assert_eq!(run.finish().expect("finished").exit, Some(Exit::Finished));
+    }
+}
+
+#[test]
+fn what_a_run_used_is_known_however_it_ends() {
+    let launcher = jail(start(Mode::Unrestricted));
+    let steps = ["eat 50000000", "eat 50000000\nfork", "eat 50000000\nexit 0"];
+    for (number, steps) in (1..).zip(steps) {
+        let outcome = begin(&launcher, number, limits(), steps)
+            .finish()
+            .expect("finished");
+        assert!(
+            (50_000_000..200_000_000).contains(&outcome.peak_bytes),
+            "{steps}: {outcome:?}"
+        );
+        assert!(outcome.cpu_ms < 10_000, "{steps}: {outcome:?}");
+    }
 }

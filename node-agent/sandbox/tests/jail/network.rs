@@ -63,7 +63,7 @@ fn found(launcher: Launcher, door: TcpListener) {
         assert_eq!(*taken, Err(libc::EADDRINUSE), "{results:?}");
     }
     // The standard streams, the control socket, and the listing itself.
-    assert_eq!(results[7], Ok("0 1 2 250 3".to_owned()));
+    assert_eq!(results[7], Ok("0 1 2 250 251 3".to_owned()));
     launcher.close().expect("closed");
     drop(door);
 }

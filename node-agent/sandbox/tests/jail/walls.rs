@@ -183,7 +183,7 @@ fn a_payload_finds_nothing_of_those_who_made_it() {
         "a run inherits what its engine was started with"
     );
     // The standard streams, the control socket, and the listing itself.
-    assert_eq!(results.pop(), Some(Ok("0 1 2 250 3".to_owned())));
+    assert_eq!(results.pop(), Some(Ok("0 1 2 250 251 3".to_owned())));
     for (step, result) in steps.lines().zip(&results) {
         assert!(result.is_err(), "{step}: {result:?}");
     }
