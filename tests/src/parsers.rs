@@ -11,6 +11,7 @@ mod epoch;
 mod jail;
 mod join;
 mod packages;
+mod policy;
 mod renewal;
 mod services;
 mod signed;
@@ -134,6 +135,11 @@ pub const TARGETS: &[Target] = &[
         name: "package_list",
         run: packages::list,
         seeds: packages::list_seeds,
+    },
+    Target {
+        name: "policy_test",
+        run: policy::test,
+        seeds: policy::test_seeds,
     },
     Target {
         name: "renewal",
