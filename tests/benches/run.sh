@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The benchmarks beside their peers: installs what is missing, builds for release, measures, prints a table and
-# writes bench/summary.json into cargo's target folder. PART is one of jail engines collective rate cancel fleet
-# revocation approve.
+# writes bench/summary.json into cargo's target folder. PART is one of decide jail engines collective rate cancel
+# fleet revocation approve.
 #     tests/benches/run.sh [--rounds N] [--nodes N] [--only PART]
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
@@ -13,4 +13,4 @@ step build-fleet cargo build --locked --release -p muster-agent --example fleet 
 # The daemons as they are packaged.
 step build-server cargo build --locked --profile dist -p muster-server
 step build-node cargo build --locked --profile node -p muster-agent
-cargo bench --locked -p muster-tests --bench peers -- "$@"
+cargo bench --locked -p muster-tests --features cedar --bench peers -- "$@"

@@ -8,6 +8,7 @@
 mod approve;
 mod cancel;
 mod collective;
+mod decide;
 mod engines;
 mod fleet;
 mod jail;
@@ -41,7 +42,8 @@ struct Wanted {
 }
 
 /// The parts that can be measured by themselves.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
+    "decide",
     "jail",
     "engines",
     "collective",
@@ -116,6 +118,10 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Wanted>
 fn measure(wanted: &Wanted) -> anyhow::Result<()> {
     let programs = Programs::beside_this_one()?;
     let mut rows = Vec::new();
+    // First: what a trust state takes is read off this process, before anything else has used its memory.
+    if wanted.wants("decide") {
+        rows.extend(decide::rows(wanted.rounds)?);
+    }
     if wanted.wants("jail") {
         rows.extend(jail::rows(&programs, wanted.rounds)?);
     }
