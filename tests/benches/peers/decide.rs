@@ -39,14 +39,20 @@ pub(crate) fn rows(rounds: usize) -> anyhow::Result<Vec<Row>> {
     let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
     #[cfg(feature = "cedar")]
     let (mut of_policies, mut of_attributes) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        of_small.push(batch(&small, &small_state));
-        of_large.push(batch(&large, &state));
+    for round in 0..rounds {
+        // Ours is before the peers in one round and after them in the next.
+        if round % 2 == 0 {
+            of_small.push(batch(&small, &small_state));
+        }
         #[cfg(feature = "cedar")]
         {
             of_policies.push(peers.by_policies());
             of_attributes.push(peers.by_attributes());
         }
+        if round % 2 == 1 {
+            of_small.push(batch(&small, &small_state));
+        }
+        of_large.push(batch(&large, &state));
     }
     #[cfg(feature = "cedar")]
     {
