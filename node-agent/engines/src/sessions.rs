@@ -109,8 +109,6 @@ impl<C> Staying<C> {
 /// A turn in a session: as long as this is held, no other run of it begins.
 pub(crate) struct Turn {
     pub(crate) key: SessionKey,
-    /// What was ended meanwhile is not kept.
-    ended: u64,
     _alone: OwnedMutexGuard<()>,
 }
 
@@ -126,13 +124,13 @@ struct State<C> {
     places: HashMap<SessionKey, Place<C>>,
     /// Runs that go on, of sessions or not.
     at_work: HashMap<EngineKind, usize>,
-    /// How often sessions were ended.
-    ended: u64,
 }
 
 struct Place<C> {
     turn: Arc<AsyncMutex<()>>,
     waits: Option<(Staying<C>, Instant)>,
+    /// It was ended since the run began that is at work in it, whose child is not kept then.
+    ended: bool,
 }
 
 /// A run that goes on.
@@ -156,7 +154,6 @@ impl<C: Send + 'static> Sessions<C> {
             state: Mutex::new(State {
                 places: HashMap::new(),
                 at_work: HashMap::new(),
-                ended: 0,
             }),
             changed: Arc::default(),
             sweeper: Mutex::default(),
@@ -175,25 +172,29 @@ impl<C: Send + 'static> Sessions<C> {
 
     /// Waits for the turn of a run.
     pub(crate) async fn turn(&self, key: SessionKey) -> Turn {
-        let (turn, ended) = {
+        let turn = {
             let mut state = locked(&self.state);
             state.tidy();
             let place = state.places.entry(key.clone()).or_insert_with(|| Place {
                 turn: Arc::default(),
                 waits: None,
+                ended: false,
             });
-            (Arc::clone(&place.turn), state.ended)
+            Arc::clone(&place.turn)
         };
         Turn {
             key,
-            ended,
             _alone: turn.lock_owned().await,
         }
     }
 
     /// The child that waits in this session, unless it is too old.
     pub(crate) fn take(&self, turn: &Turn, now: Instant) -> Option<Staying<C>> {
-        let (staying, _) = locked(&self.state).places.get_mut(&turn.key)?.waits.take()?;
+        let mut state = locked(&self.state);
+        let place = state.places.get_mut(&turn.key)?;
+        place.ended = false;
+        let (staying, _) = place.waits.take()?;
+        drop(state);
         let rules = self.services.of(turn.key.engine()).pruning;
         let old = rules
             .age
@@ -220,13 +221,10 @@ impl<C: Send + 'static> Sessions<C> {
     pub(crate) fn put(self: &Arc<Self>, turn: &Turn, staying: Staying<C>, now: Instant) {
         {
             let mut state = locked(&self.state);
-            if state.ended != turn.ended {
-                return;
+            match state.places.get_mut(&turn.key) {
+                Some(place) if !place.ended => place.waits = Some((staying, now)),
+                _ => return,
             }
-            let Some(place) = state.places.get_mut(&turn.key) else {
-                return;
-            };
-            place.waits = Some((staying, now));
         }
         let mut sweeper = locked(&self.sweeper);
         if sweeper.is_none() {
@@ -239,25 +237,20 @@ impl<C: Send + 'static> Sessions<C> {
     /// Ends the sessions that wait and are of this kind; those with a run at work end with it.
     pub(crate) fn end(&self, which: impl Fn(&SessionKey) -> bool) {
         let mut state = locked(&self.state);
-        state.ended += 1;
-        let ended: Vec<_> = state.places.keys().filter(|key| which(key)).cloned().collect();
-        for key in &ended {
-            state.leave(key);
+        for (_, place) in state.places.iter_mut().filter(|(key, _)| which(key)) {
+            place.waits = None;
+            place.ended = true;
         }
     }
 
-    /// Ends the sessions that show this package set and wait.
+    /// Ends the sessions that show this package set and wait; any may be at work with it.
     pub(crate) fn forget(&self, set: &Path) {
         let mut state = locked(&self.state);
-        state.ended += 1;
-        let shows = |place: &Place<C>| {
-            let waits = place.waits.as_ref();
-            waits.is_some_and(|(staying, _)| staying.set.as_deref() == Some(set))
-        };
-        let ended = state.places.iter().filter(|(_, place)| shows(place));
-        let ended: Vec<_> = ended.map(|(key, _)| key.clone()).collect();
-        for key in &ended {
-            state.leave(key);
+        for place in state.places.values_mut() {
+            place.ended = true;
+            place
+                .waits
+                .take_if(|(staying, _)| staying.set.as_deref() == Some(set));
         }
     }
 

@@ -165,13 +165,19 @@ async fn where_there_is_no_room_the_session_goes_that_waits_longest() {
 }
 
 #[tokio::test]
-async fn what_was_ended_during_a_run_is_not_kept_after_it() {
+async fn what_was_ended_during_a_run_is_not_kept_after_it_and_others_are() {
     let (sessions, now) = (sessions(9, Pruning::default()), Instant::now());
     ran(&sessions, "a", 1, now).await;
     let turn = sessions.turn(key("b")).await;
+    assert!(sessions.take(&turn, now).is_none());
     sessions.end(|key| key.mode() == Mode::Unrestricted);
-    assert_eq!(sessions.waiting(EngineKind::R), 1);
+    sessions.put(&turn, staying(2, now), now);
+    assert_eq!(sessions.waiting(EngineKind::R), 2, "none of these was meant");
+    assert!(sessions.take(&turn, now).is_some());
     sessions.end(|_| true);
     sessions.put(&turn, staying(2, now), now);
     assert_eq!(sessions.waiting(EngineKind::R), 0);
+    assert!(sessions.take(&turn, now).is_none());
+    sessions.put(&turn, staying(3, now), now);
+    assert_eq!(sessions.waiting(EngineKind::R), 1, "the next run begins another");
 }
