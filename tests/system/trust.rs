@@ -294,10 +294,16 @@ async fn nobody_trusts_what_is_blocked_or_a_signer_whose_signatures_are_void() {
     lift(&admin, BLOCKS, made["id"].as_str().expect("an identity"))
         .await
         .expect("lifted");
-    // A user's own word ends now, an administrator's does not.
+    // A word about oneself ends now, an administrator's about another does not.
     let own = json!({ "from": "2020-01-01T00:00:00Z" });
     let own = send(&signer, REVOCATIONS, &own).await.expect("revoked");
     assert!(own["until"].is_string() && own["user"] == signer.name());
+    let of_admin = json!({ "from": "2020-01-01T00:00:00Z" });
+    let of_admin = send(&admin, REVOCATIONS, &of_admin).await.expect("revoked");
+    assert!(
+        of_admin["until"].is_string(),
+        "what an administrator signs from now on counts"
+    );
     let other = json!({ "user": modder.name(), "from": "2020-01-01T00:00:00Z" });
     assert_eq!(problem(send(&signer, REVOCATIONS, &other).await).status, 403);
     let until = json!({ "from": "2020-01-01T00:00:00Z", "until": "2021-01-01T00:00:00Z" });

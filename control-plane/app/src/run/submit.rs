@@ -70,6 +70,11 @@ impl App {
         let authorized = self.authorize(caller, Operation::Run).await?;
         if submission.request.trace {
             self.authorize(caller, Operation::TraceRuns).await?;
+            if submission.request.analysis.is_some() {
+                return Err(Error::invalid(
+                    "a traced run shares no engine with others; leave the field analysis or the field trace away",
+                ));
+            }
         }
         let current = self.known_function(reference).await?;
         let asked = Asked {

@@ -68,7 +68,8 @@ impl App {
             }
             Some(Moment::from_unix_ms(now))
         } else {
-            until
+            // About oneself without a word about the end: what comes after now is meant to count.
+            until.or_else(|| new.user.is_none().then(|| Moment::from_unix_ms(now)))
         };
         if until.is_some_and(|until| until < from) {
             return Err(Error::invalid(

@@ -1,13 +1,17 @@
 //! The documented commands about code trust: entries, blocks, revocations, and what is known.
 
 use clap::Parser;
-use muster_client::{Request, Rest};
+use muster_client::{ClientError, Request, Rest};
 use muster_ids::{Name, UserName};
-use muster_wire::admin::v1::{
-    function::Function,
-    trust::{
-        Block, CreateBlock, CreateRevocation, Item, Principal, Revocation, Signer, TrustSigner, TrustedSigner,
+use muster_wire::{
+    admin::v1::{
+        function::Function,
+        trust::{
+            Block, CreateBlock, CreateRevocation, Item, Principal, Revocation, Signer, TrustSigner,
+            TrustedSigner,
+        },
     },
+    problem::KIND_PREFIX,
 };
 use serde::Serialize;
 
@@ -178,6 +182,35 @@ struct Entity {
     known: String,
 }
 
+/// What was so already among the targets of one command: it keeps none of the others from being reached, so that a command
+/// that failed half-way can be given again.
+#[derive(Default)]
+struct SoAlready(Option<Failure>);
+
+impl SoAlready {
+    /// The answer about one target; nothing where it was refused as of this `kind`.
+    fn unless<T>(&mut self, kind: &str, answer: Result<T, ClientError>) -> Result<Option<T>, Failure> {
+        match answer {
+            Ok(done) => Ok(Some(done)),
+            Err(error) => {
+                let so = matches!(&error, ClientError::Refused { problem, .. }
+                    if problem.kind.strip_prefix(KIND_PREFIX) == Some(kind));
+                let failure = Failure::from(error);
+                if !so {
+                    return Err(failure);
+                }
+                self.0 = Some(failure);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Fails where nothing was left to be done.
+    fn all(self, done: usize) -> Result<(), Failure> {
+        self.0.filter(|_| done == 0).map_or(Ok(()), Err)
+    }
+}
+
 /// `add-code-trust`.
 pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), Failure> {
     let Some(options) = options::<AddCodeTrust>(arguments)? else {
@@ -203,7 +236,7 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
         ));
     }
     let rest = context.rest()?;
-    let mut made: Vec<TrustedSigner> = Vec::new();
+    let (mut made, mut so): (Vec<TrustedSigner>, _) = (Vec::new(), SoAlready::default());
     for signer in signers {
         let new = TrustSigner {
             principal: Some(principal(options.username.clone(), options.groupname.clone())),
@@ -211,8 +244,9 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
             expires: None,
             reason: None,
         };
-        made.push(rest.call(Request::post(SIGNERS).json(&new)).await?);
+        made.extend(so.unless("duplicate", rest.call(Request::post(SIGNERS).json(&new)).await)?);
     }
+    so.all(made.len())?;
     context.show(&made, || "The signer is trusted now.".to_owned())
 }
 
@@ -245,11 +279,15 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
     }
     let principal = principal(options.username, options.groupname);
     let rest = context.rest()?;
+    let (mut done, mut so) = (0, SoAlready::default());
     for (path, target) in targets {
         let id = trust::entry_id(&principal, &target)?;
-        rest.call::<()>(Request::delete(path).segment(&id.to_string()))
-            .await?;
+        let answer = rest
+            .call::<()>(Request::delete(path).segment(&id.to_string()))
+            .await;
+        done += usize::from(so.unless("not-found", answer)?.is_some());
     }
+    so.all(done)?;
     context.done("It is not trusted any more.")
 }
 
@@ -294,10 +332,11 @@ pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(),
         ));
     }
     let rest = context.rest()?;
-    let mut made: Vec<Block> = Vec::new();
+    let (mut made, mut so): (Vec<Block>, _) = (Vec::new(), SoAlready::default());
     for new in wanted {
-        made.push(rest.call(Request::post(BLOCKS).json(&new)).await?);
+        made.extend(so.unless("duplicate", rest.call(Request::post(BLOCKS).json(&new)).await)?);
     }
+    so.all(made.len())?;
     context.show(&made, || "It is blocked for everybody now.".to_owned())
 }
 
@@ -402,4 +441,38 @@ fn certificate(issuer: Option<String>, serial: Option<String>, role: Option<Stri
 
 fn principal(user: Option<UserName>, group: Option<Name>) -> Principal {
     Principal { user, group }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_wire::problem::Problem;
+
+    use super::*;
+
+    fn refused(kind: &str) -> Result<(), ClientError> {
+        let problem = Problem {
+            kind: format!("{KIND_PREFIX}{kind}"),
+            title: kind.to_owned(),
+            status: 409,
+            detail: kind.to_owned(),
+            instance: None,
+        };
+        Err(ClientError::Refused {
+            request: String::new(),
+            problem: Box::new(problem),
+            retry_after: None,
+        })
+    }
+
+    #[test]
+    fn what_is_so_already_keeps_no_other_target_from_being_reached() {
+        let mut so = SoAlready::default();
+        assert!(matches!(so.unless("duplicate", refused("duplicate")), Ok(None)));
+        assert!(matches!(so.unless("duplicate", Ok(())), Ok(Some(()))));
+        assert!(so.unless("duplicate", refused("not-allowed")).is_err());
+        assert!(so.all(1).is_ok());
+        let mut all = SoAlready::default();
+        assert!(all.unless("duplicate", refused("duplicate")).is_ok());
+        assert!(all.all(0).is_err(), "nothing was left to be done");
+    }
 }

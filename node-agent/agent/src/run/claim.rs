@@ -172,7 +172,7 @@ fn take(agent: &Arc<Agent>, granted: Granted) {
     tracing::info!(%run, fence, engine = %engine, user = %admitted.grant.user, "claimed a run");
     let worker = Arc::clone(agent);
     agent.tasks.spawn(async move {
-        let delivered = execute::run(&worker, admitted, work).await;
+        let delivered = Box::pin(execute::run(&worker, admitted, work)).await;
         worker.running.end(run, fence);
         worker.available.notify_one();
         if !delivered {

@@ -79,8 +79,8 @@ fn runs_of_one_launcher_go_at_the_same_time() {
     let script = "import os, time\nmine, other = '/shared/' + me, '/shared/' + you\nopen(mine, 'w').close()\nwhile not os.path.exists(other): time.sleep(0.01)\ny = me";
     let one = |me: &str, you: &str| {
         order(Python, Unrestricted, script)
-            .input("me", Value, Json, &format!("\"{me}\""))
-            .input("you", Value, Json, &format!("\"{you}\""))
+            .input("me", Value, Json, format!("\"{me}\""))
+            .input("you", Value, Json, format!("\"{you}\""))
             .output("y", Value, Json)
     };
     let (a, b) = RUNTIME.block_on(async {

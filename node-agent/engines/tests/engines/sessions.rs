@@ -145,8 +145,8 @@ fn a_session_computes_on_the_inputs_of_each_run() {
             }
         };
         let ran = |n: usize| {
-            let order = order(engine, mode, script).input("n", Value, Json, &n.to_string());
-            let order = order.input("t", Table, Csv, &format!("a,b\n{n},\"x, y\"\n,z\n"));
+            let order = order(engine, mode, script).input("n", Value, Json, n.to_string());
+            let order = order.input("t", Table, Csv, format!("a,b\n{n},\"x, y\"\n,z\n"));
             let ended = node
                 .run(order.output("y", Column, Csv).session("ann"))
                 .succeeded();
