@@ -41,9 +41,10 @@ pub struct PolicyError {
 
 impl PolicyError {
     fn new(place: impl Into<String>, reason: impl Into<String>) -> Self {
+        // Both may quote the file, and end on a terminal.
         Self {
-            place: place.into(),
-            reason: reason.into(),
+            place: printable(&place.into()),
+            reason: printable(&reason.into()),
         }
     }
 }
@@ -217,16 +218,20 @@ fn case_place(at: usize, raw: &RawValue) -> String {
 }
 
 fn shown(text: &str) -> String {
-    text.chars()
-        .take(128)
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+    printable(&text.chars().take(128).collect::<String>())
+}
+
+/// The text with its control characters written out.
+fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 #[cfg(test)]

@@ -182,3 +182,15 @@ fn entries_that_end_need_the_time_and_the_longest_of_one_trust_counts() {
         assert_eq!(report.failed == 0, allowed, "{report}");
     }
 }
+
+#[test]
+fn what_an_error_quotes_cannot_steer_a_terminal() {
+    for (change, into) in [
+        ("\"hash\"", r#""ha\u001b[2Jsh""#),
+        ("\"an author\"", r#""an\nauthor", "more\u0000": 1"#),
+        ("\"r_service\"", r#""r\u0007service""#),
+    ] {
+        let error = refusal(change, into);
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+}
