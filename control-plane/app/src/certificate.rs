@@ -250,7 +250,9 @@ impl App {
         let authorized = self.authorize(caller, Operation::ManageNodes).await?;
         let now = self.now();
         let reason = "trust was reset";
-        let nodes = self.store().node_list(&NodeFilter::default(), None, ALL).await?;
+        let mut nodes = self.store().node_list(&NodeFilter::default(), None, ALL).await?;
+        // As reports of an earlier epoch lock them.
+        nodes.sort_unstable_by_key(|node| node.id);
         let mut tx = self.store().begin(&authorized).await?;
         let mut records = Vec::new();
         let (mut trusted, mut certificates, mut gone) = (0, 0, Vec::new());

@@ -97,8 +97,7 @@ impl App {
         let mut tx = self.store().begin(&authorized).await?;
         tx.group_delete(group.id).await?;
         // Another group of this name would have its trust.
-        tx.trust_head().await?;
-        let trust = trust::of_group(&tx.trust_entries().await?, &group.name);
+        let trust = trust::of_group(&trust::locked(&mut tx).await?, &group.name);
         tx.trust_change(&trust, now).await?;
         let detail = json!({ "trust_entries": trust.len() });
         tx.commit(

@@ -10,6 +10,7 @@ mod revocation;
 mod signer;
 
 pub(crate) use block::is_behind;
+pub(crate) use entry::locked;
 pub(crate) use signer::of_group;
 
 use muster_code_trust::{

@@ -103,12 +103,21 @@ impl Tx {
     /// Begins an epoch: waiting join requests, join tokens and sessions end, and this copy of the database is another one. The
     /// caller sets the join key and commits with the record, which is the first of the new audit chain.
     pub async fn epoch_begin(&mut self, new: &NewEpoch, now: i64) -> Result<EpochBegun, StoreError> {
-        self.change_rights().await?;
-        let audit = self.audit_head().await?;
         let head = self.trust_head().await?;
         if new.epoch <= head.epoch {
             return Err(StoreError::conflict("an epoch that is not above the present one"));
         }
+        let joins = self
+            .execute(
+                "UPDATE joins SET state = 'expired', reason = 'a new epoch began', version = version + 1 \
+                 WHERE state IN ('pending', 'approved')",
+                args![],
+            )
+            .await?;
+        let tokens = self.join_tokens_void(now, "a new epoch began").await?;
+        let sessions = self.execute("DELETE FROM sessions", args![]).await?;
+        // As in every change the last lock, but before another chain begins.
+        let audit = self.audit_head().await?;
         let named = "this epoch";
         self.insert(
             "INSERT INTO epochs (epoch, incarnation, from_epoch, from_incarnation, number, digest, bump, begun_at) \
@@ -142,15 +151,6 @@ impl Tx {
             args![new.incarnation, counter(new.epoch)?],
         )
         .await?;
-        let joins = self
-            .execute(
-                "UPDATE joins SET state = 'expired', reason = 'a new epoch began', version = version + 1 \
-                 WHERE state IN ('pending', 'approved')",
-                args![],
-            )
-            .await?;
-        let tokens = self.join_tokens_void(now, "a new epoch began").await?;
-        let sessions = self.execute("DELETE FROM sessions", args![]).await?;
         self.touch(Topic::Trust);
         self.touch(Topic::Joins);
         Ok(EpochBegun {

@@ -1,7 +1,8 @@
 //! The trust state: what nodes need to decide, as keys and values, with its numbered history.
 //!
 //! Invariant: the head names the state that the entries make. It moves in the transaction of the change itself, and
-//! its row is locked from the first change of a transaction on, so numbers have no gaps and no twins.
+//! its row is locked from the first change of a transaction on, so numbers have no gaps and no twins. Locks are taken in
+//! one order: rows of nodes, certificates and runs, then the rights, then the head.
 
 use std::collections::BTreeMap;
 
@@ -114,8 +115,10 @@ impl Store {
 }
 
 impl Tx {
-    /// The head, locked until the commit.
+    /// The head, locked until the commit, and with it who may do what: what is read of the entries after this is what
+    /// holds at the commit. Always in this order, so that of two changes one waits and none is given up.
     pub async fn trust_head(&mut self) -> Result<TrustHead, StoreError> {
+        self.change_rights().await?;
         self.first(
             locking!("SELECT incarnation, epoch, number, digest, previous FROM trust_head"),
             args![],
@@ -125,7 +128,7 @@ impl Tx {
         .and_then(|row| head(&row))
     }
 
-    /// Every entry as this transaction sees it.
+    /// Every entry as this transaction sees it. Whoever decides by them takes [`Tx::trust_head`] first.
     pub async fn trust_entries(&mut self) -> Result<BTreeMap<String, String>, StoreError> {
         let rows = self
             .all("SELECT entry_key, value FROM trust_entries", args![])
@@ -140,7 +143,6 @@ impl Tx {
         changes: &[(String, Option<String>)],
         now: i64,
     ) -> Result<TrustHead, StoreError> {
-        self.change_rights().await?;
         let head = self.trust_head().await?;
         let mut entries = self.trust_entries().await?;
         let wanted: BTreeMap<&String, Option<&String>> =

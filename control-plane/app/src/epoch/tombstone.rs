@@ -6,7 +6,7 @@ use muster_model::audit::Event;
 use muster_store::{Certificate, Draft, Tx};
 use serde_json::json;
 
-use crate::{App, Error};
+use crate::{App, Error, trust::locked};
 
 /// One change of the trust state.
 pub(crate) type Change = (String, Option<String>);
@@ -45,7 +45,7 @@ pub(crate) fn of_certificate(certificate: &Certificate, now: i64) -> Result<Chan
 
 /// Writes tombstones; what has one already keeps it.
 pub(crate) async fn bury(tx: &mut Tx, mut tombstones: Vec<Change>, now: i64) -> Result<(), Error> {
-    let entries = tx.trust_entries().await?;
+    let entries = locked(tx).await?;
     tombstones.retain(|(key, _)| !entries.contains_key(key));
     tx.trust_change(&tombstones, now).await?;
     Ok(())

@@ -18,7 +18,10 @@ use muster_wire::node::v1::{
 use serde_json::json;
 
 use super::{head, tombstone::Change};
-use crate::{App, Error, trust::is_behind};
+use crate::{
+    App, Error,
+    trust::{is_behind, locked},
+};
 
 /// Why a node that the database trusts is untrusted.
 const UNTRUSTED: &str = "it was untrusted before the database was put back, as a node knew";
@@ -74,15 +77,18 @@ impl App {
         now: i64,
     ) -> Result<(), Error> {
         let mut tx = self.store().begin(authorized).await?;
-        let entries = tx.trust_entries().await?;
-        let losses = losses(&entries, state, Moment::from_unix_ms(now));
-        tx.trust_change(&losses.changes, now).await?;
+        // Rows of nodes, certificates and runs come before the rights in every change. What is lost may become less until
+        // those are held, when another report says the same, but not more: such tombstones are never removed.
+        let before = losses(&tx.trust_entries().await?, state, Moment::from_unix_ms(now));
+        for id in &before.nodes {
+            tx.node_get(*id).await?;
+        }
         let mut records = Vec::new();
         let mut untrusted = 0;
-        for id in &losses.nodes {
+        for id in &before.nodes {
             if self.is_trusted(&mut tx, *id).await? {
                 let why = (UNTRUSTED, "its node was untrusted");
-                let (gone, certificates, runs) = self.revoke(&mut tx, *id, why, now).await?;
+                let (gone, certificates, runs) = self.revoke_unburied(&mut tx, *id, why, now).await?;
                 let detail =
                     json!({ "node": id.to_string(), "reason": UNTRUSTED, "certificates": certificates });
                 records.push(Draft::new(Event::NodeUntrusted, gone.name.to_string(), detail));
@@ -91,10 +97,13 @@ impl App {
             }
         }
         let mut certificates = 0;
-        for serial in &losses.certificates {
+        for serial in &before.certificates {
             let reason = "revoked before the database was put back, as a node knew";
             certificates += usize::from(tx.certificate_revoke(serial, now, reason).await?);
         }
+        let entries = locked(&mut tx).await?;
+        let losses = losses(&entries, state, Moment::from_unix_ms(now));
+        tx.trust_change(&losses.changes, now).await?;
         tx.epoch_report(self.epoch(), node, version, now).await?;
         let detail = json!({
             "epoch": version.epoch,
@@ -141,6 +150,8 @@ pub fn read_known(known: &KnownState, roots: &Roots, now: i64) -> Result<(TrustH
     Ok((head(&signed.version), state))
 }
 
+/// What `state` takes away from `entries`; nodes and certificates in the order of their numbers, in which their rows are
+/// locked.
 fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -> Losses {
     let mut losses = Losses::default();
     let mut lifted = Vec::new();

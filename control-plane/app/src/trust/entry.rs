@@ -50,7 +50,7 @@ pub(super) fn decided(reason: Option<&TrustReason>) -> Decided {
 }
 
 /// The entries in the hands of this change, which nobody else changes until it ends.
-pub(super) async fn locked(tx: &mut Tx) -> Result<BTreeMap<String, String>, Error> {
+pub(crate) async fn locked(tx: &mut Tx) -> Result<BTreeMap<String, String>, Error> {
     tx.trust_head().await?;
     Ok(tx.trust_entries().await?)
 }

@@ -4,6 +4,7 @@ on_both! {
     a_change_moves_the_head_with_its_entries
     what_is_so_already_is_no_change
     changes_at_once_get_their_own_numbers
+    those_who_read_first_and_those_who_change_at_once_all_get_through
     history_is_read_in_order
     a_reason_stands_beside_its_entry_and_goes_with_it
     secrets_come_back_as_they_went_in
@@ -97,6 +98,37 @@ mod cases {
         let twice = change(&world, &[("a", Some("2")), ("a", Some("3"))]).await;
         assert_eq!(twice.number, 2);
         assert_eq!(world.store.trust_entries().await.expect("read")["a"], "3");
+    }
+
+    pub(super) async fn those_who_read_first_and_those_who_change_at_once_all_get_through(world: World) {
+        let writers = (0..6).map(|writer| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                for number in 0..8 {
+                    let mut tx = store.begin(&system()).await.expect("begins");
+                    let change = if writer % 2 == 0 {
+                        // What is counted here was read, and nobody may change it before the commit.
+                        tx.trust_head().await.expect("locked");
+                        let entries = tx.trust_entries().await.expect("read");
+                        let count: u32 = entries
+                            .get("count")
+                            .map_or(0, |text| text.parse().expect("a number"));
+                        ("count".to_owned(), Some((count + 1).to_string()))
+                    } else {
+                        (format!("{writer}/{number}"), Some("x".to_owned()))
+                    };
+                    tx.trust_change(&[change], NOW).await.expect("changed");
+                    tx.commit(draft(Event::SettingChanged), NOW)
+                        .await
+                        .expect("commits");
+                }
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.expect("ends");
+        }
+        let (head, entries) = world.store.trust_state().await.expect("read");
+        assert_eq!((head.number, entries["count"].as_str()), (48, "24"));
     }
 
     pub(super) async fn changes_at_once_get_their_own_numbers(world: World) {
