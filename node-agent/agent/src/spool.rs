@@ -23,6 +23,8 @@ use muster_ids::{Digest, RunId};
 use muster_wire::node::v1::{control::Claimed, outcome::Outcome, run::RunGrant};
 use serde::{Deserialize, Serialize};
 
+use crate::sentence;
+
 /// The longest claim or outcome, in bytes; a grant has at most 1 MiB.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
@@ -115,8 +117,18 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Stores that a run was claimed; nothing of it may be started before.
+    /// Stores that a run was claimed; nothing of it may be started before. What cannot be stored is not claimed: nothing of
+    /// it stays, for its name alone would keep the lease alive.
     pub fn claim(&self, claim: &Claim) -> Result<(), SpoolError> {
+        let (run, fence) = (claim.grant.run, claim.grant.fence);
+        self.store(claim).inspect_err(|_| {
+            if let Err(error) = self.remove(run, fence) {
+                tracing::error!(%run, error = %sentence(&error), "a claim that was not stored cannot be removed");
+            }
+        })
+    }
+
+    fn store(&self, claim: &Claim) -> Result<(), SpoolError> {
         let folder = self.folder(claim.grant.run, claim.grant.fence);
         // The sync of the claim settles their names too.
         Self::make(&folder.join("blobs"))?;

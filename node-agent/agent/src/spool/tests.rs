@@ -275,3 +275,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_claim_that_cannot_be_stored_leaves_no_name_behind() {
+    let (folder, spool) = spool();
+    let claim = claim(1, 7);
+    let name = format!("{}-7", claim.grant.run);
+    // A file cannot take the place of a folder.
+    let in_the_way = folder.path().join("spool").join(name).join("claim.json/x");
+    fs::create_dir_all(in_the_way).expect("made");
+    assert!(spool.claim(&claim).is_err());
+    assert!(spool.is_empty(), "{:?}", spool.claims());
+    spool.claim(&claim).expect("stored");
+    assert_eq!(spool.entries().expect("listed").len(), 1);
+}
