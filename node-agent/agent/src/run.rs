@@ -23,6 +23,7 @@ pub mod payload;
 pub mod policy;
 pub mod report;
 pub mod session;
+pub mod settle;
 pub mod stage;
 pub mod withdrawn;
 

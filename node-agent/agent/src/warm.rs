@@ -1,5 +1,5 @@
 //! Engines that are ready before the first run wants them: when the agent starts, when its settings change, and when the
-//! trust state changes what runs get here. With a newer trust state the sessions of trusted code end.
+//! trust state changes what runs get here. With a newer trust state, and with other settings, all sessions end.
 //!
 //! Invariant: nothing is decided here. What is not foreseen starts with its first run.
 
@@ -25,16 +25,40 @@ pub struct Foreseen {
     pub policy: RunPolicy,
 }
 
-/// Keeps what is foreseen ready. Never ends.
+/// Keeps what is foreseen ready, and ends what is over. Never ends.
 pub async fn keep(agent: Arc<Agent>) {
+    // Engines may take long until they are ready; what is over does not wait for them.
+    tokio::join!(have_ready(&agent), end_sessions(&agent));
+}
+
+/// Ends the sessions that began under another trust state or other settings. No run would get one of them; what they
+/// have left, perhaps of code that is blocked now, goes at once.
+async fn end_sessions(agent: &Agent) {
+    let mut versions = agent.trust.versions();
+    let mut settings = agent.settings();
+    let mut engines = Arc::downgrade(&agent.engines());
+    loop {
+        tokio::select! {
+            changed = versions.changed() => if changed.is_err() { return },
+            changed = settings.changed() => if changed.is_err() { return },
+        }
+        // Those of former settings, as long as runs of theirs go on.
+        if let Some(before) = engines.upgrade() {
+            before.end_sessions(None);
+        }
+        let now = agent.engines();
+        now.end_sessions(None);
+        engines = Arc::downgrade(&now);
+    }
+}
+
+async fn have_ready(agent: &Agent) {
     let mut versions = agent.trust.versions();
     let mut settings = agent.settings();
     let mut before = None;
     loop {
-        versions.mark_unchanged();
-        settings.mark_unchanged();
         let engines = agent.engines();
-        let wanted = foreseen_here(&agent);
+        let wanted = foreseen_here(agent);
         let same = before
             .as_ref()
             .is_some_and(|(known, list)| Weak::ptr_eq(known, &Arc::downgrade(&engines)) && *list == wanted);
@@ -49,13 +73,7 @@ pub async fn keep(agent: Arc<Agent>) {
         }
         drop(engines);
         tokio::select! {
-            changed = versions.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                // What trusted code has left may be of code that is trusted no longer.
-                agent.engines().end_sessions(Some(Mode::Unrestricted));
-            }
+            changed = versions.changed() => if changed.is_err() { return },
             changed = settings.changed() => if changed.is_err() { return },
         }
     }

@@ -209,6 +209,18 @@ impl Engines {
 
     /// Executes one run to its end. Dropping the future ends the run as cancelling does.
     pub async fn run(&self, order: &RunOrder, cancel: &CancellationToken) -> RunEnding {
+        let ending = self.run_if(order, cancel, || true).await;
+        ending.unwrap_or_else(|| cancelled(order))
+    }
+
+    /// As [`run`](Self::run), but asks `may_begin` when the run has its child, and its turn in its session: nothing is
+    /// waited for between that word and the begin. `None`: it may not, and nothing of it was executed.
+    pub async fn run_if(
+        &self,
+        order: &RunOrder,
+        cancel: &CancellationToken,
+        may_begin: impl Fn() -> bool,
+    ) -> Option<RunEnding> {
         let mut limits = order.limits.least(self.config.services.of(order.engine).limits);
         if let (Mode::Unrestricted, Some(policy)) = (order.mode, order.policy.limits) {
             limits = limits.least(policy);
@@ -220,11 +232,11 @@ impl Engines {
         for _ in 0..4 {
             let (key, stock) = match self.stock(order.engine, order.mode, &order.policy) {
                 Ok(found) => found,
-                Err(why) => return RunEnding::refused(order.mode, why),
+                Err(why) => return Some(RunEnding::refused(order.mode, why)),
             };
             turn = tokio::select! {
                 turn = self.turn(order, key, limits, turn) => turn,
-                () = cancel.cancelled() => return cancelled(order),
+                () = cancel.cancelled() => return Some(cancelled(order)),
             };
             let waited = turn
                 .as_ref()
@@ -236,7 +248,7 @@ impl Engines {
                 self.sessions.make_room(order.engine);
                 let child = tokio::select! {
                     child = stock.child(limits) => child,
-                    () = cancel.cancelled() => return cancelled(order),
+                    () = cancel.cancelled() => return Some(cancelled(order)),
                 };
                 match child {
                     Ok(child) => Staying::fresh(child, stock.package_set()),
@@ -250,6 +262,11 @@ impl Engines {
                     }
                 }
             };
+            // The child ends here, also that of a session: what does not hold for this run holds for none of it.
+            if !may_begin() {
+                stock.ended();
+                return None;
+            }
             let Staying {
                 child: Child { sockets, launcher },
                 since,
@@ -298,9 +315,9 @@ impl Engines {
                     );
                 }
             }
-            return ending;
+            return Some(ending);
         }
-        RunEnding::refused(order.mode, why)
+        Some(RunEnding::refused(order.mode, why))
     }
 
     /// The turn of a run in its session, if it has one.

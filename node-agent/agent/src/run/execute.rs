@@ -1,24 +1,33 @@
 //! Takes one admitted run through the engine.
 //!
-//! Invariant: the node's own decision, on its newest trust state, is the last step before the payload is handed over;
-//! however this ends, an outcome is on disk or the run was handed back.
+//! Invariant: the node's own decision, on its newest trust state, is the last step before the payload is handed over, and
+//! holds when its turn has come; however this ends, an outcome is on disk or the run was handed back.
 
-use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use muster_client::ClientError;
-use muster_code_trust::{Mode, Settings};
+use muster_code_trust::Mode;
 use muster_daemon::file::crash_point;
-use muster_engines::{Outcome as EngineOutcome, PackageSet, RunEnding};
+use muster_engines::{Outcome as EngineOutcome, RunEnding};
 use muster_ids::RunId;
 use muster_wire::node::v1::outcome::Outcome;
 
 use super::{
     Why, Work,
-    admit::{Admitted, Decision, Local, decide},
+    admit::Admitted,
     outcome::{self, Ended, Grounds},
-    packages::{self, Choice},
-    policy::{self, InForce},
-    report, session, stage, withdrawn,
+    report, session,
+    settle::{Settled, Settlement, settle},
+    stage,
+    withdrawn::{self, Withdrawn},
 };
 use crate::{agent::Agent, sentence, spool::SpoolError};
 
@@ -27,8 +36,6 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How soon an outcome must be taken, or it goes to the disk: longer than a control plane nearby needs, and shorter than
 /// anybody would call the end of a run.
 const SOON: Duration = Duration::from_millis(20);
-/// How often the packages of a run are built, should they be removed at once.
-const BUILDS: usize = 3;
 /// How long a run waits for the trust state that its grant names.
 const BEHIND: Duration = Duration::from_mins(1);
 
@@ -117,9 +124,11 @@ async fn keep_the_end(agent: &Arc<Agent>, admitted: &Admitted, work: &Work, mut 
     }
 }
 
-enum Ending {
+/// How a run is over here.
+pub(super) enum Ending {
     /// On disk, or noted where it is whole, and how the upload of its blobs went that was tried meanwhile.
     Outcome(Box<Outcome>, Result<(), ClientError>),
+    /// It goes back to the queue, with the reason.
     PutBack(String),
 }
 
@@ -181,25 +190,21 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     }
     let mut tries = 0;
     let (ending, trust, packages_ms) = loop {
-        tries += 1;
         let begun = agent.clock.unix_ms();
-        let (mode, in_force, set) = match settle(agent, admitted, work, &mut grounds).await? {
-            Settled::Run(mode, in_force, set) => (mode, in_force, set),
+        let settlement = match settle(agent, admitted, work, &mut grounds).await? {
+            Settled::Run(settlement) => settlement,
             Settled::Over(ending) => return Ok(ending),
         };
-        let packages_ms = set.as_ref().map(|_| elapsed(agent, begun));
-        let handed = hand_over(
-            agent,
-            admitted,
-            work,
-            (mode, in_force, set.as_ref()),
-            &files,
-            (folder.clone(), grounds.trust_number),
-        );
-        let (ending, trust) =
-            withdrawn::watch(agent, admitted, work, (mode, grounds.trust_number), handed).await;
+        let packages_ms = settlement.set.as_ref().map(|_| elapsed(agent, begun));
+        let settled = (&*settlement, &grounds);
+        let handed = hand_over(agent, admitted, work, settled, &files, folder.clone());
+        let Some((ending, trust)) = handed.await else {
+            // It has waited for its turn, and what decided about it has changed.
+            continue;
+        };
+        tries += 1;
         // A set that was changed on the disk is found out before anything starts with it, and taken away.
-        let gone = set.is_some_and(|set| !set.folder.exists());
+        let gone = settlement.set.is_some_and(|set| !set.folder.exists());
         if !gone || tries > 1 || !matches!(ending.outcome, EngineOutcome::JailRefused { .. }) {
             break (ending, trust, packages_ms);
         }
@@ -228,115 +233,21 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     end_with_files(agent, admitted, work, &grounds, (ended, Some(ending))).await
 }
 
-/// A run whose mode and policy are decided and whose packages are there, or one that is over.
-enum Settled {
-    Run(Mode, InForce, Option<PackageSet>),
-    Over(Ending),
-}
-
-/// Decides, and has the packages of the decided mode at hand. A build takes its time, so that everything is decided anew
-/// after one.
-async fn settle(
-    agent: &Arc<Agent>,
-    admitted: &Admitted,
-    work: &Work,
-    grounds: &mut Grounds,
-) -> Result<Settled, String> {
-    for _ in 0..BUILDS {
-        let (mode, in_force, settings) = match decided(agent, admitted, work, grounds).await? {
-            Ok(decided) => decided,
-            Err(ending) => return Ok(Settled::Over(ending)),
-        };
-        let list = match packages::choose(admitted, mode, &settings) {
-            Choice::Nothing => return Ok(Settled::Run(mode, in_force, None)),
-            Choice::Set(list) => list,
-            Choice::PutBack(why) => return Ok(Settled::Over(Ending::PutBack(why))),
-            Choice::End(ended) => {
-                return end(agent, admitted, work, grounds, *ended)
-                    .await
-                    .map(Settled::Over);
-            }
-        };
-        if let Some(set) = packages::ready(agent, &list) {
-            grounds.packages = Some(set.digest);
-            return Ok(Settled::Run(mode, in_force, Some(set)));
-        }
-        if let Err(ended) = packages::build(agent, admitted, work, &list).await {
-            return end(agent, admitted, work, grounds, *ended)
-                .await
-                .map(Settled::Over);
-        }
-    }
-    let why = "its package set is removed again as soon as it is built".to_owned();
-    Ok(Settled::Over(Ending::PutBack(why)))
-}
-
-/// The node's own decision, on its newest trust state, with the policy and the settings there.
-async fn decided(
-    agent: &Arc<Agent>,
-    admitted: &Admitted,
-    work: &Work,
-    grounds: &mut Grounds,
-) -> Result<Result<(Mode, InForce, Settings), Ending>, String> {
-    let Some(held) = agent.trust.held() else {
-        let why = "this node holds no trust state".to_owned();
-        return Ok(Err(Ending::PutBack(why)));
-    };
-    let config = agent.config();
-    let local = local(agent, work);
-    grounds.trust_number = held.version.number;
-    match decide(admitted, &held, &local) {
-        Decision::Run { mode, rule, entry } => {
-            (grounds.rule, grounds.entry) = (rule, entry);
-            let engines = agent.engines();
-            let own = &engines.config().unrestricted;
-            let in_force = policy::in_force(admitted, &held.state, &local.place, &config, own);
-            if mode == Mode::Unrestricted {
-                grounds.policy = in_force.digest;
-            }
-            Ok(Ok((mode, in_force, held.state.settings_at(&local.place))))
-        }
-        Decision::PutBack { why } => Ok(Err(Ending::PutBack(why))),
-        Decision::Refuse {
-            problem,
-            message,
-            rule,
-            entry,
-        } => {
-            (grounds.rule, grounds.entry) = (rule, entry);
-            let ended = Ended::refused(&problem, message);
-            end(agent, admitted, work, grounds, ended).await.map(Err)
-        }
-    }
-}
-
-/// What holds here now beyond the trust state.
-pub(super) fn local(agent: &Agent, work: &Work) -> Local {
-    let config = agent.config();
-    let service = config.services.of(work.engine);
-    Local {
-        place: agent.place(),
-        fresh: agent.trust.is_fresh(agent.clock.boot()),
-        force_restricted: config.trust.force_restricted,
-        keeps_checks: service.keeps_checks.clone(),
-        keeps_restricted_mode: service.keeps_restricted_mode.clone(),
-        now_ms: agent.clock.unix_ms(),
-    }
-}
-
+/// Hands a settled run over and watches it to its end. `None`: what was settled did not hold any more when its turn came,
+/// and nothing of it has begun.
 async fn hand_over(
     agent: &Agent,
     admitted: &Admitted,
     work: &Work,
-    (mode, in_force, set): (Mode, InForce, Option<&PackageSet>),
+    (settlement, grounds): (&Settlement, &Grounds),
     files: &std::collections::BTreeMap<String, PathBuf>,
-    (folder, trust_number): (PathBuf, u64),
-) -> RunEnding {
-    let session = session::owner(&admitted.grant, mode, trust_number);
-    let mode = match mode {
+    folder: PathBuf,
+) -> Option<(RunEnding, Option<Withdrawn>)> {
+    let mode = match settlement.mode {
         Mode::Restricted => muster_engines::Mode::Restricted,
         Mode::Unrestricted => muster_engines::Mode::Unrestricted,
     };
+    let session = session::owner(&admitted.grant, &settlement.version);
     let mut order = stage::order(
         agent,
         admitted,
@@ -344,19 +255,27 @@ async fn hand_over(
         mode,
         files,
         (folder, work.live.clone()),
-        (in_force.policy, session),
+        (Arc::clone(&settlement.in_force.policy), session),
     );
-    if let Some(set) = set {
+    if let Some(set) = &settlement.set {
         Arc::make_mut(&mut order.policy).packages = Some(set.folder.clone());
     }
-    agent.engines().run(&order, &work.cancel).await
+    let begun = AtomicBool::new(false);
+    let may_begin = || {
+        let may = settlement.holds(agent, admitted, work, grounds);
+        begun.store(may, Ordering::SeqCst);
+        may
+    };
+    let run = settlement.engines.run_if(&order, &work.cancel, may_begin);
+    let decided = (settlement.mode, settlement.version);
+    withdrawn::watch(agent, admitted, work, decided, &begun, run).await
 }
 
 fn ended_early(work: &Work) -> Ended {
     Ended::stopped(work.why().unwrap_or(Why::Cancelled))
 }
 
-async fn end(
+pub(super) async fn end(
     agent: &Arc<Agent>,
     admitted: &Admitted,
     work: &Work,

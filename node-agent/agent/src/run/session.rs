@@ -1,41 +1,60 @@
 //! Whose session a run belongs to on this node.
 //!
-//! Invariant: no two users have one, whatever a grant says; one that runs trusted code ends with the trust state that
-//! decided about it.
+//! Invariant: no two users have one, whatever a grant says, and none outlives the trust state that decided about its runs.
 
-use muster_code_trust::Mode;
+use muster_code_trust::StateVersion;
 use muster_wire::node::v1::run::RunGrant;
 
-/// The session of a granted run that is about to run in `mode` by the trust state of this number; nothing for a run of
-/// none. Engine, policy, packages and limits keep sessions apart besides.
-pub fn owner(grant: &RunGrant, mode: Mode, trust_number: u64) -> Option<String> {
+/// The session of a granted run that is about to run by this trust state; nothing for a run of none. Engine, mode, policy,
+/// packages and limits keep sessions apart besides.
+pub fn owner(grant: &RunGrant, trust: &StateVersion) -> Option<String> {
     let session = grant.session?;
-    // What is restricted is trusted by nobody, so that nothing is to be taken back.
-    let trust = match mode {
-        Mode::Restricted => String::new(),
-        Mode::Unrestricted => trust_number.to_string(),
-    };
-    // Neither a digest nor a number holds a line break.
-    Some(format!("{session}\n{trust}\n{}", grant.user))
+    let StateVersion {
+        incarnation,
+        epoch,
+        number,
+        digest,
+        ..
+    } = trust;
+    // None of these holds a line break.
+    Some(format!(
+        "{session}\n{incarnation} {epoch} {number} {digest}\n{}",
+        grant.user
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    use muster_ids::Digest;
+    use muster_ids::{Digest, Incarnation};
 
     use super::*;
     use crate::run::admit::tests::admitted;
 
+    fn version(epoch: u64, number: u64) -> StateVersion {
+        StateVersion {
+            incarnation: Incarnation::new(1, [1; 10]),
+            epoch,
+            number,
+            digest: Digest::of(b"state"),
+            previous: Digest::of(b""),
+        }
+    }
+
     #[test]
     fn a_session_is_of_one_user_one_analysis_and_one_trust_state() {
+        let now = version(1, 7);
         let mut grant = admitted(None).grant;
-        assert_eq!(owner(&grant, Mode::Restricted, 7), None);
+        assert_eq!(owner(&grant, &now), None);
         grant.session = Some(Digest::of(b"sales"));
-        let restricted = owner(&grant, Mode::Restricted, 7);
-        assert_eq!(restricted, owner(&grant, Mode::Restricted, 8));
-        let trusted = owner(&grant, Mode::Unrestricted, 7);
-        assert_ne!(trusted, owner(&grant, Mode::Unrestricted, 8));
-        assert_ne!(trusted, restricted);
+        let one = owner(&grant, &now);
+        assert_eq!(one, owner(&grant, &now));
+        let forked = StateVersion {
+            digest: Digest::of(b"another state"),
+            ..now
+        };
+        for other in [version(1, 8), version(2, 7), forked] {
+            assert_ne!(owner(&grant, &other), one);
+        }
         let other_analysis = RunGrant {
             session: Some(Digest::of(b"costs")),
             ..grant.clone()
@@ -45,7 +64,7 @@ mod tests {
             ..grant
         };
         for other in [other_analysis, other_user] {
-            assert_ne!(owner(&other, Mode::Restricted, 7), restricted);
+            assert_ne!(owner(&other, &now), one);
         }
     }
 }

@@ -2,16 +2,19 @@
 //!
 //! Invariant: a run that may not run any more in its mode, by the newest trust state of this node, is ended at once,
 //! unless the setting `trust.running` lets it finish; then its receipt says so. A state that only becomes stale ends
-//! nothing: nobody has withdrawn anything.
+//! nothing: nobody has withdrawn anything. One of which nothing has begun is not let finish but decided about anew.
 
-use std::pin::pin;
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use muster_code_trust::{Mode, WhenWithdrawn};
+use muster_code_trust::{Mode, StateVersion, WhenWithdrawn};
 
 use super::{
     Why, Work,
     admit::{Admitted, Decision, Local, decide},
-    execute::local,
+    settle::local,
 };
 use crate::{agent::Agent, trust::Held};
 
@@ -30,25 +33,28 @@ pub struct Withdrawn {
     pub then: WhenWithdrawn,
 }
 
-/// Waits for the end of `run`, which was let run in `mode` by the state with this number, and ends it when a later state
-/// does not let it. Gives what was withdrawn, if anything was.
+/// Waits for the end of `run`, which was let run in `mode` by this state, and ends it when a later state does not let it.
+/// Gives what was withdrawn, if anything was. `None`: it has not `begun`, and waits no longer, because it says so itself or
+/// because there is a later state.
 pub async fn watch<T>(
     agent: &Agent,
     admitted: &Admitted,
     work: &Work,
-    (mode, number): (Mode, u64),
-    run: impl Future<Output = T>,
-) -> (T, Option<Withdrawn>) {
+    (mode, mut decided): (Mode, StateVersion),
+    begun: &AtomicBool,
+    run: impl Future<Output = Option<T>>,
+) -> Option<(T, Option<Withdrawn>)> {
     let mut run = pin!(run);
     let mut versions = agent.trust.versions();
-    let (mut decided, mut found) = (Some(number), None);
+    let mut found = None;
     loop {
-        let newest = versions.borrow_and_update().map(|version| version.number);
-        if newest != decided {
-            decided = newest;
-            let held = agent.trust.held();
-            let again = held.and_then(|held| again(admitted, mode, &held, &local(agent, work)));
-            match again {
+        versions.mark_unchanged();
+        if let Some(held) = agent.trust.held().filter(|held| held.version != decided) {
+            if !begun.load(Ordering::SeqCst) {
+                return None;
+            }
+            decided = held.version;
+            match again(admitted, mode, &held, &local(agent, work)) {
                 Some(withdrawn) if withdrawn.then == WhenWithdrawn::Stop => {
                     tracing::info!(run = %admitted.grant.run, rule = withdrawn.rule, "a run is stopped: its trust was withdrawn");
                     found = Some(withdrawn);
@@ -59,7 +65,7 @@ pub async fn watch<T>(
             }
         }
         tokio::select! {
-            ended = &mut run => return (ended, found),
+            ended = &mut run => return ended.map(|ended| (ended, found)),
             // The sender is the agent's own, and ends with it.
             Ok(()) = versions.changed() => {}
         }

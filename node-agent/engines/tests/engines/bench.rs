@@ -80,6 +80,16 @@ impl Node {
     }
 
     pub(super) async fn start(&self, order: Order, cancel: &CancellationToken) -> Ended {
+        let ended = self.start_if(order, cancel, || true).await;
+        ended.expect("it may begin")
+    }
+
+    pub(super) async fn start_if(
+        &self,
+        order: Order,
+        cancel: &CancellationToken,
+        may_begin: impl Fn() -> bool,
+    ) -> Option<Ended> {
         let folder = tempfile::tempdir().expect("a folder");
         let policy = order
             .1
@@ -89,7 +99,7 @@ impl Node {
             policy,
             ..order.0
         };
-        let ending = self.engines.run(&order, cancel).await;
+        let ending = self.engines.run_if(&order, cancel, may_begin).await?;
         let read = |path: &Path| fs::read_to_string(path).expect("an output that was promised");
         let outputs = ending
             .outputs
@@ -97,11 +107,11 @@ impl Node {
             .map(|output| (output.name.clone(), read(&output.path)))
             .collect();
         let schema = ending.schema.as_deref().map(read).unwrap_or_default();
-        Ended {
+        Some(Ended {
             ending,
             outputs,
             schema,
-        }
+        })
     }
 }
 

@@ -1,6 +1,9 @@
 //! Sessions: runs of one user and analysis in one child that stays, and nobody else in it.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Duration,
+};
 
 use muster_engines::{EngineKind, IdRange, Mode, Outcome, Programs, Pruning, RunPolicy};
 use tokio_util::sync::CancellationToken;
@@ -314,6 +317,40 @@ fn nothing_of_a_session_goes_on_between_its_runs() {
         format!("import os, time\nwhile os.path.getsize('/shared/ticks') <= {between}: time.sleep(0.005)");
     node.run(order(&wait)).succeeded();
     assert!(ticks() > between, "and goes on with the next run");
+}
+
+#[test]
+fn a_run_that_may_begin_no_more_when_its_turn_comes_executes_nothing() {
+    let node = node(4);
+    let (go, second) = (node.shared().join("go"), node.shared().join("second"));
+    let script = "print('begun', flush=True)\nimport os, time\n\
+        while not os.path.exists('/shared/go'): time.sleep(0.005)";
+    let asked = AtomicBool::new(false);
+    let (first, refused) = RUNTIME.block_on(async {
+        let cancel = CancellationToken::new();
+        let first = order(Python, Unrestricted, script).session("ann");
+        let live = first.live();
+        let behind = async {
+            shows(&live, "begun").await;
+            let order = order(Python, Unrestricted, "open('/shared/second', 'w').close()").session("ann");
+            let may_begin = || {
+                asked.store(true, SeqCst);
+                false
+            };
+            let goes_on = async {
+                assert!(!asked.load(SeqCst), "it waits for its turn");
+                std::fs::write(&go, "").expect("written");
+            };
+            tokio::join!(node.start_if(order, &cancel, may_begin), goes_on).0
+        };
+        tokio::join!(node.start(first, &cancel), behind)
+    });
+    first.succeeded();
+    assert!(refused.is_none() && asked.load(SeqCst) && !second.exists());
+    let next = node
+        .run(order(Python, Unrestricted, "x = 1").session("ann"))
+        .succeeded();
+    assert_eq!(run_number(&next), 1, "its session has ended with it");
 }
 
 #[test]
