@@ -119,6 +119,16 @@ async fn what_makes_no_sense_is_refused_in_words() {
         ),
         (
             BLOCKS,
+            json!({ "issuer": "CN=Corp", "serial": "1".repeat(65) }),
+            "at most 64 hexadecimal digits",
+        ),
+        (
+            SIGNERS,
+            json!({ "signer": { "issuer": "x".repeat(513), "serial": "1", "role": "developer" } }),
+            "at most 512 bytes",
+        ),
+        (
+            BLOCKS,
             json!({ "user": "eve@SPOTFIRE", "reason": long }),
             "at most 500",
         ),
@@ -355,4 +365,41 @@ async fn a_decision_reaches_nodes_with_the_next_trust_state() {
                 .iter()
                 .any(|change| change.key == key && change.value.is_none())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_make_the_state_of_all_nodes_only_so_large() {
+    const MOST: usize = 1000;
+    let server = Server::private();
+    let (admin, modder) = (server.admin().await, modder(&server).await);
+    // What is void is not revoked again.
+    let ever = json!({ "user": modder.name(), "from": "2020-01-01T00:00:00Z" });
+    send(&admin, REVOCATIONS, &ever).await.expect("revoked");
+    let own = json!({ "from": "2021-01-01T00:00:00Z" });
+    assert_eq!(
+        refusal(send(&modder, REVOCATIONS, &own).await),
+        (409, "duplicate".to_owned())
+    );
+    let item =
+        |number: usize| json!({ "item": { "type": "visualization_mod", "hash": format!("h{number}") } });
+    let mut last = String::new();
+    for number in 0..MOST {
+        let made = send(&modder, ITEMS, &item(number)).await.expect("trusted");
+        last = made["id"].as_str().expect("an identity").to_owned();
+    }
+    let full = problem(send(&modder, ITEMS, &item(MOST)).await);
+    assert!(full.kind.ends_with("too-many-entries"), "{full:?}");
+    assert!(full.detail.contains("muster trust remove"), "{full:?}");
+    let mut by_admin = item(MOST);
+    by_admin["principal"] = json!({ "user": modder.name() });
+    send(&admin, ITEMS, &by_admin)
+        .await
+        .expect("an administrator may");
+    for _ in 0..2 {
+        lift(&modder, ITEMS, &last).await.expect("withdrawn");
+        last = all::<TrustedItem>(&modder, ITEMS).await[0].id.to_string();
+    }
+    send(&modder, ITEMS, &item(MOST + 1))
+        .await
+        .expect("there is room again");
 }

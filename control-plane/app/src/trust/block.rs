@@ -16,7 +16,7 @@ use muster_wire::admin::v1::{
 };
 use serde_json::json;
 
-use super::entry::{author, decided, duplicate, find, locked, read, reason};
+use super::entry::{author, decided, duplicate, find, locked, read, reason, refuse_long};
 use crate::{
     App, Error,
     epoch::tombstone::{self, Change},
@@ -163,6 +163,9 @@ fn block_of(new: &CreateBlock) -> Result<Block, Error> {
         return Err(Error::invalid(
             "the hash of a data function is its digest, sha256: and 64 hexadecimal digits, as muster function show has it",
         ));
+    }
+    if let Block::Certificate(certificate) = &block {
+        refuse_long(certificate)?;
     }
     Ok(block)
 }

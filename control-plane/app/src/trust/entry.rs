@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_code_trust::{Entry, Moment};
+use muster_code_trust::{Certificate, Entry, Moment};
 use muster_ids::{Digest, UserName};
 use muster_model::permission::Caller;
 use muster_store::{TrustReason, Tx};
@@ -14,6 +14,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{App, Error, page, text::rfc3339};
+
+/// The most entries of one kind about a user while he may make another himself. Every node holds all of them.
+const MOST_OWN: usize = 1000;
+/// The longest serial number that is decided about, hexadecimal digits: RFC 5280 has at most 20 bytes.
+const MOST_DIGITS: usize = 64;
+/// The longest name of an issuer that is decided about, bytes.
+const MOST_ISSUER: usize = 512;
 
 /// The user who decides.
 pub(super) fn author(caller: &Caller) -> Result<&UserName, Error> {
@@ -70,6 +77,41 @@ pub(super) fn duplicate(what: impl Into<String>) -> Error {
     Error::conflict("duplicate", what)
 }
 
+/// Refuses users another entry of their own under `prefix` while there are as many as they may make; `cure` says what
+/// they can do. Administrators make as many as they need.
+pub(super) fn refuse_many(entries: &BTreeMap<String, String>, prefix: &str, cure: &str) -> Result<(), Error> {
+    let there = entries
+        .range(prefix.to_owned()..)
+        .take_while(|(key, _)| key.starts_with(prefix))
+        .count();
+    if there < MOST_OWN {
+        return Ok(());
+    }
+    Err(Error::conflict(
+        "too-many-entries",
+        format!(
+            "there are {there} entries of this kind about you, and users make at most {MOST_OWN} themselves; {cure}"
+        ),
+    ))
+}
+
+/// Refuses what no authority calls a certificate: whoever may name one could fill the state of every node otherwise.
+pub(super) fn refuse_long(Certificate { issuer, serial }: &Certificate) -> Result<(), Error> {
+    if serial.as_str().len() > MOST_DIGITS {
+        return Err(Error::invalid(format!(
+            "the serial number of a certificate has at most {MOST_DIGITS} hexadecimal digits, and this one has {}",
+            serial.as_str().len()
+        )));
+    }
+    if issuer.as_str().len() > MOST_ISSUER {
+        return Err(Error::invalid(format!(
+            "the issuer of a certificate has at most {MOST_ISSUER} bytes, and this one has {}",
+            issuer.as_str().len()
+        )));
+    }
+    Ok(())
+}
+
 impl App {
     /// A page of the entries whose keys begin with `prefix`, in the order of their keys, each made what people see by
     /// `shown`, which leaves out what is none of their business.
@@ -98,3 +140,6 @@ impl App {
         Ok(page::of(rows, limit, |(key, _)| key.clone(), |(_, row)| row))
     }
 }
+
+#[cfg(test)]
+mod tests;

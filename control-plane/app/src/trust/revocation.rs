@@ -2,7 +2,10 @@
 //!
 //! Invariant: what was revoked stays revoked. There is no way back but to sign again.
 
+use std::collections::BTreeMap;
+
 use muster_code_trust::{Entry, Moment, Revocation};
+use muster_ids::UserName;
 use muster_model::{
     audit::Event,
     permission::{ADMINISTRATOR, Caller, Operation},
@@ -14,7 +17,7 @@ use muster_wire::admin::v1::{
 };
 use serde_json::json;
 
-use super::entry::{author, decided, duplicate, locked, moment, reason};
+use super::entry::{self, author, decided, duplicate, locked, moment, reason};
 use crate::{App, Error};
 
 impl App {
@@ -82,17 +85,22 @@ impl App {
             at: now,
         };
         let revocation = Revocation { user, from, until };
-        let entry = Entry::Revocation(revocation.clone());
+        let whole = Entry::Revocation(revocation.clone());
         let mut tx = self.store().begin(&authorized).await?;
-        if locked(&mut tx).await?.contains_key(&entry.key()) {
+        let entries = locked(&mut tx).await?;
+        if entries.contains_key(&whole.key()) || own && is_covered(&entries, &revocation) {
             return Err(duplicate(format!(
                 "the signatures of {} are revoked from {from} already",
                 revocation.user
             )));
         }
-        tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
+        if own {
+            let cure = "ask an administrator to revoke them for you";
+            entry::refuse_many(&entries, &prefix(&revocation.user), cure)?;
+        }
+        tx.trust_change(&[(whole.key(), Some(whole.value()))], now)
             .await?;
-        tx.trust_reason_put(&entry.key(), &beside).await?;
+        tx.trust_reason_put(&whole.key(), &beside).await?;
         let detail = json!({ "from": from, "until": until, "reason": beside.reason });
         let draft = Draft::new(
             Event::SignaturesRevoked,
@@ -104,6 +112,28 @@ impl App {
     }
 }
 
+/// What the keys of the revocations of this user begin with.
+fn prefix(user: &UserName) -> String {
+    format!("revocation/{}/", user.key())
+}
+
+/// Whether all that `new` would make void is void already, by one revocation.
+fn is_covered(entries: &BTreeMap<String, String>, new: &Revocation) -> bool {
+    let prefix = prefix(&new.user);
+    entries
+        .range(prefix.clone()..)
+        .take_while(|(key, _)| key.starts_with(&prefix))
+        .any(|(key, value)| match Entry::parse(key, value) {
+            Ok(Entry::Revocation(known)) => {
+                let lasts = known
+                    .until
+                    .is_none_or(|end| new.until.is_some_and(|wanted| wanted <= end));
+                known.from <= new.from && lasts
+            }
+            _ => false,
+        })
+}
+
 fn to_wire(revocation: Revocation, decided: Decided) -> WireRevocation {
     WireRevocation {
         id: Entry::Revocation(revocation.clone()).id(),
@@ -113,3 +143,6 @@ fn to_wire(revocation: Revocation, decided: Decided) -> WireRevocation {
         decided,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_code_trust::{
-    Client, DenyReason, Entry, Feature, Moment, Outcome, Principal, Question, Role, Settings, Signature,
-    SignatureSource, Signed, SignedAction, SignedKind, Signer, SignerState, Subject, Target, TrustEntry,
-    TrustState, decide,
+    Block, Client, DenyReason, Entry, Feature, Moment, Outcome, Principal, Question, Role, Settings,
+    Signature, SignatureSource, Signed, SignedAction, SignedKind, Signer, SignerState, Subject, Target,
+    TrustEntry, TrustState, decide,
 };
 use muster_ids::{Digest, Name};
 use muster_model::{
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::{
     block,
-    entry::{decided, duplicate, find, locked, moment, read, reason},
+    entry::{decided, duplicate, find, locked, moment, read, reason, refuse_long, refuse_many},
 };
 use crate::{App, Error};
 
@@ -130,6 +130,9 @@ impl App {
             Target::Signer(signer, _) => block::of_signer(signer),
             Target::Item(item) => block::of_item(item),
         };
+        if let Block::Certificate(certificate) = &block {
+            refuse_long(certificate)?;
+        }
         block::refuse_blocked(&entries, block)?;
         if operation == Operation::TrustForOneself {
             let facts = self.known_facts(user.id, &user.name).await?;
@@ -159,6 +162,11 @@ impl App {
                 principal_text(&entry.principal),
                 target_text(&entry.target),
             )));
+        }
+        if operation == Operation::TrustForOneself {
+            let cure =
+                "withdraw some with muster trust remove, or ask an administrator to decide this for you";
+            refuse_many(&entries, &format!("{PREFIX}user/{}/", user.name.key()), cure)?;
         }
         tx.trust_change(&[(whole.key(), Some(whole.value()))], now)
             .await?;
