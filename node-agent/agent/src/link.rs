@@ -21,7 +21,7 @@ use std::{
 
 use muster_client::{ClientError, Connection};
 use muster_daemon::Backoff;
-use muster_wire::problem::KIND_PREFIX;
+use muster_wire::{node::v1::epoch::MAX_KNOWN, problem::KIND_PREFIX};
 use tokio_util::sync::CancellationToken;
 
 use self::session::Session;
@@ -98,6 +98,15 @@ pub enum LinkError {
     /// The receipt key was not certified.
     #[error("the control plane does not certify the receipt key of this node")]
     Receipt(#[source] ReceiptError),
+    /// What this node knows of earlier epochs is too large to be handed in, so it is granted nothing.
+    #[error(
+        "this node cannot hand in what it knows of earlier epochs: that has {size} bytes, and a control plane takes at \
+         most {MAX_KNOWN}; untrust, revoke and block again what was since the backup, and then run muster-node leave and join again"
+    )]
+    TooMuchKnown {
+        /// Of the report, bytes.
+        size: usize,
+    },
     /// The other side said something that it must not say.
     #[error(
         "the control plane does not speak the protocol of this version: {0}; update the older of the two"

@@ -12,7 +12,7 @@ use muster_wire::node::v1::{
         CONTROL_PATH, ControlMessage, HEARTBEAT_PATH, HEARTBEATS_PATH, Heartbeat, HeartbeatReply, Inventory,
         OpenControl,
     },
-    epoch::{KNOWN_PATH, MAX_KNOWN},
+    epoch::{KNOWN_PATH, Known, MAX_KNOWN},
     trust_state::{TRUST_STATE_PATH, TrustStateReply},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -89,7 +89,7 @@ pub(super) async fn begin(agent: &Arc<Agent>, member: Arc<Membership>) -> Result
         return Err(LinkError::Protocol(format!("it speaks version {protocol}")));
     }
     if report_known {
-        hand_in(agent, &connection).await.map_err(LinkError::of_member)?;
+        hand_in(agent, &connection).await?;
     }
     agent
         .receipts
@@ -124,22 +124,27 @@ pub(super) async fn run(
 }
 
 /// Hands in what this node knows of earlier epochs. Nothing is granted to it before.
-async fn hand_in(agent: &Agent, connection: &Connection) -> Result<(), ClientError> {
-    let mut known = agent.trust.known();
-    let size = serde_json::to_vec(&known).map_or(usize::MAX, |json| json.len());
-    if size > MAX_KNOWN {
-        tracing::error!(
-            size,
-            "the trust state is too large to be handed in; this node hands in nothing"
-        );
-        known.state = None;
-    }
+async fn hand_in(agent: &Agent, connection: &Connection) -> Result<(), LinkError> {
+    let known = agent.trust.known();
+    require_room(&known)?;
     let nothing = known.state.is_none();
     connection
         .send(Request::post(KNOWN_PATH).json(&known))
         .await
-        .map(drop)?;
+        .map_err(LinkError::of_member)?;
     tracing::info!(nothing, "handed in what this node knows of earlier epochs");
+    Ok(())
+}
+
+/// Whether `known` can be handed in. To hand in nothing instead would count as a report, and with the next trust state
+/// this node would forget what it alone may know; and of a part nobody could tell that it was signed.
+fn require_room(known: &Known) -> Result<(), LinkError> {
+    let size = serde_json::to_vec(known)
+        .map_err(|error| LinkError::Protocol(format!("what this node knows cannot be written ({error})")))?
+        .len();
+    if size > MAX_KNOWN {
+        return Err(LinkError::TooMuchKnown { size });
+    }
     Ok(())
 }
 
@@ -436,3 +441,6 @@ async fn receipts(agent: &Agent, member: &Membership, connection: &Connection) -
 fn challenge(agent: &Agent) -> String {
     agent.trust.challenge(agent.random.bytes(), agent.clock.boot())
 }
+
+#[cfg(test)]
+mod tests;
