@@ -23,7 +23,11 @@ async fn sleeper(author: &Person, seconds: u32) -> Function {
 
 /// A run that has begun, unrestricted.
 async fn begun(author: &Person, pool: &str, function: &Function) -> Run {
-    let run = author.run(function, &json!({ "pool": pool })).await;
+    begun_as(author, &json!({ "pool": pool }), function).await
+}
+
+async fn begun_as(author: &Person, request: &Value, function: &Function) -> Run {
+    let run = author.run(function, request).await;
     within(PATIENCE, "the function has begun", async || {
         let path = format!("/api/v1/runs/{}/logs", run.id);
         let logs: RunLogs = author.get(&path).await;
@@ -116,6 +120,51 @@ async fn trust_58_trust_that_is_removed_while_a_function_runs_ends_it_or_lets_it
     assert_eq!(predicate["rule"], "stamped");
     let limits = predicate["limits"].to_string();
     assert!(limits.contains("trust withdrawn by state"), "{limits}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_its_session_never_starts_once_its_trust_is_gone() {
+    // Any newer trust state ends sessions, so that no other test may make one.
+    let server = &Server::private();
+    let (admin, author, analyst) = (
+        server.admin().await,
+        server.author().await,
+        server.analyst().await,
+    );
+    let pool = server.pool().await;
+    admin
+        .set("trust.running", &format!("pool:{pool}"), "finish")
+        .await;
+    let node = RealNode::folder(server, &pool, server.root());
+    node.configure("[engines]\n", "[slots]\nper_engine = 2\n\n[engines]\n");
+    node.join(server, &[]).await;
+    node.run(&[]);
+    node.connected(server).await;
+    let function = sleeper(&author, 8).await;
+    let request = json!({ "pool": pool, "analysis": "sales" });
+    let first = begun_as(&analyst, &request, &function).await;
+    let second = analyst.run(&function, &request).await;
+    within(PATIENCE, "the node has the second run", async || {
+        (analyst.run_now(second.id).await.state != "queued").then_some(())
+    })
+    .await;
+    let untrust = ["functions", &function.id.to_string(), "untrust"];
+    author.tell(&untrust, &Value::Null).await.expect("untrusted");
+    let refused = ended(&analyst, &second).await;
+    let (state, _, rule, _) = end(&refused);
+    assert_eq!(
+        (state.as_str(), rule.as_str()),
+        ("refused", "service-refuses-untrusted"),
+        "{:?}",
+        refused.ending
+    );
+    assert_eq!(
+        analyst.run_now(first.id).await.state,
+        "running",
+        "the first is still at work"
+    );
+    let finished = ended(&analyst, &first).await;
+    assert_eq!(finished.state, "succeeded", "{:?}", finished.ending);
 }
 
 #[tokio::test(flavor = "multi_thread")]
