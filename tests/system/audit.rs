@@ -205,6 +205,36 @@ async fn everything(server: &Server) -> Vec<String> {
         .put_empty(&["groups", "g", "licenses", "Author Scripts"])
         .await;
     admin.delete(&["groups", "g"]).await.expect("deleted");
+    let principal = json!({ "user": author.name() });
+    let certificate = json!({ "issuer": "CN=Corp CA", "serial": "01", "role": "developer" });
+    for (kind, decision) in [
+        ("blocks", json!({ "user": name })),
+        (
+            "signers",
+            json!({ "principal": principal, "signer": { "user": author.name(), "role": "developer" } }),
+        ),
+        (
+            "signers",
+            json!({ "principal": principal, "signer": certificate }),
+        ),
+        (
+            "items",
+            json!({ "principal": principal, "item": { "type": "visualization_mod", "hash": "h1" } }),
+        ),
+    ] {
+        let made = admin.post(&format!("/api/v1/trust/{kind}"), &decision).await;
+        let id = made.expect("decided")["id"]
+            .as_str()
+            .expect("an identity")
+            .to_owned();
+        admin.delete(&["trust", kind, &id]).await.expect("withdrawn");
+    }
+    let revoked =
+        json!({ "user": author.name(), "from": "2020-01-01T00:00:00Z", "until": "2020-02-01T00:00:00Z" });
+    admin
+        .post("/api/v1/trust/revocations", &revoked)
+        .await
+        .expect("revoked");
     for (path, parts) in [
         ("/api/v1/pools", ["pools", "p"]),
         ("/api/v1/sites", ["sites", "p"]),

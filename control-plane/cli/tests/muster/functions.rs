@@ -62,6 +62,10 @@ fn a_run_brings_its_values_its_tables_and_what_it_printed() {
     let mut done = ended("succeeded", None, "");
     let table = b"a,b\n1,2\n";
     done["outputs"] = json!({ "n": blob(b"3.5", "json"), "y": blob(table, "csv"), "z": blob(b"1", "csv") });
+    let mut declared = function(false);
+    declared["definition"]["inputs"] =
+        json!([{ "name": "code", "kind": "value", "types": ["String"], "optional": false }]);
+    server.on("GET /api/v1/functions/forecast", 200, &declared);
     server.on(SUBMIT, 202, &run("queued"));
     let wait = format!("GET /api/v1/runs/{RUN}?wait=30s");
     server.on(&wait, 200, &run("running"));
@@ -79,6 +83,8 @@ fn a_run_brings_its_values_its_tables_and_what_it_printed() {
         &format!("x=@{data}"),
         "--input",
         "n=3",
+        "--input",
+        "code=1.50",
         "--input",
         "t=a b",
         "--save",
@@ -112,7 +118,7 @@ fn a_run_brings_its_values_its_tables_and_what_it_printed() {
 
     let form = server.asked(SUBMIT)[0].text();
     let request = json!({
-        "inputs": { "n": 3, "t": "a b" }, "outputs": { "y": "csv" }, "pool": "heavy",
+        "inputs": { "n": 3, "code": "1.50", "t": "a b" }, "outputs": { "y": "csv" }, "pool": "heavy",
         "limits": { "wall_seconds": 120, "memory_mib": 512 },
     });
     let part = form
