@@ -10,6 +10,7 @@ mod engines {
     mod data;
     mod endings;
     mod hazards;
+    mod held;
     mod packages;
     mod policy;
     mod restricted;

@@ -260,6 +260,26 @@ fn low_level(words: &[&str]) -> io::Result<String> {
             ["spin"] => loop {
                 std::hint::spin_loop();
             },
+            // Whoever is stopped goes on with this signal, from itself or from a timer.
+            ["continue"] => loop {
+                libc::raise(libc::SIGCONT);
+            },
+            ["continue", "later"] => {
+                let mut event: libc::sigevent = std::mem::zeroed();
+                event.sigev_notify = libc::SIGEV_SIGNAL;
+                event.sigev_signo = libc::SIGCONT;
+                let mut timer = ptr::null_mut();
+                libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer);
+                let often = libc::timespec {
+                    tv_sec: 0,
+                    tv_nsec: 20_000_000,
+                };
+                let often = libc::itimerspec {
+                    it_interval: often,
+                    it_value: often,
+                };
+                i64::from(libc::timer_settime(timer, 0, &raw const often, ptr::null_mut()))
+            }
             // A child that only waits; with its own process group it would outlive a careless killer.
             ["linger"] => match libc::fork() {
                 0 => {

@@ -14,6 +14,9 @@ environment_of <- base::environment
 parent_of <- base::parent.env
 unlock_binding <- base::unlockBinding
 remove_file <- base::file.remove
+make_folder <- base::dir.create
+go_to <- base::setwd
+folder_of_session <- base::tempdir
 terminal <- getConnection(1L)
 leave_symbol <- overstep_symbol <- succeeded_symbol <- NULL
 
@@ -152,11 +155,13 @@ main <- function(mode, language, words) {
 
 # Evaluates the script below /scratch. Whatever goes wrong ends the process.
 one_run <- function(mode) {
-  rex$how <- "off"
-  setwd(scratch)
-  dir.create("tmp", showWarnings = FALSE)
-  dir.create("outputs", showWarnings = FALSE)
-  tempdir(check = TRUE)
+  # Never of a restricted script again, once the first has begun: what an earlier run of a session has left (methods,
+  # finalizers, bindings) may be called while the next one is set up. The runner itself calls what is kept above.
+  if (mode != "restricted") rex$how <- "off"
+  go_to(scratch)
+  make_folder("tmp", showWarnings = FALSE)
+  make_folder("outputs", showWarnings = FALSE)
+  folder_of_session(check = TRUE)
 
   perform(file.path(scratch, "run.json"), "outputs/schema.json", function(run) {
     if (mode == "restricted") rex$how <- if (isTRUE(run$trace)) "trace" else "leave"
@@ -167,7 +172,7 @@ one_run <- function(mode) {
 perform <- function(file, schema_file, before) {
   tryCatch({
     run <- parse_document(file)
-    for (description in run$inputs) assign(description$name, read_input(description), envir = globalenv())
+    for (description in run$inputs) put_input(description$name, read_input(description))
     expressions <- parse_script(run$script)
     before(run)
     run_script(expressions)
@@ -177,6 +182,13 @@ perform <- function(file, schema_file, before) {
   muster_data_error = function(e) leave("script_error", conditionMessage(e)),
   error = function(e) leave("script_error", explain(e)),
   interrupt = function(e) leave("script_error", "Error: interrupted"))
+}
+
+# In place of whatever has the name: an earlier run may have left one that is locked, or that is a function of its own.
+put_input <- function(name, value) {
+  force(value)
+  if (exists(name, envir = globalenv(), inherits = FALSE)) rm(list = name, envir = globalenv())
+  assign(name, value, envir = globalenv())
 }
 
 # What every run does, so that the parent has it in memory (R reads functions from disk at their first use), and then

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// A node whose sessions end only where a test has them end.
-fn node(sessions: usize) -> Node {
+pub(super) fn node(sessions: usize) -> Node {
     Node::new(|config| {
         for service in [&mut config.services.r, &mut config.services.python] {
             service.sessions = sessions;
@@ -81,7 +81,7 @@ const KINDS: [(EngineKind, Mode); 4] = [
     (R, Restricted),
 ];
 
-fn run_number(ended: &Ended) -> u64 {
+pub(super) fn run_number(ended: &Ended) -> u64 {
     ended.ending.session_run
 }
 
@@ -282,41 +282,6 @@ fn a_session_that_was_killed_while_it_waited_begins_anew() {
     assert_eq!(run().succeeded().stdout(), "2\n");
     kill(&processes(first + 1..first + 20));
     assert_eq!(run().succeeded().stdout(), "1\n");
-}
-
-#[test]
-fn nothing_of_a_session_goes_on_between_its_runs() {
-    let node = node(4);
-    let shared = node.shared().join("ticks");
-    let script = "import subprocess, sys\n\
-        subprocess.Popen([sys.executable, '-c', 'import time\\nwhile True:\\n    open(\"/shared/ticks\", \"a\").write(\"x\")\\n    time.sleep(0.005)'])\n\
-        import os, time\nwhile not os.path.exists('/shared/ticks'): time.sleep(0.005)\nos.chmod('/shared/ticks', 0o666)";
-    let programs = RunPolicy {
-        programs: Programs::All,
-        ..RunPolicy::clone(&node.engines.config().unrestricted)
-    };
-    let order = |script: &str| {
-        order(Python, Unrestricted, script)
-            .under(programs.clone())
-            .session("ann")
-    };
-    node.run(order(script)).succeeded();
-    let ticks = || std::fs::metadata(&shared).expect("ticks").len();
-    let between = ticks();
-    // Other runs go on meanwhile.
-    for _ in 0..3 {
-        node.run(super::bench::order(
-            Python,
-            Unrestricted,
-            "import time; time.sleep(0.05)",
-        ))
-        .succeeded();
-    }
-    assert_eq!(ticks(), between, "it is held");
-    let wait =
-        format!("import os, time\nwhile os.path.getsize('/shared/ticks') <= {between}: time.sleep(0.005)");
-    node.run(order(&wait)).succeeded();
-    assert!(ticks() > between, "and goes on with the next run");
 }
 
 #[test]

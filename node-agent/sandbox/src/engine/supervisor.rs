@@ -11,6 +11,8 @@
 //! The wall time begins when the payload has its run, which may be long after the fork, and always before its script.
 //! A payload that stays has several runs, one after the other; then the agent says when each is over and when it begins.
 
+mod held;
+
 use std::{
     fs::File,
     io::{BufWriter, Read as _, Seek as _, Write as _},
@@ -31,13 +33,15 @@ use crate::{
     frame,
     kernel::{cgroup, identity, landlock, mounts, process, process::Side, seccomp, signals, status::Status},
     packet, policy,
-    protocol::{Exit, Limits, Mode, Programs, Supervised, ToSupervisor},
+    protocol::{Exit, Limits, Mode, Programs, Supervised},
 };
 
 /// The one user that a run sees itself as.
 const INSIDE: u32 = 1000;
 /// Descriptors are lifted above this number, out of the way of fixed ones.
 const ABOVE: i32 = 64;
+/// A run whose peak is this large, in bytes, has a result only when its memory is free again.
+const LARGE: u64 = 256 << 20;
 /// Without waiting.
 const NOW: Timespec = Timespec {
     tv_sec: 0,
@@ -80,6 +84,8 @@ struct Watch {
     load: File,
     /// When the wall time is over; not before there is a run.
     deadline: Option<u64>,
+    /// Whether the payload was stopped until its next run.
+    held: bool,
     children: OwnedFd,
     scratch: OwnedFd,
     kills: File,
@@ -138,6 +144,7 @@ fn begin(run: Run, gate: &OwnedFd, stderr: &OwnedFd) -> Result<Option<Watch>, Fa
         status: None,
         load: File::from(load),
         deadline: None,
+        held: false,
         children: process::lifted(&children, ABOVE)?,
         scratch,
         kills,
@@ -205,8 +212,13 @@ impl Watch {
             Last::Word if self.is_alone() => self.used(),
             _ => None,
         };
-        // Nothing of the run executes its own code any more, and what it started goes too. The result goes before.
-        process::last_in_line(self.payload);
+        // What is large is given back before the result is known: the next run of this launcher may need that memory.
+        let known = known.filter(|(_, peak_bytes)| *peak_bytes < LARGE);
+        if known.is_some() {
+            // The result goes first.
+            process::last_in_line(self.payload);
+        }
+        // Nothing of the run executes its own code any more, and what it started goes too.
         signals::kill_everyone();
         let (cpu_ms, peak_bytes) = if let Some(known) = known {
             known
@@ -341,36 +353,6 @@ impl Watch {
         Ok(false)
     }
 
-    /// What the agent says of a payload that stays. It is the one that this process serves, and is believed.
-    fn obey(&mut self) -> Result<(), Failure> {
-        let said = frame::read(outputs::Socket(&self.supervisor)).attempt("hear the agent")?;
-        match said {
-            None => process::leave(0),
-            Some(ToSupervisor::Collect) => {
-                // No run, no time: nothing of the session goes on before its next run, and files hold still.
-                signals::hold_everyone(true);
-                self.deadline = None;
-                let cpu_ms = process::used_by(self.payload)?.saturating_sub(self.cpu_before);
-                let list = self.given.take().map(|given| given.outputs).unwrap_or_default();
-                let event = Supervised::Stays { cpu_ms };
-                self.tell_all(&event, &list)
-            }
-            Some(ToSupervisor::Begin {
-                outputs,
-                wall_ms,
-                output_bytes,
-            }) => {
-                self.limits.output_bytes = output_bytes;
-                self.kills_before = cgroup::kill_count(&self.kills);
-                self.deadline = Some(now_ms().saturating_add(wall_ms));
-                let limits = self.limits;
-                self.given = Some(Given { outputs, limits });
-                signals::hold_everyone(false);
-                self.say(&Supervised::Begun)
-            }
-        }
-    }
-
     /// Whether the payload said that it is at its end before it ended. What else it said is heard as well.
     fn heard_its_end(&mut self) -> Result<bool, Failure> {
         loop {
@@ -418,8 +400,10 @@ impl Watch {
                 // The agent hung up: leaving ends everything in the namespace.
                 process::leave(0);
             }
-            if !hung_up.is_empty() {
-                self.obey()?;
+            if !hung_up.is_empty()
+                && let Some(last) = self.obey()?
+            {
+                return Ok(last);
             }
             // Not if it was killed for its time before.
             if !spoke.is_empty() && self.hear()? && !timed_out {
@@ -432,7 +416,13 @@ impl Watch {
             }
             signals::drain(&self.children);
             // One child a turn, lest a payload that gives us children for ever keeps us from the clock and the agent.
-            reaped = match rustix::process::wait(WaitOptions::NOHANG) {
+            let mut look = WaitOptions::NOHANG;
+            look.set(WaitOptions::CONTINUED, self.held);
+            reaped = match rustix::process::wait(look) {
+                // It has no run, and nobody let it go on.
+                Ok(Some((pid, status))) if pid == self.payload && status.continued() => {
+                    return Ok(Last::Word);
+                }
                 Ok(Some((pid, status))) if pid == self.payload => {
                     // Its word may lie there, and then its status does not count.
                     let word = self.heard_its_end()? && !timed_out;

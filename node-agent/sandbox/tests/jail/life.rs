@@ -283,3 +283,23 @@ fn what_a_run_used_is_known_however_it_ends() {
         assert!(outcome.cpu_ms < 10_000, "{steps}: {outcome:?}");
     }
 }
+
+#[test]
+fn the_result_of_a_large_run_comes_when_its_memory_is_free_again() {
+    let mut start = start(Mode::Unrestricted);
+    start.limits.memory_bytes = 1 << 30;
+    let limits = start.limits;
+    let launcher = jail(start);
+    let before = family(launcher.id());
+    let run = launcher.run(1, limits).expect("forked");
+    eventually("process 1 and its payload are there", || {
+        family(launcher.id()).len() >= before.len() + 2
+    });
+    let during = family(launcher.id());
+    let payload = during.iter().filter(|pid| !before.contains(pid)).max();
+    run.stage(&stage("eat 400000000", &[]), &[]).expect("staged");
+    let outcome = run.finish().expect("finished");
+    assert_eq!(outcome.exit, Some(Exit::Finished));
+    assert!(outcome.peak_bytes >= 400_000_000, "{outcome:?}");
+    assert!(payload.is_some_and(|pid| gone(*pid)));
+}

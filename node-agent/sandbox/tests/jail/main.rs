@@ -18,4 +18,5 @@ mod limits;
 mod network;
 mod policy;
 mod start;
+mod stays;
 mod walls;
