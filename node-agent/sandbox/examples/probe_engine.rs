@@ -265,6 +265,10 @@ fn low_level(words: &[&str]) -> io::Result<String> {
                 libc::raise(libc::SIGCONT);
             },
             ["continue", "later"] => {
+                extern "C" fn nothing(_: c_int) {}
+                // A timer whose signal is ignored stands still.
+                let nothing: extern "C" fn(c_int) = nothing;
+                libc::signal(libc::SIGCONT, nothing as *const () as libc::sighandler_t);
                 let mut event: libc::sigevent = std::mem::zeroed();
                 event.sigev_notify = libc::SIGEV_SIGNAL;
                 event.sigev_signo = libc::SIGCONT;

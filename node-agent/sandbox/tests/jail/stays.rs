@@ -38,6 +38,14 @@ fn tell(run: &Run, what: &ToSupervisor) {
     frame::write(&run.supervisor, what).expect("told");
 }
 
+/// Processor time of its own code, in hundredths of a second.
+fn used(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let (_, after_name) = stat.rsplit_once(')').unwrap_or_default();
+    let used = after_name.split_whitespace().nth(11);
+    used.and_then(|used| used.parse().ok()).unwrap_or(0)
+}
+
 fn is_stopped(pid: u32) -> bool {
     field(pid, "State").is_some_and(|state| state.starts_with('T'))
 }
@@ -98,7 +106,9 @@ fn a_payload_that_lets_itself_go_on_is_stopped_or_ended() {
 #[test]
 fn a_payload_that_has_a_timer_let_it_go_on_is_ended() {
     let launcher = jail(start(Mode::Unrestricted));
-    let (run, _) = begun(&launcher, "continue later\nspin", 1);
+    let (run, payload) = begun(&launcher, "continue later\nspin", 1);
+    // Or it would be stopped before it has a timer.
+    eventually("it spins", || used(payload[0]) >= 10);
     tell(&run, &ToSupervisor::Collect);
     let mut events = Vec::new();
     while !matches!(events.last(), Some(Supervised::Ended { .. })) {
