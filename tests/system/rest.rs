@@ -403,7 +403,7 @@ async fn the_back_end_refuses_bodies_that_are_not_its_own() {
             "{path}"
         );
     }
-    let open = json!({ "protocols": [3, 4], "boot_nonce": "x", "agent_version": "9", "challenge": "x" });
+    let open = json!({ "protocols": [998, 999], "boot_nonce": "x", "agent_version": "9", "challenge": "x" });
     let refused = problem(
         connection
             .send(Request::post("/node/v1/control").json(&open))
