@@ -201,8 +201,12 @@ async fn join_34_neither_a_revoked_node_nor_an_old_certificate_is_renewed() {
     let newer = renew(&member).await;
     let (old, new) = (member.connect().await, newer.connect().await);
     speaks(&newer).await.expect("good");
-    let refused = refusal(member.renew(&old, &key()).await);
-    assert_eq!(refused, (403, "node-revoked".to_owned()), "renewed twice");
+    let error = member.renew(&old, &key()).await.expect_err("renewed twice");
+    // Both are locked at that moment, and the cut may come before the answer.
+    assert!(
+        error.problem().is_none_or(|problem| problem.status == 403),
+        "refused or cut: {error}"
+    );
     clone_alarm(server, &admin, &member).await;
     assert!(
         newer.heartbeat(&new, &[]).await.is_err(),
