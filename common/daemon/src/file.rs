@@ -179,22 +179,17 @@ pub fn read(path: &Path, access: Access, limit: u64) -> Result<Vec<u8>, FileErro
 /// Replaces `path` durably by `bytes` with exactly the permission bits `mode`. `name` begins the names of the
 /// write points, for example `join.credentials`.
 pub fn write(path: &Path, bytes: &[u8], mode: u32, name: &str) -> Result<(), FileError> {
-    let failed = |attempt| {
-        move |source| FileError::System {
-            attempt,
-            path: path.to_owned(),
-            source,
-        }
-    };
-    let (mut file, unfinished) = create_beside(path, mode).map_err(failed("create a new file beside"))?;
-    let result = fill(&mut file, &unfinished, path, bytes, mode, name);
-    if result.is_err() {
-        // The error that counts is the first; what stays behind is swept later.
-        let _ = fs::remove_file(&unfinished);
-    }
-    result.map_err(failed("write"))?;
-    write_point(name, "renamed");
-    sync_folder_of(path).map_err(failed("settle the name of"))?;
+    replace(path, mode, name, |file| {
+        put(file, bytes, mode, name)?;
+        file.sync_all()?;
+        write_point(name, "synced");
+        Ok(())
+    })?;
+    sync_folder_of(path).map_err(|source| FileError::System {
+        attempt: "settle the name of",
+        path: path.to_owned(),
+        source,
+    })?;
     write_point(name, "settled");
     Ok(())
 }
@@ -203,22 +198,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32, name: &str) -> Result<(), Fil
 /// cut it may be missing, short or empty, so its reader must be able to tell. [`settle`] makes it durable. The write
 /// points are the first two of [`write`] and "renamed".
 pub fn place(path: &Path, bytes: &[u8], mode: u32, name: &str) -> Result<(), FileError> {
-    let failed = |attempt| {
-        move |source| FileError::System {
-            attempt,
-            path: path.to_owned(),
-            source,
-        }
-    };
-    let (mut file, unfinished) = create_beside(path, mode).map_err(failed("create a new file beside"))?;
-    let result = put(&mut file, bytes, mode, name).and_then(|()| fs::rename(&unfinished, path));
-    if result.is_err() {
-        // The error that counts is the first; what stays behind is swept later.
-        let _ = fs::remove_file(&unfinished);
-    }
-    result.map_err(failed("write"))?;
-    write_point(name, "renamed");
-    Ok(())
+    replace(path, mode, name, |file| put(file, bytes, mode, name))
 }
 
 /// Makes durable what [`place`] put at `path`, its name included. One that was removed meanwhile needs nothing. The
@@ -349,18 +329,29 @@ pub fn write_point(name: &str, step: &str) {
     }
 }
 
-fn fill(
-    file: &mut File,
-    unfinished: &Path,
+/// Gives `path` to a new file that `fill` has filled beside it.
+fn replace(
     path: &Path,
-    bytes: &[u8],
     mode: u32,
     name: &str,
-) -> io::Result<()> {
-    put(file, bytes, mode, name)?;
-    file.sync_all()?;
-    write_point(name, "synced");
-    fs::rename(unfinished, path)
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let failed = |attempt| {
+        move |source| FileError::System {
+            attempt,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    let (mut file, unfinished) = create_beside(path, mode).map_err(failed("create a new file beside"))?;
+    let result = fill(&mut file).and_then(|()| fs::rename(&unfinished, path));
+    if result.is_err() {
+        // The error that counts is the first; what stays behind is swept later.
+        let _ = fs::remove_file(&unfinished);
+    }
+    result.map_err(failed("write"))?;
+    write_point(name, "renamed");
+    Ok(())
 }
 
 fn put(file: &mut File, bytes: &[u8], mode: u32, name: &str) -> io::Result<()> {
