@@ -200,9 +200,10 @@ async fn an_abort_goes_on_where_the_control_plane_was_killed() {
         // With its first use nobody is left; that may end the process before it answers.
         speaks(&left).await.ok();
         world.dead("authority.revoked.ready").await;
+        // It goes on by itself, perhaps before it says that it is ready.
         world
             .server
-            .restart_in(&[("MUSTER_CRASH_AT", "authority.revoked.committed")]);
+            .begin(&[("MUSTER_CRASH_AT", "authority.revoked.committed")]);
         world.dead("authority.revoked.committed").await;
         world.server.restart();
         let shown = world.shown().await;

@@ -178,7 +178,8 @@ async fn a_control_plane_that_is_killed_at_any_change_of_a_run_ends_it_once() {
     assert!(claimed.is_none(), "it was granted once");
     for step in COMMIT {
         let point = format!("run.ended.{step}");
-        server.restart_in(&[("MUSTER_CRASH_AT", &point)]);
+        // Perhaps it ends the run, and is killed, before it says that it is ready.
+        server.begin(&[("MUSTER_CRASH_AT", &point)]);
         server.database().change(LEASES_END);
         world.dead(&point).await;
     }
@@ -443,8 +444,10 @@ async fn a_real_node_goes_on_by_itself_wherever_its_control_plane_is_killed() {
     let mut points = points_of_commit("join.revealed");
     points.push("join.polled".to_owned());
     for (begin, point) in points.iter().enumerate() {
-        server.restart_in(&[("MUSTER_CRASH_AT", point)]);
+        // Once the node asks, it may be killed before it says that it is ready.
+        server.begin(&[("MUSTER_CRASH_AT", point)]);
         if begin == 0 {
+            server.wait_ready();
             node.begin("join", &[]);
         }
         world.dead(point).await;
@@ -472,7 +475,7 @@ async fn a_real_node_goes_on_by_itself_wherever_its_control_plane_is_killed() {
     node.run(&[]);
     for step in COMMIT {
         let point = format!("certificate.issued.{step}");
-        server.restart_in(&[("MUSTER_CRASH_AT", &point), ("MUSTER_CRASH_SPARED", "1")]);
+        server.begin(&[("MUSTER_CRASH_AT", &point), ("MUSTER_CRASH_SPARED", "1")]);
         world.dead(&point).await;
     }
     // Anew in between, because it waits the longer the more often it is disappointed.

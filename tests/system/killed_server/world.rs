@@ -97,8 +97,10 @@ impl World {
     pub(super) async fn killed_with_work(&self, event: &str, function: &Function) -> Run {
         let mut run = None;
         for point in points_of_commit(event) {
-            self.server.restart_in(&[("MUSTER_CRASH_AT", &point)]);
+            // Where work waits, it may be killed before it says that it is ready.
+            self.server.begin(&[("MUSTER_CRASH_AT", &point)]);
             if run.is_none() {
+                self.server.wait_ready();
                 run = Some(self.author.run(function, &json!({})).await);
             }
             self.dead(&point).await;
