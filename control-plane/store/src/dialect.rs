@@ -5,14 +5,14 @@
 //! | writers | one connection, `BEGIN IMMEDIATE`: the whole database is the lock | `SELECT … FOR UPDATE` locks the rows that decide |
 //! | queue | as above | `SKIP LOCKED` |
 //! | durability | WAL, `synchronous = FULL`: synced at each commit, which changes that come together share | `synchronous_commit = on`, whatever the server's default |
-//! | statements | where they are asked for, `sqlite.rs` | sent to the server by sqlx |
+//! | statements | where they are asked for, `sqlite.rs`; lists that may be long by sqlx's threads | sent to the server by sqlx |
 //! | wake | within the process | `NOTIFY`, delivered at commit |
 
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, Database, PgPool, Postgres, SqlSafeStr as _, Transaction, pool::PoolOptions,
-    postgres::PgConnectOptions, query::Query,
+    AssertSqlSafe, Database, Encode, PgPool, Postgres, SqlSafeStr as _, SqlStr, Sqlite, Transaction, Type,
+    database::HasStatementCache, pool::PoolOptions, postgres::PgConnectOptions, query::Query,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -145,12 +145,11 @@ impl Db {
     /// All rows, however many.
     pub(crate) async fn all(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match self {
-            Self::Sqlite(lite) => lite
-                .read_long(sql.into(), values)
-                .await
-                .map_err(DbError::from)?
+            Self::Sqlite(lite) => sqlite(sql.into(), values)
+                .fetch_all(lite.pool())
+                .await?
                 .into_iter()
-                .map(Row::Sqlite)
+                .map(Row::Pooled)
                 .collect(),
             Self::Postgres { pool, .. } => postgres(sql.into(), values)
                 .fetch_all(pool)
@@ -397,17 +396,33 @@ async fn open_postgres(config: &StoreConfig) -> Result<Db, StoreError> {
     Ok(Db::Postgres { pool, transactions })
 }
 
+fn sqlite(sql: Sql, values: Vec<Value>) -> Query<'static, Sqlite, <Sqlite as Database>::Arguments> {
+    match sql {
+        Sql::Same(text) | Sql::Each { sqlite: text, .. } => query(text.into_sql_str(), true, values),
+        Sql::Built(text) => query(AssertSqlSafe(text).into_sql_str(), false, values),
+    }
+}
+
 fn postgres(sql: Sql, values: Vec<Value>) -> Query<'static, Postgres, <Postgres as Database>::Arguments> {
-    let (sql, keep) = match sql {
-        Sql::Same(text) | Sql::Each { postgres: text, .. } => (text.into_sql_str(), true),
-        Sql::Built(text) => (AssertSqlSafe(text).into_sql_str(), false),
-    };
-    values
-        .into_iter()
-        .fold(sqlx::query(sql).persistent(keep), |query, value| match value {
-            Value::Text(text) => query.bind(text),
-            Value::Int(number) => query.bind(number),
-            Value::Flag(flag) => query.bind(flag),
-            Value::Bytes(bytes) => query.bind(bytes),
-        })
+    match sql {
+        Sql::Same(text) | Sql::Each { postgres: text, .. } => query(text.into_sql_str(), true, values),
+        Sql::Built(text) => query(AssertSqlSafe(text).into_sql_str(), false, values),
+    }
+}
+
+fn query<D>(sql: SqlStr, keep: bool, values: Vec<Value>) -> Query<'static, D, D::Arguments>
+where
+    D: Database + HasStatementCache,
+    Option<String>: Encode<'static, D> + Type<D>,
+    Option<i64>: Encode<'static, D> + Type<D>,
+    bool: Encode<'static, D> + Type<D>,
+    Vec<u8>: Encode<'static, D> + Type<D>,
+{
+    let query = sqlx::query(sql).persistent(keep);
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::Int(number) => query.bind(number),
+        Value::Flag(flag) => query.bind(flag),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
 }

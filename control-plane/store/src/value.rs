@@ -8,7 +8,7 @@ use muster_ids::{
 };
 use rusqlite::types::Value as Cell;
 use serde::de::DeserializeOwned;
-use sqlx::{Row as _, postgres::PgRow};
+use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 
 use crate::{dialect::sqlite::LiteRow, error::StoreError};
 
@@ -95,6 +95,8 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> 
 /// One row of a result.
 pub(crate) enum Row {
     Sqlite(LiteRow),
+    /// Of SQLite too, out of the pool.
+    Pooled(SqliteRow),
     Postgres(PgRow),
 }
 
@@ -134,6 +136,7 @@ macro_rules! columns {
                     let cell = row.cell(column).ok_or_else(|| StoreError::no_column(column))?;
                     FromCell::from_cell(cell).ok_or_else(|| wrong(column))?
                 }
+                Self::Pooled(row) => row.try_get(column)?,
                 Self::Postgres(row) => row.try_get(column)?,
             })
         }

@@ -1,5 +1,7 @@
 //! SQLite: statements run where they are asked for, and changes that come at the same time are synced together.
 //!
+//! Lists that may be long go through a pool of sqlx, which has a thread for each connection, and so do the migrations.
+//!
 //! There is one writer, and its lock is a queue. A change is a savepoint within the open transaction, the round:
 //!
 //! ```text
@@ -22,12 +24,12 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, Statement, ffi, types::Value as Cell};
 use sqlx::{
-    ConnectOptions as _, Connection as _,
-    migrate::{MigrateError, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    SqlitePool,
+    pool::PoolOptions,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 use tokio::{
-    sync::{Mutex as Queue, OwnedMappedMutexGuard, OwnedMutexGuard, Semaphore, SetOnce},
+    sync::{Mutex as Queue, OwnedMappedMutexGuard, OwnedMutexGuard, SetOnce},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -90,12 +92,12 @@ pub(crate) struct Lite {
     path: PathBuf,
     /// `None` once it is closed.
     writer: Arc<Queue<Option<Writer>>>,
-    /// Connections for reading that nobody uses now; `None` once it is closed.
+    /// Connections for short reads that nobody uses now; `None` once it is closed.
     readers: Mutex<Option<Vec<Connection>>>,
-    /// Long reads that are under way at once.
-    long_reads: Arc<Semaphore>,
-    /// Connections for reading that are kept.
+    /// Connections for short reads that are kept.
     kept: usize,
+    /// Connections with threads of their own: for what would hold up the thread that asks.
+    pool: SqlitePool,
 }
 
 /// The connection that changes the file.
@@ -144,27 +146,17 @@ impl Lite {
             shared: false,
         };
         Ok(Arc::new(Self {
+            pool: pool(&path, connections),
             path,
             writer: Arc::new(Queue::new(Some(writer))),
             readers: Mutex::new(Some(Vec::new())),
-            long_reads: Arc::new(Semaphore::new(kept)),
             kept,
         }))
     }
 
-    /// Applies what is missing, over a connection of sqlx, which keeps the books of both databases.
-    pub(crate) async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
-        let mut conn = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(PATIENCE)
-            .connect()
-            .await?;
-        migrator.run(&mut conn).await?;
-        conn.close().await?;
-        Ok(())
+    /// The pool of sqlx, for migrations and for lists that may be long.
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     async fn turn(&self) -> Result<Turn, LiteError> {
@@ -215,24 +207,6 @@ impl Lite {
         found
     }
 
-    /// All rows, read on a thread where it holds up nobody.
-    pub(super) async fn read_long(
-        self: &Arc<Self>,
-        sql: Sql,
-        values: Vec<Value>,
-    ) -> Result<Vec<LiteRow>, LiteError> {
-        let permit = self.long_reads.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| LiteError::closed())?;
-        let lite = self.clone();
-        // A caller who leaves does not end the read, and the next one waits for its thread.
-        spawn_blocking(move || {
-            let _permit = permit;
-            lite.read(&sql, &values, usize::MAX)
-        })
-        .await
-        .map_err(|_| LiteError::closed())?
-    }
-
     fn reader(&self) -> Result<Connection, LiteError> {
         let conn = connect(&self.path)?;
         conn.execute_batch("PRAGMA query_only = ON")?;
@@ -244,6 +218,7 @@ impl Lite {
     }
 
     pub(super) async fn close(&self) {
+        self.pool.close().await;
         let mut writer = self.writer.clone().lock_owned().await;
         drop(self.readers().take());
         // A task that cannot be waited for was never started, and then nothing was left open.
@@ -402,6 +377,22 @@ impl Drop for Change {
             turn.take_back();
         }
     }
+}
+
+/// Opens its connections when they are needed. Nothing is done to those that idle: no timer wakes an idle process.
+fn pool(path: &Path, connections: u32) -> SqlitePool {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE);
+    PoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
 }
 
 fn connect(path: &Path) -> Result<Connection, LiteError> {
