@@ -41,6 +41,8 @@ const LOOK: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A fork takes a processor from the run that has just taken a child; it waits for the end of a short run.
 const COURTESY: Duration = Duration::from_millis(20);
+/// How long a result takes to the client on a machine at rest: a fork on the same processors holds it up.
+const LAST_WORD: Duration = Duration::from_millis(8);
 /// So long no run was begun before one more is forked beside others that wait.
 const REST: Duration = Duration::from_millis(25);
 /// Who is not the engine's last policy ends after so long without a run.
@@ -155,12 +157,18 @@ async fn keep(stock: Weak<Stock>, wanted: Arc<Notify>) {
 }
 
 impl Stock {
-    /// Until a fork disturbs nobody: the run that was begun has ended, or takes longer; and while other children wait,
-    /// no further run has come for a moment.
+    /// Until a fork disturbs nobody: the run that was begun has ended and its result is on its way, or it takes longer;
+    /// and while other children wait, no further run has come for a moment.
     async fn until_quiet(&self) {
         loop {
-            let _ = timeout(COURTESY, self.over.notified()).await;
-            if locked(&self.ready).is_empty() || timeout(REST, self.wanted.notified()).await.is_err() {
+            let ended = timeout(COURTESY, self.over.notified()).await.is_ok();
+            let rest = match (locked(&self.ready).is_empty(), ended) {
+                (false, _) => REST,
+                (true, true) => LAST_WORD,
+                (true, false) => return,
+            };
+            let more = timeout(rest, self.wanted.notified()).await.is_ok();
+            if !more || rest == LAST_WORD {
                 return;
             }
         }
