@@ -13,12 +13,14 @@ mod decision;
 mod entry;
 mod function;
 mod groups;
+mod item;
 mod moment;
 mod package;
 mod policy_test;
 mod question;
 mod run_policy;
 mod setting;
+mod signature;
 mod state;
 mod text;
 mod verdict;
@@ -36,6 +38,10 @@ pub use groups::{
     CUSTOM_QUERY_AUTHOR, EVERYONE, Feature, Group, GroupGraph, Memberships, SCRIPT_AUTHOR, SYSTEM_GROUPS,
     UserFacts,
 };
+pub use item::{
+    CODE_FILE, Capability, CodeLanguage, CodeManifest, CodeParameter, Item, ItemError, ItemKind, ItemPath,
+    MOD_MANIFEST, MOST_FILES, MOST_MANIFEST, ModManifest, ModScript, PathError,
+};
 pub use moment::{Moment, MomentError};
 pub use package::packages_of_run;
 pub use policy_test::{PolicyError, Report, run as run_policy_test};
@@ -48,6 +54,10 @@ pub use run_policy::{
 };
 pub use setting::{
     Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings, WhenWithdrawn,
+};
+pub use signature::{
+    BundleError, Checked, CodeRoot, INTERNAL_ROOT, ItemStatement, MOST_BUNDLE, SignatureBundle,
+    SignatureProblem, SignatureStatus, TimeStatement,
 };
 pub use state::{Change, StateError, TrustState, check_requires};
 pub use text::{ItemHash, Label, Serial, TextError};

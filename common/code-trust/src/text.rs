@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use muster_ids::Digest;
+use muster_ids::{Digest, Sha512};
 use serde::{Deserialize, Serialize};
 
 /// The longest of them, in bytes: a distinguished name of a certificate authority fits several times.
@@ -44,6 +44,12 @@ pub struct Serial(String);
 
 impl From<Digest> for ItemHash {
     fn from(digest: Digest) -> Self {
+        Self(digest.to_string())
+    }
+}
+
+impl From<Sha512> for ItemHash {
+    fn from(digest: Sha512) -> Self {
         Self(digest.to_string())
     }
 }

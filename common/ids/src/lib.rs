@@ -9,14 +9,16 @@ mod digest;
 mod id;
 mod name;
 mod package;
+mod sha512;
 
 pub use digest::{Digest, DigestError};
 pub use id::{
     AuditWriter, BlobId, BlockId, CollectiveId, ControlPlaneId, FunctionId, GroupId, IdError, Incarnation,
     JoinId, NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
 };
-pub use name::{Name, NameError, UserName};
+pub use name::{Name, NameError, UserName, is_deceptive};
 pub use package::{MOST_PACKAGES, Package, PackageLanguage, PackageList, PackageListError, python_name};
+pub use sha512::{Sha512, Sha512Error};
 
 #[cfg(feature = "openapi")]
 mod openapi;

@@ -156,18 +156,23 @@ macro_rules! text_forms {
 
 text_forms!(Name, UserName);
 
-/// Characters that are invisible, break lines or reorder what stands beside them.
+/// Characters that a name must not have.
 fn misleads(character: char) -> bool {
+    is_deceptive(character)
+        || matches!(
+            character,
+            '/' | '\\' | '"' | '<' | '>' | '|' | '*' | '?' | ':' | ';' | '`' | '$'
+        )
+}
+
+/// Whether a character is invisible, breaks lines or reorders what stands beside it.
+pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
             | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-        || matches!(
-            character,
-            '/' | '\\' | '"' | '<' | '>' | '|' | '*' | '?' | ':' | ';' | '`' | '$'
-        )
 }
 
 #[cfg(test)]

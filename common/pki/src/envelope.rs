@@ -11,7 +11,7 @@
 //! type, by a key whose certificate leads to the roots in the role that the type demands. Nothing of an
 //! envelope is left unverified but that second certificate, so no other byte of it can be changed.
 
-mod base64;
+pub(crate) mod base64;
 mod payload_type;
 
 use muster_ids::Digest;
@@ -265,9 +265,7 @@ impl Envelope {
 
     /// The pre-authentication encoding of DSSE.
     fn signed_bytes(&self) -> Vec<u8> {
-        let (name, payload) = (self.payload_type.name(), &self.payload.0);
-        let head = format!("DSSEv1 {} {name} {} ", name.len(), payload.len());
-        [head.as_bytes(), payload].concat()
+        pre_authentication(self.payload_type.name(), &self.payload.0)
     }
 
     fn require(&self, expected: PayloadType) -> Result<(), EnvelopeError> {
@@ -296,6 +294,12 @@ impl Envelope {
             expected,
         }
     }
+}
+
+/// What DSSE signs for a payload of this type.
+pub(crate) fn pre_authentication(name: &str, payload: &[u8]) -> Vec<u8> {
+    let head = format!("DSSEv1 {} {name} {} ", name.len(), payload.len());
+    [head.as_bytes(), payload].concat()
 }
 
 /// Whether a certificate of ours holds this key: who signs by mistake with another certificate than its own is told so.

@@ -93,7 +93,7 @@ pub async fn issue(
     .await
 }
 
-async fn encode(
+pub(crate) async fn encode(
     signer: &dyn Signer,
     build: impl Fn(&two_pass::Pass<'_>) -> Result<rcgen::Certificate, rcgen::Error>,
 ) -> Result<CertificateDer<'static>, IssueError> {

@@ -9,6 +9,7 @@
 
 mod authority;
 mod chain;
+pub mod code_signing;
 mod crl;
 pub mod csr;
 pub mod envelope;

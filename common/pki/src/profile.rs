@@ -198,7 +198,7 @@ impl Usage {
     }
 }
 
-fn base(serial: &Serial, validity: &Validity) -> Result<CertificateParams, ProfileError> {
+pub(crate) fn base(serial: &Serial, validity: &Validity) -> Result<CertificateParams, ProfileError> {
     let moment = |ms: i64| {
         OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).map_err(|_| ProfileError::Validity)
     };
@@ -240,13 +240,13 @@ fn leaf(
     params
 }
 
-fn subject(common_name: &str) -> DistinguishedName {
+pub(crate) fn subject(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name
 }
 
-fn uri(text: &str) -> Result<SanType, ProfileError> {
+pub(crate) fn uri(text: &str) -> Result<SanType, ProfileError> {
     text.try_into()
         .map(SanType::URI)
         .map_err(|_| ProfileError::Name(text.to_owned()))

@@ -37,6 +37,10 @@ pub enum Purpose {
     Countersignature,
     /// That an older database was put back on purpose.
     EpochBump,
+    /// That somebody signed one version of an item.
+    ItemSignature,
+    /// That something was there at a time.
+    TimeStamp,
 }
 
 impl fmt::Display for Purpose {
@@ -55,6 +59,8 @@ impl fmt::Display for Purpose {
             Self::Receipt => "receipt",
             Self::Countersignature => "countersignature",
             Self::EpochBump => "epoch bump",
+            Self::ItemSignature => "item signature",
+            Self::TimeStamp => "time stamp",
         })
     }
 }

@@ -25,6 +25,10 @@ pub enum KeyUse {
     Policy,
     /// A node's receipts.
     Receipt,
+    /// Somebody who signs items.
+    Code,
+    /// The time stamps of control planes.
+    TimeStamp,
 }
 
 impl KeyUse {
@@ -51,6 +55,8 @@ impl KeyUse {
                     | Purpose::Countersignature
             ),
             Self::Receipt => matches!(purpose, Purpose::CertificateRequest | Purpose::Receipt),
+            Self::Code => purpose == Purpose::ItemSignature,
+            Self::TimeStamp => purpose == Purpose::TimeStamp,
         }
     }
 }
