@@ -252,6 +252,30 @@ async fn there_is_always_an_administrator_who_can_log_in() {
         refusal(first.delete(&last).await),
         (409, "last-administrator".to_owned())
     );
+    // Who has the rights by a group of the group counts, and then that group is what must stay.
+    let deputies = unique("deputies");
+    let heir = ["groups", &deputies, "parents", "Administrator"];
+    first.create("/api/v1/groups", &deputies).await;
+    first.add_member(&deputies, second.name()).await;
+    first.put_empty(&heir).await;
+    assert_eq!(refusal(first.delete(&last).await).0, 409, "still disabled");
+    first
+        .patch(&["users", second.name()], &json!({ "state": "active" }))
+        .await
+        .expect("enabled");
+    first.delete(&last).await.expect("another one is left");
+    let second = second.again(&server).await;
+    for parts in [
+        &heir[..],
+        &["groups", &deputies],
+        &["groups", &deputies, "members", second.name()],
+    ] {
+        assert_eq!(
+            refusal(second.delete(parts).await),
+            (409, "last-administrator".to_owned()),
+            "{parts:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use muster_model::{
     audit::Event,
     permission::{ADMINISTRATOR, Authorized, Caller, EVERYONE, Operation},
 };
-use muster_store::{Draft, Group, Tx, UserState};
+use muster_store::{Draft, Group, Tx};
 use muster_wire::admin::v1::group::{Group as WireGroup, License};
 use serde_json::json;
 
@@ -96,6 +96,7 @@ impl App {
         let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;
         tx.group_delete(group.id).await?;
+        an_administrator_is_left(&mut tx).await?;
         // Another group of this name would have its trust.
         let trust = trust::of_group(&trust::locked(&mut tx).await?, &group.name);
         tx.trust_change(&trust, now).await?;
@@ -140,12 +141,6 @@ impl App {
         let authorized = self.authorize(caller, Operation::ManageUsers).await?;
         let group = self.group_named(group).await?;
         let user = self.user_named(user).await?;
-        if group.name.as_str() == ADMINISTRATOR && !self.another_is_active(group.id, user.id).await? {
-            return Err(Error::conflict(
-                "last-administrator",
-                "this is the last administrator; put another user into the group Administrator first",
-            ));
-        }
         let mut tx = self.store().begin(&authorized).await?;
         if !tx.group_remove_member(group.id, user.id).await? {
             return Err(Error::not_found(
@@ -154,19 +149,9 @@ impl App {
                 "muster group show lists the members",
             ));
         }
+        an_administrator_is_left(&mut tx).await?;
         self.changed(tx, &group, json!({ "member_removed": user.name.as_str() }))
             .await
-    }
-
-    /// Whether somebody else in the group can log in.
-    async fn another_is_active(&self, group: GroupId, user: UserId) -> Result<bool, Error> {
-        for member in self.store().group_members(group).await? {
-            let state = self.store().user(member).await?.map(|member| member.state);
-            if member != user && state == Some(UserState::Active) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Puts a group into another, from which it inherits.
@@ -191,6 +176,7 @@ impl App {
                 "muster group show lists the parents",
             ));
         }
+        an_administrator_is_left(&mut tx).await?;
         self.changed(tx, &group, json!({ "parent_removed": parent.name.as_str() }))
             .await
     }
@@ -262,6 +248,17 @@ impl App {
         .await?;
         Ok(())
     }
+}
+
+/// Two who take the rights of each other at the same time leave nobody without this.
+pub(crate) async fn an_administrator_is_left(tx: &mut Tx) -> Result<(), Error> {
+    if tx.group_has_active_member(ADMINISTRATOR).await? {
+        return Ok(());
+    }
+    Err(Error::conflict(
+        "last-administrator",
+        "nobody could administer any more; put another user into the group Administrator first",
+    ))
 }
 
 fn no_such_group(name: &Name) -> Error {

@@ -13,7 +13,7 @@ use muster_wire::admin::v1::{
 use secrecy::SecretString;
 use serde_json::json;
 
-use crate::{App, Error, page, session, text::rfc3339};
+use crate::{App, Error, group::an_administrator_is_left, page, session, text::rfc3339};
 
 impl App {
     /// All users, by name.
@@ -161,6 +161,7 @@ impl App {
         tx.user_put(&changed).await?;
         if state == UserState::Disabled {
             tx.sessions_delete_of(changed.id).await?;
+            an_administrator_is_left(&mut tx).await?;
         }
         let draft = Draft::new(
             Event::UserChanged,

@@ -162,6 +162,16 @@ impl Tx {
         Ok(self.execute(sql, args![group, user]).await? > 0)
     }
 
+    /// Whether somebody who can log in is in the group or in one that inherits from it, as things are with this change.
+    /// Nobody else changes that meanwhile if the change is one of users or groups.
+    pub async fn group_has_active_member(&mut self, group: &str) -> Result<bool, StoreError> {
+        let sql = "WITH RECURSIVE below (id) AS (SELECT id FROM groups WHERE name = $1 UNION \
+                   SELECT p.group_id FROM group_parents p JOIN below b ON p.parent_id = b.id) \
+                   SELECT 1 FROM below b JOIN group_members m ON m.group_id = b.id \
+                   JOIN users u ON u.id = m.user_id WHERE u.state = 'active' LIMIT 1";
+        Ok(self.first(sql, args![group]).await?.is_some())
+    }
+
     /// Lets a group inherit from `parent`; false when it does already. Refused when `parent` inherits from the group.
     pub async fn group_add_parent(&mut self, group: GroupId, parent: GroupId) -> Result<bool, StoreError> {
         self.change_rights().await?;

@@ -20,7 +20,7 @@ mod cases {
         audit::Event,
         permission::{AUTHOR_SCRIPTS, EVERYONE},
     };
-    use muster_store::{Group, NewSession, StoreError, UserState};
+    use muster_store::{Group, NewSession, StoreError, User, UserState};
     use secrecy::{ExposeSecret as _, SecretString};
 
     use crate::world::{Kind, NOW, World, commit, function, random};
@@ -41,7 +41,7 @@ mod cases {
                 match change {
                     0 => drop(tx.group_remove_member(group, ann.id).await.expect("removed")),
                     1 => {
-                        let disabled = muster_store::User {
+                        let disabled = User {
                             state: UserState::Disabled,
                             version: 2,
                             ..ann.clone()
@@ -94,7 +94,7 @@ mod cases {
         let error = world.begin().await.user_insert(&twin).await.expect_err("taken");
         assert!(matches!(error, StoreError::Duplicate { .. }), "{error}");
 
-        let disabled = muster_store::User {
+        let disabled = User {
             state: UserState::Disabled,
             version: 2,
             ..ann.clone()
@@ -182,7 +182,7 @@ mod cases {
         let mut tx = world.begin().await;
         assert!(tx.session_delete(&one.token_hash).await.expect("ended"));
         assert!(!tx.session_delete(&one.token_hash).await.expect("asked twice"));
-        let disabled = muster_store::User {
+        let disabled = User {
             state: UserState::Disabled,
             version: 2,
             ..ann.clone()
@@ -262,6 +262,19 @@ mod cases {
         );
         assert_eq!(directory.groups.len(), 6);
         assert_eq!(world.store.group_members(staff.id).await.expect("read"), [bob.id]);
+
+        let mut tx = world.begin().await;
+        for (without, left) in [(bob, true), (ann.clone(), false)] {
+            let disabled = User {
+                state: UserState::Disabled,
+                version: without.version + 1,
+                ..without
+            };
+            tx.user_put(&disabled).await.expect("disabled");
+            // Ann is in a group of the group.
+            assert_eq!(tx.group_has_active_member("Staff").await.expect("read"), left);
+        }
+        drop(tx);
 
         let mut tx = world.begin().await;
         assert!(
