@@ -178,8 +178,8 @@ async fn a_control_plane_that_is_killed_at_any_change_of_a_run_ends_it_once() {
     assert!(claimed.is_none(), "it was granted once");
     for step in COMMIT {
         let point = format!("run.ended.{step}");
-        // Perhaps it ends the run, and is killed, before it says that it is ready.
-        server.begin(&[("MUSTER_CRASH_AT", &point)]);
+        // It gives every lease anew when it starts.
+        server.restart_in(&[("MUSTER_CRASH_AT", &point)]);
         server.database().change(LEASES_END);
         world.dead(&point).await;
     }
