@@ -242,6 +242,22 @@ async fn everything(server: &Server) -> Vec<String> {
         admin.create(path, "p").await;
         admin.delete(&parts).await.expect("deleted");
     }
+    let folder = json!({ "folder": "/", "name": "folder" });
+    let folder = admin
+        .post("/api/v1/library/folders", &folder)
+        .await
+        .expect("made");
+    let folder = folder["id"].as_str().expect("an identity").to_owned();
+    let permissions = Request::put("/api/v1/library")
+        .segment(&folder)
+        .segment("permissions")
+        .json(&json!({ "grants": [] }));
+    admin.send(permissions).await.expect("closed");
+    admin
+        .patch(&["library", &folder], &json!({ "name": "another" }))
+        .await
+        .expect("renamed");
+    admin.delete(&["library", &folder]).await.expect("deleted");
 
     // Joins.
     let node = Applicant::new("rejected").await;

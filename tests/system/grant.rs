@@ -424,6 +424,29 @@ async fn a_run_of_a_user_who_was_disabled_meanwhile_is_refused() {
     assert_eq!(ending.problem.as_deref(), Some("user-disabled"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_function_that_was_deleted_meanwhile_is_refused_and_holds_up_no_other() {
+    let place = Place::new().await;
+    let author = place.server.author().await;
+    let request = json!({ "pool": place.pool, "site": place.site });
+    let (gone, stays) = (
+        author.register(&unique("gone"), "terr", &unique("#")).await,
+        author.register(&unique("stays"), "terr", &unique("#")).await,
+    );
+    let run = author.run(&gone, &request).await;
+    let next = author.run(&stays, &request).await;
+    author
+        .delete(&["library", &gone.id.to_string()])
+        .await
+        .expect("deleted");
+    let claimed = place.member.claim(&place.connection).await.expect("the next run");
+    assert_eq!(claimed.grant.run, next.id);
+    let run = author.run_now(run.id).await;
+    assert_eq!(run.state, "refused");
+    let ending = run.ending.expect("an ending");
+    assert_eq!(ending.problem.as_deref(), Some("function-deleted"));
+}
+
 /// The next word about where the node is.
 async fn told(lines: &mut muster_client::Lines) -> (String, String) {
     loop {

@@ -23,6 +23,7 @@ mod join_token;
 mod killed_authority;
 mod killed_node;
 mod killed_server;
+mod library;
 mod live;
 mod offer;
 mod outcome;

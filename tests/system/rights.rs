@@ -100,6 +100,8 @@ impl Things {
         };
         let token: muster_pki::join::JoinToken =
             server.join_token(&json!({})).await.parse().expect("a token");
+        let folder = json!({ "folder": "/", "name": "a folder" });
+        let folder = admin.post("/api/v1/library/folders", &folder).await;
         let paths = [
             ("/blocks/{id}", id(block)),
             ("/signers/{id}", id(signer)),
@@ -118,6 +120,7 @@ impl Things {
             ("{function}", function.id.to_string()),
             ("{run}", run.id.to_string()),
             ("{serial}", certificate.serial.to_string()),
+            ("/library/{item}", id(folder)),
         ];
         let definition = json!({ "name": "another", "language": "r", "script": "1" });
         let setting = json!({ "name": "restricted_engines", "scope": "all", "value": "r_service" });
@@ -158,6 +161,15 @@ impl Things {
                 json!({ "policy": { "read": ["/srv/data"] } }),
             ),
             ("PUT /api/v1/settings", setting),
+            (
+                "POST /api/v1/library/folders",
+                json!({ "folder": "/", "name": "another" }),
+            ),
+            ("PATCH /api/v1/library/{item}", json!({ "name": "another" })),
+            (
+                "PUT /api/v1/library/{item}/permissions",
+                json!({ "grants": [{ "group": "Everyone", "right": "write" }] }),
+            ),
             ("POST /api/v1/trust/blocks", json!({ "user": "mallory@SPOTFIRE" })),
             (
                 "POST /api/v1/trust/signers",

@@ -78,6 +78,8 @@ ids! {
     SiteId = "site";
     /// A data function of the library.
     FunctionId = "function";
+    /// A folder of the library or something in one. A data function has the identifier of its function.
+    LibraryItemId = "library item";
     /// One queued execution of a function.
     RunId = "run";
     /// A recorded decision that one content is trusted.
@@ -92,6 +94,24 @@ ids! {
     AuditWriter = "audit writer";
     /// One copy of the database; a restore makes another.
     Incarnation = "incarnation";
+}
+
+impl LibraryItemId {
+    /// The folder that holds everything.
+    pub const ROOT: Self = Self(Uuid::nil());
+}
+
+impl From<FunctionId> for LibraryItemId {
+    fn from(function: FunctionId) -> Self {
+        Self(function.0)
+    }
+}
+
+impl From<LibraryItemId> for FunctionId {
+    /// The function that this item is, if it is one.
+    fn from(item: LibraryItemId) -> Self {
+        Self(item.0)
+    }
 }
 
 /// A join request: the first 16 bytes of a hash over the transcript, as 32 lower-case hexadecimal digits.
@@ -169,6 +189,15 @@ mod tests {
         ] {
             assert!(spelling.parse::<RunId>().is_err(), "{spelling}");
         }
+    }
+
+    #[test]
+    fn a_function_is_a_library_item_of_the_same_spelling() {
+        let function = FunctionId::new(1_000, [3; 10]);
+        let item = LibraryItemId::from(function);
+        assert_eq!(item.to_string(), function.to_string());
+        assert_eq!(FunctionId::from(item), function);
+        assert_eq!(LibraryItemId::ROOT.to_string().parse(), Ok(LibraryItemId::ROOT));
     }
 
     #[test]

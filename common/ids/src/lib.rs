@@ -14,7 +14,7 @@ mod sha512;
 pub use digest::{Digest, DigestError};
 pub use id::{
     AuditWriter, BlobId, BlockId, CollectiveId, ControlPlaneId, FunctionId, GroupId, IdError, Incarnation,
-    JoinId, NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
+    JoinId, LibraryItemId, NodeId, PoolId, RunId, SiteId, StampId, TokenId, UserId,
 };
 pub use name::{Name, NameError, UserName, is_deceptive};
 pub use package::{MOST_PACKAGES, Package, PackageLanguage, PackageList, PackageListError, python_name};

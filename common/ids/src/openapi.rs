@@ -3,8 +3,8 @@
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
 
 use crate::{
-    CollectiveId, ControlPlaneId, Digest, FunctionId, GroupId, JoinId, Name, NodeId, PoolId, RunId, SiteId,
-    StampId, TokenId, UserId, UserName,
+    CollectiveId, ControlPlaneId, Digest, FunctionId, GroupId, JoinId, LibraryItemId, Name, NodeId, PoolId,
+    RunId, SiteId, StampId, TokenId, UserId, UserName,
 };
 
 macro_rules! strings {
@@ -26,6 +26,7 @@ strings! {
     PoolId: "Identifier of a pool";
     SiteId: "Identifier of a site";
     FunctionId: "Identifier of a data function";
+    LibraryItemId: "Identifier of a library item";
     RunId: "Identifier of a run";
     StampId: "Identifier of a stamp";
     TokenId: "Identifier of a join token";

@@ -1,7 +1,6 @@
 //! Data functions of the library.
 //!
-//! Every active user can read every function until folders with permissions come (docs/adr), so each stamp of
-//! a function is readable by every user.
+//! Invariant: a function that the caller may not read in the library is one that is not there.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +8,8 @@ use muster_code_trust::{CodeType, FunctionContent, ItemHash, Language, Parameter
 use muster_ids::{Digest, FunctionId, Name, PackageList};
 use muster_model::{
     audit::Event,
-    permission::{Caller, Operation},
+    library::{self, Right},
+    permission::{Caller, Operation, UserCaller},
 };
 use muster_store::{Draft, Function};
 use muster_wire::{
@@ -18,7 +18,7 @@ use muster_wire::{
 };
 use serde_json::json;
 
-use crate::{App, Error, page, text::rfc3339};
+use crate::{App, Error, library::person, page, text::rfc3339};
 
 mod policy;
 
@@ -41,15 +41,27 @@ impl App {
         query: &PageQuery,
     ) -> Result<Page<WireFunction>, Error> {
         self.authorize(caller, Operation::Use).await?;
+        let user = person(caller)?;
         let limit = page::limit(query)?;
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
         let state = self.trust_state().await?;
-        let rows = self
-            .store()
-            .function_list(page::after::<Name>(query)?.as_ref(), limit + 1)
-            .await?;
-        let mut functions = Vec::with_capacity(rows.len());
-        for row in rows {
-            functions.push(self.function_to_wire(self.current(row).await?, &state).await?);
+        let mut after = page::after::<Name>(query)?;
+        let mut functions = Vec::new();
+        loop {
+            let rows = self.store().function_list(after.as_ref(), limit + 1).await?;
+            let last = rows.len() < wanted;
+            after = rows.last().map(|row| row.name.clone());
+            for row in rows {
+                if functions.len() < wanted && self.right_to(user, row.id.into()).await?.is_some() {
+                    functions.push(
+                        self.function_to_wire(user, self.current(row).await?, &state)
+                            .await?,
+                    );
+                }
+            }
+            if last || functions.len() >= wanted {
+                break;
+            }
         }
         Ok(page::of(
             functions,
@@ -62,26 +74,40 @@ impl App {
     /// One function, by name or identifier.
     pub async fn show_function(&self, caller: &Caller, reference: &str) -> Result<WireFunction, Error> {
         self.authorize(caller, Operation::Use).await?;
-        let current = self.function_of(reference).await?;
-        self.function_to_wire(current, &self.trust_state().await?).await
+        let current = self.function_for(caller, reference).await?;
+        let state = self.trust_state().await?;
+        self.function_to_wire(person(caller)?, current, &state).await
     }
 
-    /// Saves a function: a new one, or a new version of the one of this name. Saving never trusts.
+    /// Saves a function: a new one in a folder of the library, or a new version of the one of this name, which stays where
+    /// it is. Saving never trusts.
     pub async fn register_function(
         &self,
         caller: &Caller,
         definition: FunctionDefinition,
+        folder: Option<&str>,
     ) -> Result<WireFunction, Error> {
         let authorized = self.authorize(caller, Operation::RegisterFunctions).await?;
-        let Caller::User(user) = caller else {
-            return Err(Error::invalid("functions are registered by users"));
-        };
+        let user = person(caller)?;
         let digest = check(&definition)?;
         let now = self.now();
         let text = serde_json::to_string(&definition).map_err(Error::bug)?;
         let existing = self.store().function_by_name(&definition.name).await?;
+        let folder = match &existing {
+            Some(_) => None,
+            None => Some(self.library_folder(caller, folder.unwrap_or("/")).await?),
+        };
         let mut tx = self.store().begin(&authorized).await?;
         let function = if let Some(function) = existing {
+            let right = library::right(user, &tx.library_chain(function.id.into()).await?);
+            if right != Some(Right::Write) {
+                drop(tx);
+                self.record_denial(caller, "RegisterFunctions").await;
+                return Err(Error::denied(format!(
+                    "a function named \"{}\" exists, and user {} may not change it; ask an administrator for the right to write it in the library, or choose another name",
+                    definition.name, user.name
+                )));
+            }
             let function = Function {
                 current: digest,
                 updated_at: now,
@@ -92,6 +118,8 @@ impl App {
             tx.function_new_version(&function, &text).await?;
             function
         } else {
+            let folder = folder.ok_or_else(|| Error::bug("a new function without a folder"))?;
+            (tx, _) = self.library_write_folder(tx, &authorized, folder).await?;
             let function = Function {
                 id: self.random().id(now, FunctionId::new),
                 name: definition.name.clone(),
@@ -102,7 +130,7 @@ impl App {
                 updated_by: user.id,
                 version: 1,
             };
-            tx.function_insert(&function, &text).await?;
+            tx.function_insert(&function, &text, folder).await?;
             function
         };
         let detail = json!({ "function": function.id.to_string(), "digest": digest.to_string() });
@@ -112,7 +140,16 @@ impl App {
         )
         .await?;
         let current = self.current(function).await?;
-        self.function_to_wire(current, &self.trust_state().await?).await
+        let state = self.trust_state().await?;
+        self.function_to_wire(user, current, &state).await
+    }
+
+    /// The function that a caller means, who may read it.
+    pub(crate) async fn function_for(&self, caller: &Caller, reference: &str) -> Result<Current, Error> {
+        let current = self.function_of(reference).await?;
+        self.require_readable(caller, current.function.id, || no_such_function(reference))
+            .await?;
+        Ok(current)
     }
 
     pub(crate) async fn function_of(&self, reference: &str) -> Result<Current, Error> {
@@ -121,18 +158,16 @@ impl App {
             (_, Ok(name)) => self.store().function_by_name(&name).await?,
             _ => None,
         };
-        let function = found.ok_or_else(|| {
-            let shown: String = reference
-                .chars()
-                .take(128)
-                .flat_map(char::escape_default)
-                .collect();
-            Error::not_found("function", shown, "muster function list shows all of them")
-        })?;
+        let function = found.ok_or_else(|| no_such_function(reference))?;
         self.current(function).await
     }
 
-    async fn function_to_wire(&self, current: Current, state: &TrustState) -> Result<WireFunction, Error> {
+    async fn function_to_wire(
+        &self,
+        user: &UserCaller,
+        current: Current,
+        state: &TrustState,
+    ) -> Result<WireFunction, Error> {
         let Current {
             function, definition, ..
         } = current;
@@ -142,7 +177,10 @@ impl App {
             id: function.id,
             digest: function.current,
             definition,
-            trusted: state.stamps_of(CodeType::DataFunction, &hash).next().is_some(),
+            trusted: !self
+                .readable_stamps(user, state, CodeType::DataFunction, &hash)
+                .await?
+                .is_empty(),
             updated_by: author
                 .map(|user| user.name)
                 .ok_or_else(|| Error::bug("a function of an unknown user"))?,
@@ -159,6 +197,15 @@ impl App {
         let definition = serde_json::from_str(&version.definition).map_err(Error::bug)?;
         Ok(Current { function, definition })
     }
+}
+
+pub(crate) fn no_such_function(reference: &str) -> Error {
+    let shown: String = reference
+        .chars()
+        .take(128)
+        .flat_map(char::escape_default)
+        .collect();
+    Error::not_found("function", shown, "muster function list shows all of them")
 }
 
 /// The digest of a definition that is whole and sensible.

@@ -12,7 +12,8 @@ use std::{
 };
 
 use muster_code_trust::{TrustState, UserFacts};
-use muster_ids::{Digest, FunctionId, Name, PoolId, SiteId, UserId, UserName};
+use muster_ids::{Digest, FunctionId, LibraryItemId, Name, PoolId, SiteId, UserId, UserName};
+use muster_model::library::Step;
 use muster_store::{CertificateState, Pool, Site, TrustHead, UserState};
 use muster_wire::function::FunctionDefinition;
 
@@ -27,7 +28,8 @@ const MOST: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Known {
     functions: Kept<String, Arc<Current>>,
-    definitions: Kept<(FunctionId, Digest), Arc<FunctionDefinition>>,
+    definitions: Kept<(FunctionId, Digest), Option<Arc<FunctionDefinition>>>,
+    chains: Kept<LibraryItemId, Arc<Vec<Step>>>,
     pools: Kept<Name, Pool>,
     sites: Kept<Name, Site>,
     pool_names: Kept<PoolId, Option<Name>>,
@@ -52,21 +54,27 @@ impl App {
         functions.get(self, reference.to_owned(), read).await
     }
 
-    /// The content of a version of a function.
+    /// The content of a version of a function; nothing once the function was deleted.
     pub(crate) async fn known_definition(
         &self,
         function: FunctionId,
         digest: Digest,
-    ) -> Result<Arc<FunctionDefinition>, Error> {
+    ) -> Result<Option<Arc<FunctionDefinition>>, Error> {
         let read = async || {
             let version = self.store().function_version(function, &digest).await?;
-            let version = version.ok_or_else(|| Error::bug("a run of a version that does not exist"))?;
-            serde_json::from_str(&version.definition)
-                .map(Arc::new)
+            version
+                .map(|version| serde_json::from_str(&version.definition).map(Arc::new))
+                .transpose()
                 .map_err(Error::bug)
         };
         let definitions = &self.inner.known.definitions;
         definitions.get(self, (function, digest), read).await
+    }
+
+    /// What decides about the rights to an item of the library; nothing where there is none.
+    pub(crate) async fn known_chain(&self, item: LibraryItemId) -> Result<Arc<Vec<Step>>, Error> {
+        let read = async || Ok(Arc::new(self.store().library_chain(item).await?));
+        self.inner.known.chains.get(self, item, read).await
     }
 
     /// Pool and site of these names, or the built-in ones.

@@ -26,6 +26,7 @@ pub mod init;
 pub mod join;
 pub mod join_token;
 mod known;
+pub mod library;
 pub mod node;
 mod page;
 pub mod place;

@@ -152,7 +152,7 @@ mod tests {
         let definition: FunctionDefinition =
             serde_json::from_value(json!({ "name": "f", "language": "terr", "script": "1" })).expect("whole");
         let function = app
-            .register_function(&admin, definition)
+            .register_function(&admin, definition, None)
             .await
             .expect("registered");
         let run = app

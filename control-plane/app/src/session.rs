@@ -189,17 +189,7 @@ impl App {
 
     pub(crate) async fn user_caller(&self, user: &User) -> Result<UserCaller, Error> {
         let facts = self.known_facts(user.id, &user.name).await?;
-        Ok(UserCaller {
-            id: user.id,
-            name: user.name.clone(),
-            groups: facts
-                .groups
-                .keys()
-                .filter_map(|key| facts.groups.path(key).pop())
-                .map(|group| group.to_string())
-                .collect(),
-            features: facts.features.keys().map(ToString::to_string).collect(),
-        })
+        Ok(caller_of(user.id, &facts))
     }
 
     /// The facts that decisions need about a user, from the directory as it is now.
@@ -220,6 +210,19 @@ impl App {
         }));
         let direct: Vec<Name> = directory.direct.iter().filter_map(name_of).collect();
         Ok(graph.facts(name.clone(), &direct))
+    }
+}
+
+/// A user as one who asks for something, with the rights that these facts give.
+pub(crate) fn caller_of(id: UserId, facts: &UserFacts) -> UserCaller {
+    UserCaller {
+        id,
+        name: facts.user.clone(),
+        groups: (facts.groups.keys())
+            .filter_map(|key| facts.groups.get(key))
+            .map(ToString::to_string)
+            .collect(),
+        features: facts.features.keys().map(ToString::to_string).collect(),
     }
 }
 

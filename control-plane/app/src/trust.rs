@@ -14,13 +14,13 @@ pub(crate) use entry::locked;
 pub(crate) use signer::of_group;
 
 use muster_code_trust::{
-    Block, Client, CodeType, Engine, Entry, ItemRef, ItemType, Language, Moment, Place, Question, Stamp,
-    TrustState, UserFacts, Verdict, decide,
+    Block, Client, CodeType, Engine, Entry, ItemHash, ItemRef, ItemType, Language, Moment, Place, Question,
+    Stamp, TrustState, UserFacts, Verdict, decide,
 };
-use muster_ids::{Digest, Name, NodeId, StampId};
+use muster_ids::{Digest, Name, NodeId, StampId, UserId};
 use muster_model::{
     audit::Event,
-    permission::{Caller, Operation},
+    permission::{Caller, Operation, UserCaller},
 };
 use muster_pki::PayloadType;
 use muster_store::{Draft, TrustHead};
@@ -40,6 +40,8 @@ use crate::{
     App, Error,
     epoch::tombstone,
     function::{Current, item_hash},
+    library::person,
+    session::caller_of,
     text::rfc3339,
 };
 
@@ -60,7 +62,7 @@ impl App {
         let Caller::User(author) = caller else {
             return Err(Error::invalid("functions are trusted by users"));
         };
-        let current = self.function_of(reference).await?;
+        let current = self.function_for(caller, reference).await?;
         let function = &current.function;
         if function.current != *digest {
             return Err(Error::conflict(
@@ -115,7 +117,7 @@ impl App {
             _ => Operation::StampFunctions,
         };
         let authorized = self.authorize(caller, operation).await?;
-        let current = self.function_of(reference).await?;
+        let current = self.function_for(caller, reference).await?;
         let item = current.function.id.to_string();
         let now = self.now();
         let changes: Vec<(String, Option<String>)> = self
@@ -156,12 +158,14 @@ impl App {
         Ok(stamps as u64)
     }
 
-    /// All stamps.
+    /// All stamps on items that the caller may read.
     pub async fn list_stamps(&self, caller: &Caller) -> Result<Vec<WireStamp>, Error> {
         self.authorize(caller, Operation::Use).await?;
+        let user = person(caller)?;
         let mut stamps = Vec::new();
         for (key, value) in self.store().trust_entries().await? {
             if let Ok(Entry::Stamp(stamp)) = Entry::parse(&key, &value)
+                && self.may_read_stamped(user, &stamp).await?
                 && let (Ok(function), Ok(digest)) =
                     (stamp.library_item.as_str().parse(), stamp.hash.as_str().parse())
             {
@@ -199,7 +203,7 @@ impl App {
         let user = self
             .user_named(query.user.as_ref().unwrap_or(&asking.name))
             .await?;
-        let current = self.function_of(&query.function).await?;
+        let current = self.function_for(caller, &query.function).await?;
         let facts = self.facts_of(user.id, &user.name).await?;
         let state = self.trust_state().await?;
         let (place, node) = match &query.node {
@@ -212,7 +216,9 @@ impl App {
         };
         let language: Language = current.definition.language.parse().map_err(Error::bug)?;
         let content = (language.service(), &current.function.current);
-        let (_, verdict) = self.judge(facts, content, &state, &place, Client::Web)?;
+        let (_, verdict) = self
+            .judge(user.id, facts, content, &state, &place, Client::Web)
+            .await?;
         Ok(Explanation {
             function: current.function.name,
             digest: current.function.current,
@@ -225,8 +231,9 @@ impl App {
     }
 
     /// The verdict about a run of the content `(engine, digest)`, with the facts that it rests on.
-    pub(crate) fn judge(
+    pub(crate) async fn judge(
         &self,
+        user: UserId,
         facts: UserFacts,
         (engine, digest): (Engine, &Digest),
         state: &TrustState,
@@ -234,16 +241,39 @@ impl App {
         client: Client,
     ) -> Result<(UserFacts, Verdict), Error> {
         let hash = item_hash(digest)?;
-        // Every active user can read every function, so every matching stamp counts.
-        let stamps: Vec<StampId> = state
-            .stamps_of(CodeType::DataFunction, &hash)
-            .map(|stamp| stamp.id)
-            .collect();
+        let reader = caller_of(user, &facts);
+        let stamps = self
+            .readable_stamps(&reader, state, CodeType::DataFunction, &hash)
+            .await?;
         let facts = facts.reading(stamps);
         let now = Moment::from_unix_ms(self.now());
         let question = Question::run_function(&facts, client, engine, hash, now);
         let verdict = decide(&question, state, &state.settings_at(place)).verdict();
         Ok((facts, verdict))
+    }
+
+    /// The stamps for this content on items that the user can read in the library: the others do not count.
+    pub(crate) async fn readable_stamps(
+        &self,
+        user: &UserCaller,
+        state: &TrustState,
+        kind: CodeType,
+        hash: &ItemHash,
+    ) -> Result<Vec<StampId>, Error> {
+        let mut readable = Vec::new();
+        for stamp in state.stamps_of(kind, hash) {
+            if self.may_read_stamped(user, stamp).await? {
+                readable.push(stamp.id);
+            }
+        }
+        Ok(readable)
+    }
+
+    async fn may_read_stamped(&self, user: &UserCaller, stamp: &Stamp) -> Result<bool, Error> {
+        match stamp.library_item.as_str().parse() {
+            Ok(item) => Ok(self.right_to(user, item).await?.is_some()),
+            Err(_) => Ok(false),
+        }
     }
 
     /// The state as it is in the primary database now.

@@ -8,8 +8,8 @@ use muster_ids::Digest;
 
 use crate::{
     audit, authority, certificate, compat, context::Context, failure::Failure, function, generate, group,
-    join, join_token, license, node, output::Format, place, policy, run, session, setting, status, trust,
-    user,
+    join, join_token, library, license, node, output::Format, place, policy, run, session, setting, status,
+    trust, user,
 };
 
 /// Administers a Muster collective, runs its data functions, and asks what is trusted.
@@ -95,6 +95,9 @@ pub(crate) enum Command {
     /// Sites: parts of the collective whose nodes and runs stay together
     #[command(subcommand)]
     Site(place::Command),
+    /// Folders of the library, what is in them, and who may read and write it
+    #[command(subcommand)]
+    Library(library::Command),
     /// Data functions: register, run, trust
     #[command(subcommand)]
     Function(function::Command),
@@ -137,6 +140,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Setting(command) => setting::run(context, command).await,
         Command::Pool(command) => place::run(context, place::Kind::Pool, command).await,
         Command::Site(command) => place::run(context, place::Kind::Site, command).await,
+        Command::Library(command) => library::run(context, command).await,
         Command::Function(command) => function::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Trust(command) => trust::run(context, command).await,

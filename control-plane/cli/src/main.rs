@@ -19,6 +19,7 @@ mod generate;
 mod group;
 mod join;
 mod join_token;
+mod library;
 mod license;
 mod list;
 mod node;

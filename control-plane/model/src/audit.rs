@@ -142,6 +142,14 @@ events! {
     GroupChanged = "group.changed";
     /// License features of a group changed.
     LicenseChanged = "license.changed";
+    /// A folder was made in the library.
+    LibraryFolderCreated = "library.folder_created";
+    /// A folder or item of the library got another place, name or description.
+    LibraryItemMoved = "library.moved";
+    /// A folder or item of the library was deleted, with what was in it.
+    LibraryItemDeleted = "library.deleted";
+    /// Who may read and write a folder or item of the library was changed.
+    LibraryPermissionsChanged = "library.permissions_changed";
     /// A function was registered or got a new version.
     FunctionRegistered = "function.registered";
     /// A function's content was trusted by a Script Author.

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod authority;
 pub mod join;
 pub mod join_token;
+pub mod library;
 pub mod node;
 pub mod permission;
 pub mod run;

@@ -84,6 +84,8 @@ pub enum Operation {
     TrustForOneself,
     /// Read the library and the own runs; explain own verdicts.
     Use,
+    /// Make, move and delete folders and items of the library, where the permissions of these allow it.
+    ChangeLibrary,
     /// Save functions in the library.
     RegisterFunctions,
     /// Trust and untrust functions.
@@ -159,7 +161,11 @@ pub fn authorize(caller: &Caller, operation: Operation) -> Result<Authorized, De
 fn user_may(user: &UserCaller, operation: Operation) -> bool {
     let administrator = user.is_in(ADMINISTRATOR);
     match operation {
-        Operation::Use | Operation::Run | Operation::ChangeOwnPassword | Operation::TrustForOneself => true,
+        Operation::Use
+        | Operation::ChangeLibrary
+        | Operation::Run
+        | Operation::ChangeOwnPassword
+        | Operation::TrustForOneself => true,
         Operation::ReadAdministration
         | Operation::ManageNodes
         | Operation::ManageAuthority
@@ -193,6 +199,7 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         Operation::TrustForOneself => ("trust for themselves", "log in first"),
         Operation::ManagePolicies => ("set what functions may use", ADMIN),
         Operation::Use => ("use the library", "log in first"),
+        Operation::ChangeLibrary => ("change the library", "log in first"),
         Operation::RegisterFunctions => (
             "register functions",
             "ask for a group with the license feature Register Data Functions",

@@ -1,9 +1,13 @@
 //! Data functions of the library. A version is named by the digest of its content and never changes.
+//!
+//! Invariant: a function is an item of the library of the same identity, whose name, content and author are its own.
 
-use muster_ids::{Digest, FunctionId, Name, UserId};
+use muster_ids::{Digest, FunctionId, LibraryItemId, Name, UserId};
+use muster_model::library::Kind;
 
 use crate::{
     error::StoreError,
+    library::LibraryItem,
     store::Store,
     tx::Tx,
     value::{Row, args},
@@ -108,8 +112,13 @@ impl Store {
 }
 
 impl Tx {
-    /// Adds a function with its first version, whose content is `definition`.
-    pub async fn function_insert(&mut self, function: &Function, definition: &str) -> Result<(), StoreError> {
+    /// Adds a function with its first version, whose content is `definition`, to the folder `folder` of the library.
+    pub async fn function_insert(
+        &mut self,
+        function: &Function,
+        definition: &str,
+        folder: LibraryItemId,
+    ) -> Result<(), StoreError> {
         self.insert(
             "INSERT INTO functions (id, name, name_key, current_digest, created_at, created_by, updated_at, \
              updated_by, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -127,6 +136,21 @@ impl Tx {
             &format!("a function named \"{}\"", function.name),
             "a function of this identity",
         )
+        .await?;
+        self.library_insert(&LibraryItem {
+            id: function.id.into(),
+            kind: Kind::DataFunction,
+            parent: Some(folder),
+            name: function.name.clone(),
+            description: String::new(),
+            current: Some(function.current.to_string()),
+            inherits: true,
+            created_at: function.created_at,
+            created_by: Some(function.created_by),
+            updated_at: function.updated_at,
+            updated_by: Some(function.updated_by),
+            version: 1,
+        })
         .await?;
         self.function_add_version(function, definition).await
     }
@@ -149,6 +173,12 @@ impl Tx {
                 function.version
             ],
             &format!("the function \"{}\"", function.name),
+        )
+        .await?;
+        self.execute(
+            "UPDATE library_items SET current_digest = $2, updated_at = $3, updated_by = $4, version = version + 1 \
+             WHERE id = $1",
+            args![function.id, function.current, function.updated_at, function.updated_by],
         )
         .await?;
         self.function_add_version(function, definition).await

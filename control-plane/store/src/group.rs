@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_ids::{GroupId, Name, UserId};
+use muster_model::library::Grantee;
 
 use crate::{
     dialect::locking,
@@ -128,7 +129,7 @@ impl Tx {
         .await
     }
 
-    /// Deletes a group with its memberships and features; built-in ones stay.
+    /// Deletes a group with its memberships, features and permissions in the library; built-in ones stay.
     pub async fn group_delete(&mut self, id: GroupId) -> Result<(), StoreError> {
         self.change_rights().await?;
         let row = self
@@ -143,6 +144,7 @@ impl Tx {
             let what = format!("the group \"{}\" is built in and cannot be deleted", group.name);
             return Err(StoreError::conflict(what));
         }
+        self.library_forget(&Grantee::Group(group.name)).await?;
         self.execute("DELETE FROM groups WHERE id = $1", args![id])
             .await
             .map(drop)

@@ -75,6 +75,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0010_trust_reasons.sql"),
         include_str!("../../migrations/postgres/0010_trust_reasons.sql"),
     ),
+    (
+        11,
+        "library",
+        include_str!("../../migrations/sqlite/0011_library.sql"),
+        include_str!("../../migrations/postgres/0011_library.sql"),
+    ),
 ];
 
 /// Which schema a database has.

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use muster_ids::{
-    AuditWriter, CollectiveId, ControlPlaneId, Digest, FunctionId, GroupId, Incarnation, JoinId, NodeId,
-    PoolId, RunId, SiteId, TokenId, UserId,
+    AuditWriter, CollectiveId, ControlPlaneId, Digest, FunctionId, GroupId, Incarnation, JoinId,
+    LibraryItemId, NodeId, PoolId, RunId, SiteId, TokenId, UserId,
 };
 use rusqlite::types::Value as Cell;
 use serde::de::DeserializeOwned;
@@ -73,6 +73,7 @@ text_values!(
     GroupId,
     Incarnation,
     JoinId,
+    LibraryItemId,
     NodeId,
     PoolId,
     RunId,

@@ -25,6 +25,8 @@ mod epoch;
 mod join;
 #[path = "conformance/join_token.rs"]
 mod join_token;
+#[path = "conformance/library.rs"]
+mod library;
 #[path = "conformance/node.rs"]
 mod node;
 #[path = "conformance/place.rs"]

@@ -9,6 +9,7 @@ pub mod function;
 pub mod group;
 pub mod join;
 pub mod join_token;
+pub mod library;
 pub mod node;
 pub mod place;
 pub mod run;

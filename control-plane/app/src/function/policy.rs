@@ -18,7 +18,7 @@ impl App {
     /// The policy of a function, if it has one.
     pub async fn function_policy(&self, caller: &Caller, reference: &str) -> Result<FunctionPolicy, Error> {
         self.authorize(caller, Operation::Use).await?;
-        let function = self.function_of(reference).await?.function.id;
+        let function = self.function_for(caller, reference).await?.function.id;
         let policy = self.trust_state().await?.function_policy(function);
         to_wire(function, policy.as_ref())
     }
@@ -31,7 +31,7 @@ impl App {
         policy: &Value,
     ) -> Result<FunctionPolicy, Error> {
         let authorized = self.authorize(caller, Operation::ManagePolicies).await?;
-        let function = self.function_of(reference).await?.function;
+        let function = self.function_for(caller, reference).await?.function;
         let policy =
             RunPolicy::parse(&policy.to_string()).map_err(|error| Error::invalid(error.to_string()))?;
         let entry = Entry::Policy(function.id, policy.clone());
@@ -48,7 +48,7 @@ impl App {
     /// Removes the policy of a function, so that the setting `unrestricted_policy` alone holds.
     pub async fn clear_function_policy(&self, caller: &Caller, reference: &str) -> Result<(), Error> {
         let authorized = self.authorize(caller, Operation::ManagePolicies).await?;
-        let function = self.function_of(reference).await?.function;
+        let function = self.function_for(caller, reference).await?.function;
         let Some(policy) = self.trust_state().await?.function_policy(function.id) else {
             return Err(Error::not_found(
                 "policy of the function",

@@ -12,7 +12,7 @@ use muster_wire::{
 };
 
 use super::{Request, no_such_run, submit::unknown_input};
-use crate::{App, Error};
+use crate::{App, Error, function::no_such_function};
 
 /// The largest single output, bytes.
 const MAX_OUTPUT: u64 = 4 * 1024 * 1024 * 1024;
@@ -36,7 +36,10 @@ impl App {
         name: &str,
     ) -> Result<BlobWriter, Error> {
         self.authorize(caller, Operation::Run).await?;
-        let definition = &self.known_function(function).await?.definition;
+        let current = self.known_function(function).await?;
+        self.require_readable(caller, current.function.id, || no_such_function(function))
+            .await?;
+        let definition = &current.definition;
         if definition.inputs.iter().all(|input| input.name != name) {
             return Err(unknown_input(definition, name));
         }

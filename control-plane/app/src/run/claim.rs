@@ -97,7 +97,18 @@ impl App {
         }
         let request: Request = serde_json::from_str(&row.request).map_err(Error::bug)?;
         let definition: FunctionDefinition = match row.function {
-            Some(function) => (*self.known_definition(function, row.digest).await?).clone(),
+            Some(function) => {
+                let Some(definition) = self.known_definition(function, row.digest).await? else {
+                    let message = format!(
+                        "the function \"{}\" was deleted from the library\nRegister it again, and run that.",
+                        row.function_name
+                    );
+                    self.refuse(tx, row, "function-deleted", message, None, now)
+                        .await?;
+                    return Ok(Claimed::Refused);
+                };
+                (*definition).clone()
+            }
             None => (request.expression.clone()).ok_or_else(|| Error::bug("a run of nothing"))?,
         };
         let facts = self.known_facts(row.user, &row.user_name).await?;
@@ -107,7 +118,9 @@ impl App {
         let client: Client = row.client.parse().map_err(Error::bug)?;
         let language: Language = definition.language.parse().map_err(Error::bug)?;
         let engine = row.function.map_or(Engine::TerrInline, |_| language.service());
-        let (facts, verdict) = self.judge(facts, (engine, &row.digest), state, &place, client)?;
+        let (facts, verdict) = self
+            .judge(row.user, facts, (engine, &row.digest), state, &place, client)
+            .await?;
         let Some(mode) = verdict.outcome.mode() else {
             let message = refusal(&row, &verdict);
             self.refuse(tx, row, "not-trusted", message, Some(&verdict), now)
@@ -278,7 +291,14 @@ impl App {
         let run = row.run.clone().refuse().map_err(|error| refused(&error))?;
         let mut ending = ending(&row, problem, message);
         verdict
-            .map_or("user-state", |verdict| verdict.rule)
+            .map_or(
+                if problem == "user-disabled" {
+                    "user-state"
+                } else {
+                    problem
+                },
+                |verdict| verdict.rule,
+            )
             .clone_into(&mut ending.rule);
         let row = RunRow {
             run,

@@ -19,7 +19,7 @@ use serde_json::json;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Request, to_json};
-use crate::{App, Error, Queues};
+use crate::{App, Error, Queues, function::no_such_function};
 
 /// Wall time of a run whose function says nothing: the documented `engine.execution.timeout`, in seconds.
 const DEFAULT_WALL_SECONDS: u64 = 600;
@@ -77,6 +77,8 @@ impl App {
             }
         }
         let current = self.known_function(reference).await?;
+        self.require_readable(caller, current.function.id, || no_such_function(reference))
+            .await?;
         let asked = Asked {
             function: Some(current.function.id),
             name: current.function.name.clone(),

@@ -58,15 +58,20 @@ pub(crate) struct Register {
     /// For people
     #[arg(long)]
     description: Option<String>,
+    /// Folder of the library for a new function; one that exists stays where it is [default: /]
+    #[arg(long, value_name = "PATH")]
+    folder: Option<String>,
 }
 
 /// Registers a function.
 pub(super) async fn run(context: &Context, arguments: Register) -> Result<(), Failure> {
+    let folder = arguments.folder.clone();
     let definition = definition(arguments)?;
-    let function: Function = context
-        .rest()?
-        .call(Request::post(PATH).json(&definition))
-        .await?;
+    let mut request = Request::post(PATH).json(&definition);
+    if let Some(folder) = &folder {
+        request = request.query("folder", folder);
+    }
+    let function: Function = context.rest()?.call(request).await?;
     context.show(&function, || {
         let trust = if function.trusted {
             "This version is trusted."
@@ -210,6 +215,7 @@ mod tests {
             results: Vec::new(),
             packages: None,
             description: None,
+            folder: None,
         }
     }
 

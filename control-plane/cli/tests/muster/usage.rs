@@ -56,6 +56,10 @@ fn wrong_arguments_of_every_noun_are_usage_errors() {
         &["setting", "set", "name", "value", "--scope", "everywhere"],
         &["pool", "create", " a"],
         &["site", "delete"],
+        &["library", "create-folder", "Team"],
+        &["library", "move", "/Team"],
+        &["library", "permit", "/Team", "--right", "read"],
+        &["library", "permit", "/Team", "--group", "Team", "--right", "own"],
         &["function", "register"],
         &[
             "function",
@@ -81,7 +85,6 @@ fn wrong_arguments_of_every_noun_are_usage_errors() {
         &["compat", "frobnicate", "-i", "3"],
         &["completions", "tcsh"],
         // Nouns that are documented but not there yet.
-        &["library", "list"],
         &["job", "list"],
         &["data", "convert"],
     ] {

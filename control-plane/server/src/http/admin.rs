@@ -10,6 +10,7 @@ mod group;
 mod idempotency;
 mod join;
 mod join_token;
+mod library;
 mod node;
 mod place;
 mod run;
@@ -99,6 +100,10 @@ fn documented() -> OpenApiRouter<App> {
             function::set_policy,
             function::clear_policy
         ))
+        .routes(routes!(library::list))
+        .routes(routes!(library::create_folder))
+        .routes(routes!(library::show, library::patch, library::delete))
+        .routes(routes!(library::permissions, library::permit))
         .routes(routes!(run::submit).layer(run::unlimited()))
         .routes(routes!(expression::evaluate).layer(run::unlimited()))
         .routes(routes!(run::list))

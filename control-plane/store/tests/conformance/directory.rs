@@ -15,7 +15,7 @@ on_both! {
 mod cases {
     use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
-    use muster_ids::{Digest, GroupId, UserName};
+    use muster_ids::{Digest, GroupId, LibraryItemId, UserName};
     use muster_model::{
         audit::Event,
         permission::{AUTHOR_SCRIPTS, EVERYONE},
@@ -379,7 +379,9 @@ mod cases {
         let ann = world.add_user("ann@SPOTFIRE").await;
         let first = function("Forecast", b"1", ann.id);
         let mut tx = world.begin().await;
-        tx.function_insert(&first, "{\"v\":1}").await.expect("added");
+        tx.function_insert(&first, "{\"v\":1}", LibraryItemId::ROOT)
+            .await
+            .expect("added");
         commit(tx, Event::FunctionRegistered).await;
         let second = muster_store::Function {
             current: Digest::of(b"2"),
@@ -447,7 +449,7 @@ mod cases {
         let error = world
             .begin()
             .await
-            .function_insert(&function("forecast", b"x", ann.id), "{}")
+            .function_insert(&function("forecast", b"x", ann.id), "{}", LibraryItemId::ROOT)
             .await;
         assert_eq!(
             error.expect_err("taken").to_string(),

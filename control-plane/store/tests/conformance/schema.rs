@@ -21,7 +21,7 @@ mod cases {
             schema,
             Schema {
                 current: super::newest(),
-                min_compatible: 1,
+                min_compatible: 11,
                 known: super::newest()
             }
         );

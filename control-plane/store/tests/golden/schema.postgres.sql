@@ -162,6 +162,27 @@ CREATE TABLE public.leases (
     holder text NOT NULL,
     expires_at bigint NOT NULL
 );
+CREATE TABLE public.library_items (
+    id text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL,
+    parent_id text COLLATE pg_catalog."C",
+    name text NOT NULL,
+    name_key text NOT NULL COLLATE pg_catalog."C",
+    description text NOT NULL,
+    current_digest text,
+    inherits boolean NOT NULL,
+    created_at bigint NOT NULL,
+    created_by text COLLATE pg_catalog."C",
+    updated_at bigint NOT NULL,
+    updated_by text COLLATE pg_catalog."C",
+    version bigint NOT NULL
+);
+CREATE TABLE public.library_permissions (
+    item_id text NOT NULL COLLATE pg_catalog."C",
+    grantee text NOT NULL,
+    principal text NOT NULL COLLATE pg_catalog."C",
+    access text NOT NULL
+);
 CREATE TABLE public.meta (
     single bigint NOT NULL,
     collective text NOT NULL,
@@ -359,6 +380,10 @@ ALTER TABLE ONLY public.joins
     ADD CONSTRAINT joins_pkey PRIMARY KEY (join_key);
 ALTER TABLE ONLY public.leases
     ADD CONSTRAINT leases_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.library_items
+    ADD CONSTRAINT library_items_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.library_permissions
+    ADD CONSTRAINT library_permissions_pkey PRIMARY KEY (item_id, grantee, principal);
 ALTER TABLE ONLY public.meta
     ADD CONSTRAINT meta_pkey PRIMARY KEY (single);
 ALTER TABLE ONLY public.nodes
@@ -419,6 +444,7 @@ CREATE INDEX joins_by_end ON public.joins USING btree (revealed_at);
 CREATE INDEX joins_pending ON public.joins USING btree (revealed_at) WHERE (state = 'pending'::text);
 CREATE INDEX joins_waiting_by_name ON public.joins USING btree (name_key) WHERE (state = 'pending'::text);
 CREATE INDEX joins_waiting_by_prefix ON public.joins USING btree (prefix, source) WHERE (state = 'pending'::text);
+CREATE UNIQUE INDEX library_items_by_name ON public.library_items USING btree (parent_id, name_key);
 CREATE INDEX nodes_by_pool ON public.nodes USING btree (pool_id);
 CREATE INDEX nodes_by_site ON public.nodes USING btree (site_id);
 CREATE INDEX run_output_by_age ON public.run_output USING btree (at);
@@ -446,6 +472,10 @@ ALTER TABLE ONLY public.group_parents
     ADD CONSTRAINT group_parents_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.groups(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.join_token_uses
     ADD CONSTRAINT join_token_uses_token_id_fkey FOREIGN KEY (token_id) REFERENCES public.join_tokens(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.library_items
+    ADD CONSTRAINT library_items_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.library_items(id);
+ALTER TABLE ONLY public.library_permissions
+    ADD CONSTRAINT library_permissions_item_id_fkey FOREIGN KEY (item_id) REFERENCES public.library_items(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pools(id);
 ALTER TABLE ONLY public.nodes

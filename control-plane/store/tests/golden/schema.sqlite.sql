@@ -180,6 +180,29 @@ CREATE TABLE leases (
     holder TEXT NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE library_items (
+    id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    parent_id TEXT REFERENCES library_items (id),
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL,
+    description TEXT NOT NULL,
+    current_digest TEXT,
+    inherits INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT,
+    updated_at INTEGER NOT NULL,
+    updated_by TEXT,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX library_items_by_name ON library_items (parent_id, name_key);
+CREATE TABLE library_permissions (
+    item_id TEXT NOT NULL REFERENCES library_items (id) ON DELETE CASCADE,
+    grantee TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    access TEXT NOT NULL,
+    PRIMARY KEY (item_id, grantee, principal)
+) STRICT;
 CREATE TABLE meta (
     single INTEGER NOT NULL PRIMARY KEY CHECK (single = 1),
     collective TEXT NOT NULL,

@@ -24,6 +24,17 @@ pub struct Function {
     pub updated: String,
 }
 
+/// `POST /api/v1/functions`: where a new function comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct RegisterQuery {
+    /// The folder of the library, by path or identifier; the root when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+}
+
 /// `POST /api/v1/functions/{id}/trust`: trusts the version with this digest, which the author has read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

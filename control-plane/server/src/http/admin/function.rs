@@ -7,7 +7,7 @@ use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
-        function::{Function, FunctionPolicy, SetFunctionPolicy, TrustFunction},
+        function::{Function, FunctionPolicy, RegisterQuery, SetFunctionPolicy, TrustFunction},
         trust::Stamp,
     },
     function::FunctionDefinition,
@@ -28,15 +28,17 @@ pub(super) async fn list(
     Ok(Json(app.list_functions(&caller, &query).await?))
 }
 
-/// Save a function, or a new version of the one of this name. Saving never trusts.
-#[utoipa::path(post, path = "/api/v1/functions", tag = "functions", request_body = FunctionDefinition,
+/// Save a function, or a new version of the one of this name, which stays where it is. Saving never trusts.
+#[utoipa::path(post, path = "/api/v1/functions", tag = "functions", params(RegisterQuery), request_body = FunctionDefinition,
     responses((status = 200, body = Function), (status = 403, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn register(
     State(app): State<App>,
     User(caller): User,
+    Params(query): Params<RegisterQuery>,
     Body(definition): Body<FunctionDefinition>,
 ) -> Result<Json<Function>, Failure> {
-    Ok(Json(app.register_function(&caller, definition).await?))
+    let folder = query.folder.as_deref();
+    Ok(Json(app.register_function(&caller, definition, folder).await?))
 }
 
 /// One function.

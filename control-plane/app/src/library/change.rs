@@ -1,0 +1,254 @@
+//! Folders are made; folders and items are moved, renamed and deleted.
+
+use muster_code_trust::{Entry, TrustState};
+use muster_ids::{FunctionId, LibraryItemId, Name};
+use muster_model::{
+    audit::Event,
+    library::{self, Kind, Right},
+    permission::{Caller, Operation},
+};
+use muster_store::{Draft, LibraryItem};
+use muster_wire::admin::v1::library::{CreateFolder, LibraryItem as WireItem, PatchItem};
+use serde_json::json;
+
+use super::person;
+use crate::{App, Error, epoch::tombstone, page, trust::locked};
+
+impl App {
+    /// Makes a folder.
+    pub async fn library_create_folder(
+        &self,
+        caller: &Caller,
+        new: &CreateFolder,
+    ) -> Result<WireItem, Error> {
+        let authorized = self.authorize(caller, Operation::ChangeLibrary).await?;
+        let user = person(caller)?;
+        require_plain(&new.name)?;
+        let description = page::clean_line(&new.description)?;
+        let parent = self.library_folder(caller, &new.folder).await?;
+        let now = self.now();
+        let tx = self.store().begin(&authorized).await?;
+        let (mut tx, chain) = self.library_write_folder(tx, &authorized, parent).await?;
+        require_depth(chain.len())?;
+        let folder = LibraryItem {
+            id: self.random().id(now, LibraryItemId::new),
+            kind: Kind::Folder,
+            parent: Some(parent),
+            name: new.name.clone(),
+            description,
+            current: None,
+            inherits: true,
+            created_at: now,
+            created_by: Some(user.id),
+            updated_at: now,
+            updated_by: Some(user.id),
+            version: 1,
+        };
+        tx.library_insert(&folder).await?;
+        let path = child(&library::path(&chain), &folder.name);
+        let draft = Draft::new(
+            Event::LibraryFolderCreated,
+            path,
+            json!({ "item": folder.id.to_string() }),
+        );
+        tx.commit(draft, now).await?;
+        self.library_show(caller, &folder.id.to_string()).await
+    }
+
+    /// Moves an item into another folder, or gives it another name or description.
+    pub async fn library_patch(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        patch: &PatchItem,
+    ) -> Result<WireItem, Error> {
+        let authorized = self.authorize(caller, Operation::ChangeLibrary).await?;
+        let user = person(caller)?;
+        let found = self.library_find(user, reference).await?.item;
+        let target = match &patch.folder {
+            Some(folder) => Some(self.library_folder(caller, folder).await?),
+            None => None,
+        };
+        let now = self.now();
+        let tx = self.store().begin(&authorized).await?;
+        let (mut tx, item, chain) = self.library_write(tx, &authorized, found.id).await?;
+        if item.parent.is_none() {
+            return Err(Error::invalid("the root of the library stays where it is"));
+        }
+        let mut next = LibraryItem {
+            updated_at: now,
+            updated_by: Some(user.id),
+            version: item.version + 1,
+            ..item.clone()
+        };
+        if let Some(name) = &patch.name {
+            require_plain(name)?;
+            if item.kind == Kind::DataFunction && *name != item.name {
+                return Err(Error::invalid(
+                    "a data function keeps its name, which runs and audit records know it by; register it under another name and delete this one",
+                ));
+            }
+            next.name = name.clone();
+        }
+        if let Some(description) = &patch.description {
+            if item.kind == Kind::DataFunction {
+                return Err(Error::invalid(
+                    "the description of a data function is part of its definition; register it with another one",
+                ));
+            }
+            next.description = page::clean_line(description)?;
+        }
+        let mut parent = library::path(&chain[1..]);
+        if let Some(target) = target.filter(|target| Some(*target) != item.parent) {
+            let above;
+            (tx, above) = self.library_write_folder(tx, &authorized, target).await?;
+            if above.iter().any(|step| step.id == item.id) {
+                return Err(Error::conflict(
+                    "folder-circle",
+                    format!(
+                        "{} cannot be moved into {}, which is inside it",
+                        library::path(&chain),
+                        library::path(&above)
+                    ),
+                ));
+            }
+            let below = tx.library_below(item.id).await?;
+            require_depth(above.len() + height(&below))?;
+            next.parent = Some(target);
+            parent = library::path(&above);
+        }
+        tx.library_put(&next).await?;
+        let detail = json!({
+            "item": item.id.to_string(),
+            "to": child(&parent, &next.name),
+            "described": patch.description.is_some(),
+        });
+        let draft = Draft::new(Event::LibraryItemMoved, library::path(&chain), detail);
+        tx.commit(draft, now).await?;
+        self.library_show(caller, &item.id.to_string()).await
+    }
+
+    /// Deletes an item; a folder with what is in it only when asked to. Stamps on it end.
+    pub async fn library_delete(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        recursive: bool,
+    ) -> Result<(), Error> {
+        let authorized = self.authorize(caller, Operation::ChangeLibrary).await?;
+        let user = person(caller)?;
+        let found = self.library_find(user, reference).await?.item;
+        let now = self.now();
+        let tx = self.store().begin(&authorized).await?;
+        let (mut tx, item, chain) = self.library_write(tx, &authorized, found.id).await?;
+        let path = library::path(&chain);
+        if item.parent.is_none() {
+            return Err(Error::invalid("the root of the library cannot be deleted"));
+        }
+        let below = tx.library_below(item.id).await?;
+        if below.len() > 1 && !recursive {
+            return Err(Error::conflict(
+                "folder-not-empty",
+                format!(
+                    "{path} holds {} items; delete them first, or ask for all of it with --recursive",
+                    below.len() - 1
+                ),
+            ));
+        }
+        for inside in &below {
+            let chain = tx.library_chain(inside.id).await?;
+            if library::right(user, &chain) != Some(Right::Write) {
+                drop(tx);
+                self.record_denial(caller, "ChangeLibrary").await;
+                return Err(Error::denied(format!(
+                    "user {} may not change everything in {path}, so none of it was deleted; ask an administrator",
+                    user.name
+                )));
+            }
+        }
+        if below.iter().any(|inside| inside.kind == Kind::DataFunction) {
+            // The license is asked for as where functions are registered; nobody holds the lock while it is refused.
+            if let Err(denied) = muster_model::permission::authorize(caller, Operation::RegisterFunctions) {
+                drop(tx);
+                self.record_denial(caller, "RegisterFunctions").await;
+                return Err(denied.into());
+            }
+        }
+        let entries = locked(&mut tx).await?;
+        let ended = ended(&TrustState::from_pairs(entries).map_err(Error::bug)?, &below, now);
+        tx.trust_change(&ended, now).await?;
+        for inside in below.iter().rev() {
+            tx.library_delete(inside).await?;
+        }
+        let items: Vec<String> = below.iter().map(|inside| inside.id.to_string()).collect();
+        let detail =
+            json!({ "items": items.len(), "first": items.into_iter().take(100).collect::<Vec<_>>() });
+        tx.commit(Draft::new(Event::LibraryItemDeleted, path, detail), now)
+            .await?;
+        Ok(())
+    }
+}
+
+/// What leaves the trust state with these items: the stamps on them, and what their runs may use.
+fn ended(state: &TrustState, gone: &[LibraryItem], now: i64) -> Vec<(String, Option<String>)> {
+    let mut changes = Vec::new();
+    for (key, value) in state.pairs() {
+        match Entry::parse(key, value) {
+            Ok(Entry::Stamp(stamp)) => {
+                let item: Option<LibraryItemId> = stamp.library_item.as_str().parse().ok();
+                if gone.iter().any(|inside| Some(inside.id) == item) {
+                    changes.push((key.to_owned(), None));
+                    changes.push(tombstone::of_stamp(stamp.id, now));
+                }
+            }
+            Ok(Entry::Policy(function, _))
+                if gone.iter().any(|inside| FunctionId::from(inside.id) == function) =>
+            {
+                changes.push((key.to_owned(), None));
+            }
+            _ => {}
+        }
+    }
+    changes
+}
+
+/// Refuses names that a path could not lead to.
+fn require_plain(name: &Name) -> Result<(), Error> {
+    if name.as_str().contains('/') || name.as_str().parse::<LibraryItemId>().is_ok() {
+        return Err(Error::invalid(
+            "a name in the library holds no /, which stands between the names of a path, and has not the form of an identifier",
+        ));
+    }
+    Ok(())
+}
+
+fn require_depth(depth: usize) -> Result<(), Error> {
+    if depth > library::DEEPEST {
+        return Err(Error::conflict(
+            "folder-depth",
+            format!(
+                "folders are at most {} deep; make it nearer to the root",
+                library::DEEPEST
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// How many levels there are in `items`, the first of which holds all others.
+fn height(items: &[LibraryItem]) -> usize {
+    let mut depths: std::collections::BTreeMap<LibraryItemId, usize> = std::collections::BTreeMap::new();
+    for item in items {
+        let above = item
+            .parent
+            .and_then(|parent| depths.get(&parent))
+            .copied()
+            .unwrap_or(0);
+        depths.insert(item.id, above + 1);
+    }
+    depths.into_values().max().unwrap_or(0)
+}
+
+fn child(folder: &str, name: &Name) -> String {
+    format!("{}/{name}", folder.trim_end_matches('/'))
+}

@@ -1,0 +1,103 @@
+//! The library: folders, items and their permissions.
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use muster_app::App;
+use muster_wire::{
+    Problem,
+    admin::v1::{
+        Page, PageQuery,
+        library::{
+            CreateFolder, DeleteItem, LibraryItem, LibraryQuery, PatchItem, Permissions, SetPermissions,
+        },
+    },
+};
+
+use crate::http::{
+    Failure,
+    extract::{Body, Params, Path, User},
+};
+
+/// What is in a folder, by name.
+#[utoipa::path(get, path = "/api/v1/library", tag = "library", params(LibraryQuery), responses((status = 200, body = Page<LibraryItem>), (status = 404, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    Params(query): Params<LibraryQuery>,
+) -> Result<Json<Page<LibraryItem>>, Failure> {
+    let folder = query.folder.as_deref().unwrap_or("/");
+    let page = PageQuery {
+        limit: query.limit,
+        next: query.next.clone(),
+        state: None,
+    };
+    Ok(Json(app.library_list(&caller, folder, &page).await?))
+}
+
+/// Make a folder.
+#[utoipa::path(post, path = "/api/v1/library/folders", tag = "library", request_body = CreateFolder,
+    responses((status = 200, body = LibraryItem), (status = 403, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn create_folder(
+    State(app): State<App>,
+    User(caller): User,
+    Body(new): Body<CreateFolder>,
+) -> Result<Json<LibraryItem>, Failure> {
+    Ok(Json(app.library_create_folder(&caller, &new).await?))
+}
+
+/// One item, by identifier or path.
+#[utoipa::path(get, path = "/api/v1/library/{item}", tag = "library", params(("item" = String, Path)), responses((status = 200, body = LibraryItem), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+) -> Result<Json<LibraryItem>, Failure> {
+    Ok(Json(app.library_show(&caller, &item).await?))
+}
+
+/// Move an item, or give it another name or description.
+#[utoipa::path(patch, path = "/api/v1/library/{item}", tag = "library", params(("item" = String, Path)), request_body = PatchItem,
+    responses((status = 200, body = LibraryItem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn patch(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Body(patch): Body<PatchItem>,
+) -> Result<Json<LibraryItem>, Failure> {
+    Ok(Json(app.library_patch(&caller, &item, &patch).await?))
+}
+
+/// Delete an item, a folder with what is in it when asked to. Stamps on what is deleted end.
+#[utoipa::path(delete, path = "/api/v1/library/{item}", tag = "library", params(("item" = String, Path), DeleteItem),
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Params(how): Params<DeleteItem>,
+) -> Result<StatusCode, Failure> {
+    app.library_delete(&caller, &item, how.recursive).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The permissions that hold for an item, and where they are set.
+#[utoipa::path(get, path = "/api/v1/library/{item}/permissions", tag = "library", params(("item" = String, Path)), responses((status = 200, body = Permissions), (status = 404, body = Problem)))]
+pub(super) async fn permissions(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+) -> Result<Json<Permissions>, Failure> {
+    Ok(Json(app.library_permissions(&caller, &item).await?))
+}
+
+/// Set the permissions of an item, or have it inherit those of its folder.
+#[utoipa::path(put, path = "/api/v1/library/{item}/permissions", tag = "library", params(("item" = String, Path)), request_body = SetPermissions,
+    responses((status = 200, body = Permissions), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn permit(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Body(wanted): Body<SetPermissions>,
+) -> Result<Json<Permissions>, Failure> {
+    Ok(Json(app.library_permit(&caller, &item, &wanted).await?))
+}

@@ -1,0 +1,284 @@
+use crate::world::on_both;
+
+on_both! {
+    an_item_is_found_by_name_in_its_folder_only
+    permissions_are_those_of_the_item_or_of_its_folder
+    a_function_is_an_item_under_its_own_identifier
+    what_is_deleted_goes_with_its_versions_and_permissions
+    a_group_that_is_gone_leaves_no_permission
+    functions_of_an_older_program_stand_in_the_root
+}
+
+mod cases {
+    use muster_ids::{Digest, GroupId, LibraryItemId, Name, UserId};
+    use muster_model::{
+        audit::Event,
+        library::{Grant, Grantee, Kind, Right, path},
+        permission::REGISTER_DATA_FUNCTIONS,
+    };
+    use muster_store::{Group, LibraryItem, StoreError};
+
+    use crate::world::{NOW, World, commit, function, random};
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    fn folder(parent: LibraryItemId, text: &str, by: UserId) -> LibraryItem {
+        LibraryItem {
+            id: LibraryItemId::new(NOW, random()),
+            kind: Kind::Folder,
+            parent: Some(parent),
+            name: name(text),
+            description: "for tests".to_owned(),
+            current: None,
+            inherits: true,
+            created_at: NOW,
+            created_by: Some(by),
+            updated_at: NOW,
+            updated_by: Some(by),
+            version: 1,
+        }
+    }
+
+    async fn insert(world: &World, items: &[&LibraryItem]) {
+        let mut tx = world.begin().await;
+        for item in items {
+            tx.library_insert(item).await.expect("added");
+        }
+        commit(tx, Event::LibraryFolderCreated).await;
+    }
+
+    fn group(text: &str, right: Right) -> Grant {
+        Grant {
+            grantee: Grantee::Group(name(text)),
+            right,
+        }
+    }
+
+    pub(super) async fn an_item_is_found_by_name_in_its_folder_only(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let team = folder(LibraryItemId::ROOT, "Team", ann.id);
+        let inner = folder(team.id, "Plans", ann.id);
+        insert(&world, &[&team, &inner]).await;
+        let store = &world.store;
+        assert_eq!(
+            store.library_item(inner.id).await.expect("read"),
+            Some(inner.clone())
+        );
+        let found = store
+            .library_item_in(team.id, &name("PLANS"))
+            .await
+            .expect("read");
+        assert_eq!(found, Some(inner.clone()));
+        let elsewhere = store.library_item_in(LibraryItemId::ROOT, &name("Plans")).await;
+        assert_eq!(elsewhere.expect("read"), None);
+        let listed = store
+            .library_list(LibraryItemId::ROOT, None, 9)
+            .await
+            .expect("read");
+        assert_eq!(listed, std::slice::from_ref(&team));
+        let after = store
+            .library_list(LibraryItemId::ROOT, Some(&name("team")), 9)
+            .await;
+        assert_eq!(after.expect("read"), []);
+
+        let mut tx = world.begin().await;
+        let twin = tx
+            .library_insert(&folder(LibraryItemId::ROOT, "TEAM", ann.id))
+            .await;
+        assert!(matches!(twin, Err(StoreError::Duplicate { .. })), "{twin:?}");
+        drop(tx);
+        let moved = LibraryItem {
+            parent: Some(LibraryItemId::ROOT),
+            version: 2,
+            ..inner.clone()
+        };
+        let mut tx = world.begin().await;
+        tx.library_put(&moved).await.expect("moved");
+        let late = tx.library_put(&moved).await;
+        assert!(matches!(late, Err(StoreError::Conflict { .. })), "{late:?}");
+        drop(tx);
+        assert_eq!(store.library_item(inner.id).await.expect("read"), Some(inner));
+    }
+
+    pub(super) async fn permissions_are_those_of_the_item_or_of_its_folder(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let team = folder(LibraryItemId::ROOT, "Team", ann.id);
+        let inner = folder(team.id, "Plans", ann.id);
+        insert(&world, &[&team, &inner]).await;
+        let chain = world.store.library_chain(inner.id).await.expect("read");
+        assert_eq!(path(&chain), "/Team/Plans");
+        let root = chain.last().expect("the root");
+        assert!(!root.inherits);
+        assert_eq!(
+            root.grants,
+            [
+                group("Everyone", Right::Read),
+                Grant {
+                    grantee: Grantee::License(REGISTER_DATA_FUNCTIONS.to_owned()),
+                    right: Right::Write
+                }
+            ]
+        );
+        let own = [
+            group("Script Author", Right::Write),
+            Grant {
+                grantee: Grantee::User(ann.name.clone()),
+                right: Right::Read,
+            },
+        ];
+        let mut tx = world.begin().await;
+        tx.library_permit(team.id, Some(&own)).await.expect("set");
+        let seen = tx.library_chain(inner.id).await.expect("read");
+        assert_eq!((seen[0].inherits, seen[1].inherits), (true, false));
+        assert_eq!(seen[1].grants, own);
+        commit(tx, Event::LibraryPermissionsChanged).await;
+        let inside = world
+            .store
+            .library_grants_in(LibraryItemId::ROOT)
+            .await
+            .expect("read");
+        assert_eq!(inside.get(&team.id).map(Vec::len), Some(2));
+
+        let mut tx = world.begin().await;
+        tx.library_permit(team.id, None).await.expect("inherits");
+        commit(tx, Event::LibraryPermissionsChanged).await;
+        let chain = world.store.library_chain(inner.id).await.expect("read");
+        assert!(chain[1].inherits && chain[1].grants.is_empty());
+        let nothing = LibraryItemId::new(NOW, random());
+        assert_eq!(world.store.library_chain(nothing).await.expect("read"), []);
+        let gone = world.begin().await.library_permit(nothing, None).await;
+        assert!(matches!(gone, Err(StoreError::NotFound { .. })));
+    }
+
+    pub(super) async fn a_function_is_an_item_under_its_own_identifier(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let team = folder(LibraryItemId::ROOT, "Team", ann.id);
+        insert(&world, &[&team]).await;
+        let first = function("Forecast", b"1", ann.id);
+        let mut tx = world.begin().await;
+        tx.function_insert(&first, "{}", team.id).await.expect("added");
+        commit(tx, Event::FunctionRegistered).await;
+        let second = muster_store::Function {
+            current: Digest::of(b"2"),
+            updated_at: NOW + 1,
+            version: 2,
+            ..first.clone()
+        };
+        let mut tx = world.begin().await;
+        tx.function_new_version(&second, "{}").await.expect("changed");
+        commit(tx, Event::FunctionRegistered).await;
+        let item = world
+            .store
+            .library_item(first.id.into())
+            .await
+            .expect("read")
+            .expect("there");
+        assert_eq!(
+            (item.kind, item.parent, item.name, item.current, item.updated_at),
+            (
+                Kind::DataFunction,
+                Some(team.id),
+                first.name,
+                Some(second.current.to_string()),
+                NOW + 1
+            )
+        );
+    }
+
+    pub(super) async fn what_is_deleted_goes_with_its_versions_and_permissions(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let team = folder(LibraryItemId::ROOT, "Team", ann.id);
+        insert(&world, &[&team]).await;
+        let forecast = function("Forecast", b"1", ann.id);
+        let mut tx = world.begin().await;
+        tx.function_insert(&forecast, "{}", team.id).await.expect("added");
+        tx.library_permit(forecast.id.into(), Some(&[]))
+            .await
+            .expect("set");
+        commit(tx, Event::FunctionRegistered).await;
+        let mut tx = world.begin().await;
+        let below = tx.library_below(team.id).await.expect("read");
+        let kinds: Vec<Kind> = below.iter().map(|item| item.kind).collect();
+        assert_eq!(kinds, [Kind::Folder, Kind::DataFunction]);
+        for item in below.iter().rev() {
+            tx.library_delete(item).await.expect("deleted");
+        }
+        let again = tx.library_delete(&team).await;
+        assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
+        drop(tx);
+        assert!(world.store.function(forecast.id).await.expect("read").is_some());
+        let mut tx = world.begin().await;
+        for item in below.iter().rev() {
+            tx.library_delete(item).await.expect("deleted");
+        }
+        commit(tx, Event::LibraryItemDeleted).await;
+        let store = &world.store;
+        assert_eq!(store.function(forecast.id).await.expect("read"), None);
+        assert_eq!(store.library_item(forecast.id.into()).await.expect("read"), None);
+        let version = store.function_version(forecast.id, &forecast.current).await;
+        assert_eq!(version.expect("read"), None);
+    }
+
+    pub(super) async fn a_group_that_is_gone_leaves_no_permission(world: World) {
+        let staff = Group {
+            id: GroupId::new(NOW, random()),
+            name: name("Staff"),
+            builtin: false,
+        };
+        let mut tx = world.begin().await;
+        tx.group_insert(&staff).await.expect("added");
+        let grants = [group("Staff", Right::Write), group("Everyone", Right::Read)];
+        tx.library_permit(LibraryItemId::ROOT, Some(&grants))
+            .await
+            .expect("set");
+        commit(tx, Event::GroupCreated).await;
+        let mut tx = world.begin().await;
+        tx.group_delete(staff.id).await.expect("deleted");
+        commit(tx, Event::GroupDeleted).await;
+        let chain = world
+            .store
+            .library_chain(LibraryItemId::ROOT)
+            .await
+            .expect("read");
+        assert_eq!(chain[0].grants, [group("Everyone", Right::Read)]);
+    }
+
+    /// What the migration does to functions that are there already, done by hand: the tests begin after it.
+    pub(super) async fn functions_of_an_older_program_stand_in_the_root(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let old = function("Old", b"1", ann.id);
+        let mut tx = world.begin().await;
+        tx.function_insert(&old, "{}", LibraryItemId::ROOT)
+            .await
+            .expect("added");
+        commit(tx, Event::FunctionRegistered).await;
+        let written = world.store.library_item(old.id.into()).await.expect("read");
+        world
+            .meddle("DELETE FROM library_items WHERE kind = 'data_function'")
+            .await;
+        for database in ["sqlite", "postgres"] {
+            let file = format!(
+                "{}/../migrations/{database}/0011_library.sql",
+                env!("CARGO_MANIFEST_DIR")
+            );
+            let text = std::fs::read_to_string(file).expect("the migration");
+            let filling = text
+                .split(';')
+                .find(|statement| statement.contains("FROM functions"))
+                .expect("it takes functions over");
+            let fits = match world.kind {
+                crate::world::Kind::Sqlite => database == "sqlite",
+                crate::world::Kind::Postgres => database == "postgres",
+            };
+            if fits {
+                world.meddle(filling.trim().to_owned().leak()).await;
+            }
+        }
+        assert_eq!(
+            world.store.library_item(old.id.into()).await.expect("read"),
+            written
+        );
+    }
+}

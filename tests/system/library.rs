@@ -1,0 +1,376 @@
+//! The library: folders, permissions, and what they do to runs and stamps.
+
+use muster_client::{ClientError, Request};
+use muster_tests::{Person, Server, problem, refusal, unique};
+use muster_wire::admin::v1::{
+    Page,
+    function::Function,
+    library::{LibraryItem, Permissions},
+    trust::Stamp,
+};
+use serde_json::{Value, json};
+
+const LIBRARY: &str = "/api/v1/library";
+
+fn item(answer: Result<Value, ClientError>) -> LibraryItem {
+    serde_json::from_value(answer.expect("it is done")).expect("a library item")
+}
+
+async fn folder(person: &Person, path: &str, name: &str) -> LibraryItem {
+    let body = json!({ "folder": path, "name": name });
+    item(person.post(&format!("{LIBRARY}/folders"), &body).await)
+}
+
+async fn permit(person: &Person, item: &LibraryItem, body: &Value) -> Result<Permissions, ClientError> {
+    let request = Request::put(LIBRARY)
+        .segment(&item.id.to_string())
+        .segment("permissions")
+        .json(body);
+    person.send(request).await?.json()
+}
+
+async fn show(person: &Person, reference: &str) -> Result<LibraryItem, ClientError> {
+    person
+        .send(Request::get(LIBRARY).segment(reference))
+        .await?
+        .json()
+}
+
+async fn listed(person: &Person, folder: &str) -> Vec<String> {
+    let request = Request::get(LIBRARY)
+        .query("folder", folder)
+        .query("limit", "1000");
+    let page: Page<LibraryItem> = person
+        .send(request)
+        .await
+        .and_then(|answer| answer.json())
+        .expect("a list");
+    page.items.into_iter().map(|item| item.name.to_string()).collect()
+}
+
+async fn outcome(person: &Person, function: &Function) -> Value {
+    person
+        .get(&format!("/api/v1/trust/explain?function={}", function.id))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stamp_counts_for_who_can_read_the_item_and_for_nobody_else() {
+    let server = Server::shared();
+    let (admin, author, ann) = (
+        server.admin().await,
+        server.author().await,
+        server.analyst().await,
+    );
+    let team = folder(&admin, "/", &unique("team")).await;
+    let script = unique("# the same");
+    // Two functions of the same content; the one in the folder is trusted.
+    let hidden = author.register(&unique("hidden"), "r", &script).await;
+    let open = author.register(&unique("open"), "r", &script).await;
+    author.trust(&hidden).await;
+    assert_eq!(hidden.digest, open.digest);
+    assert_eq!(outcome(&ann, &open).await["outcome"], "allow");
+
+    let moved = Request::patch(LIBRARY)
+        .segment(&hidden.id.to_string())
+        .json(&json!({ "folder": team.path }));
+    author.send(moved).await.expect("it is moved");
+    assert_eq!(
+        outcome(&ann, &open).await["outcome"],
+        "allow",
+        "the folder is open"
+    );
+    permit(
+        &admin,
+        &team,
+        &json!({ "grants": [{ "user": author.name(), "right": "write" }] }),
+    )
+    .await
+    .expect("closed");
+    assert_eq!(
+        outcome(&ann, &open).await["outcome"],
+        "deny",
+        "she cannot read the stamped item"
+    );
+    assert_eq!(outcome(&author, &open).await["why"]["rule"], "stamped");
+    let stamps: Vec<Stamp> = ann.get("/api/v1/trust/stamps").await;
+    assert!(stamps.iter().all(|stamp| stamp.function != hidden.id));
+    let shown: Function = ann.show(&["functions", &open.id.to_string()]).await;
+    assert!(!shown.trusted);
+
+    // The hidden function is not there for her, by no way.
+    let path = format!("{}/{}", team.path, hidden.definition.name);
+    for reference in [
+        hidden.id.to_string(),
+        path,
+        team.id.to_string(),
+        team.path.clone(),
+    ] {
+        assert_eq!(
+            refusal(show(&ann, &reference).await),
+            (404, "not-found".to_owned())
+        );
+    }
+    assert_eq!(problem(ann.try_run(&hidden, &json!({}), None).await).status, 404);
+    let by_id = ann
+        .send(Request::get("/api/v1/functions").segment(&hidden.id.to_string()))
+        .await;
+    assert_eq!(problem(by_id).status, 404);
+    assert!(!listed(&ann, "/").await.contains(&team.name.to_string()));
+    assert!(listed(&author, "/").await.contains(&team.name.to_string()));
+
+    permit(&admin, &team, &json!({ "inherits": true }))
+        .await
+        .expect("open again");
+    assert_eq!(outcome(&ann, &open).await["why"]["rule"], "stamped");
+    // Deleting the stamped item takes the trust away from its twin.
+    let delete = Request::delete(LIBRARY).segment(&hidden.id.to_string());
+    author.send(delete).await.expect("deleted");
+    assert_eq!(outcome(&ann, &open).await["outcome"], "deny");
+    let rows = admin.audited("library.deleted").await;
+    assert!(
+        rows.iter()
+            .any(|row| row["detail"]["first"][0] == hidden.id.to_string())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_read_changes_nothing_and_each_attempt_is_recorded() {
+    let server = Server::private();
+    let (admin, ann, registrar) = (
+        server.admin().await,
+        server.analyst().await,
+        server.registrar().await,
+    );
+    let team = folder(&admin, "/", "Team").await;
+    let attempts: [(Request, u16); 5] = [
+        (
+            Request::post(LIBRARY)
+                .segment("folders")
+                .json(&json!({ "folder": "/Team", "name": "x" })),
+            403,
+        ),
+        (
+            Request::patch(LIBRARY)
+                .segment("/Team")
+                .json(&json!({ "name": "x" })),
+            403,
+        ),
+        (Request::delete(LIBRARY).segment("/Team"), 403),
+        (
+            Request::put(LIBRARY)
+                .segment("/Team")
+                .segment("permissions")
+                .json(&json!({ "grants": [] })),
+            403,
+        ),
+        (
+            Request::put(LIBRARY)
+                .segment("/")
+                .segment("permissions")
+                .json(&json!({ "grants": [] })),
+            403,
+        ),
+    ];
+    for (request, status) in attempts {
+        assert_eq!(problem(ann.send(request).await).status, status);
+    }
+    let denied = admin.audited("request.denied").await;
+    let mine = format!("user {}", ann.name());
+    let hers = denied
+        .iter()
+        .filter(|row| row["detail"]["caller"] == mine.as_str());
+    assert_eq!(hers.count(), 5);
+
+    // Who holds the license writes in the root until an administrator takes that away; nobody else's folder opens.
+    permit(
+        &admin,
+        &team,
+        &json!({ "grants": [{ "group": "Everyone", "right": "read" }] }),
+    )
+    .await
+    .expect("set");
+    let inside = json!({ "folder": "/Team", "name": "x" });
+    let refused = registrar.post(&format!("{LIBRARY}/folders"), &inside).await;
+    assert_eq!(refusal(refused), (403, "denied".to_owned()));
+    let definition = json!({ "name": "f", "language": "r", "script": "1" });
+    let refused = registrar
+        .post("/api/v1/functions?folder=%2FTeam", &definition)
+        .await;
+    assert_eq!(problem(refused).status, 403);
+    let function = registrar.register("f", "r", "1").await;
+    let root = show(&admin, "/").await.expect("the root");
+    permit(
+        &admin,
+        &root,
+        &json!({ "grants": [{ "group": "Everyone", "right": "read" }] }),
+    )
+    .await
+    .expect("set");
+    let changed = json!({ "name": "f", "language": "r", "script": "2" });
+    let refused = problem(registrar.post("/api/v1/functions", &changed).await);
+    assert!(
+        refused.status == 403 && refused.detail.contains("may not change it"),
+        "{refused:?}"
+    );
+    let own = json!({ "grants": [{ "user": registrar.name(), "right": "write" }] });
+    let item = show(&admin, &function.id.to_string()).await.expect("shown");
+    permit(&admin, &item, &own).await.expect("set");
+    registrar
+        .post("/api/v1/functions", &changed)
+        .await
+        .expect("a new version");
+    assert_eq!(
+        problem(ann.send(Request::get("/api/v1/functions/f")).await).status,
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_are_moved_and_deleted_whole_or_not_at_all() {
+    let server = Server::private();
+    let (admin, registrar) = (server.admin().await, server.registrar().await);
+    for (path, name) in [("/", "a"), ("/a", "b"), ("/a/b", "c"), ("/", "d")] {
+        folder(&admin, path, name).await;
+    }
+    let patch = async |reference: &str, body: Value| {
+        admin
+            .send(Request::patch(LIBRARY).segment(reference).json(&body))
+            .await
+            .and_then(|answer| answer.json::<LibraryItem>())
+    };
+    let circle = patch("/a", json!({ "folder": "/a/b/c" })).await;
+    assert_eq!(refusal(circle), (409, "folder-circle".to_owned()));
+    assert_eq!(problem(patch("/", json!({ "name": "x" })).await).status, 422);
+    let taken = patch("/d", json!({ "folder": "/", "name": "A" })).await;
+    assert_eq!(refusal(taken), (409, "duplicate".to_owned()));
+    let moved = patch(
+        "/a/b",
+        json!({ "folder": "/d", "name": "e", "description": "plans" }),
+    )
+    .await;
+    let moved = moved.expect("moved");
+    assert_eq!(
+        (moved.path.as_str(), moved.description.as_str()),
+        ("/d/e", "plans")
+    );
+    assert_eq!(listed(&admin, "/d/e").await, ["c"]);
+    for name in ["x/y", &moved.id.to_string()] {
+        assert_eq!(
+            problem(patch("/a", json!({ "name": name })).await).status,
+            422,
+            "{name}"
+        );
+    }
+
+    let function = registrar.register("forecast", "r", "1").await;
+    patch(&function.id.to_string(), json!({ "folder": "/d/e/c" }))
+        .await
+        .expect("moved");
+    let renamed = patch("/d/e/c/forecast", json!({ "name": "other" })).await;
+    assert!(problem(renamed).detail.contains("keeps its name"));
+    let delete = async |person: &Person, reference: &str, recursive: bool| {
+        let request = Request::delete(LIBRARY).segment(reference);
+        let request = if recursive {
+            request.query("recursive", "true")
+        } else {
+            request
+        };
+        person.send(request).await
+    };
+    assert_eq!(
+        refusal(delete(&admin, "/d", false).await),
+        (409, "folder-not-empty".to_owned())
+    );
+    // One item inside that they may not write keeps the whole folder.
+    let closed = show(&admin, "/d/e/c").await.expect("shown");
+    permit(
+        &admin,
+        &closed,
+        &json!({ "grants": [{ "user": registrar.name(), "right": "read" }] }),
+    )
+    .await
+    .expect("set");
+    assert_eq!(problem(delete(&registrar, "/d", true).await).status, 403);
+    assert_eq!(listed(&admin, "/d/e/c").await, ["forecast"]);
+    delete(&admin, "/d", true).await.expect("deleted");
+    assert_eq!(listed(&admin, "/").await, ["a"]);
+    let gone = admin.send(Request::get("/api/v1/functions/forecast")).await;
+    assert_eq!(problem(gone).status, 404);
+    assert_eq!(problem(delete(&admin, "/", true).await).status, 422);
+    // The name is free again, and the folder too.
+    registrar.register("forecast", "r", "1").await;
+    folder(&admin, "/", "d").await;
+    assert_eq!(admin.audit_broken().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_are_said_in_words_and_nonsense_is_refused() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let team = folder(&admin, "/", &unique("team")).await;
+    let holding: Permissions = admin
+        .show(&["library", &team.id.to_string(), "permissions"])
+        .await;
+    assert!(
+        holding.inherits && holding.from == "/" && holding.grants.len() >= 2,
+        "{holding:?}"
+    );
+    let grant = |who: Value| json!({ "grants": [who] });
+    for (body, status, word) in [
+        (
+            grant(json!({ "group": "Everyone", "right": "own" })),
+            422,
+            "read or write",
+        ),
+        (grant(json!({ "right": "read" })), 422, "exactly one"),
+        (
+            grant(json!({ "group": "Everyone", "license": "Trust Mods", "right": "read" })),
+            422,
+            "exactly one",
+        ),
+        (
+            grant(json!({ "group": "No such group", "right": "read" })),
+            404,
+            "group",
+        ),
+        (
+            grant(json!({ "user": "nobody@SPOTFIRE", "right": "read" })),
+            404,
+            "user",
+        ),
+        (
+            grant(json!({ "license": "Fly", "right": "read" })),
+            404,
+            "license feature",
+        ),
+        (
+            json!({ "inherits": true, "grants": [{ "group": "Everyone", "right": "read" }] }),
+            422,
+            "inherited or given",
+        ),
+        (
+            json!({ "grants": [
+                { "group": "Everyone", "right": "read" }, { "group": "EVERYONE", "right": "write" },
+            ] }),
+            422,
+            "twice",
+        ),
+    ] {
+        let problem = problem(permit(&admin, &team, &body).await);
+        assert_eq!(problem.status, status, "{body}: {problem:?}");
+        assert!(problem.detail.contains(word), "{body}: {}", problem.detail);
+    }
+    // A group that is made anew under the name of one that is gone has none of its permissions.
+    let (group, member) = (unique("readers"), server.analyst().await);
+    admin.create("/api/v1/groups", &group).await;
+    permit(&admin, &team, &grant(json!({ "group": group, "right": "read" })))
+        .await
+        .expect("set");
+    admin.add_member(&group, member.name()).await;
+    show(&member, &team.path).await.expect("readable");
+    admin.delete(&["groups", &group]).await.expect("deleted");
+    admin.create("/api/v1/groups", &group).await;
+    admin.add_member(&group, member.name()).await;
+    assert_eq!(problem(show(&member, &team.path).await).status, 404);
+}
