@@ -8,6 +8,7 @@ mod broker;
 mod certificates;
 mod connection;
 mod epoch;
+mod item;
 mod jail;
 mod join;
 mod packages;
@@ -125,6 +126,11 @@ pub const TARGETS: &[Target] = &[
         name: "join_token",
         run: join::token,
         seeds: join::token_seeds,
+    },
+    Target {
+        name: "mod_manifest",
+        run: item::mod_manifest,
+        seeds: item::mod_manifest_seeds,
     },
     Target {
         name: "package_archive",

@@ -41,6 +41,7 @@ mod run;
 mod scenario;
 mod scheduling;
 mod session;
+mod signing;
 mod tls;
 mod trust;
 mod trust_order;

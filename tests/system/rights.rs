@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use http::Method;
 use muster_client::{ClientError, Request, Rest};
+use muster_ids::Sha512;
 use muster_pki::Outline;
 use muster_tests::{Applicant, Person, Server, golden};
 use serde_json::{Value, json};
@@ -88,10 +89,23 @@ impl Things {
             "principal": { "group": "Everyone" }, "signer": { "user": author.name(), "role": "developer" },
         });
         let signer = admin.post("/api/v1/trust/signers", &signer).await;
-        let item = json!({
+        let trusted = json!({
             "principal": { "group": "Everyone" }, "item": { "type": "action_mod", "hash": "h1" },
         });
-        let item = admin.post("/api/v1/trust/items", &item).await;
+        let trusted = admin.post("/api/v1/trust/items", &trusted).await;
+        let root = admin
+            .post("/api/v1/trust/roots/internal", &json!({}))
+            .await
+            .expect("a root");
+        let text = |made: &Value, field: &str| made[field].as_str().expect("a text").to_owned();
+        let item = json!({
+            "type": "script", "files": { "code": Sha512::of(b"1") },
+            "manifest": "{\"language\":\"ironpython\",\"packages\":[],\"parameters\":[],\"transaction\":true}",
+        });
+        let signature = author
+            .post("/api/v1/trust/signatures", &json!({ "item": item }))
+            .await
+            .expect("signed");
         let id = |made: Result<Value, ClientError>| {
             made.expect("decided")["id"]
                 .as_str()
@@ -105,7 +119,9 @@ impl Things {
         let paths = [
             ("/blocks/{id}", id(block)),
             ("/signers/{id}", id(signer)),
-            ("/items/{id}", id(item)),
+            ("/items/{id}", id(trusted)),
+            ("{fingerprint}", text(&root, "fingerprint")),
+            ("{number}", text(&signature, "serial")),
             ("/join-tokens/{id}", token.id().to_string()),
             ("/joins/{id}", transcript.join_id().to_string()),
             ("{node}", "member".to_owned()),
@@ -178,6 +194,20 @@ impl Things {
             (
                 "POST /api/v1/trust/items",
                 json!({ "item": { "type": "visualization_mod", "hash": "h1" } }),
+            ),
+            ("POST /api/v1/trust/signatures", json!({ "item": item })),
+            ("POST /api/v1/trust/signatures/verify", json!({ "item": item })),
+            (
+                "POST /api/v1/trust/time-stamps",
+                json!({ "digest": function.digest }),
+            ),
+            (
+                "POST /api/v1/trust/certificates",
+                json!({ "pem": text(&root, "pem") }),
+            ),
+            (
+                "POST /api/v1/trust/certificates/{number}/revoke",
+                json!({ "from": "2020-01-01T00:00:00Z" }),
             ),
             (
                 "POST /api/v1/trust/revocations",

@@ -35,6 +35,7 @@ pub mod renewal;
 pub mod run;
 pub mod session;
 pub mod setting;
+pub mod signing;
 pub mod status;
 mod text;
 pub mod trust;

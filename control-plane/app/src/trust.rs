@@ -9,8 +9,9 @@ mod entry;
 mod revocation;
 mod signer;
 
-pub(crate) use block::is_behind;
-pub(crate) use entry::locked;
+pub(crate) use block::{is_behind, refuse_blocked};
+pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
+pub(crate) use revocation::to_wire as revocation_to_wire;
 pub(crate) use signer::of_group;
 
 use muster_code_trust::{
@@ -76,7 +77,7 @@ impl App {
         let now = self.now();
         let hash = item_hash(digest)?;
         let state = self.trust_state().await?;
-        block::refuse_blocked(
+        refuse_blocked(
             &self.store().trust_entries().await?,
             Block::Item(ItemRef {
                 r#type: ItemType::DataFunction,

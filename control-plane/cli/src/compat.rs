@@ -8,6 +8,7 @@ mod code_trust_report;
 mod commands;
 mod node;
 mod script;
+mod signing;
 
 use clap::{Args, Parser};
 use serde::Serialize;
@@ -112,6 +113,13 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "revoke-code-signing-certificate" => return code_trust::revoke(context, command).await,
         "list-code-entities" => return code_trust::entities(context, command).await,
         "show-code-trust" => return code_trust_report::show(context, command).await,
+        "list-code-signing-certificates" => return signing::certificates(context, command).await,
+        "list-code-signing-root-certificates" => return signing::roots(context, command).await,
+        "export-code-signing-root-certificate" => return signing::export(context, command).await,
+        "import-code-signing-certificate" => return signing::import(context, command).await,
+        "remove-code-signing-root-certificate" => return signing::remove_root(context, command).await,
+        "reset-code-trust" => return signing::reset(context, command).await,
+        "re-sign-mod" => return signing::re_sign(context, command).await,
         "trust" => return script::trust(context, command).await,
         "untrust" => return script::untrust(context, command).await,
         _ => {}

@@ -2,9 +2,11 @@
 
 mod decide;
 mod list;
+mod signing;
 mod target;
 
 pub(crate) use list::{blocks, items, revocations, signers};
+pub(crate) use signing::{read_mod, signed, verified};
 pub(crate) use target::{Target, entry_id};
 
 use clap::{Args, Subcommand};
@@ -40,6 +42,16 @@ pub(crate) enum Command {
     /// Make what a user signed from a moment on invalid, for ever
     #[command(after_help = "Example:\n  muster trust revoke --user bob@SPOTFIRE --from 2026-11-01T00:00:00Z")]
     Revoke(Revoke),
+    /// Sign one version of a mod, external action or data function with a certificate of yours
+    #[command(
+        after_help = "Examples:\n  muster trust sign ./rose-chart\n  muster trust sign --action call-crm.json --save call-crm.sig.json"
+    )]
+    Sign(signing::Sign),
+    /// Say what holds of a signature, and what would come of it; exit 1 unless it is valid
+    #[command(
+        after_help = "Examples:\n  muster trust verify ./rose-chart\n  muster trust verify ./rose-chart --roots root-ca.pem"
+    )]
+    Verify(signing::Verify),
     /// Say what would happen if somebody ran a function now, and why
     #[command(after_help = "Examples:\n  muster trust explain forecast\n  \
                       muster trust explain forecast --user ann@SPOTFIRE --node terr01")]
@@ -122,6 +134,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Block(arguments) => decide::block(context, arguments).await,
         Command::Unblock(arguments) => decide::unblock(context, &arguments).await,
         Command::Revoke(arguments) => decide::revoke(context, arguments).await,
+        Command::Sign(arguments) => signing::sign(context, arguments).await,
+        Command::Verify(arguments) => signing::verify(context, arguments).await,
         Command::Explain { function, user, node } => {
             let rest = context.rest()?;
             let mut request = Request::get("/api/v1/trust/explain").query("function", function.as_str());

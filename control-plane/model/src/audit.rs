@@ -176,6 +176,22 @@ events! {
     HashRemoved = "codetrust.remove_hash";
     /// A time of a user's signatures was made void.
     SignaturesRevoked = "codetrust.revoke_cert";
+    /// The collective's code-signing root was made, or made anew.
+    SigningRootMade = "codetrust.create_root";
+    /// A code-signing root was imported.
+    SigningRootImported = "codetrust.import_root";
+    /// An imported code-signing root was removed.
+    SigningRootRemoved = "codetrust.remove_root";
+    /// All signing certificates of users were deleted, and the root made anew.
+    CodeTrustReset = "codetrust.reset";
+    /// A user got a certificate to sign with.
+    SigningCertificateIssued = "codetrust.create_cert";
+    /// The certificate of another authority was imported.
+    SigningCertificateImported = "codetrust.upload_extcert";
+    /// A version of an item was signed.
+    ItemSigned = "codetrust.sign";
+    /// A signature that was made elsewhere got a time stamp.
+    TimeStamped = "codetrust.time_stamp";
     /// A trust setting changed.
     SettingChanged = "setting.changed";
     /// A run was queued.

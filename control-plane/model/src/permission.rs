@@ -17,6 +17,13 @@ pub const AUTHOR_SCRIPTS: &str = "Author Scripts";
 /// The license feature that lets a user save functions in the library.
 pub const REGISTER_DATA_FUNCTIONS: &str = "Register Data Functions";
 
+/// The license feature that lets a user develop mods of both kinds, and so sign them.
+pub const DEVELOP_MODS: &str = "Develop Visualization Mod";
+/// The license feature that lets a user configure external actions, and so sign them.
+pub const CONFIGURE_ACTIONS: &str = "Configure External Actions";
+/// The license feature that lets a user write custom queries.
+pub const CUSTOM_QUERY: &str = "Custom Query in Connections";
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
@@ -82,6 +89,14 @@ pub enum Operation {
     ManageTrust,
     /// Trust for oneself, where the license for it is held, and revoke own signatures.
     TrustForOneself,
+    /// Sign mods.
+    SignMods,
+    /// Sign external actions.
+    SignActions,
+    /// Sign scripts and data functions.
+    SignScripts,
+    /// Sign custom queries.
+    SignQueries,
     /// Read the library and the own runs; explain own verdicts.
     Use,
     /// Make, move and delete folders and items of the library, where the permissions of these allow it.
@@ -175,6 +190,10 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         | Operation::ManagePolicies
         | Operation::ManageRuns => administrator,
         Operation::RegisterFunctions => administrator || user.features.contains(REGISTER_DATA_FUNCTIONS),
+        Operation::SignMods => user.features.contains(DEVELOP_MODS),
+        Operation::SignActions => user.features.contains(CONFIGURE_ACTIONS),
+        Operation::SignScripts => user.features.contains(AUTHOR_SCRIPTS),
+        Operation::SignQueries => user.features.contains(CUSTOM_QUERY),
         Operation::TraceRuns => administrator || user.is_in(SCRIPT_AUTHOR),
         // Administrators are not script authors by themselves (trust.md 6.4, row 55).
         Operation::StampFunctions => user.is_in(SCRIPT_AUTHOR) && user.features.contains(AUTHOR_SCRIPTS),
@@ -197,6 +216,22 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         Operation::ManageSettings => ("change settings", ADMIN),
         Operation::ManageTrust => ("block, revoke, or trust for others", ADMIN),
         Operation::TrustForOneself => ("trust for themselves", "log in first"),
+        Operation::SignMods => (
+            "sign mods",
+            "ask for a group with the license feature Develop Visualization Mod",
+        ),
+        Operation::SignActions => (
+            "sign external actions",
+            "ask for a group with the license feature Configure External Actions",
+        ),
+        Operation::SignScripts => (
+            "sign scripts and data functions",
+            "ask for a group with the license feature Author Scripts",
+        ),
+        Operation::SignQueries => (
+            "sign custom queries",
+            "ask for a group with the license feature Custom Query in Connections",
+        ),
         Operation::ManagePolicies => ("set what functions may use", ADMIN),
         Operation::Use => ("use the library", "log in first"),
         Operation::ChangeLibrary => ("change the library", "log in first"),
@@ -287,6 +322,22 @@ mod tests {
             let features = [AUTHOR_SCRIPTS, REGISTER_DATA_FUNCTIONS];
             let allowed = authorize(&user(groups, &features), Operation::ManagePolicies).is_ok();
             assert_eq!(allowed, may, "{groups:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_item_is_signed_by_the_license_to_make_it_and_by_nothing_else() {
+        let all = [
+            (Operation::SignMods, DEVELOP_MODS),
+            (Operation::SignActions, CONFIGURE_ACTIONS),
+            (Operation::SignScripts, AUTHOR_SCRIPTS),
+            (Operation::SignQueries, CUSTOM_QUERY),
+        ];
+        for (operation, _) in all {
+            for (other, feature) in all {
+                let allowed = authorize(&user(&[ADMINISTRATOR], &[feature]), operation).is_ok();
+                assert_eq!(allowed, operation == other, "{operation:?} by {feature}");
+            }
         }
     }
 

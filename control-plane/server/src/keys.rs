@@ -257,6 +257,18 @@ impl AuthorityKeys for Keys {
         self.policy_signer(root).map_err(|error| unavailable(&error))
     }
 
+    fn seal(&self, name: &str, key: &[u8]) -> Vec<u8> {
+        seal::seal(&self.master, name, key, &self.random)
+    }
+
+    fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        seal::open(&self.master, name, sealed).map_err(|error| {
+            unavailable(&anyhow::Error::new(error).context(format!(
+                "the key {name} of the database cannot be opened with this master key; give the one that it was sealed under"
+            )))
+        })
+    }
+
     fn forget(&self, root: &Digest) -> Result<(), Error> {
         self.destroy(root).map_err(|error| unavailable(&error))
     }

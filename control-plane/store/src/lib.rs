@@ -33,6 +33,7 @@ mod run;
 mod schema;
 mod secret;
 mod session;
+mod signing;
 mod store;
 mod trust;
 mod tx;
@@ -63,6 +64,7 @@ pub use run::{LeaseAnswer, NewOutput, Piece, ProgressRow, QueueLength, RunFilter
 pub use schema::Schema;
 pub use secret::Secret;
 pub use session::{NewSession, Session};
+pub use signing::{ItemSignature, RootOrigin, RootState, SignerState, SigningCertificate, SigningRoot};
 pub use store::{Store, StoreConfig};
 pub use trust::{TrustChange, TrustHead, TrustReason, trust_digest};
 pub use tx::Tx;

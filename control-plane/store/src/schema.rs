@@ -81,6 +81,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0011_library.sql"),
         include_str!("../../migrations/postgres/0011_library.sql"),
     ),
+    (
+        12,
+        "signing",
+        include_str!("../../migrations/sqlite/0012_signing.sql"),
+        include_str!("../../migrations/postgres/0012_signing.sql"),
+    ),
 ];
 
 /// Which schema a database has.

@@ -35,5 +35,7 @@ mod place;
 mod run;
 #[path = "conformance/schema.rs"]
 mod schema;
+#[path = "conformance/signing.rs"]
+mod signing;
 #[path = "conformance/trust.rs"]
 mod trust;

@@ -15,6 +15,7 @@ pub mod place;
 pub mod run;
 pub mod session;
 pub mod setting;
+pub mod signing;
 pub mod status;
 pub mod trust;
 pub mod user;

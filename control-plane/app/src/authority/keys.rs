@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use muster_ids::Digest;
 use muster_pki::Signer;
+use zeroize::Zeroizing;
 
 use super::NewAuthority;
 use crate::Error;
@@ -22,6 +23,12 @@ pub trait AuthorityKeys: Send + Sync {
 
     /// The policy key.
     fn policy(&self, root: &Digest) -> Result<Arc<dyn Signer>, Error>;
+
+    /// `key` for the database, sealed so that it opens under this name only.
+    fn seal(&self, name: &str, key: &[u8]) -> Vec<u8>;
+
+    /// The key that was sealed under this name.
+    fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error>;
 
     /// Destroys the keys of an authority that was revoked.
     fn forget(&self, root: &Digest) -> Result<(), Error>;

@@ -110,7 +110,7 @@ pub(crate) fn is_behind(act: &Blocking, block: &Block) -> bool {
 }
 
 /// That nobody may trust what is blocked.
-pub(super) fn refuse_blocked(
+pub(crate) fn refuse_blocked(
     entries: &std::collections::BTreeMap<String, String>,
     block: Block,
 ) -> Result<(), Error> {

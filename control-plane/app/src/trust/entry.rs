@@ -23,7 +23,7 @@ const MOST_DIGITS: usize = 64;
 const MOST_ISSUER: usize = 512;
 
 /// The user who decides.
-pub(super) fn author(caller: &Caller) -> Result<&UserName, Error> {
+pub(crate) fn author(caller: &Caller) -> Result<&UserName, Error> {
     match caller {
         Caller::User(user) => Ok(&user.name),
         _ => Err(Error::invalid("decisions about trust are made by users")),
@@ -36,13 +36,13 @@ pub(super) fn read<T: DeserializeOwned>(what: &str, form: Value) -> Result<T, Er
 }
 
 /// A moment that a person gave in the field `field`.
-pub(super) fn moment(field: &str, text: &str) -> Result<Moment, Error> {
+pub(crate) fn moment(field: &str, text: &str) -> Result<Moment, Error> {
     text.parse()
         .map_err(|error| Error::invalid(format!("the field {field} cannot be used: {error}")))
 }
 
 /// A reason that a person gave, if it says anything.
-pub(super) fn reason(text: Option<&str>) -> Result<Option<String>, Error> {
+pub(crate) fn reason(text: Option<&str>) -> Result<Option<String>, Error> {
     let line = text.map(page::clean_line).transpose()?;
     Ok(line.filter(|line| !line.is_empty()))
 }
@@ -73,7 +73,7 @@ pub(super) fn find(entries: &BTreeMap<String, String>, prefix: &str, id: &str) -
 }
 
 /// That such an entry exists already.
-pub(super) fn duplicate(what: impl Into<String>) -> Error {
+pub(crate) fn duplicate(what: impl Into<String>) -> Error {
     Error::conflict("duplicate", what)
 }
 
@@ -96,7 +96,7 @@ pub(super) fn refuse_many(entries: &BTreeMap<String, String>, prefix: &str, cure
 }
 
 /// Refuses what no authority calls a certificate: whoever may name one could fill the state of every node otherwise.
-pub(super) fn refuse_long(Certificate { issuer, serial }: &Certificate) -> Result<(), Error> {
+pub(crate) fn refuse_long(Certificate { issuer, serial }: &Certificate) -> Result<(), Error> {
     if serial.as_str().len() > MOST_DIGITS {
         return Err(Error::invalid(format!(
             "the serial number of a certificate has at most {MOST_DIGITS} hexadecimal digits, and this one has {}",

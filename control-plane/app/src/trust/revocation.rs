@@ -32,7 +32,7 @@ impl App {
         let all = matches!(caller, Caller::User(user) if user.is_in(ADMINISTRATOR));
         self.trust_page("revocation/", query, |entry, beside| match entry {
             Entry::Revocation(revocation) if all || revocation.user.key() == me => {
-                Some(to_wire(revocation, beside))
+                Some(shown(revocation, beside))
             }
             _ => None,
         })
@@ -108,7 +108,7 @@ impl App {
             detail,
         );
         tx.commit(draft, now).await?;
-        Ok(to_wire(revocation, decided(Some(&beside))))
+        Ok(to_wire(revocation, &beside))
     }
 }
 
@@ -134,7 +134,12 @@ fn is_covered(entries: &BTreeMap<String, String>, new: &Revocation) -> bool {
         })
 }
 
-fn to_wire(revocation: Revocation, decided: Decided) -> WireRevocation {
+/// A revocation that was decided now.
+pub(crate) fn to_wire(revocation: Revocation, beside: &TrustReason) -> WireRevocation {
+    shown(revocation, decided(Some(beside)))
+}
+
+fn shown(revocation: Revocation, decided: Decided) -> WireRevocation {
     WireRevocation {
         id: Entry::Revocation(revocation.clone()).id(),
         user: revocation.user,

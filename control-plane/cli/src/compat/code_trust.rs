@@ -6,6 +6,7 @@ use muster_ids::{Name, UserName};
 use muster_wire::{
     admin::v1::{
         function::Function,
+        signing::RevokeSigningCertificate,
         trust::{
             Block, CreateBlock, CreateRevocation, Item, Principal, Revocation, Signer, TrustSigner,
             TrustedSigner,
@@ -154,7 +155,7 @@ struct RevokeCertificate {
         required_unless_present = "serial_number"
     )]
     username: Option<UserName>,
-    /// Refused: a user's signatures are revoked together
+    /// Serial number of one certificate, hexadecimal
     #[arg(short = 'n', long)]
     serial_number: Option<String>,
     #[command(flatten)]
@@ -346,21 +347,20 @@ pub(super) async fn revoke(context: &Context, arguments: &[String]) -> Result<()
         return Ok(());
     };
     options.common.check()?;
-    if options.serial_number.is_some() {
-        return Err(Failure::usage(
-            "-n, --serial-number is not taken: a user's signatures are revoked together, -u",
-        ));
-    }
-    let new = CreateRevocation {
-        user: options.username,
-        from: format!("{}T00:00:00Z", options.start_date),
-        until: None,
-        reason: None,
+    let from = format!("{}T00:00:00Z", options.start_date);
+    let request = match &options.serial_number {
+        Some(serial) => Request::post("/api/v1/trust/certificates")
+            .segment(serial)
+            .segment("revoke")
+            .json(&RevokeSigningCertificate { from, reason: None }),
+        None => Request::post(REVOCATIONS).json(&CreateRevocation {
+            user: options.username,
+            from,
+            until: None,
+            reason: None,
+        }),
     };
-    let made: Revocation = context
-        .rest()?
-        .call(Request::post(REVOCATIONS).json(&new))
-        .await?;
+    let made: Revocation = context.rest()?.call(request).await?;
     context.show(&made, || {
         escaped(&format!(
             "What {} signed from {} on is invalid now.",

@@ -56,6 +56,14 @@ const fn partly(name: &'static str, instead: &'static str, missing: &'static str
     }
 }
 
+const fn works(name: &'static str) -> Documented {
+    Documented {
+        name,
+        instead: None,
+        state: State::Partly(COMMON),
+    }
+}
+
 /// All of them.
 pub(super) const COMMANDS: &[Documented] = &[
     // Collective, nodes, certificates, sites.
@@ -139,11 +147,11 @@ pub(super) const COMMANDS: &[Documented] = &[
     partly(
         "revoke-code-signing-certificate",
         "trust revoke",
-        "-n, -b, -k and -t are refused with what to do; days begin in UTC",
+        "-b, -k and -t are refused with what to do; days begin in UTC",
     ),
-    only("list-code-signing-certificates"),
-    only("export-code-signing-root-certificate"),
-    only("import-code-signing-certificate"),
+    works("list-code-signing-certificates"),
+    works("export-code-signing-root-certificate"),
+    works("import-code-signing-certificate"),
     partly(
         "show-code-trust",
         "trust list",
@@ -154,10 +162,14 @@ pub(super) const COMMANDS: &[Documented] = &[
         "trust list",
         "data functions, trusted and blocked items; -b, -k and -t are refused with what to do",
     ),
-    only("list-code-signing-root-certificates"),
-    only("remove-code-signing-root-certificate"),
-    only("reset-code-trust"),
-    only("re-sign-mod"),
+    works("list-code-signing-root-certificates"),
+    works("remove-code-signing-root-certificate"),
+    works("reset-code-trust"),
+    partly(
+        "re-sign-mod",
+        "trust sign",
+        "folders of mods; -l, -i, -b, -k and -t are refused with what to do",
+    ),
     // Trust in scripts.
     only("find-analysis-scripts"),
     partly(

@@ -195,7 +195,7 @@ fn a_signer_is_trusted_natively_and_as_documented() {
         ("revoke-code-signing-certificate", &["-u", "a@B"]),
         (
             "revoke-code-signing-certificate",
-            &["-s", "2026-01-01", "-n", "01"],
+            &["-s", "2026-01-01", "-n", "01", "-u", "a@B"],
         ),
         ("trust", &["-i", "0192d4c0-0000-7000-8000-000000000001"]),
         (
@@ -217,6 +217,8 @@ fn block_code_trust_and_revoke_do_what_they_say() {
         "id": id("r"), "user": "bob@SPOTFIRE", "from": "2026-01-01T00:00:00Z", "decided": decided(),
     });
     server.on(revokes, 200, &revoked);
+    let of_one = "POST /api/v1/trust/certificates/01/revoke";
+    server.on(of_one, 200, &revoked);
     let home = Home::at(&server);
     home.muster(&[
         "compat",
@@ -256,6 +258,17 @@ fn block_code_trust_and_revoke_do_what_they_say() {
     );
     let from = json!({ "user": "bob@SPOTFIRE", "from": "2026-01-01T00:00:00Z" });
     assert_eq!(server.asked(revokes)[0].json(), from);
+    let one = [
+        "compat",
+        "revoke-code-signing-certificate",
+        "-s",
+        "2026-01-01",
+        "-n",
+        "01",
+    ];
+    home.muster(&one).printed();
+    let from = json!({ "from": "2026-01-01T00:00:00Z" });
+    assert_eq!(server.asked(of_one)[0].json(), from);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod place;
 mod run;
 mod session;
 mod setting;
+mod signing;
 mod status;
 mod trust;
 mod user;
@@ -124,6 +125,15 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(trust::withdraw_item))
         .routes(routes!(trust::revocations, trust::revoke))
         .routes(routes!(trust::explain))
+        .routes(routes!(signing::sign))
+        .routes(routes!(signing::verify))
+        .routes(routes!(signing::stamp_time))
+        .routes(routes!(signing::roots))
+        .routes(routes!(signing::own_root))
+        .routes(routes!(signing::remove_root))
+        .routes(routes!(signing::certificates, signing::import))
+        .routes(routes!(signing::revoke))
+        .routes(routes!(signing::reset))
 }
 
 /// The document, as it is checked in.

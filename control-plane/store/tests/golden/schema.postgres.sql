@@ -112,6 +112,15 @@ CREATE TABLE public.idempotency (
     body text NOT NULL,
     created_at bigint NOT NULL
 );
+CREATE TABLE public.item_signatures (
+    id text NOT NULL,
+    item_type text NOT NULL,
+    hash text NOT NULL,
+    certificate text NOT NULL,
+    signed_by text NOT NULL,
+    signed_at bigint NOT NULL,
+    bundle text NOT NULL
+);
 CREATE TABLE public.join_token_uses (
     token_id text NOT NULL COLLATE pg_catalog."C",
     node_key text NOT NULL COLLATE pg_catalog."C",
@@ -294,6 +303,33 @@ CREATE TABLE public.sessions (
     expires_at bigint NOT NULL,
     label text NOT NULL
 );
+CREATE TABLE public.signing_certificates (
+    fingerprint text NOT NULL,
+    issuer text NOT NULL,
+    serial text NOT NULL,
+    subject text NOT NULL,
+    root text,
+    user_id text,
+    der bytea NOT NULL,
+    sealed_key bytea NOT NULL,
+    not_before bigint NOT NULL,
+    not_after bigint NOT NULL,
+    state text NOT NULL,
+    added_by text NOT NULL,
+    added_at bigint NOT NULL
+);
+CREATE TABLE public.signing_roots (
+    fingerprint text NOT NULL,
+    origin text NOT NULL,
+    state text NOT NULL,
+    subject text NOT NULL,
+    der bytea NOT NULL,
+    sealed_key bytea NOT NULL,
+    stamp_der bytea NOT NULL,
+    sealed_stamp_key bytea NOT NULL,
+    added_by text NOT NULL,
+    added_at bigint NOT NULL
+);
 CREATE TABLE public.sites (
     id text NOT NULL COLLATE pg_catalog."C",
     name text NOT NULL,
@@ -370,6 +406,8 @@ ALTER TABLE ONLY public.groups
     ADD CONSTRAINT groups_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (user_id, request_key);
+ALTER TABLE ONLY public.item_signatures
+    ADD CONSTRAINT item_signatures_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.join_token_uses
     ADD CONSTRAINT join_token_uses_pkey PRIMARY KEY (token_id, node_key);
 ALTER TABLE ONLY public.join_tokens
@@ -412,6 +450,10 @@ ALTER TABLE ONLY public.secrets
     ADD CONSTRAINT secrets_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (token_hash);
+ALTER TABLE ONLY public.signing_certificates
+    ADD CONSTRAINT signing_certificates_pkey PRIMARY KEY (fingerprint);
+ALTER TABLE ONLY public.signing_roots
+    ADD CONSTRAINT signing_roots_pkey PRIMARY KEY (fingerprint);
 ALTER TABLE ONLY public.sites
     ADD CONSTRAINT sites_name_key_key UNIQUE (name_key);
 ALTER TABLE ONLY public.sites
@@ -438,6 +480,7 @@ CREATE INDEX epoch_reports_by_digest ON public.epoch_reports USING btree (epoch,
 CREATE INDEX group_members_by_user ON public.group_members USING btree (user_id);
 CREATE INDEX group_parents_by_parent ON public.group_parents USING btree (parent_id);
 CREATE INDEX idempotency_by_age ON public.idempotency USING btree (created_at);
+CREATE INDEX item_signatures_by_hash ON public.item_signatures USING btree (hash, item_type, signed_at);
 CREATE INDEX join_tokens_by_end ON public.join_tokens USING btree (expires_at);
 CREATE INDEX joins_by_age ON public.joins USING btree (created_at, id);
 CREATE INDEX joins_by_end ON public.joins USING btree (revealed_at);
@@ -456,6 +499,9 @@ CREATE INDEX runs_queued_by_user ON public.runs USING btree (user_id) WHERE (sta
 CREATE INDEX runs_running ON public.runs USING btree (node_id) WHERE (state = 'running'::text);
 CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 CREATE INDEX sessions_by_user ON public.sessions USING btree (user_id);
+CREATE UNIQUE INDEX signing_certificates_by_number ON public.signing_certificates USING btree (issuer, serial);
+CREATE INDEX signing_certificates_by_user ON public.signing_certificates USING btree (user_id, not_after);
+CREATE UNIQUE INDEX signing_roots_internal ON public.signing_roots USING btree (origin) WHERE ((origin = 'internal'::text) AND (state = 'accepted'::text));
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_writer_fkey FOREIGN KEY (writer) REFERENCES public.audit_heads(writer);
 ALTER TABLE ONLY public.function_versions

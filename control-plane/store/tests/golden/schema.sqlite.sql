@@ -126,6 +126,16 @@ CREATE TABLE idempotency (
     PRIMARY KEY (user_id, request_key)
 ) STRICT;
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
+CREATE TABLE item_signatures (
+    id TEXT NOT NULL PRIMARY KEY,
+    item_type TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    certificate TEXT NOT NULL,
+    signed_by TEXT NOT NULL,
+    signed_at INTEGER NOT NULL,
+    bundle TEXT NOT NULL
+) STRICT;
+CREATE INDEX item_signatures_by_hash ON item_signatures (hash, item_type, signed_at);
 CREATE TABLE join_token_uses (
     token_id TEXT NOT NULL REFERENCES join_tokens (id) ON DELETE CASCADE,
     node_key TEXT NOT NULL,
@@ -322,6 +332,36 @@ CREATE TABLE sessions (
 ) STRICT;
 CREATE INDEX sessions_by_end ON sessions (expires_at);
 CREATE INDEX sessions_by_user ON sessions (user_id);
+CREATE TABLE signing_certificates (
+    fingerprint TEXT NOT NULL PRIMARY KEY,
+    issuer TEXT NOT NULL,
+    serial TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    root TEXT,
+    user_id TEXT,
+    der BLOB NOT NULL,
+    sealed_key BLOB NOT NULL,
+    not_before INTEGER NOT NULL,
+    not_after INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    added_by TEXT NOT NULL,
+    added_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX signing_certificates_by_number ON signing_certificates (issuer, serial);
+CREATE INDEX signing_certificates_by_user ON signing_certificates (user_id, not_after);
+CREATE TABLE signing_roots (
+    fingerprint TEXT NOT NULL PRIMARY KEY,
+    origin TEXT NOT NULL,
+    state TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    der BLOB NOT NULL,
+    sealed_key BLOB NOT NULL,
+    stamp_der BLOB NOT NULL,
+    sealed_stamp_key BLOB NOT NULL,
+    added_by TEXT NOT NULL,
+    added_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX signing_roots_internal ON signing_roots (origin) WHERE origin = 'internal' AND state = 'accepted';
 CREATE TABLE sites (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,

@@ -1,0 +1,420 @@
+//! The documented commands about certificates that sign, the roots that they lead to, and signing mods again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Parser;
+use muster_client::Request;
+use muster_daemon::file::{self, Access};
+use muster_ids::UserName;
+use muster_pki::{CertificateDer, pem};
+use muster_wire::admin::v1::signing::{
+    CodeTrustReset, ImportCertificate, ImportedCertificate, SignedItem, SigningCertificate, SigningRoot,
+};
+
+use super::{Common, options};
+use crate::{
+    context::Context,
+    escape::escaped,
+    failure::{Failure, chain},
+    list::{self, Extent},
+    table, terminal, trust,
+};
+
+const ROOTS: &str = "/api/v1/trust/roots";
+const CERTIFICATES: &str = "/api/v1/trust/certificates";
+/// The documented name of the file with the exported root.
+const EXPORTED: &str = "root-ca.cer";
+/// Larger than any certificate.
+const LARGEST: u64 = 64 * 1024;
+
+/// Lists certificates of those who sign
+#[derive(Debug, Parser)]
+#[command(name = "list-code-signing-certificates")]
+struct ListCertificates {
+    /// Only those of this user
+    #[arg(short = 'u', long, conflicts_with = "external_certificates")]
+    username: Option<UserName>,
+    /// Imported ones of other authorities instead
+    #[arg(short = 'e', long)]
+    external_certificates: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Lists the roots that signatures may lead to, the own one and imported ones
+#[derive(Debug, Parser)]
+#[command(name = "list-code-signing-root-certificates")]
+struct ListRoots {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Writes the own root to root-ca.cer in a folder
+#[derive(Debug, Parser)]
+#[command(name = "export-code-signing-root-certificate")]
+struct ExportRoot {
+    /// The folder
+    #[arg(short = 'd', long)]
+    directory: PathBuf,
+    /// Replace a file that is there
+    #[arg(short = 'f', long)]
+    force: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Imports a root, or the certificate of a signer, of another authority
+#[derive(Debug, Parser)]
+#[command(name = "import-code-signing-certificate")]
+struct Import {
+    /// A file with the certificate, PEM or DER
+    #[arg(
+        short = 'p',
+        long,
+        conflicts_with = "base64_certificate",
+        required_unless_present = "base64_certificate"
+    )]
+    path: Option<PathBuf>,
+    /// The certificate itself, DER in base64
+    #[arg(long)]
+    base64_certificate: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Removes an imported root: signatures that lead to it are no longer valid
+#[derive(Debug, Parser)]
+#[command(name = "remove-code-signing-root-certificate")]
+struct RemoveRoot {
+    /// Serial number of the root
+    #[arg(short = 'n', long)]
+    serial_number: String,
+    /// Issuer of the root, which is also its name
+    #[arg(short = 'i', long)]
+    issuer: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Makes the own root anew and deletes all certificates that it has issued
+#[derive(Debug, Parser)]
+#[command(name = "reset-code-trust")]
+struct Reset {
+    /// Do not ask
+    #[arg(short = 'f', long)]
+    force: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Signs a mod again, as a given user
+#[derive(Debug, Parser)]
+#[command(name = "re-sign-mod")]
+struct ReSign {
+    /// The user who will appear as the signer
+    #[arg(short = 'u', long)]
+    username: UserName,
+    /// The folder of the mod, with its mod-manifest.json
+    #[arg(short = 'p', long)]
+    file_path: Option<PathBuf>,
+    /// Where the signature is written [default: muster-signature.json in the folder]
+    #[arg(short = 'd', long)]
+    destination: Option<PathBuf>,
+    /// Replace a signature that is at the destination
+    #[arg(short = 'f', long)]
+    force_overwrite: bool,
+    /// Refused: name the folder of the mod
+    #[arg(short = 'l', long)]
+    library_path: Option<String>,
+    /// Refused: the manifest says what it is
+    #[arg(short = 'i', long)]
+    item_type: Option<String>,
+    /// All mods in the folders of this one
+    #[arg(long)]
+    folder: bool,
+    /// Sign also what has a valid signature
+    #[arg(long = "force-re-sign")]
+    valid_too: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// `list-code-signing-certificates [-u USER | -e]`.
+pub(super) async fn certificates(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<ListCertificates>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    let request = || {
+        let mut request = Request::get(CERTIFICATES);
+        if let Some(user) = &options.username {
+            request = request.query("user", user.as_str());
+        }
+        if options.external_certificates {
+            request = request.query("external", "true");
+        }
+        request
+    };
+    let listed: Vec<SigningCertificate> = list::all(&context.rest()?, request, &Extent::default()).await?;
+    context.show(&listed, || {
+        let rows = listed.iter().map(|one| {
+            [
+                one.serial.clone(),
+                one.issuer.clone(),
+                one.subject.clone(),
+                one.state.clone(),
+                table::time(&one.not_before),
+                table::time(&one.not_after),
+            ]
+        });
+        let headers = ["serial", "issuer", "subject", "state", "from", "until"];
+        table::rows(headers, rows, "There are no such certificates.", context.colour)
+    })
+}
+
+/// `list-code-signing-root-certificates`.
+pub(super) async fn roots(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<ListRoots>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    let roots: Vec<SigningRoot> = context.rest()?.call(Request::get(ROOTS)).await?;
+    context.show(&roots, || {
+        let rows = roots.iter().map(|root| {
+            [
+                root.origin.clone(),
+                root.subject.clone(),
+                root.serial.clone(),
+                table::time(&root.not_after),
+                root.fingerprint.to_string(),
+            ]
+        });
+        let headers = ["origin", "subject and issuer", "serial", "until", "fingerprint"];
+        table::rows(
+            headers,
+            rows,
+            "There are no roots yet; the own one is made when it is needed.",
+            context.colour,
+        )
+    })
+}
+
+/// `export-code-signing-root-certificate -d FOLDER [-f]`.
+pub(super) async fn export(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<ExportRoot>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    let path = options.directory.join(EXPORTED);
+    if !options.directory.is_dir() {
+        return Err(Failure::usage(format!(
+            "{} is no folder",
+            options.directory.display()
+        )));
+    }
+    refuse_overwriting(&path, options.force, "-f")?;
+    let root: SigningRoot = context
+        .rest()?
+        .call(Request::post("/api/v1/trust/roots/internal"))
+        .await?;
+    let certificates =
+        pem::certificates(root.pem.as_bytes()).map_err(|error| Failure::failed("file", chain(&error)))?;
+    let der = certificates.first().map_or(&[][..], |certificate| certificate);
+    fs::write(&path, der)
+        .map_err(|error| Failure::failed("file", format!("{} cannot be written: {error}", path.display())))?;
+    context.show(&root, || {
+        escaped(&format!("Wrote {} to {}.", root.subject, path.display()))
+    })
+}
+
+/// `import-code-signing-certificate -p FILE | --base64-certificate TEXT`.
+pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<Import>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    let pem = match (&options.path, &options.base64_certificate) {
+        (Some(path), _) => certificate_text(path)?,
+        (None, Some(text)) => {
+            let der = STANDARD
+                .decode(text.trim())
+                .map_err(|_| Failure::usage("--base64-certificate is not base64"))?;
+            pem::write_certificates([&CertificateDer::from(der)])
+        }
+        (None, None) => return Err(Failure::usage("name a certificate: -p, or --base64-certificate")),
+    };
+    let new = ImportCertificate { pem };
+    let made: ImportedCertificate = context
+        .rest()?
+        .call(Request::post(CERTIFICATES).json(&new))
+        .await?;
+    context.show(&made, || {
+        let said = match (&made.root, &made.certificate) {
+            (Some(root), _) => format!("Signatures may lead to {} now.", root.subject),
+            (None, Some(leaf)) => format!(
+                "{} can be trusted or blocked now, by its issuer {} and serial number {}.",
+                leaf.subject, leaf.issuer, leaf.serial
+            ),
+            (None, None) => "It was imported.".to_owned(),
+        };
+        escaped(&said)
+    })
+}
+
+/// `remove-code-signing-root-certificate -n SERIAL -i ISSUER`.
+pub(super) async fn remove_root(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<RemoveRoot>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    let rest = context.rest()?;
+    let roots: Vec<SigningRoot> = rest.call(Request::get(ROOTS)).await?;
+    let serial = options.serial_number.trim_start_matches('0').to_ascii_lowercase();
+    let named = |root: &&SigningRoot| root.serial == serial && root.subject == options.issuer;
+    let root = roots.iter().find(named).ok_or_else(|| {
+        Failure::failed("not-found", "there is no root of this issuer and serial number; list-code-signing-root-certificates shows all of them")
+    })?;
+    let request = Request::delete(ROOTS).segment(&root.fingerprint.to_string());
+    rest.call::<()>(request).await?;
+    context.done(&escaped(&format!(
+        "Signatures that lead to {} are no longer valid.",
+        root.subject
+    )))
+}
+
+/// `reset-code-trust [-f]`.
+pub(super) async fn reset(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<Reset>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    let rest = context.rest()?;
+    let question = "Make the code-signing root anew? All that users have signed must be signed again.";
+    terminal::confirm(options.force, question, "give -f")?;
+    let done: CodeTrustReset = rest.call(Request::post("/api/v1/trust/reset")).await?;
+    context.show(&done, || {
+        escaped(&format!(
+            "The root is {} now; {} certificates of users were deleted. Sign again with re-sign-mod.",
+            done.root.fingerprint, done.deleted
+        ))
+    })
+}
+
+/// `re-sign-mod -u USER -p FOLDER …`.
+pub(super) async fn re_sign(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<ReSign>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    if options.library_path.is_some() || options.item_type.is_some() {
+        return Err(Failure::usage(
+            "-l and -i are not taken: export the mod, name its folder with -p, and save it to the library again",
+        ));
+    }
+    let Some(place) = &options.file_path else {
+        return Err(Failure::usage("name the folder of the mod: -p"));
+    };
+    if options.folder && options.destination.is_some() {
+        return Err(Failure::usage(
+            "-d names one file, and --folder may find several mods; leave one of them away",
+        ));
+    }
+    let folders = if options.folder {
+        folders_in(place)?
+    } else {
+        vec![place.clone()]
+    };
+    let mut done: Vec<SignedItem> = Vec::new();
+    let mut left = 0;
+    for folder in folders {
+        let read = trust::read_mod(&folder)?;
+        let bundle = read.bundle()?;
+        if bundle.is_some() && !options.valid_too {
+            let found = trust::verified(context, read.content.clone(), bundle.as_deref()).await?;
+            if found.status == "valid" {
+                left += 1;
+                continue;
+            }
+        }
+        let save = options
+            .destination
+            .clone()
+            .or_else(|| read.beside().map(Path::to_owned));
+        if let Some(path) = options.destination.as_deref() {
+            refuse_overwriting(path, options.force_overwrite, "-f")?;
+        }
+        done.push(
+            trust::signed(
+                context,
+                read.content,
+                Some(options.username.clone()),
+                save.as_deref(),
+            )
+            .await?,
+        );
+    }
+    context.show(&done, || {
+        let mut lines: Vec<String> = done
+            .iter()
+            .map(|made| {
+                escaped(&format!(
+                    "{} {} is signed by {} now.",
+                    made.item.kind, made.item.hash, made.user
+                ))
+            })
+            .collect();
+        if left > 0 {
+            lines.push(format!(
+                "{left} have a valid signature and were left alone; --force-re-sign signs them too."
+            ));
+        }
+        lines.join("\n")
+    })
+}
+
+/// The folders of mods in `place`.
+fn folders_in(place: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::usage(format!("{} cannot be listed: {error}", place.display()));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(place).map_err(failed)? {
+        let folder = entry.map_err(failed)?.path();
+        if folder.join(muster_code_trust::MOD_MANIFEST).is_file() {
+            found.push(folder);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} has no folder with a mod-manifest.json",
+            place.display()
+        )));
+    }
+    Ok(found)
+}
+
+fn refuse_overwriting(path: &Path, force: bool, option: &str) -> Result<(), Failure> {
+    if path.exists() && !force {
+        return Err(Failure::failed(
+            "file-exists",
+            format!(
+                "{} exists; give {option} to replace it, or choose another place",
+                path.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The certificate in a file, as PEM.
+fn certificate_text(path: &Path) -> Result<String, Failure> {
+    let bytes = file::read(path, Access::Any, LARGEST).map_err(|error| Failure::usage(chain(&error)))?;
+    if bytes.starts_with(b"0") || !bytes.is_ascii() {
+        return Ok(pem::write_certificates([&CertificateDer::from(bytes)]));
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is no certificate", path.display())))
+}

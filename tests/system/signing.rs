@@ -1,0 +1,534 @@
+//! Items that are signed: what a signature vouches for, who may make one, and what ends it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use muster_client::{ClientError, Request};
+use muster_code_trust::{
+    CodeLanguage, CodeManifest, CodeParameter, Item, ItemKind, ItemStatement, ItemType, SignatureBundle,
+};
+use muster_ids::{CollectiveId, Digest, Sha512, UserId};
+use muster_pki::{
+    CertificateDer, KeyUse, Serial, Signer as _, SoftwareSigner, Validity,
+    code_signing::{
+        CodeCertificate, CodeHolder, CodeMessage, CodeSigned, create_code_root, issue_code_certificate,
+    },
+    pem,
+};
+use muster_tests::{CommandLine, Person, Server, folder, problem, refusal, unique};
+use serde_json::{Value, json};
+
+use crate::trust::{BLOCKS, SIGNERS, send};
+
+const SIGNATURES: &str = "/api/v1/trust/signatures";
+const VERIFY: &str = "/api/v1/trust/signatures/verify";
+const ROOTS: &str = "/api/v1/trust/roots";
+const CERTIFICATES: &str = "/api/v1/trust/certificates";
+
+/// Somebody with these license features.
+async fn licensed(server: &Server, features: &[&str]) -> Person {
+    let (admin, group) = (server.admin().await, unique("licensed"));
+    admin.create("/api/v1/groups", &group).await;
+    for feature in features {
+        admin.put_empty(&["groups", &group, "licenses", feature]).await;
+    }
+    server.person(&[&group]).await
+}
+
+/// A visualization whose page has these bytes.
+fn rose(name: &str, page: &str) -> Value {
+    let manifest = json!({
+        "apiVersion": "1.2", "version": "1.0", "name": name, "id": "rose", "icon": "icon.svg", "files": ["index.html"],
+    });
+    json!({
+        "type": "visualization_mod", "manifest": manifest.to_string(),
+        "files": { "icon.svg": Sha512::of(b"<svg/>"), "index.html": Sha512::of(page.as_bytes()) },
+    })
+}
+
+fn script(code: &str, parameter: &str, package: &str) -> Value {
+    let declared = CodeManifest {
+        language: CodeLanguage::IronPython,
+        parameters: vec![CodeParameter {
+            name: parameter.to_owned(),
+            r#type: "String".to_owned(),
+        }],
+        packages: [package.to_owned()].into(),
+        transaction: true,
+    };
+    json!({ "type": "script", "manifest": declared.to_json(), "files": { "code": Sha512::of(code.as_bytes()) } })
+}
+
+async fn sign(person: &Person, item: &Value) -> Result<Value, ClientError> {
+    send(person, SIGNATURES, &json!({ "item": item })).await
+}
+
+async fn found(person: &Person, item: &Value, bundle: &Value) -> Value {
+    let body = json!({ "item": item, "bundle": bundle });
+    send(person, VERIFY, &body).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_59_what_was_changed_after_signing_is_refused() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let developer = licensed(server, &["Develop Visualization Mod", "Author Scripts"]).await;
+    let reader = licensed(server, &["Open Visualization Mod from Library"]).await;
+    let name = unique("rose");
+    let item = rose(&name, "<p>rose</p>");
+    let made = sign(&developer, &item).await.expect("signed");
+    let bundle = &made["bundle"];
+    let whole = found(&reader, &item, bundle).await;
+    assert_eq!(
+        (&whole["status"], &whole["root"]),
+        (&json!("valid"), &json!("internal")),
+        "{whole}"
+    );
+    assert_eq!(whole["signer"], format!("CN={}", developer.name()));
+    // Valid is not trusted: nobody has said so yet, and the reader may not.
+    assert_eq!(whole["outcome"], "deny");
+    let trusted = json!({
+        "principal": { "group": "Everyone" }, "signer": { "user": developer.name(), "role": "developer" },
+    });
+    send(&admin, SIGNERS, &trusted).await.expect("trusted");
+    assert_eq!(found(&reader, &item, bundle).await["outcome"], "allow");
+    // What the control plane keeps itself is found by type and hash.
+    let kept = send(&reader, VERIFY, &json!({ "item": item }))
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (&kept["status"], &kept["outcome"]),
+        (&json!("valid"), &json!("allow"))
+    );
+
+    for changed in [rose(&name, "<p>Rose</p>"), rose(&unique("rose"), "<p>rose</p>")] {
+        let changed = found(&reader, &changed, bundle).await;
+        assert_eq!(
+            (&changed["status"], &changed["outcome"]),
+            (&json!("modified"), &json!("deny")),
+            "{changed}"
+        );
+        assert_eq!(changed["why"]["rule"], "signature-invalid");
+    }
+    let original = script("print(page)", "page", "numpy 1");
+    let made = sign(&developer, &original).await.expect("signed");
+    assert_eq!(
+        found(&reader, &original, &made["bundle"]).await["status"],
+        "valid"
+    );
+    for changed in [
+        script("print(Page)", "page", "numpy 1"),
+        script("print(page)", "site", "numpy 1"),
+        script("print(page)", "page", "numpy 2"),
+    ] {
+        let changed = found(&reader, &changed, &made["bundle"]).await;
+        assert_eq!(changed["status"], "modified", "{changed}");
+    }
+    let unsigned = send(&reader, VERIFY, &json!({ "item": rose(&unique("other"), "x") }))
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (&unsigned["status"], &unsigned["outcome"]),
+        (&json!("unsigned"), &json!("deny"))
+    );
+    // The undocumented signature of the original, or anything else that is none, counts as unsigned, and it says so.
+    let foreign = found(&reader, &item, &json!({ "signature": "original" })).await;
+    assert_eq!(foreign["status"], "unsigned");
+    assert!(
+        foreign["problem"]
+            .as_str()
+            .is_some_and(|words| words.contains("counts as unsigned")),
+        "{foreign}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_license_to_make_an_item_signs_it_and_never_a_disabled_user() {
+    let server = Server::shared();
+    let (admin, analyst) = (server.admin().await, server.analyst().await);
+    let developer = licensed(server, &["Develop Visualization Mod"]).await;
+    let item = rose(&unique("rose"), "x");
+    assert_eq!(problem(sign(&analyst, &item).await).status, 403);
+    let refused = problem(sign(&developer, &script("x", "y", "z")).await);
+    assert!(
+        refused.status == 403 && refused.detail.contains("Author Scripts"),
+        "{refused:?}"
+    );
+    let action = json!({ "type": "external_action", "manifest": "{\"service\":\"crm\"}" });
+    assert_eq!(problem(sign(&developer, &action).await).status, 403);
+    // For others only administrators sign, and nobody for whom no account is.
+    let as_other = json!({ "item": item, "user": analyst.name() });
+    assert_eq!(problem(send(&developer, SIGNATURES, &as_other).await).status, 403);
+    let made = send(&admin, SIGNATURES, &as_other).await.expect("signed");
+    assert_eq!(made["user"], analyst.name());
+    admin
+        .patch(&["users", analyst.name()], &json!({ "state": "disabled" }))
+        .await
+        .expect("disabled");
+    assert_eq!(
+        refusal(send(&admin, SIGNATURES, &as_other).await),
+        (409, "user-disabled".to_owned())
+    );
+    // What a user signed who is only disabled stays valid.
+    assert_eq!(found(&developer, &item, &made["bundle"]).await["status"], "valid");
+    send(&admin, BLOCKS, &json!({ "user": developer.name() }))
+        .await
+        .expect("blocked");
+    assert_eq!(
+        refusal(sign(&developer, &item).await),
+        (409, "blocked".to_owned())
+    );
+    for (wrong, word) in [
+        (json!({ "type": "analysis", "manifest": "{}" }), "its parts are"),
+        (
+            json!({ "type": "visualization_mod", "manifest": "{}" }),
+            "field \"id\"",
+        ),
+        (
+            json!({ "type": "external_action", "manifest": "{\"a\":1,\"a\":2}" }),
+            "twice",
+        ),
+        (
+            json!({ "type": "external_action", "manifest": "{}", "files": { "../x": Sha512::of(b"") } }),
+            "path within",
+        ),
+        (
+            json!({ "type": "external_action", "manifest": "{}", "hash": "sha512=x" }),
+            "not the one",
+        ),
+        (json!({ "type": "data_function", "hash": "h" }), "digest alone"),
+    ] {
+        let refused = problem(sign(&admin, &wrong).await);
+        assert_eq!(refused.status, 422, "{wrong}: {refused:?}");
+        assert!(refused.detail.contains(word), "{wrong}: {}", refused.detail);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signature_has_another() {
+    let server = Server::shared();
+    let (admin, other) = (server.admin().await, server.analyst().await);
+    let developer = licensed(server, &["Develop Visualization Mod"]).await;
+    let item = rose(&unique("rose"), "x");
+    let made = sign(&developer, &item).await.expect("signed");
+    let again = sign(&developer, &rose(&unique("rose"), "y"))
+        .await
+        .expect("signed");
+    let serial = made["serial"].as_str().expect("a number");
+    assert_eq!(again["serial"], serial, "one certificate until it ends");
+    let own: Value = developer.get(CERTIFICATES).await;
+    assert_eq!(own["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(own["items"][0]["serial"], serial);
+    let path = format!("{CERTIFICATES}/{serial}/revoke");
+    let body = json!({ "from": "2020-01-01T00:00:00Z", "reason": "the laptop is lost" });
+    assert_eq!(problem(send(&other, &path, &body).await).status, 404, "of others");
+    send(&developer, &path, &body).await.expect("revoked");
+    let void = found(&admin, &item, &made["bundle"]).await;
+    assert_eq!(
+        (&void["status"], &void["outcome"]),
+        (&json!("revoked"), &json!("deny")),
+        "{void}"
+    );
+    // Later than the revocation, which ended when it was made.
+    let next = muster_tests::within(
+        Duration::from_secs(20),
+        "a signature after the revocation",
+        async || sign(&developer, &item).await.ok(),
+    )
+    .await;
+    assert_ne!(next["serial"], serial);
+    assert_eq!(found(&admin, &item, &next["bundle"]).await["status"], "valid");
+    let listed: Value = admin
+        .get(&format!(
+            "{CERTIFICATES}?user={}",
+            developer.name().replace('@', "%40")
+        ))
+        .await;
+    let states: BTreeMap<&str, &str> = listed["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| {
+            (
+                one["serial"].as_str().unwrap_or_default(),
+                one["state"].as_str().unwrap_or_default(),
+            )
+        })
+        .collect();
+    assert_eq!(states.get(serial), Some(&"revoked"));
+    for event in ["codetrust.create_cert", "codetrust.sign", "codetrust.revoke_cert"] {
+        let mine = admin
+            .audited(event)
+            .await
+            .into_iter()
+            .filter(|row| row.to_string().contains(developer.name()));
+        assert!(mine.count() > 0, "{event}");
+    }
+}
+
+/// An authority of somebody else, which signs with a certificate of its own.
+struct Elsewhere {
+    root: CertificateDer<'static>,
+    key: SoftwareSigner,
+    leaf: CertificateDer<'static>,
+}
+
+impl Elsewhere {
+    async fn new() -> Self {
+        let now = muster_daemon::clock::Clock::system().unix_ms();
+        let validity = Validity::starting(now, Duration::from_hours(24));
+        let random = muster_daemon::random::Random::system();
+        let collective = CollectiveId::new(now, random.bytes());
+        let authority = SoftwareSigner::generate(KeyUse::Authority).expect("a key");
+        let serial = || Serial::from_random(random.bytes());
+        let root = create_code_root(collective, &authority, &serial(), &validity)
+            .await
+            .expect("a root");
+        let key = SoftwareSigner::generate(KeyUse::Code).expect("a key");
+        let holder = CodeHolder::User {
+            name: "admin@SPOTFIRE".parse().expect("a name"),
+            id: UserId::new(now, random.bytes()),
+        };
+        let leaf =
+            issue_code_certificate(&holder, key.public_key(), &root, &authority, &serial(), &validity).await;
+        Self {
+            root,
+            key,
+            leaf: leaf.expect("a certificate"),
+        }
+    }
+
+    async fn sign(&self, item: &Value) -> Value {
+        let manifest = item["manifest"].as_str().expect("a manifest").as_bytes().to_vec();
+        let files: BTreeMap<String, Sha512> = serde_json::from_value(item["files"].clone()).expect("files");
+        let signed = Item::new(ItemKind::VisualizationMod, manifest, files).expect("a mod");
+        let statement = ItemStatement {
+            r#type: ItemType::VisualizationMod,
+            hash: signed.hash(),
+        };
+        let payload = serde_json::to_vec(&statement).expect("JSON");
+        let signature = CodeSigned::sign(
+            CodeMessage::ItemSignature,
+            payload,
+            &self.key,
+            std::slice::from_ref(&self.leaf),
+        )
+        .await
+        .expect("a signature");
+        serde_json::to_value(SignatureBundle {
+            signature,
+            time_stamp: None,
+        })
+        .expect("JSON")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
+    let server = Server::shared();
+    let (admin, analyst) = (server.admin().await, server.analyst().await);
+    let reader = licensed(server, &["Open Visualization Mod from Library"]).await;
+    let elsewhere = Elsewhere::new().await;
+    let item = rose(&unique("rose"), "x");
+    let mut bundle = elsewhere.sign(&item).await;
+    assert_eq!(found(&reader, &item, &bundle).await["status"], "chain");
+    let import =
+        |certificate: &CertificateDer<'static>| json!({ "pem": pem::write_certificates([certificate]) });
+    assert_eq!(
+        problem(send(&analyst, CERTIFICATES, &import(&elsewhere.root)).await).status,
+        403
+    );
+    let made = send(&admin, CERTIFICATES, &import(&elsewhere.root))
+        .await
+        .expect("imported");
+    let fingerprint = made["root"]["fingerprint"].as_str().expect("a root").to_owned();
+    assert_eq!(fingerprint, Digest::of(&elsewhere.root).to_string());
+    assert_eq!(
+        refusal(send(&admin, CERTIFICATES, &import(&elsewhere.root)).await),
+        (409, "duplicate".to_owned())
+    );
+    let valid = found(&reader, &item, &bundle).await;
+    assert_eq!(
+        (&valid["status"], valid["root"].as_str()),
+        (&json!("valid"), Some(fingerprint.as_str())),
+        "{valid}"
+    );
+    // It names a user as this collective has one, and is none: what counts is the certificate.
+    let facts = CodeCertificate::of(&elsewhere.leaf).expect("a certificate");
+    send(&admin, CERTIFICATES, &import(&elsewhere.leaf))
+        .await
+        .expect("imported");
+    let external: Value = reader
+        .get(&format!("{CERTIFICATES}?external=true&limit=1000"))
+        .await;
+    assert!(external.to_string().contains(&facts.serial), "{external}");
+    let signer = json!({ "issuer": facts.issuer, "serial": facts.serial, "role": "developer" });
+    let trust = json!({ "principal": { "group": "Everyone" }, "signer": signer });
+    send(&admin, SIGNERS, &trust).await.expect("trusted");
+    assert_eq!(found(&reader, &item, &bundle).await["outcome"], "allow");
+    // A time stamp of the collective lets it count after the certificate has ended.
+    let digest = SignatureBundle::from_json(bundle.to_string().as_bytes())
+        .map(|bundle| SignatureBundle::stamped_digest(&bundle.signature))
+        .expect("a bundle");
+    let stamp = send(&reader, "/api/v1/trust/time-stamps", &json!({ "digest": digest }))
+        .await
+        .expect("stamped");
+    bundle["time_stamp"] = stamp["stamp"].clone();
+    let stamped = found(&reader, &item, &bundle).await;
+    assert_eq!(stamped["status"], "valid");
+    assert!(stamped["time"].is_string(), "{stamped}");
+
+    let remove = |person| {
+        let request = Request::delete(ROOTS).segment(&fingerprint);
+        let person: &Person = person;
+        person.send(request)
+    };
+    assert_eq!(problem(remove(&analyst).await).status, 403);
+    remove(&admin).await.expect("removed");
+    assert_eq!(problem(remove(&admin).await).status, 404);
+    let gone = found(&reader, &item, &bundle).await;
+    assert_eq!(
+        (&gone["status"], &gone["outcome"]),
+        (&json!("chain"), &json!("deny")),
+        "{gone}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_code_trust_was_reset_mods_are_signed_again_and_roots_move_between_systems() {
+    let server = Server::private();
+    let muster = CommandLine::log_in(&server);
+    let place = folder("mods");
+    let rose = place.join("rose");
+    std::fs::create_dir_all(&rose).expect("a folder");
+    for (name, text) in [
+        (
+            "mod-manifest.json",
+            "{\"apiVersion\":\"1.2\",\"version\":\"1.0\",\"name\":\"Rose\",\"id\":\"rose\",\"icon\":\"icon.svg\",\"files\":[\"index.html\"]}",
+        ),
+        ("icon.svg", "<svg/>"),
+        ("index.html", "<p>rose</p>\n"),
+        ("notes.txt", "no part of it"),
+    ] {
+        std::fs::write(rose.join(name), text).expect("written");
+    }
+    let admin = "admin@SPOTFIRE";
+    let (folder_text, rose_text) = (
+        place.to_string_lossy().into_owned(),
+        rose.to_string_lossy().into_owned(),
+    );
+    let run = |arguments: &[&str]| muster.run(arguments);
+    let done = |arguments: &[&str]| {
+        let (code, said, complained) = run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}{complained}");
+        said
+    };
+    // An administrator signs for users; the license to develop mods is not theirs.
+    let (code, _, complained) = run(&["trust", "sign", &rose_text]);
+    assert!(
+        code == Some(1) && complained.contains("Develop Visualization Mod"),
+        "{complained}"
+    );
+    let signed = done(&["compat", "re-sign-mod", "-u", admin, "-p", &rose_text]);
+    assert!(
+        signed.contains("sha512=UbWkqDVpObMBJ5wH") && signed.contains("is signed by"),
+        "{signed}"
+    );
+    assert!(done(&["trust", "verify", &rose_text]).contains("valid"));
+    let left = done(&[
+        "compat",
+        "re-sign-mod",
+        "-u",
+        admin,
+        "-p",
+        &folder_text,
+        "--folder",
+    ]);
+    assert!(left.contains("1 have a valid signature"), "{left}");
+
+    let export = [
+        "compat",
+        "export-code-signing-root-certificate",
+        "-d",
+        &folder_text,
+    ];
+    done(&export);
+    let (code, _, complained) = run(&export);
+    assert!(code == Some(1) && complained.contains("give -f"), "{complained}");
+    done(&[&export[..], &["-f"]].concat());
+    let der = std::fs::read(place.join("root-ca.cer")).expect("the root");
+    let roots = place.join("roots.pem");
+    std::fs::write(&roots, pem::write_certificates([&CertificateDer::from(der)])).expect("written");
+    // From the bundle alone, without the control plane.
+    let offline = ["trust", "verify", &rose_text, "--roots", &roots.to_string_lossy()].map(str::to_owned);
+    let offline: Vec<&str> = offline.iter().map(String::as_str).collect();
+    assert!(done(&offline).contains("internal"));
+    std::fs::write(rose.join("index.html"), "<p>Rose</p>\n").expect("written");
+    let (code, said, _) = run(&offline);
+    assert!(code == Some(1) && said.contains("modified"), "{said}");
+    std::fs::write(rose.join("index.html"), "<p>rose</p>\n").expect("written");
+
+    let (code, _, complained) = run(&["compat", "reset-code-trust"]);
+    assert!(code == Some(2) || code == Some(1), "{complained}");
+    let reset = done(&["compat", "reset-code-trust", "-f"]);
+    assert!(reset.contains("1 certificates of users were deleted"), "{reset}");
+    let (code, said, _) = run(&["trust", "verify", &rose_text]);
+    assert!(code == Some(1) && said.contains("chain"), "{said}");
+    assert!(done(&["compat", "list-code-signing-certificates"]).contains("no such certificates"));
+    done(&["compat", "re-sign-mod", "-u", admin, "-p", &rose_text]);
+    assert!(done(&["trust", "verify", &rose_text]).contains("valid"));
+
+    // The root of another system comes and goes.
+    let elsewhere = Elsewhere::new().await;
+    let file = place.join("other.cer");
+    std::fs::write(&file, &*elsewhere.root).expect("written");
+    done(&[
+        "compat",
+        "import-code-signing-certificate",
+        "-p",
+        &file.to_string_lossy(),
+    ]);
+    let facts = CodeCertificate::of(&elsewhere.root).expect("a root");
+    let listed = done(&["compat", "list-code-signing-root-certificates"]);
+    assert!(
+        listed.contains(&facts.serial) && listed.contains("internal"),
+        "{listed}"
+    );
+    let remove = [
+        "compat",
+        "remove-code-signing-root-certificate",
+        "-n",
+        &facts.serial,
+        "-i",
+        &facts.subject,
+    ];
+    done(&remove);
+    assert_eq!(run(&remove).0, Some(1));
+    let listed = done(&[
+        "--output",
+        "json",
+        "compat",
+        "list-code-signing-certificates",
+        "-u",
+        admin,
+    ]);
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let serial = listed[0]["serial"].as_str().expect("a number");
+    done(&[
+        "compat",
+        "revoke-code-signing-certificate",
+        "-s",
+        "2020-01-01",
+        "-n",
+        serial,
+    ]);
+    let (code, said, _) = run(&["trust", "verify", &rose_text]);
+    assert!(code == Some(1) && said.contains("revoked"), "{said}");
+    for event in [
+        "codetrust.create_root",
+        "codetrust.reset",
+        "codetrust.import_root",
+        "codetrust.remove_root",
+    ] {
+        assert_eq!(server.admin().await.audited(event).await.len(), 1, "{event}");
+    }
+}
