@@ -21,6 +21,7 @@ pub mod seal;
 pub mod secret;
 pub mod shutdown;
 pub mod systemd;
+pub mod usage;
 pub mod watch;
 
 pub use backoff::Backoff;

@@ -5,6 +5,7 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, IsTerminal as _},
+    str::FromStr,
 };
 
 use tracing::{Subscriber, level_filters::LevelFilter};
@@ -40,40 +41,82 @@ impl LogFormat {
         [("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
 }
 
-/// Why the log could not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The levels cannot be understood.
-    #[error(
-        "\"{0}\" is not a list of log levels; write a level (error, warn, info, debug, trace, off) and where wanted others for single parts, as in \"info,muster_server=debug\""
-    )]
-    Level(String),
-    /// Another log is running already.
-    #[error("the log has begun already")]
-    Twice,
+/// What is logged: one level and, separated by commas, others for single parts: `info,muster_server=debug`.
+#[derive(Debug, Clone)]
+pub struct LogLevels {
+    text: String,
+    targets: Targets,
 }
 
-/// Sends all events of this process to standard error. `levels` is one level and, separated by commas, others
-/// for single parts: `info,muster_server=debug`.
-pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<(), LogError> {
+impl PartialEq for LogLevels {
+    /// What is read out of the text follows from it.
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for LogLevels {}
+
+impl LogLevels {
+    /// As they were written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for LogLevels {
+    type Err = NotLevels;
+
+    /// `Targets` itself would take a misspelt level for the name of a part.
+    fn from_str(text: &str) -> Result<Self, NotLevels> {
+        let targets = text.split(',').try_fold(Targets::new(), |targets, directive| {
+            let (target, level) = match directive.trim().split_once('=') {
+                Some((target, level)) => (Some(target), level),
+                None => (None, directive.trim()),
+            };
+            if level.is_empty() || target == Some("") {
+                return None;
+            }
+            let level: LevelFilter = level.parse().ok()?;
+            Some(match target {
+                Some(target) => targets.with_target(target, level),
+                None => targets.with_default(level),
+            })
+        });
+        let text = text.to_owned();
+        targets.map(|targets| Self { text, targets }).ok_or(NotLevels)
+    }
+}
+
+/// A text that is no list of levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no list of log levels")]
+pub struct NotLevels;
+
+/// The log has begun already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the log has begun already")]
+pub struct LogTwice;
+
+/// Sends all events of this process to standard error.
+pub fn start(format: LogFormat, levels: &LogLevels, clock: Clock) -> Result<(), LogTwice> {
     let terminal = io::stderr().is_terminal();
     let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let subscriber = subscriber(json, colour, levels, clock, io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
+    let subscriber = subscriber(json, colour, levels, clock, io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogTwice)
 }
 
 fn subscriber<W>(
     json: bool,
     colour: bool,
-    levels: &str,
+    levels: &LogLevels,
     clock: Clock,
     writer: W,
-) -> Result<impl Subscriber + Send + Sync, LogError>
+) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let levels = targets(levels).ok_or_else(|| LogError::Level(levels.to_owned()))?;
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_timer(Timer(clock));
@@ -90,25 +133,7 @@ where
         );
         layer.with_ansi(colour).fmt_fields(fields.delimited(" ")).boxed()
     };
-    Ok(tracing_subscriber::registry().with(layer.with_filter(levels)))
-}
-
-/// The filter that `levels` names. `Targets` itself would take a misspelt level for the name of a part.
-fn targets(levels: &str) -> Option<Targets> {
-    levels.split(',').try_fold(Targets::new(), |targets, directive| {
-        let (target, level) = match directive.trim().split_once('=') {
-            Some((target, level)) => (Some(target), level),
-            None => (None, directive.trim()),
-        };
-        if level.is_empty() || target == Some("") {
-            return None;
-        }
-        let level: LevelFilter = level.parse().ok()?;
-        Some(match target {
-            Some(target) => targets.with_target(target, level),
-            None => targets.with_default(level),
-        })
-    })
+    tracing_subscriber::registry().with(layer.with_filter(levels.targets.clone()))
 }
 
 struct Timer(Clock);
@@ -141,7 +166,8 @@ mod tests {
         let sink = Sink::default();
         let (clock, _) = Clock::by_hand(1_000);
         let writer = sink.clone();
-        let subscriber = subscriber(json, false, levels, clock, move || writer.clone()).expect("levels");
+        let levels = levels.parse().expect("levels");
+        let subscriber = subscriber(json, false, &levels, clock, move || writer.clone());
         tracing::subscriber::with_default(subscriber, act);
         let bytes = sink.0.lock().expect("no panic").clone();
         String::from_utf8(bytes).expect("text")
@@ -193,7 +219,7 @@ mod tests {
     #[test]
     fn a_misspelt_level_is_refused() {
         for levels in ["wanr", "", "info,", "muster=", "=info", "info,muster=loud"] {
-            assert!(targets(levels).is_none(), "{levels}");
+            assert_eq!(levels.parse::<LogLevels>(), Err(NotLevels), "{levels}");
         }
     }
 }

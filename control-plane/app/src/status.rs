@@ -11,6 +11,9 @@ use muster_wire::admin::v1::status::{NodeCounts, Status};
 
 use crate::{App, Error, expiry::Expiry, node::ALL, renewal::TWO_HOLDERS, text::rfc3339};
 
+/// More of one kind would bury the rest.
+const MOST_AILING: usize = 20;
+
 impl App {
     /// The present state of everything, as far as the caller may know.
     pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
@@ -51,10 +54,14 @@ impl App {
             ..NodeFilter::default()
         };
         let mut counts = NodeCounts::default();
+        let mut ailing = Vec::new();
         let nodes = self.store().node_list(&trusted, None, ALL).await?;
         for node in &nodes {
             match self.health(node) {
-                Health::Online => counts.online += 1,
+                Health::Online => {
+                    counts.online += 1;
+                    ailing.extend(self.ailing(node));
+                }
                 Health::Suspect => counts.suspect += 1,
                 Health::Offline => {
                     counts.offline += 1;
@@ -65,6 +72,13 @@ impl App {
                 }
             }
         }
+        let more = ailing.len().saturating_sub(MOST_AILING);
+        problems.extend(ailing.into_iter().take(MOST_AILING));
+        if more > 0 {
+            problems.push(format!(
+                "{more} more nodes are online and not as they should be; see muster node list"
+            ));
+        }
         problems.extend(self.doubtful_identities(now).await?);
         for queue in self.store().queued_counts().await? {
             let takes = |node: &&Node| {
@@ -72,6 +86,9 @@ impl App {
                     && node.capabilities.contains(&queue.capability)
                     && (node.pool, node.site) == (queue.pool, queue.site)
                     && self.health(node) != Health::Offline
+                    && !self
+                        .inventory_of(node)
+                        .is_some_and(|inventory| inventory.takes_no_run())
             };
             if !nodes.iter().any(|node| takes(&node)) {
                 problems.push(self.nobody_takes(&queue).await?);
@@ -90,6 +107,18 @@ impl App {
         status.nodes = Some(counts);
         status.problems = problems;
         Ok(status)
+    }
+
+    /// What an online node says is not as it should be with it.
+    fn ailing(&self, node: &Node) -> Option<String> {
+        let conditions = self.inventory_of(node)?.conditions;
+        (!conditions.is_empty()).then(|| {
+            format!(
+                "the node \"{}\" is {}; see muster-node status on it",
+                node.name,
+                conditions.join("; ")
+            )
+        })
     }
 
     /// Identities that more than one machine holds or has held.
@@ -133,9 +162,12 @@ impl App {
         let named = |name: Option<muster_ids::Name>| {
             name.map_or_else(|| "deleted".to_owned(), |name| name.to_string())
         };
+        let wait = match queue.waiting {
+            1 => "1 run waits".to_owned(),
+            many => format!("{many} runs wait"),
+        };
         Ok(format!(
-            "{} runs for {} wait in the pool \"{}\" of the site \"{}\", and no active node there is online and runs them; see muster node list",
-            queue.waiting,
+            "{wait} for {} in the pool \"{}\" of the site \"{}\", and no active node there is online and takes runs for it; see muster node list",
             queue.capability,
             named(pool.map(|pool| pool.name)),
             named(site.map(|site| site.name)),

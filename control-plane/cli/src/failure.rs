@@ -133,10 +133,8 @@ pub(crate) fn usage(error: &clap::Error, format: Format) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if format == Format::Json {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let sentence = first.strip_prefix("error: ").unwrap_or(first);
-        let _ = output::json(&Failure::usage(escaped(sentence)).problem());
+        let sentence = muster_daemon::usage::sentence(&error.to_string());
+        let _ = output::json(&Failure::usage(escaped(&sentence)).problem());
     }
     ExitCode::from(USAGE)
 }

@@ -9,11 +9,13 @@ use std::{
 use muster_app::{Certificates, ExpiredRenewal, Queues, Quotas, join::auto_trust::AutoTrust};
 use muster_daemon::{
     config::{ConfigErrors, Reader, Setting},
-    log::LogFormat,
+    log::{LogFormat, LogLevels},
     secret::SecretFile,
 };
 use muster_model::join::approval::{ApprovalRule, MOST_PEOPLE};
-use secrecy::SecretString;
+use muster_pki::ServerName;
+use muster_store::StoreConfig;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::pkcs11::TokenKey;
 
@@ -54,7 +56,7 @@ pub struct Config {
     /// Its key.
     pub front_end_key: Option<PathBuf>,
     /// Names and addresses in the certificate that the collective issues for the front end.
-    pub front_end_names: Vec<String>,
+    pub front_end_names: Vec<ServerName<'static>>,
     /// Plain HTTP, health and metrics.
     pub operations: SocketAddr,
     /// Where the key lies that seals the others, if not in the state directory.
@@ -79,8 +81,8 @@ pub struct Config {
     pub queues: Queues,
     /// `auto`, `human` or `json`.
     pub log_format: LogFormat,
-    /// Levels as of `tracing`, for example `info,muster_app=debug`.
-    pub log_levels: String,
+    /// What is logged, for example `info,muster_app=debug`.
+    pub log_levels: LogLevels,
     /// The issuing key in a PKCS#11 token, in place of a file.
     pub issuing_key: Option<TokenKey>,
     /// What `config show` prints.
@@ -104,16 +106,25 @@ impl Config {
 
     fn of(mut reader: Reader, state_dir: Option<&Path>) -> Result<Self, ConfigErrors> {
         let configured = reader.path("server", "state_dir", DEFAULT_STATE);
-        let state_dir = state_dir.map_or(configured, Path::to_owned);
+        // Of the command line it may be relative.
+        let state_dir = state_dir.map_or(configured, |given| {
+            std::path::absolute(given).unwrap_or_else(|_| given.to_owned())
+        });
         let sqlite = format!("sqlite://{}", state_dir.join("muster.db").display());
         let url = reader.secret_text("database", "url", &sqlite);
-        let database_url = match reader.optional_secret_file("database", "url_file") {
-            None => url,
-            Some(file) => file.read_text().unwrap_or_else(|error| {
-                reader.refuse("database", "url_file", error.to_string());
-                url
-            }),
+        let (key, database_url) = match reader.optional_secret_file("database", "url_file") {
+            None => ("url", url),
+            Some(file) => match file.read_text() {
+                Ok(text) => ("url_file", text),
+                Err(error) => {
+                    reader.refuse("database", "url_file", error.to_string());
+                    ("url", url)
+                }
+            },
         };
+        if let Err(error) = StoreConfig::new(database_url.expose_secret()).check() {
+            reader.refuse("database", key, error.to_string());
+        }
         let back_end = reader.address("back_end", "listen", ([0, 0, 0, 0], 9443));
         let master_key = reader.optional_secret_file("keys", "master_key_file");
         let master_key = master_key.or_else(|| reader.credential("muster-master-key"));
@@ -129,7 +140,7 @@ impl Config {
             front_end_connections: connections(&mut reader, "front_end", 2_048),
             front_end_certificate: reader.optional_path("front_end", "certificate"),
             front_end_key: reader.optional_path("front_end", "key"),
-            front_end_names: reader.list("front_end", "names", &["localhost", "127.0.0.1"]),
+            front_end_names: front_end_names(&mut reader),
             operations: reader.address("operations", "listen", ([127, 0, 0, 1], 9090)),
             offers_per_second: reader.number("join", "offers_per_second", 200, 1..=100_000),
             token_offers_per_second: reader.number("join", "token_offers_per_second", 1_000, 1..=100_000),
@@ -151,7 +162,7 @@ impl Config {
             queues: queues(&mut reader),
             issuing_key: token_key(&mut reader),
             log_format: reader.choice("log", "format", &LogFormat::NAMES, "auto"),
-            log_levels: reader.text("log", "levels", "info"),
+            log_levels: reader.log_levels("log", "levels", "info"),
             settings: Vec::new(),
             state_dir,
         };
@@ -209,6 +220,33 @@ impl Config {
 fn connections(reader: &mut Reader, section: &str, default: u64) -> usize {
     let number = reader.number(section, "connections", default, 16..=1_000_000);
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// What people call the front end by; a certificate without any name is of no use.
+fn front_end_names(reader: &mut Reader) -> Vec<ServerName<'static>> {
+    let given = reader.list("front_end", "names", &["localhost", "127.0.0.1"]);
+    if given.is_empty() {
+        reader.refuse(
+            "front_end",
+            "names",
+            "a certificate needs a name; list the host names and addresses that people use, as in [\"control.example.org\", \"10.0.0.5\"]",
+        );
+    }
+    let mut names = Vec::with_capacity(given.len());
+    for name in given {
+        match ServerName::try_from(name.clone()) {
+            Ok(name) => names.push(name),
+            Err(_) => reader.refuse(
+                "front_end",
+                "names",
+                format!(
+                    "\"{}\" is neither a host name nor an address",
+                    name.escape_default()
+                ),
+            ),
+        }
+    }
+    names
 }
 
 /// How many runs may wait, in `[runs]`.
@@ -392,6 +430,52 @@ mod tests {
             "{errors}"
         );
         assert!(errors.contains("host:port"), "{errors}");
+    }
+
+    #[test]
+    fn what_would_keep_the_program_from_starting_is_an_error_of_the_configuration() {
+        let refused = |text: &str| read(text).expect_err("refused").to_string();
+        assert_eq!(
+            refused("[log]\nlevels = \"wanr\"\n"),
+            "server.toml line 2: log.levels is \"wanr\"; wanted: log levels in quotes: error, warn, info, debug, trace \
+             or off, and where wanted others for single parts, as in \"info,muster_server=debug\""
+        );
+        for (url, what) in [
+            ("mysql://control:secret@db/muster", "it begins with neither"),
+            ("muster.db", "it begins with neither"),
+            ("sqlite://muster.db", "the path is not absolute"),
+            (
+                "postgres://control:secret@db:port/muster",
+                "it is not a PostgreSQL address",
+            ),
+        ] {
+            assert_eq!(
+                refused(&format!("[database]\nurl = \"{url}\"\n")),
+                format!(
+                    "server.toml line 2: database.url: the database address must be sqlite:///path or \
+                     postgres://user@host/name: {what}"
+                )
+            );
+        }
+        assert!(refused("[front_end]\nnames = []\n").starts_with(
+            "server.toml line 2: front_end.names: a certificate needs a name; list the host names"
+        ));
+        assert_eq!(
+            refused("[front_end]\nnames = [\"control\", \"\"]\n"),
+            "server.toml line 2: front_end.names: \"\" is neither a host name nor an address"
+        );
+        let errors = refused("[log]\nlevels = \"\"\n[database]\nurl = \"\"\n[front_end]\nnames = []\n");
+        assert!(errors.starts_with("the configuration has 3 errors:"), "{errors}");
+    }
+
+    #[test]
+    fn a_state_directory_of_the_command_line_may_be_relative() {
+        let config = Config::of(
+            Reader::of_text(Path::new("server.toml"), "", []),
+            Some(Path::new("state")),
+        )
+        .expect("valid");
+        assert!(config.state_dir.is_absolute() && config.state_dir.ends_with("state"));
     }
 
     #[test]

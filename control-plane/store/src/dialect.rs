@@ -8,7 +8,7 @@
 //! | statements | where they are asked for, `sqlite.rs`; lists that may be long by sqlx's threads | sent to the server by sqlx |
 //! | wake | within the process | `NOTIFY`, delivered at commit |
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, Database, Encode, PgPool, Postgres, SqlSafeStr as _, SqlStr, Sqlite, Transaction, Type,
@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::sqlite::{Change, Lite};
 use crate::{
     error::{DbError, StoreError},
-    store::StoreConfig,
+    store::{Address, StoreConfig},
     value::{Row, Value},
 };
 
@@ -106,15 +106,9 @@ pub(crate) enum Conn {
 
 impl Db {
     pub(crate) async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        match config.url.split_once("://") {
-            Some(("sqlite", path)) if path.starts_with('/') => open_sqlite(path, config),
-            Some(("postgres" | "postgresql", _)) => open_postgres(config).await,
-            Some(("sqlite", _)) => Err(StoreError::Address {
-                what: "the path is not absolute".into(),
-            }),
-            _ => Err(StoreError::Address {
-                what: "it begins with neither".into(),
-            }),
+        match config.address()? {
+            Address::Sqlite(path) => open_sqlite(path, config),
+            Address::Postgres(options) => open_postgres(*options, config).await,
         }
     }
 
@@ -369,20 +363,15 @@ fn make_private(path: &str, create: bool) -> std::io::Result<()> {
         .sync_all()
 }
 
-async fn open_postgres(config: &StoreConfig) -> Result<Db, StoreError> {
+async fn open_postgres(options: PgConnectOptions, config: &StoreConfig) -> Result<Db, StoreError> {
     let patience = PATIENCE.as_millis().to_string();
-    let options = PgConnectOptions::from_str(&config.url)
-        .map_err(|_| StoreError::Address {
-            what: "it is not a PostgreSQL address".into(),
-        })?
-        .application_name("muster-server")
-        .options([
-            ("synchronous_commit", "on"),
-            ("default_transaction_isolation", "read committed"),
-            ("lock_timeout", &patience),
-            // A control plane that hangs in a transaction must not hold its locks for ever.
-            ("idle_in_transaction_session_timeout", "60000"),
-        ]);
+    let options = options.application_name("muster-server").options([
+        ("synchronous_commit", "on"),
+        ("default_transaction_isolation", "read committed"),
+        ("lock_timeout", &patience),
+        // A control plane that hangs in a transaction must not hold its locks for ever.
+        ("idle_in_transaction_session_timeout", "60000"),
+    ]);
     // One listens for notifications, one is in a transaction, one reads beside it.
     let connections = config.max_connections.max(3);
     let pool = PoolOptions::<Postgres>::new()

@@ -1,8 +1,9 @@
 //! The open database, shared by all parts of a control plane.
 
-use std::sync::Arc;
+use std::{str::FromStr as _, sync::Arc};
 
 use muster_model::permission::Authorized;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::{
     dialect::{Db, Durability, Sql},
@@ -31,6 +32,32 @@ impl StoreConfig {
             url: url.into(),
             create_if_missing: false,
             max_connections: 8,
+        }
+    }
+}
+
+/// Which database an address names.
+pub(crate) enum Address<'a> {
+    /// A file, by its absolute path.
+    Sqlite(&'a str),
+    Postgres(Box<PgConnectOptions>),
+}
+
+impl StoreConfig {
+    /// Refuses an address that names no database; opens nothing.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.address().map(drop)
+    }
+
+    pub(crate) fn address(&self) -> Result<Address<'_>, StoreError> {
+        let refused = |what: &str| StoreError::Address { what: what.into() };
+        match self.url.split_once("://") {
+            Some(("sqlite", path)) if path.starts_with('/') => Ok(Address::Sqlite(path)),
+            Some(("sqlite", _)) => Err(refused("the path is not absolute")),
+            Some(("postgres" | "postgresql", _)) => PgConnectOptions::from_str(&self.url)
+                .map(|options| Address::Postgres(Box::new(options)))
+                .map_err(|_| refused("it is not a PostgreSQL address")),
+            _ => Err(refused("it begins with neither")),
         }
     }
 }

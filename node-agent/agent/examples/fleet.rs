@@ -50,9 +50,9 @@ async fn main() -> ExitCode {
     let levels =
         muster_daemon::environment().find_map(|(name, value)| (name == "FLEET_LOG").then_some(value));
     if let Some(levels) = levels
-        && let Err(error) = log::start(log::LogFormat::Json, &levels, Clock::system())
+        && let Err(error) = begin_log(&levels)
     {
-        complain(&error.to_string());
+        complain(&error);
     }
     let ended = tokio::select! {
         ended = run(&wanted) => ended,
@@ -65,6 +65,13 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn begin_log(levels: &str) -> Result<(), String> {
+    let levels = levels
+        .parse()
+        .map_err(|error: log::NotLevels| error.to_string())?;
+    log::start(log::LogFormat::Json, &levels, Clock::system()).map_err(|error| error.to_string())
 }
 
 fn wanted() -> Option<Wanted> {

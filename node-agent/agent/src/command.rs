@@ -78,7 +78,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Join(arguments) => join::join(context, arguments, state_dir).await,
         Command::Confirm { ca_fingerprint } => join::confirm(&context, ca_fingerprint),
-        Command::Run => serve(context, must_exist).await,
+        Command::Run => Box::pin(serve(context, must_exist)).await,
         Command::Status => look::status(&context),
         Command::Doctor => look::doctor(&context).await,
         Command::Leave { yes, force } => leave::leave(&context, yes, force).await,
@@ -176,10 +176,8 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
             .windows(2)
             .any(|pair| pair[0] == "--output" && pair[1] == "json");
     if json {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let sentence = first.strip_prefix("error: ").unwrap_or(first);
-        tell_problem("usage", sentence, 400);
+        let sentence = muster_daemon::usage::sentence(&error.to_string());
+        tell_problem("usage", &sentence, 400);
     }
     ExitCode::from(2)
 }

@@ -12,7 +12,7 @@ use std::{
 
 use muster_daemon::{
     config::{ConfigErrors, Reader},
-    log::LogFormat,
+    log::{LogFormat, LogLevels},
     secret::SecretFile,
 };
 use muster_engines::JAILS_OWN;
@@ -70,7 +70,7 @@ pub struct Config {
     /// What holds for each engine: sessions, children that wait, limits, packages.
     pub services: Services,
     /// The log's levels.
-    pub log_level: String,
+    pub log_level: LogLevels,
     /// The log's form.
     pub log_format: LogFormat,
     /// Where to listen for `/healthz`, `/readyz` and `/metrics`.
@@ -278,7 +278,7 @@ impl Config {
                 printed_kib: r.number("limits", "printed_kib", 1024, 1..=64 * 1024),
             },
             services: Services::default(),
-            log_level: r.text("log", "level", "info"),
+            log_level: r.log_levels("log", "level", "info"),
             log_format: r.choice("log", "format", &LogFormat::NAMES, "auto"),
             operations: r.optional_address("operations", "listen"),
         };

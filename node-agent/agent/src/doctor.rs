@@ -19,6 +19,7 @@ use crate::{
     inventory::little_room,
     membership::Membership,
     renew::from_ms,
+    revoked::Revoked,
     sentence,
     status::{Live, holder},
 };
@@ -133,7 +134,11 @@ async fn identity(config: &Config, home: &Home, clock: &Clock) -> Vec<Finding> {
         match membership {
             Ok(membership) => {
                 let live = Live::read(&home.status());
-                findings.push(certificate(&membership, live.as_ref(), clock));
+                // What its certificate still promises is of no use to a revoked node.
+                findings.push(match Revoked::read(home, membership.node()) {
+                    Some(revoked) => ill(revoked.sentence()),
+                    None => certificate(&membership, live.as_ref(), clock),
+                });
                 findings.extend(member(&membership, clock).await);
             }
             Err(error) => findings.push(ill(sentence(&error))),

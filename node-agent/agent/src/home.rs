@@ -103,6 +103,11 @@ impl Home {
         self.0.join("status.json")
     }
 
+    /// That a control plane refused this node as revoked.
+    pub fn revoked(&self) -> PathBuf {
+        self.0.join("revoked.json")
+    }
+
     /// Runs that the control plane does not know to have ended.
     pub fn spool(&self) -> PathBuf {
         self.0.join("spool")

@@ -13,12 +13,12 @@ const LITTLE_DISK: u64 = 256 * 1024 * 1024;
 /// Below this a claimed run could not even say how it ended.
 const NO_DISK: u64 = 16 * 1024 * 1024;
 
-/// Why this node takes no runs, where no room for them is left on the disk of the folder `state`.
+/// Until when this node takes no runs, and why, where no room for them is left on the disk of the folder `state`.
 pub fn no_room(state: &Path) -> Option<String> {
     let (_, available) = file::space(state)?;
     (available < NO_DISK).then(|| {
         format!(
-            "less than {} MiB are left on the disk of {}: no run is taken until there is room",
+            "until there is room: less than {} MiB are left on the disk of {}",
             NO_DISK / (1024 * 1024),
             state.display()
         )

@@ -88,7 +88,7 @@ pub async fn tell(
 
 /// Removes everything, the identity first: what is left behind by a crash is of no use to anybody.
 pub fn forget(home: &Home) -> Result<(), LeaveError> {
-    for path in [home.identity(), home.trust_state(), home.status()] {
+    for path in [home.identity(), home.trust_state(), home.status(), home.revoked()] {
         file::remove(&path)?;
     }
     for path in [home.spool(), home.runners()] {

@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod operations;
 pub mod receipt;
 pub mod renew;
+pub mod revoked;
 pub mod roots;
 pub mod run;
 pub mod service;

@@ -25,7 +25,7 @@ use muster_wire::{node::v1::epoch::MAX_KNOWN, problem::KIND_PREFIX};
 use tokio_util::sync::CancellationToken;
 
 use self::session::Session;
-use crate::{agent::Agent, membership::Membership, receipt::ReceiptError, run::Why, sentence};
+use crate::{agent::Agent, membership::Membership, receipt::ReceiptError, revoked, run::Why, sentence};
 
 /// Waits between two tries to connect: at first below a second, at the most below 20, so that a fleet is back within
 /// half a minute however long its control plane was away, and spread over the whole of that time.
@@ -160,7 +160,7 @@ pub async fn run(agent: Arc<Agent>) {
             LinkError::Expired => continue,
             LinkError::Denied(_) if agent.member().has_expired(agent.clock.unix_ms()) => continue,
             LinkError::Denied(error) => {
-                revoked(&agent, &error);
+                denied(&agent, &error);
                 REVOKED.mul_f64(0.75 + agent.random.fraction() / 2.0)
             }
             LinkError::Unknown(error) => {
@@ -250,7 +250,7 @@ async fn successor(agent: &Arc<Agent>, member: &Arc<Membership>) -> Session {
     }
 }
 
-fn revoked(agent: &Agent, error: &ClientError) {
+fn denied(agent: &Agent, error: &ClientError) {
     let error = error.to_string();
     tracing::error!(
         error,
@@ -258,6 +258,7 @@ fn revoked(agent: &Agent, error: &ClientError) {
     );
     agent.running.stop_all(Why::Revoked);
     agent.engines().end_sessions(None);
+    revoked::note(agent, &error);
     agent.conditions.set("link", format!("revoked: {error}"));
     agent.link.send_replace(LinkState::Revoked(error));
     muster_daemon::systemd::status("revoked by the control plane");

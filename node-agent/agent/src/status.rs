@@ -16,6 +16,7 @@ use crate::{
     home::Home,
     inventory::engine_list,
     link::LinkState,
+    revoked::Revoked,
     sentence,
 };
 
@@ -168,8 +169,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// The status of a node with this identity.
-    pub fn of(credentials: Option<&Credentials>, agent: Option<Live>) -> Self {
+    /// The status of a node with this identity, of which a control plane said at last that it is `revoked`.
+    pub fn of(credentials: Option<&Credentials>, agent: Option<Live>, revoked: Option<&Revoked>) -> Self {
         let mut status = Self {
             state: "not_joined",
             summary: "This node has not joined; run muster-node join http://HOST:9080.".to_owned(),
@@ -232,7 +233,11 @@ impl Status {
                     .ok()
                     .map(|facts| format_rfc3339(facts.validity.not_after_ms()));
                 status.control_planes.clone_from(&member.back_ends);
-                if status.agent.as_ref().is_some_and(|live| live.link == "revoked") {
+                let link = status.agent.as_ref().map(|live| live.link.as_str());
+                if let Some(revoked) = revoked.filter(|_| link != Some("connected")) {
+                    status.state = "revoked";
+                    status.summary = revoked.sentence();
+                } else if link == Some("revoked") {
                     status.state = "revoked";
                     "The collective does not trust this node any more: ask an administrator, or run muster-node leave \
                      and join again."

@@ -3,7 +3,9 @@
 
 use muster_agent::run::admit::{Answer, Ground, NotAdmitted, Used, check};
 use muster_client::Request;
-use muster_tests::{Applicant, Member, Person, RealNode, Server, folder, refusal, unique, until, within};
+use muster_tests::{
+    Applicant, CommandLine, Member, Person, RealNode, Server, folder, refusal, unique, until, within,
+};
 use muster_wire::{
     admin::v1::{function::Function, run::Run},
     node::v1::run::{CLAIM_PATH, Claim, Granted},
@@ -387,6 +389,21 @@ async fn a_node_without_room_ends_its_run_in_words_and_takes_no_other_until_ther
     .await;
     let waiting: Run = author.show(&["runs", &run.id.to_string()]).await;
     assert_eq!((waiting.state.as_str(), waiting.attempts), ("queued", 0));
+    let (exit, said, complained) = CommandLine::log_in(&server).run(&["status"]);
+    assert_eq!(exit, Some(0), "{complained}");
+    let told = |words: [&str; 2]| {
+        said.lines()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    let ill = format!("the node \"{}\" is ", node.name());
+    assert!(
+        told([
+            &ill,
+            "degraded: no run is taken until there is room: less than 16 MiB"
+        ]),
+        "{said}"
+    );
+    assert!(told(["1 run waits for PYTHON", "no active node there"]), "{said}");
     disk.make_room();
     assert_eq!(ended(&author, &run).await.state, "succeeded");
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Raw, Reader, Shape, format_duration, parse_duration, quoted};
-use crate::secret::SecretFile;
+use crate::{log::LogLevels, secret::SecretFile};
 
 impl Reader {
     /// A text.
@@ -50,6 +50,21 @@ impl Reader {
         let chosen = self.scalar(section, key, Shape::Text, &wanted, find, |(name, _)| quoted(name));
         let default = find(default).expect("the default is among the allowed values");
         self.or_default(chosen, default, |(name, _)| quoted(name)).1
+    }
+
+    /// What is logged.
+    pub fn log_levels(&mut self, section: &str, key: &str, default: &str) -> LogLevels {
+        let levels = self.scalar(
+            section,
+            key,
+            Shape::Text,
+            "log levels in quotes: error, warn, info, debug, trace or off, and where wanted others for single parts, \
+             as in \"info,muster_server=debug\"",
+            |text| text.parse().ok(),
+            |levels: &LogLevels| quoted(levels.as_str()),
+        );
+        let default = default.parse().expect("the default is a list of levels");
+        self.or_default(levels, default, |levels| quoted(levels.as_str()))
     }
 
     /// An absolute path.

@@ -105,10 +105,22 @@ fn a_usage_error_is_a_problem_object_for_programs() {
         done.json(),
         json!({
             "type": "urn:muster:problem:usage", "title": "The command is wrong",
-            "detail": "unrecognized subcommand 'explode'",
+            "detail": "unrecognized subcommand 'explode'; usage: muster node [OPTIONS] <COMMAND>; --help tells more",
         })
     );
     assert_eq!(done.code, Some(2));
+    let done = home.muster(&["function", "run", "--output", "json"]);
+    assert_eq!(
+        done.json()["detail"],
+        "the following required arguments were not provided: <FUNCTION>; usage: muster function run --output <FORMAT> \
+         <FUNCTION>; --help tells more"
+    );
+    let done = home.muster(&["node", "--output", "json"]);
+    let detail = done.json()["detail"].to_string();
+    assert!(
+        detail.contains("requires a subcommand") && detail.contains("list, show, cordon"),
+        "{detail}"
+    );
 }
 
 #[test]

@@ -324,7 +324,7 @@ fn shown(member: &Member) -> String {
 }
 
 fn show(context: &Context, credentials: &Credentials) {
-    let status = Status::of(Some(credentials), None);
+    let status = Status::of(Some(credentials), None, None);
     say(&match context.output {
         Output::Json => format!("{}\n", serde_json::json!(status)),
         Output::Table => status.table(),

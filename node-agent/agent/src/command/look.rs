@@ -7,24 +7,26 @@ use muster_agent::{
     credentials::Credentials,
     doctor,
     home::{Home, HomeError},
+    revoked::Revoked,
     status::{Live, Status, holder},
 };
 
 use super::{Context, Failure, say};
 
 pub(super) fn status(context: &Context) -> Result<ExitCode, Failure> {
-    let (credentials, live, process) = match Home::open(&context.state_dir) {
-        Ok(home) => (
-            Credentials::peek(&home).map_err(|error| Failure::of("identity", &error))?,
-            Live::read(&home.status()),
-            holder(&home),
-        ),
-        Err(HomeError::Missing(_)) => (None, None, None),
+    let (credentials, live, process, revoked) = match Home::open(&context.state_dir) {
+        Ok(home) => {
+            let credentials = Credentials::peek(&home).map_err(|error| Failure::of("identity", &error))?;
+            let member = credentials.as_ref().and_then(Credentials::trusted);
+            let revoked = member.and_then(|member| Revoked::read(&home, member.node));
+            (credentials, Live::read(&home.status()), holder(&home), revoked)
+        }
+        Err(HomeError::Missing(_)) => (None, None, None, None),
         Err(error) => return Err(Failure::of("state-folder", &error)),
     };
     let status = Status {
         process: process.filter(|_| live.is_none()),
-        ..Status::of(credentials.as_ref(), live)
+        ..Status::of(credentials.as_ref(), live, revoked.as_ref())
     };
     say(&match context.output {
         Output::Json => format!("{}\n", serde_json::json!(status)),

@@ -26,6 +26,18 @@ fn an_empty_file_has_the_documented_defaults() {
 }
 
 #[test]
+fn a_misspelt_log_level_is_an_error_of_the_configuration() {
+    let error = read("[log]\nlevel = \"info,muster_agent=loud\"\n").expect_err("no level");
+    let error = error.to_string();
+    assert!(
+        error.starts_with(
+            "/etc/muster/node.toml line 2: log.level is \"info,muster_agent=loud\"; wanted: log levels in"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn packages_come_from_folders_of_this_node() {
     let config =
         read("[packages]\nsources = [\"/srv/packages\"]\nset_mib = 8\nbuild_time = \"1m\"\n").expect("valid");

@@ -22,6 +22,7 @@ use super::{Control, LinkError, LinkState};
 use crate::{
     agent::{Agent, Placement, lock},
     membership::Membership,
+    revoked,
     run::{Why, claim, live, report},
     sentence,
     trust::{Heard, wire_version},
@@ -156,6 +157,7 @@ async fn parts(
     leaving: &CancellationToken,
 ) -> Result<(), LinkError> {
     let connection = &control.connection;
+    revoked::clear(agent);
     tracing::info!(control_plane = %connection.endpoint(), "connected");
     muster_daemon::systemd::status(&format!("connected to {}", connection.endpoint()));
     agent.conditions.clear("link");

@@ -11,7 +11,10 @@ use std::{
 use muster_client::{ClientError, Request};
 use muster_engines::EngineKind;
 use muster_ids::RunId;
-use muster_wire::node::v1::run::{CLAIM_PATH, Claim as Ask, Granted};
+use muster_wire::node::v1::{
+    control::NO_RUN_CONDITION,
+    run::{CLAIM_PATH, Claim as Ask, Granted},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -100,7 +103,7 @@ fn has_room(agent: &Agent) -> bool {
             true
         }
         Some(why) => {
-            agent.conditions.set("room", format!("degraded: {why}"));
+            agent.conditions.set("room", format!("{NO_RUN_CONDITION} {why}"));
             false
         }
     }

@@ -1,7 +1,7 @@
 //! The process is killed at each named point of a join, and where it keeps what it knows; the next process goes on
 //! from there.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use muster_code_trust::{Entry, Scope, Setting};
 use muster_daemon::file::WRITE_POINTS;
@@ -327,6 +327,39 @@ async fn a_member_that_is_killed_while_it_keeps_what_it_knows_learns_it_again() 
             .await;
         assert_eq!(status["agent"]["conditions"], serde_json::json!([]), "{point}");
         agent.kill().await.expect("killed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_killed_while_it_keeps_that_it_was_revoked_learns_it_again() {
+    let world = World::new(REFUSES, Vec::new()).await;
+    for point in points_of("revoked") {
+        world.back.revoked.store(true, Ordering::SeqCst);
+        let killed = world.node.run(&["run"], Some(&point)).await;
+        assert_eq!(killed.code, None, "{point} was not reached: {}", killed.err);
+        let kept = point.ends_with("renamed") || point.ends_with("settled");
+        let between = world.node.status().await;
+        assert_eq!(between["state"] == "revoked", kept, "{point}: {between}");
+        let (mut agent, _) = world.node.until(&["run"], "this node was revoked").await;
+        world
+            .node
+            .status_until(|status| status["agent"]["link"] == "revoked")
+            .await;
+        agent.kill().await.expect("killed");
+        assert_eq!(world.node.status().await["state"], "revoked", "{point}");
+        let examined = world.node.run(&["doctor"], None).await;
+        assert!(
+            examined
+                .out
+                .contains("PROBLEM  The collective does not trust this node any more")
+                && !examined.out.contains("the agent renews it"),
+            "{}",
+            examined.out
+        );
+        // Whoever revoked it takes it back: nothing is kept against it.
+        world.back.revoked.store(false, Ordering::SeqCst);
+        world.connected().await.kill().await.expect("killed");
+        assert_eq!(world.node.status().await["state"], "trusted", "{point}");
     }
 }
 

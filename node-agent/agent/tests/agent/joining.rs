@@ -390,3 +390,24 @@ async fn a_wrong_command_line_is_a_problem_object_for_programs() {
     let problem: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
     assert_eq!(problem["type"], "urn:muster:problem:usage");
 }
+
+#[tokio::test]
+async fn a_wrong_command_line_is_one_sentence_for_programs() {
+    let ended = Node::new().run(&["--output", "json", "explode"], None).await;
+    assert_eq!(ended.code, Some(2));
+    let problem: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(
+        detail.starts_with("unrecognized subcommand 'explode'; usage: muster-node ")
+            && detail.ends_with("; --help tells more"),
+        "{detail}"
+    );
+    // What people read stays as it was.
+    assert!(
+        ended
+            .err
+            .starts_with("error: unrecognized subcommand 'explode'\n"),
+        "{}",
+        ended.err
+    );
+}

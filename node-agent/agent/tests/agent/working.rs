@@ -369,9 +369,21 @@ async fn a_revoked_node_ends_its_work_and_says_so() {
         .status_until(|status| status["agent"]["running"] == 0)
         .await;
     agent.kill().await.expect("killed");
+    // While no agent runs, it is known from what was kept.
+    let told = "The collective does not trust this node any more, as a control plane said first at 2";
+    let shown = world.node.run(&["status"], None).await;
+    assert!(
+        shown.out.starts_with("State             revoked\n") && shown.out.contains(told),
+        "{}",
+        shown.out
+    );
     // A node that comes back is turned away in the handshake already, and knows why.
     let (mut again, _) = world.node.until(&["run"], "this node was revoked").await;
     again.kill().await.expect("killed");
+    let left = world.node.run(&["leave", "--yes", "--force"], None).await;
+    assert_eq!(left.code, Some(0), "{}", left.err);
+    assert_eq!(world.node.status().await["state"], "not_joined");
+    assert!(!world.node.state().join("revoked.json").exists());
 }
 
 /// The outcome with what its receipt says, but not who signed it.

@@ -102,6 +102,9 @@ pub struct Claimed {
     pub fence: i64,
 }
 
+/// How a condition begins that keeps a node from taking any run while it lasts.
+pub const NO_RUN_CONDITION: &str = "degraded: no run is taken";
+
 /// What is true of the node now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -125,7 +128,7 @@ pub struct Inventory {
     pub disk_available: u64,
     /// The engines as they really are.
     pub engines: Vec<EngineInfo>,
-    /// What is not as it should be: `stale`, `degraded: …`.
+    /// What is not as it should be: `stale`, `degraded: …`; see also [`NO_RUN_CONDITION`].
     pub conditions: Vec<String>,
     /// Number of the trust state that it holds.
     pub trust_number: Option<u64>,
@@ -135,6 +138,11 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Whether the node says that it takes no run.
+    pub fn takes_no_run(&self) -> bool {
+        (self.conditions.iter()).any(|condition| condition.starts_with(NO_RUN_CONDITION))
+    }
+
     /// Whether `other` says the same but for what is measured: load, free memory, free disk.
     pub fn differs_in_measures_only(&self, other: &Self) -> bool {
         let measured = Self {

@@ -1,7 +1,7 @@
 //! Whether each listener can be reached by the addresses that others are told, and whether it is this control plane that
 //! answers there and not another program.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use muster_app::authority::Authority;
 use muster_daemon::clock::Clock;
@@ -121,8 +121,8 @@ fn front_ends(config: &Config) -> Vec<String> {
         return vec![config.front_end.to_string()];
     }
     let port = config.front_end.port();
-    let names = config.front_end_names.iter();
-    let host = |name: &String| {
+    let names = config.front_end_names.iter().map(ServerName::to_str);
+    let host = |name: Cow<'_, str>| {
         if name.contains(':') {
             format!("[{name}]:{port}")
         } else {
