@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -17,6 +18,9 @@ use crate::{
     authority::{AuthorityKeys, NewAuthority, create_authority},
     init::{init_database, load_join_key},
 };
+
+/// Seals the other keys.
+const MASTER: [u8; 32] = [7; 32];
 
 /// A new collective with the administrator `admin@SPOTFIRE`; it lives as long as the folder.
 pub(crate) async fn app() -> (App, TempDir) {
@@ -37,20 +41,31 @@ pub(crate) async fn app_with(clock: Clock, keys: Arc<Memory>) -> (App, TempDir) 
     let new = create_authority(&clock, &random).await.expect("an authority");
     let administrator = "admin@SPOTFIRE".parse().expect("a name");
     let password = "correct horse battery".to_owned().into();
-    let master = [7; 32];
-    init_database(&store, &new, &master, &administrator, password, &clock, &random)
+    init_database(&store, &new, &MASTER, &administrator, password, &clock, &random)
         .await
         .expect("a collective");
     keys.store(&new).expect("kept");
+    let blobs = BlobStore::open(&folder.path().join("blobs"))
+        .await
+        .expect("a folder of blobs");
+    (of(store, blobs, clock, keys).await, folder)
+}
+
+/// The control plane over the database that lies in `folder`, with these keys and blobs.
+pub(crate) async fn open(folder: &Path, blobs: BlobStore, clock: Clock, keys: Arc<Memory>) -> App {
+    let url = format!("sqlite://{}/muster.db", folder.display());
+    let store = Store::open(&StoreConfig::new(url)).await.expect("a database");
+    of(store, blobs, clock, keys).await
+}
+
+async fn of(store: Store, blobs: BlobStore, clock: Clock, keys: Arc<Memory>) -> App {
     let parts = Parts {
-        join_key: Arc::new(load_join_key(&store, &master).await.expect("the join key")),
-        blobs: BlobStore::open(&folder.path().join("blobs"))
-            .await
-            .expect("a folder of blobs"),
+        join_key: Arc::new(load_join_key(&store, &MASTER).await.expect("the join key")),
+        blobs,
         keys,
         store,
         clock,
-        random,
+        random: Random::system(),
         options: Options {
             back_ends: vec![":9443".to_owned()],
             session_lifetime: Duration::from_hours(1),
@@ -68,7 +83,7 @@ pub(crate) async fn app_with(clock: Clock, keys: Arc<Memory>) -> (App, TempDir) 
             certificates: crate::Certificates::default(),
         },
     };
-    (App::new(parts).await.expect("a control plane"), folder)
+    App::new(parts).await.expect("a control plane")
 }
 
 /// Keys of authorities in memory: root, issuing, policy.

@@ -6,6 +6,8 @@
 
 mod block;
 mod entry;
+#[cfg(test)]
+mod orders;
 mod revocation;
 mod signer;
 
