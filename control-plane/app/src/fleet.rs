@@ -17,7 +17,7 @@ use muster_model::{
 };
 use muster_store::{StoreError, Topic, TrustHead};
 
-use crate::{App, Error, renewal::Shown};
+use crate::{App, Error, renewal::Shown, trust::SignedStates};
 
 /// The most time for which an answer is used. Beacons are signed for a head that was read within the last second
 /// (protocols.md 3).
@@ -36,6 +36,7 @@ pub(crate) struct Fleet {
     cancelled: Shared<HashMap<NodeId, Vec<(RunId, i64)>>>,
     waiting: Shared<BTreeSet<(PoolId, SiteId, Capability)>>,
     standings: Mutex<Standings>,
+    signed: tokio::sync::Mutex<SignedStates>,
     silence: OnceLock<Silence>,
 }
 
@@ -55,7 +56,18 @@ struct Standings {
     good: HashMap<String, (Shown, Duration)>,
 }
 
+impl Fleet {
+    /// What was signed of the trust state, for the one who holds it.
+    pub(crate) async fn signed_states(&self) -> tokio::sync::MutexGuard<'_, SignedStates> {
+        self.signed.lock().await
+    }
+}
+
 impl App {
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.inner.fleet
+    }
+
     /// The certificate behind a request, as long as its node may speak with it: asked for every request. The
     /// certificate's own time is `until`; `renews` tells whether the request is for the next one.
     pub async fn admit_node(

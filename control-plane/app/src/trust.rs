@@ -9,12 +9,16 @@ mod entry;
 #[cfg(test)]
 mod orders;
 mod revocation;
+mod signed;
 mod signer;
 
 pub(crate) use block::{is_behind, refuse_blocked};
 pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
 pub(crate) use revocation::to_wire as revocation_to_wire;
+pub(crate) use signed::SignedStates;
 pub(crate) use signer::of_group;
+
+use std::sync::Arc;
 
 use muster_code_trust::{
     Block, Client, CodeType, Engine, Entry, ItemHash, ItemRef, ItemType, Language, Moment, Place, Question,
@@ -41,6 +45,7 @@ use serde_json::json;
 
 use crate::{
     App, Error,
+    authority::Authority,
     epoch::tombstone,
     function::{Current, item_hash},
     library::person,
@@ -290,20 +295,40 @@ impl App {
         Ok((head, state))
     }
 
-    /// The signed state for a node: what changed since `since`, or all of it.
+    /// The signed state for a node: what changed since `since`, or all of it. After a change many ask the same, so it
+    /// is read and signed once for all of them.
     pub async fn trust_state_for_node(
         &self,
         node: NodeId,
         since: Option<u64>,
-    ) -> Result<TrustStateReply, Error> {
+    ) -> Result<Arc<TrustStateReply>, Error> {
         self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
+        let head = self.trust_head_now().await?;
+        let authority = self.authority();
+        let since = since.filter(|since| *since <= head.number);
+        // One makes it, and the others wait for what it makes.
+        let mut signed = self.fleet().signed_states().await;
+        if let Some(reply) = signed.of(&head, &authority, since) {
+            return Ok(reply);
+        }
+        let (head, reply) = self.sign_trust_state(&authority, since).await?;
+        let reply = Arc::new(reply);
+        signed.keep(&head, &authority, since, &reply);
+        Ok(reply)
+    }
+
+    async fn sign_trust_state(
+        &self,
+        authority: &Authority,
+        since: Option<u64>,
+    ) -> Result<(TrustHead, TrustStateReply), Error> {
         let (head, state) = self.trust_state_and_head().await?;
         let requires = state.requires().into_iter().map(str::to_owned).collect();
         let payload = WireHead {
             version: version(&head),
             requires,
         };
-        let envelope = self.authority().sign(PayloadType::TrustState, &payload).await?;
+        let envelope = authority.sign(PayloadType::TrustState, &payload).await?;
         let changes = match since {
             Some(since) if since <= head.number => {
                 let changes = self.store().trust_changes_since(since, MOST_CHANGES + 1).await?;
@@ -333,12 +358,13 @@ impl App {
             Some(bump) => Some(serde_json::from_str(&bump).map_err(Error::bug)?),
             None => None,
         };
-        Ok(TrustStateReply {
+        let reply = TrustStateReply {
             head: serde_json::to_value(envelope).map_err(Error::bug)?,
             entries,
             changes,
             bump,
-        })
+        };
+        Ok((head, reply))
     }
 
     /// The signed word that a state is the current one, in answer to a node's challenge.

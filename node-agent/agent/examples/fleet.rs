@@ -5,12 +5,14 @@
 //! ```
 //!
 //! Joins those nodes that have no identity below FOLDER yet, then connects all. Standard output, one a line: `waits ID
-//! FINGERPRINT` for each request that needs an approval, `joined`, `connected N` whenever all are, `lost` when that ends.
-//! The process ends with its standard input.
+//! FINGERPRINT` for each request that needs an approval, `joined`, `connected N` whenever all are, `lost` when that ends,
+//! `applied NUMBER TIME…` when all hold a trust state, with the time at which each had it in force, in microseconds since
+//! boot. The process ends with its standard input.
 
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
@@ -21,9 +23,15 @@ use std::{
     time::Duration,
 };
 
-use muster_agent::sim::{SimError, Simulated, is_connected};
+use muster_agent::{
+    agent::Agent,
+    sim::{SimError, Simulated, is_connected},
+};
 use muster_daemon::{Clock, descriptors, log};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Nodes that make keys and write files at the same time.
@@ -128,8 +136,11 @@ async fn run(wanted: &Wanted) -> Result<(), SimError> {
     }
     say("joined");
     let (stop, connected) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let (applied, states) = mpsc::unbounded_channel();
+    tokio::spawn(say_applied(states, wanted.nodes));
     for (node, credentials) in &members {
         let agent = node.work(credentials, stop.clone())?;
+        tokio::spawn(watch_state(agent.clone(), applied.clone()));
         let connected = connected.clone();
         tokio::spawn(async move {
             let mut link = agent.link.subscribe();
@@ -160,6 +171,32 @@ async fn run(wanted: &Wanted) -> Result<(), SimError> {
             } else {
                 "lost".to_owned()
             });
+        }
+    }
+}
+
+/// Tells the number of each trust state that `agent` has in force, and since when.
+async fn watch_state(agent: Arc<Agent>, applied: mpsc::UnboundedSender<(u64, u128)>) {
+    let mut versions = agent.trust.versions();
+    while versions.changed().await.is_ok() {
+        let since = agent.clock.boot().as_micros();
+        let number = versions.borrow_and_update().map(|version| version.number);
+        if number.is_some_and(|number| applied.send((number, since)).is_err()) {
+            return;
+        }
+    }
+}
+
+/// Says when all nodes hold a state; one that not all have held is forgotten with the next.
+async fn say_applied(mut states: mpsc::UnboundedReceiver<(u64, u128)>, nodes: usize) {
+    let mut held: BTreeMap<u64, Vec<u128>> = BTreeMap::new();
+    while let Some((number, since)) = states.recv().await {
+        let times = held.entry(number).or_default();
+        times.push(since);
+        if times.len() == nodes {
+            let times: Vec<String> = times.iter().map(ToString::to_string).collect();
+            say(&format!("applied {number} {}", times.join(" ")));
+            held = held.split_off(&(number + 1));
         }
     }
 }

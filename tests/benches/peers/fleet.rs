@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::IpAddr,
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -128,15 +129,19 @@ async fn connected(server: &Server) -> anyhow::Result<u64> {
 }
 
 /// The simulated nodes, in a process of their own.
-struct Fleet {
+pub(crate) struct Fleet {
     child: Child,
-    lines: mpsc::Receiver<String>,
+    said: Said,
 }
 
 impl Fleet {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
     async fn start(server: &Server, nodes: usize) -> anyhow::Result<Self> {
-        let folder = folder("fleet");
+        Self::start_in(server, nodes, &folder("fleet")).await
+    }
+
+    /// Nodes whose state lies below `folder`.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
+    pub(crate) async fn start_in(server: &Server, nodes: usize, folder: &Path) -> anyhow::Result<Self> {
         let token = server.join_token(&json!({ "uses": nodes })).await;
         let file = folder.join("token");
         fs::write(&file, token)?;
@@ -144,13 +149,35 @@ impl Fleet {
         let mut child = Command::new(program("examples/fleet"))
             .arg(format!("http://{}", server.registration()))
             .arg(server.root().to_string())
-            .arg(&folder)
+            .arg(folder)
             .arg(nodes.to_string())
             .arg(&file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("start the fleet, which tests/benches/run.sh builds")?;
+        let said = Said::of(&mut child)?;
+        Ok(Self { child, said })
+    }
+
+    /// Waits until it says `what`.
+    pub(crate) async fn until(&self, what: &str) -> anyhow::Result<()> {
+        while !self.said.line(what).await?.is_empty() {}
+        Ok(())
+    }
+
+    /// The rest of the next line that begins with `start`.
+    pub(crate) async fn line(&self, start: &str) -> anyhow::Result<String> {
+        self.said.line(start).await
+    }
+}
+
+/// What a process says, line by line.
+pub(crate) struct Said(mpsc::Receiver<String>);
+
+impl Said {
+    /// Reads what `child` writes from now on.
+    pub(crate) fn of(child: &mut Child) -> anyhow::Result<Self> {
         let out = child.stdout.take().context("its output")?;
         let (said, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -160,28 +187,27 @@ impl Fleet {
                 }
             }
         });
-        Ok(Self { child, lines })
+        Ok(Self(lines))
     }
 
-    /// The next thing that it says.
-    async fn next(&self) -> anyhow::Result<String> {
+    /// The rest of the next line that begins with `start`; others are skipped.
+    pub(crate) async fn line(&self, start: &str) -> anyhow::Result<String> {
         let begun = now_us();
         loop {
-            match self.lines.try_recv() {
-                Ok(line) => return Ok(line),
-                Err(mpsc::TryRecvError::Disconnected) => bail!("the fleet has ended"),
+            match self.0.try_recv() {
+                Ok(line) => {
+                    if let Some(rest) = line.strip_prefix(start) {
+                        return Ok(rest.to_owned());
+                    }
+                }
+                Err(mpsc::TryRecvError::Disconnected) => bail!("the process has ended without \"{start}\""),
                 Err(mpsc::TryRecvError::Empty) => tokio::time::sleep(Duration::from_millis(2)).await,
             }
             ensure!(
                 seconds_since(begun) < PATIENCE.as_secs_f64(),
-                "the fleet says nothing any more"
+                "the process does not say \"{start}\""
             );
         }
-    }
-
-    async fn until(&self, what: &str) -> anyhow::Result<()> {
-        while self.next().await? != what {}
-        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ mod fleet;
 mod jail;
 mod memory;
 mod programs;
+mod propagation;
 mod rate;
 mod report;
 mod revocation;
@@ -42,7 +43,7 @@ struct Wanted {
 }
 
 /// The parts that can be measured by themselves.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "decide",
     "jail",
     "engines",
@@ -51,6 +52,7 @@ const PARTS: [&str; 9] = [
     "cancel",
     "fleet",
     "revocation",
+    "propagation",
     "approve",
 ];
 
@@ -64,6 +66,11 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
     let outcome = if arguments.peek().is_some_and(|first| first == spawn::ARGUMENT) {
         spawn::main(arguments.skip(1))
+    } else if arguments
+        .peek()
+        .is_some_and(|first| first == propagation::ARGUMENT)
+    {
+        propagation::subscribe(arguments.skip(1))
     } else {
         wanted(arguments).and_then(|wanted| measure(&wanted))
     };
@@ -156,6 +163,12 @@ fn measure(wanted: &Wanted) -> anyhow::Result<()> {
             .enable_all()
             .build()?;
         rows.extend(runtime.block_on(revocation::rows())?);
+    }
+    if wanted.wants("propagation") {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        rows.extend(runtime.block_on(propagation::rows(wanted.rounds))?);
     }
     if wanted.wants("approve") {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,5 +1,7 @@
 //! Times and their middle.
 
+use std::io::{self, Write as _};
+
 use rustix::time::{ClockId, clock_gettime};
 
 /// Microseconds on the monotonic clock, for differences only.
@@ -24,4 +26,11 @@ pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
         samples if samples.len() % 2 == 1 => samples[middle],
         samples => f64::midpoint(samples[middle - 1], samples[middle]),
     }
+}
+
+/// A line for the process that has started this one.
+pub(crate) fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
 }

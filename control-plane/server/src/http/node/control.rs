@@ -17,7 +17,6 @@ use muster_wire::node::v1::{
     control::{ControlMessage, OpenControl, ReceiptCertificate, ReceiptKey},
     epoch::Known,
     renew::{Renew, Renewed},
-    trust_state::TrustStateReply,
 };
 use serde::Deserialize;
 use tokio::{
@@ -319,12 +318,13 @@ pub(super) async fn trust_state(
     State(state): State<BackEnd>,
     FromNode(node): FromNode,
     Params(query): Params<Since>,
-) -> Result<Json<TrustStateReply>, Failure> {
+) -> Result<Response, Failure> {
     let ours = state.app.incarnation().to_string();
     let since = query
         .since
         .filter(|_| query.incarnation.is_none_or(|theirs| theirs == ours));
-    Ok(Json(state.app.trust_state_for_node(node, since).await?))
+    let reply = state.app.trust_state_for_node(node, since).await?;
+    Ok(Json(&*reply).into_response())
 }
 
 pub(super) fn check_nonce(text: &str) -> Result<(), Error> {
