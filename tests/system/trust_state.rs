@@ -3,7 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_code_trust::{Change, TrustState};
 use muster_pki::PayloadType;
-use muster_tests::{Applicant, Server, challenge, unique};
+use muster_tests::{Applicant, Server, challenge, member::next, unique};
+use muster_wire::node::v1::{control::ControlMessage, trust_state::TrustHead};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,6 +143,45 @@ async fn a_change_is_told_at_once_with_a_beacon_for_the_new_state() {
             break;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_change_comes_with_its_hint_and_leads_to_the_digest_that_is_signed() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let member = Applicant::new("terr01").await.join(&server).await;
+    let connection = member.connect().await;
+    let mut lines = member.control(&connection, &challenge()).await;
+    member.next_beacon(&mut lines).await;
+    let (head, whole) = member.trust_state(&connection, None).await;
+    let state = TrustState::from_pairs(whole.entries.expect("entries")).expect("a state");
+    // The first hint says where the node is; what is before that number it may not hold.
+    let told = loop {
+        if let ControlMessage::Trust { number, reply } = next(&mut lines).await {
+            break (number, reply);
+        }
+    };
+    assert_eq!(told, (head.version.number, None));
+    admin.set("disable.spotfire.trust.checks", "all", "false").await;
+    let (number, reply) = loop {
+        if let ControlMessage::Trust { number, reply } = next(&mut lines).await {
+            break (number, reply.expect("the change"));
+        }
+    };
+    let signed = member
+        .verified(&reply.head, PayloadType::TrustState)
+        .expect("a signed head");
+    let signed: TrustHead = serde_json::from_slice(&signed).expect("a head");
+    assert_eq!((number, signed.version.number), (head.version.number + 1, number));
+    let changes = reply.changes.expect("changes").into_iter().map(|change| Change {
+        number: change.number,
+        key: change.key,
+        value: change.value,
+    });
+    let changes: Vec<Change> = changes.collect();
+    state
+        .apply(&changes, &signed.version.digest)
+        .expect("the state that is signed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

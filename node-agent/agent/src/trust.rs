@@ -116,6 +116,8 @@ pub struct Trust {
     /// The epoch of the join: nothing older is accepted even by a node that holds nothing.
     joined: u64,
     inner: Mutex<Inner>,
+    /// Whose turn it is to replace the state.
+    turn: Mutex<()>,
     /// The version held, for those who wait.
     versions: watch::Sender<Option<StateVersion>>,
 }
@@ -154,6 +156,7 @@ impl Trust {
             path,
             joined,
             inner,
+            turn: Mutex::default(),
             versions,
         }
     }
@@ -215,6 +218,8 @@ impl Trust {
         let head = open(reply, roots, now_ms)?;
         let offered = version(&head.version);
         self.not_before_join(&offered)?;
+        // Of two that come at once, the second is judged by what the first has left.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, mut known) = {
             let inner = self.lock();
             (inner.held.clone(), inner.known.clone())

@@ -208,8 +208,10 @@ async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Re
                 return Err(LinkError::Protocol("it welcomed this node twice".to_owned()));
             }
             ControlMessage::Beacon { envelope } => beacon(agent, member, &envelope)?,
-            ControlMessage::Trust { number } => {
-                if agent.trust.held().is_none_or(|held| held.version.number < number) {
+            ControlMessage::Trust { number, reply } => {
+                if agent.trust.held().is_none_or(|held| held.version.number < number)
+                    && !take(agent, member, reply.as_deref())?
+                {
                     agent.trust_wanted.notify_one();
                 }
             }
@@ -227,6 +229,25 @@ async fn listen(agent: &Arc<Agent>, member: &Membership, mut lines: Lines) -> Re
         }
     }
     Err(LinkError::Ended)
+}
+
+/// Takes the changes that came with a hint. False where there are none, or none that fit what is held: then all that is
+/// missing must be fetched.
+fn take(agent: &Agent, member: &Membership, reply: Option<&TrustStateReply>) -> Result<bool, LinkError> {
+    let Some(reply) = reply else {
+        return Ok(false);
+    };
+    match install(agent, member, reply)? {
+        Ok(()) => {
+            agent.conditions.clear("trust state");
+            agent.note_freshness();
+            Ok(true)
+        }
+        Err(error) => {
+            tracing::debug!(error, "the changes that came with a hint do not fit");
+            Ok(false)
+        }
+    }
 }
 
 fn beacon(
@@ -418,7 +439,16 @@ async fn fetch(
             error => return Err(error),
         },
     };
-    let installed = agent.trust.install(&reply, &member.roots, agent.clock.unix_ms());
+    install(agent, member, &reply)
+}
+
+/// Puts a state in force; the inner error is one that another answer may mend.
+fn install(
+    agent: &Agent,
+    member: &Membership,
+    reply: &TrustStateReply,
+) -> Result<Result<(), String>, LinkError> {
+    let installed = agent.trust.install(reply, &member.roots, agent.clock.unix_ms());
     if installed.is_ok() {
         let number = agent.trust.held().map(|held| held.version.number);
         tracing::info!(number, "took a trust state");

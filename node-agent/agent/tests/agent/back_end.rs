@@ -39,7 +39,7 @@ use muster_wire::{
         outcome::{Outcome, Statement},
         renew::{RENEW_PATH, Renew, Renewed},
         run::{Arguments, BLOBS_PATH, CLAIM_PATH, Claim, Granted, PutBack, RUNS_PATH, RunGrant},
-        trust_state::{TRUST_STATE_PATH, TrustHead, TrustStateReply, TrustVersion},
+        trust_state::{TRUST_STATE_PATH, TrustChange, TrustHead, TrustStateReply, TrustVersion},
     },
 };
 use tokio::{net::TcpListener, sync::mpsc};
@@ -60,6 +60,8 @@ pub(crate) struct Log {
     pub(crate) put_back: Vec<(RunId, PutBack)>,
     pub(crate) statements: Vec<Statement>,
     pub(crate) left: bool,
+    /// How often the trust state was asked for.
+    pub(crate) fetched: usize,
     pub(crate) last_grant: Option<serde_json::Value>,
     streams: Vec<mpsc::UnboundedSender<ControlMessage>>,
     stop: Vec<RunId>,
@@ -150,20 +152,45 @@ impl BackEnd {
             .retain(|stream| stream.send(message.clone()).is_ok());
     }
 
+    /// Adds an entry; the number of the state that comes of it.
+    fn change(&self, entry: &Entry) -> u64 {
+        let mut state = self.state.lock().expect("no panic");
+        let mut pairs: BTreeMap<String, String> = state
+            .pairs()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        pairs.insert(entry.key(), entry.value());
+        *state = TrustState::from_pairs(pairs).expect("entries");
+        // Two, so that the digest of the state before does not matter.
+        self.number.fetch_add(2, Ordering::SeqCst) + 2
+    }
+
     /// Adds an entry and announces it.
     pub(crate) fn trust(&self, entry: &Entry) {
-        {
-            let mut state = self.state.lock().expect("no panic");
-            let mut pairs: BTreeMap<String, String> = state
-                .pairs()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect();
-            pairs.insert(entry.key(), entry.value());
-            *state = TrustState::from_pairs(pairs).expect("entries");
-        }
-        // Two, so that the digest of the state before does not matter.
-        let number = self.number.fetch_add(2, Ordering::SeqCst) + 2;
-        self.say(&ControlMessage::Trust { number });
+        let number = self.change(entry);
+        self.say(&ControlMessage::Trust { number, reply: None });
+    }
+
+    /// Adds an entry and tells it with its hint; what it tells is not what it has signed unless it `fits`.
+    pub(crate) fn trust_at_once(&self, entry: &Entry, fits: bool) {
+        let number = self.change(entry);
+        let head = TrustHead {
+            version: self.version(),
+            requires: Vec::new(),
+        };
+        let changes = vec![TrustChange {
+            number,
+            key: entry.key(),
+            value: fits.then(|| entry.value()),
+        }];
+        let reply = TrustStateReply {
+            bump: None,
+            head: self.collective.signed(PayloadType::TrustState, &head),
+            entries: None,
+            changes: Some(changes),
+        };
+        let reply = Some(Box::new(reply));
+        self.say(&ControlMessage::Trust { number, reply });
     }
 
     /// Waits until `look` finds something in what was seen.
@@ -228,7 +255,10 @@ impl BackEnd {
                 json(&serde_json::json!({}))
             }
             (&Method::POST, RENEW_PATH) => self.renew(&serde_json::from_slice(body)?),
-            (&Method::GET, TRUST_STATE_PATH) => json(&self.trust_state()),
+            (&Method::GET, TRUST_STATE_PATH) => {
+                self.log().fetched += 1;
+                json(&self.trust_state())
+            }
             (&Method::POST, CLAIM_PATH) => self.claim(&serde_json::from_slice(body)?),
             (&Method::POST, _) if path.starts_with(RUNS_PATH) => {
                 let run: RunId = parts[4].parse().expect("a run");

@@ -10,5 +10,6 @@ mod node;
 mod packages;
 mod registration;
 mod renewing;
+mod trusting;
 mod warm;
 mod working;

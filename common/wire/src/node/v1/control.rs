@@ -3,7 +3,10 @@
 use muster_ids::RunId;
 use serde::{Deserialize, Serialize};
 
-use super::{Envelope, trust_state::TrustVersion};
+use super::{
+    Envelope,
+    trust_state::{TrustStateReply, TrustVersion},
+};
 
 /// `POST`: opens the stream; the answer is one [`ControlMessage`] a line.
 pub const CONTROL_PATH: &str = "/node/v1/control";
@@ -53,10 +56,13 @@ pub enum ControlMessage {
         /// The envelope.
         envelope: Envelope,
     },
-    /// The trust state has at least this number; fetch it.
+    /// The trust state has at least this number; fetch it, unless it comes along.
     Trust {
         /// The number.
         number: u64,
+        /// What changed since the number that was told before, where that is little; since version 5 of the protocol.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reply: Option<Box<TrustStateReply>>,
     },
     /// There may be a run to claim.
     RunAvailable,

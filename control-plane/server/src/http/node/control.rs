@@ -17,6 +17,7 @@ use muster_wire::node::v1::{
     control::{ControlMessage, OpenControl, ReceiptCertificate, ReceiptKey},
     epoch::Known,
     renew::{Renew, Renewed},
+    trust_state::{TrustChange, TrustStateReply},
 };
 use serde::Deserialize;
 use tokio::{
@@ -43,6 +44,10 @@ const SLACK: Duration = Duration::from_secs(4);
 const BACKLOG: usize = 64;
 /// Reports that are read at once: each may be large, and all nodes come when an epoch begins.
 const REPORTS: usize = 16;
+/// The first version of the protocol in which changes of the trust state come with their hint.
+const WITH_CHANGES: u32 = 5;
+/// Keys and values of changes that are sent so, bytes; what is larger is fetched, beside what else there is to say.
+const MOST_CHANGED: usize = 32 * 1024;
 /// The longest challenge or nonce.
 const MAX_NONCE: usize = 64;
 
@@ -145,7 +150,11 @@ async fn conversation(
 ) -> Result<(), Error> {
     let mut wake = state.app.store().wake_listener();
     let heard = state.connections.heard(node);
-    let mut told = Told::default();
+    let mut told = Told {
+        protocol,
+        trust: None,
+        place: None,
+    };
     send(
         lines,
         &ControlMessage::Welcome {
@@ -186,8 +195,8 @@ async fn conversation(
 const EVERYTHING: [Topic; 3] = [Topic::Trust, Topic::Nodes, Topic::Work];
 
 /// What a node was told last.
-#[derive(Default)]
 struct Told {
+    protocol: u32,
     trust: Option<u64>,
     place: Option<(PoolId, SiteId)>,
 }
@@ -206,8 +215,10 @@ impl Told {
         }
         if topics.contains(&Topic::Trust) {
             let number = state.app.trust_number().await?;
-            if self.trust.replace(number) != Some(number) {
-                send(lines, &ControlMessage::Trust { number }).await?;
+            let before = self.trust.replace(number);
+            if before != Some(number) {
+                let reply = self.changes(state, node, before).await?;
+                send(lines, &ControlMessage::Trust { number, reply }).await?;
                 beacon(state, node, lines).await?;
             }
         }
@@ -222,6 +233,30 @@ impl Told {
             }
         }
         Ok(())
+    }
+
+    /// What changed since the node was told of the state `before`, where that is worth sending unasked.
+    async fn changes(
+        &self,
+        state: &BackEnd,
+        node: NodeId,
+        before: Option<u64>,
+    ) -> Result<Option<Box<TrustStateReply>>, Error> {
+        let Some(before) = before.filter(|_| self.protocol >= WITH_CHANGES) else {
+            return Ok(None);
+        };
+        let reply = state.app.trust_state_for_node(node, Some(before)).await?;
+        let size = |changes: &Vec<TrustChange>| -> usize {
+            let sizes = changes
+                .iter()
+                .map(|change| change.key.len() + change.value.as_ref().map_or(0, String::len));
+            sizes.sum()
+        };
+        let little = reply
+            .changes
+            .as_ref()
+            .is_some_and(|changes| size(changes) <= MOST_CHANGED);
+        Ok(little.then(|| Box::new(TrustStateReply::clone(&reply))))
     }
 
     /// Tells the node where it is, unless it knows.
