@@ -167,7 +167,7 @@ pub(crate) async fn migrate(db: &Db) -> Result<(), StoreError> {
     // Migrations of a newer program are judged by min_compatible, not by being unknown.
     migrator.set_ignore_missing(true);
     match db {
-        Db::Sqlite(lite) => migrator.run(lite.pool()).await,
+        Db::Sqlite(lite) => lite.migrate(&migrator).await,
         Db::Postgres { pool, .. } => migrator.run(pool).await,
     }
     .map_err(|error| match error {

@@ -1,6 +1,6 @@
 //! SQLite: statements run where they are asked for, and changes that come at the same time are synced together.
 //!
-//! Lists that may be long go through a pool of sqlx, which has a thread for each connection, and so do the migrations.
+//! Lists that may be long go through a pool of sqlx, which has a thread for each connection.
 //!
 //! There is one writer, and its lock is a queue. A change is a savepoint within the open transaction, the round:
 //!
@@ -24,7 +24,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, Statement, ffi, types::Value as Cell};
 use sqlx::{
-    SqlitePool,
+    ConnectOptions as _, Connection as _, SqlitePool,
+    migrate::{MigrateError, Migrator},
     pool::PoolOptions,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
@@ -154,7 +155,15 @@ impl Lite {
         }))
     }
 
-    /// The pool of sqlx, for migrations and for lists that may be long.
+    /// Applies what is missing, over a connection of its own: those of the pool read only.
+    pub(crate) async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
+        let mut conn = options(&self.path).connect().await?;
+        migrator.run(&mut conn).await?;
+        conn.close().await?;
+        Ok(())
+    }
+
+    /// The pool of sqlx, for lists that may be long. It changes nothing: whatever does passes the one writer.
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.pool
     }
@@ -381,18 +390,21 @@ impl Drop for Change {
 
 /// Opens its connections when they are needed. Nothing is done to those that idle: no timer wakes an idle process.
 fn pool(path: &Path, connections: u32) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(PATIENCE);
     PoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .connect_lazy_with(options)
+        .connect_lazy_with(options(path).pragma("query_only", "ON"))
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE)
 }
 
 fn connect(path: &Path) -> Result<Connection, LiteError> {

@@ -181,3 +181,15 @@ async fn whoever_came_first_does_not_wait_for_more_than_a_round() {
         caller.await.expect("ran").expect("commits");
     }
 }
+
+#[tokio::test]
+async fn what_reads_lists_changes_nothing() {
+    let (lite, _folder) = database().await;
+    let error = sqlx::query("INSERT INTO t (n) VALUES (1)")
+        .execute(lite.pool())
+        .await
+        .expect_err("it may only read");
+    let said = error.as_database_error().expect("SQLite said it").message();
+    assert!(said.contains("readonly"), "{said}");
+    assert!(seen(&lite).is_empty());
+}
