@@ -13,6 +13,19 @@ const INCIDENTS: usize = 38;
 const SCENARIOS: std::ops::RangeInclusive<u8> = 1..=55;
 /// … and those that come with several control planes and with restoring.
 const LATER: [u8; 5] = [39, 49, 50, 53, 54];
+/// The scenarios of untrusted code, by the beginnings of their tests' names.
+const SANDBOX: [&str; 10] = [
+    "sandbox_56_",
+    "sandbox_57_",
+    "trust_58_",
+    "sandbox_59_",
+    "sandbox_60_",
+    "sandbox_61_",
+    "sandbox_62_",
+    "sandbox_63_",
+    "sandbox_64_",
+    "sandbox_65_",
+];
 #[test]
 fn every_incident_is_answered_by_code_and_tests_that_exist() {
     let text = files::text("docs/threat-model.md");
@@ -71,6 +84,18 @@ fn every_scenario_has_exactly_one_test() {
         "these have no test, or several:\n{}",
         wrong.join("\n")
     );
+}
+
+#[test]
+fn every_scenario_of_untrusted_code_has_exactly_one_test() {
+    let tests = files::ending(".rs")
+        .into_iter()
+        .filter(|path| path.starts_with("tests/system") || path.starts_with("tests/sandbox"));
+    let names: Vec<String> = tests.flat_map(|path| functions(&files::code(path))).collect();
+    for scenario in SANDBOX {
+        let found: Vec<&String> = names.iter().filter(|name| name.starts_with(scenario)).collect();
+        assert_eq!(found.len(), 1, "{scenario}: {found:?}");
+    }
 }
 
 /// What stands between back ticks.

@@ -107,9 +107,9 @@ pub(crate) fn stopped_behind_the_unit(promise: &str, probes: &[Probe]) {
 }
 
 /// In unrestricted mode exactly those do that the policy allows.
-pub(crate) fn as_the_policy_says(promise: &str, probes: &[Probe]) {
-    let jails = jails(User::Root);
-    let mut report = Report::new(promise, "unrestricted");
+pub(crate) fn as_the_policy_says(promise: &str, probes: &[Probe], user: User) {
+    let jails = jails(user);
+    let mut report = Report::new(promise, &format!("unrestricted-{user:?}"));
     jails.lab.traces();
     for probe in probes {
         let seen = alone(probe, || {
@@ -224,7 +224,12 @@ macro_rules! promise {
 
         #[test]
         fn unrestricted_runs_do_what_the_policy_allows() {
-            $crate::check::as_the_policy_says(module_path!(), $probes);
+            $crate::check::as_the_policy_says(module_path!(), $probes, $crate::jail::User::Root);
+        }
+
+        #[test]
+        fn unrestricted_runs_of_the_service_user_do_what_the_policy_allows() {
+            $crate::check::as_the_policy_says(module_path!(), $probes, $crate::jail::User::Service);
         }
     };
 }

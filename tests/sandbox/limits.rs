@@ -1,4 +1,6 @@
 //! The promise: a run uses no more memory, processor, time, processes, descriptors, disk and output than it may.
+//!
+//! Outside, what lies in `outputs/0` is collected as it is.
 
 use muster_engines::Limits;
 
@@ -28,7 +30,36 @@ fn disk(limits: &mut Limits) {
     limits.scratch_bytes = 4 << 20;
 }
 
+fn output(limits: &mut Limits) {
+    limits.output_bytes = 1 << 20;
+}
+
 pub(crate) const PROBES: &[Probe] = &[
+    r(
+        "hands in more than it may",
+        "con <- file('outputs/0', 'wb'); for (i in 1:4) writeBin(raw(1e6), con)
+         writeBin(charToRaw('HARM'), con); close(con)",
+    )
+    .limits(output),
+    python(
+        "hands in more than it may",
+        "with open('outputs/0', 'wb') as file: file.write(bytes(4 << 20) + b'HARM')",
+    )
+    .limits(output),
+    c(
+        "hands in more than it may",
+        r#"static char megabyte[1 << 20];
+        int file = open("outputs/0", O_WRONLY | O_CREAT, 0600);
+        for (int one = 0; one < 4; one++) if (write(file, megabyte, sizeof megabyte) < 0) return;
+        if (write(file, "HARM", 4) < 0) return;"#,
+    )
+    .limits(output),
+    c(
+        "hands in a file of holes",
+        r#"int file = open("outputs/0", O_RDWR | O_CREAT, 0600);
+        if (ftruncate(file, 6 << 20) || pwrite(file, "HARM", 4, (6 << 20) - 4) < 0) return;"#,
+    )
+    .limits(output),
     r("eats memory", "x <- numeric(7e7); x[] <- 1; cat('HARM')").limits(memory),
     r("waits on", "Sys.sleep(0.8); cat('HARM')").limits(time),
     r(

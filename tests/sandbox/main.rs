@@ -31,7 +31,7 @@ mod ordinary_work;
 mod policies;
 mod scenario;
 
-use probe::Probe;
+use probe::{Language, Probe};
 
 /// All probes, by their promise.
 const PROMISES: [&[Probe]; 11] = [
@@ -49,11 +49,20 @@ const PROMISES: [&[Probe]; 11] = [
 ];
 
 #[test]
-fn there_are_more_than_a_hundred_probes_with_names_of_their_own_and_none_holds_the_secret() {
+fn there_are_more_than_a_hundred_probes_each_promise_has_some_in_each_language_and_none_holds_the_secret() {
     let all: Vec<&Probe> = PROMISES.iter().flat_map(|probes| probes.iter()).collect();
     assert!(all.len() > 100, "{}", all.len());
     let names: std::collections::BTreeSet<String> = all.iter().map(|probe| probe.title()).collect();
     assert_eq!(names.len(), all.len(), "two probes have one name");
+    for promise in PROMISES {
+        for language in [Language::R, Language::Python, Language::C] {
+            let first = promise.first().map(Probe::title);
+            assert!(
+                promise.iter().any(|probe| probe.language == language),
+                "{first:?}: none in {language:?}"
+            );
+        }
+    }
     for probe in all {
         assert!(!probe.code.contains(probe::SECRET), "{}", probe.title());
     }

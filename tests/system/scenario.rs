@@ -5,6 +5,7 @@
 
 mod approval;
 mod certificates;
+mod changed;
 mod comeback;
 mod contact;
 mod copies;

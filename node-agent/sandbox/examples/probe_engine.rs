@@ -38,6 +38,10 @@ fn main() {
         .unwrap_or_default()
         .into_string()
         .unwrap_or_default();
+    if argument == "thread-after-fork" {
+        // A hook or an import in the child could do that.
+        misbehave("thread");
+    }
     if let Err(why) = lock(&mode) {
         leave("script_error", &why, 3);
     }

@@ -127,7 +127,8 @@ pub(crate) fn jail_with_door(start: Start) -> (Launcher, TcpListener) {
     (launcher, door.expect("a door"))
 }
 
-fn launcher(start: Start) -> Launcher {
+/// A launcher of which nobody knows yet what it answers.
+pub(crate) fn launcher(start: Start) -> Launcher {
     let launcher = match unit() {
         Some(socket) => Launcher::behind(&socket, start),
         None => Launcher::start(&program(), start),

@@ -12,7 +12,7 @@ use muster_lock::{
 };
 
 use crate::harness::{
-    NOBODY, as_nobody, as_service, begin, jail_with_door, limits, lines, program, root, start,
+    NOBODY, as_nobody, as_service, begin, jail_with_door, launcher, limits, lines, root, start,
 };
 
 fn brokered() -> Start {
@@ -91,7 +91,7 @@ fn ordinary_users_build_the_same_door() {
 
 #[test]
 fn a_jail_without_network_has_no_door_and_not_even_a_loopback() {
-    let launcher = Launcher::start(&program(), start(Mode::Unrestricted)).expect("start");
+    let launcher = launcher(start(Mode::Unrestricted));
     let (_, door) = launcher.until_open().expect("ready");
     assert!(door.is_none());
     let run = begin(&launcher, 1, limits(), &format!("connect {DOOR}"));

@@ -6,12 +6,9 @@ use std::{
     path::Path,
 };
 
-use muster_lock::{
-    client::Launcher,
-    protocol::{FromLauncher, Mode, Mount, Programs, Start},
-};
+use muster_lock::protocol::{FromLauncher, Mode, Mount, Programs, Start};
 
-use crate::harness::{program, results, start};
+use crate::harness::{launcher, results, start};
 
 /// Which the kernel executes to load others.
 const LOADER: &str = if cfg!(target_arch = "x86_64") {
@@ -156,7 +153,7 @@ fn a_link_that_was_made_since_the_path_was_looked_at_leads_nowhere() {
             writable: false,
             by_policy: true,
         });
-        let launcher = Launcher::start(&program(), plan).expect("start");
+        let launcher = launcher(plan);
         match launcher.receive().expect("answer") {
             Some(FromLauncher::Refused { why }) => assert!(why.contains("symbolic links"), "{why}"),
             other => panic!("{other:?}"),
@@ -168,7 +165,7 @@ fn a_link_that_was_made_since_the_path_was_looked_at_leads_nowhere() {
     plan.mounts.push(by_policy(folder.path(), "/srv/data", false));
     plan.mounts
         .push(by_policy(secret.path(), "/srv/data/aside", false));
-    let launcher = Launcher::start(&program(), plan).expect("start");
+    let launcher = launcher(plan);
     assert!(matches!(
         launcher.receive().expect("answer"),
         Some(FromLauncher::Refused { .. })

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use muster_lock::{
     client::Launcher,
-    protocol::{FromLauncher, IdRange, Mode, Network, Start},
+    protocol::{FromLauncher, IdRange, Mode, Network, Report, Start},
 };
 
 use crate::harness::{
-    NOBODY, as_nobody, as_service, begin, eventually, family, field, limits, lines, mount, program,
+    NOBODY, as_nobody, as_service, begin, eventually, family, field, jail, limits, lines, mount, program,
     program_as_nobody, root, start,
 };
 
@@ -211,6 +211,76 @@ fn the_self_test_on_request_says_what_holds() {
             "{output:?}"
         );
     }
+}
+
+/// Numbers of processes in the jail tell what was forked there: its own test before the engine, and for each run process 1
+/// and the payload, and nothing else.
+#[test]
+fn the_jail_tests_itself_once_and_not_for_each_run() {
+    for mode in [Mode::Restricted, Mode::Unrestricted] {
+        let launcher = jail(start(mode));
+        let numbers = || {
+            let mut numbers: Vec<Vec<u32>> = family(launcher.id())
+                .into_iter()
+                .filter_map(|pid| field(pid, "NSpid"))
+                .map(|line| {
+                    let numbers = line.split_whitespace().skip(1);
+                    numbers.map(|number| number.parse().expect("a number")).collect()
+                })
+                .collect();
+            numbers.retain(|numbers| !numbers.is_empty());
+            numbers
+        };
+        // The jail's process 1 and the engine are in its namespace only.
+        let own: Vec<u32> = numbers()
+            .into_iter()
+            .filter_map(|numbers| numbers.first().copied())
+            .collect();
+        let engine = own.iter().copied().max().expect("an engine");
+        assert!(
+            own.len() == 2 && engine >= 5,
+            "a stand-in had a run before it: {own:?}"
+        );
+        let mut before = engine;
+        for number in 1..=3 {
+            let run = begin(&launcher, number, limits(), "pause");
+            let of_run = || -> Vec<u32> {
+                let found = numbers().into_iter().filter(|numbers| numbers.len() == 2);
+                found
+                    .filter_map(|numbers| numbers.first().copied())
+                    .filter(|number| *number > before)
+                    .collect()
+            };
+            eventually("process 1 and the payload are there", || of_run().len() == 2);
+            let mut found = of_run();
+            found.sort_unstable();
+            assert_eq!(found, [before + 1, before + 2], "{mode:?}");
+            before += 2;
+            drop(run);
+        }
+        launcher.close().expect("closed");
+    }
+}
+
+/// The jail has withstood its own test, and one promise does not hold for one run.
+#[test]
+fn each_run_looks_at_its_own_lock_and_is_refused_where_it_is_not_whole() {
+    let mut plan = start(Mode::Restricted);
+    plan.command.push("thread-after-fork".to_owned());
+    let launcher = jail(plan);
+    for number in 1..=2 {
+        let run = launcher.run(number, limits()).expect("forked");
+        let outcome = run.finish().expect("finished");
+        let [Report::Finished { message, .. }] = outcome.reports.as_slice() else {
+            panic!("{outcome:?}")
+        };
+        assert!(
+            message.contains("the lock is not whole: Threads is 2"),
+            "{message}"
+        );
+        assert_eq!(outcome.stdout, "");
+    }
+    launcher.close().expect("closed");
 }
 
 #[test]
