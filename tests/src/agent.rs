@@ -99,6 +99,11 @@ impl RealNode {
         &self.name
     }
 
+    /// `host:port` of its operations listener.
+    pub fn operations(&self) -> SocketAddr {
+        self.operations
+    }
+
     /// The running program.
     pub fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)

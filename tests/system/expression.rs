@@ -2,7 +2,7 @@
 
 use muster_client::{ClientError, Multipart, Request};
 use muster_daemon::Random;
-use muster_tests::{Applicant, Person, Server, problem, refusal, unique};
+use muster_tests::{Applicant, Person, RealNode, Server, problem, refusal, unique};
 use muster_wire::admin::v1::run::Run;
 use serde_json::{Value, json};
 
@@ -124,6 +124,50 @@ async fn a_traced_run_lists_what_a_trusted_function_oversteps() {
     );
     assert_eq!(ending.oversteps, ["Native[file], line 1"]);
     assert_eq!(value(&world.author, run.id, "y").await, -1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_overstep_is_counted_by_their_node() {
+    let server = &Server::private();
+    let (admin, author, analyst) = (
+        server.admin().await,
+        server.author().await,
+        server.analyst().await,
+    );
+    admin.set("restricted_engines", "all", "python_service").await;
+    let node = RealNode::start(server, "default").await;
+    let counted = async || {
+        let monitor = server.plain(node.operations()).await;
+        let answer = monitor.send(Request::get("/metrics")).await.expect("metrics");
+        let text = String::from_utf8(answer.body.to_vec()).expect("text");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("muster_node_oversteps_total "));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    assert_eq!(counted().await, "0");
+    let traced = "y <- tryCatch(length(readLines('/etc/shadow')), error = function(e) -1)";
+    for (person, language, script, trace, state, expected) in [
+        (&analyst, "python", "open('/etc/passwd')", false, "failed", "1"),
+        // The check does not see this one, and the kernel refuses it.
+        (
+            &analyst,
+            "python",
+            "import readline; readline.write_history_file('/usr/lib/x')",
+            false,
+            "failed",
+            "2",
+        ),
+        (&analyst, "python", "x = 1", false, "succeeded", "2"),
+        (&analyst, "python", "raise ValueError('x')", false, "failed", "2"),
+        (&author, "terr", traced, true, "succeeded", "3"),
+    ] {
+        let function = author.register(&unique("f"), language, script).await;
+        let run = person.run(&function, &json!({ "trace": trace })).await;
+        let run = ended(person, &run).await;
+        assert_eq!(run.state, state, "{script}: {:?}", run.ending);
+        assert_eq!(counted().await, expected, "{script}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,6 +85,8 @@ pub struct Agent {
     pub link: watch::Sender<LinkState>,
     /// How many runs were handed back in this life.
     pub put_backs: AtomicU64,
+    /// How many restricted calls runs have tried in this life.
+    pub oversteps: AtomicU64,
     /// The authority of the certificate is no longer accepted.
     pub left: AtomicBool,
     /// There may be something to claim.
@@ -190,6 +192,7 @@ impl Agent {
             placement: Mutex::default(),
             link: watch::Sender::new(LinkState::Connecting),
             put_backs: AtomicU64::new(0),
+            oversteps: AtomicU64::new(0),
             left: AtomicBool::new(false),
             available: Notify::new(),
             spooled: Notify::new(),

@@ -1,8 +1,10 @@
 //! The metrics of a node; all of their names are here.
 
+use std::sync::atomic::Ordering;
+
 use muster_daemon::metrics;
 use muster_engines::{EngineKind, Mode};
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use crate::{agent::Agent, link::LinkState};
 
@@ -60,6 +62,13 @@ pub fn text(agent: &Agent) -> String {
         "node_certificate_expiry_seconds",
         "When the certificate is over, seconds since 1970",
         member.facts.validity.not_after_ms() / 1000,
+    );
+    let oversteps = Counter::<u64>::default();
+    oversteps.inc_by(agent.oversteps.load(Ordering::Relaxed));
+    registry.register(
+        "node_oversteps",
+        "Restricted calls that runs have tried since the agent began",
+        oversteps,
     );
     metrics::text(&registry)
 }

@@ -217,6 +217,10 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
     ) {
         agent.conditions.note_limits(&ending.limits_degraded);
     }
+    // One ends a run; a traced run goes on and lists them.
+    let oversteps = usize::from(ending.overstep().is_some()) + ending.oversteps.len();
+    let oversteps = u64::try_from(oversteps).unwrap_or(u64::MAX);
+    agent.oversteps.fetch_add(oversteps, Ordering::Relaxed);
     let function = admitted.grant.function.map(|_| admitted.definition.name.as_str());
     let mut ended = outcome::of_engine(&ending, grounds.cure(function), work.why());
     if let Some(trust) = &trust {
