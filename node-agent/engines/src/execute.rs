@@ -391,6 +391,10 @@ fn judge(order: &RunOrder, said: &Said, watched: &Watched, stop: &Stop, staged: 
         (Some((ending, message)), _) if ending == "script_error" => Outcome::ScriptError {
             message: message.clone(),
         },
+        // R's own way out would do what its parent is to do at its end.
+        (Some((ending, message)), Exit::Finished) if ending == "exited" => Outcome::Exited {
+            code: message.parse().unwrap_or(1),
+        },
         (_, Exit::Code(code)) => Outcome::Exited { code },
         // It said so where a script can write, and not what a runner says.
         (_, Exit::Finished) => Outcome::Exited { code: 0 },

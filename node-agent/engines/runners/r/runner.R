@@ -45,6 +45,18 @@ make_progress <- function(symbol) {
   progress
 }
 
+# What scripts leave by: R's own way out would do what the parent has registered for its end, in each child anew. Its
+# environment holds this call only.
+make_quit <- function(symbol) {
+  own <- list2env(list(call = dot_c, symbol = symbol, out = terminal), envir = new.env(parent = baseenv()))
+  leaves <- function(save = "default", status = 0, runLast = TRUE) {
+    flush(out)
+    call(symbol, "exited", format(as.integer(status)[1L]), 1L)
+  }
+  environment(leaves) <- own
+  leaves
+}
+
 # What is done about an overstep: "leave" (a restricted run), "trace" (one that is audited), "error" and "report"
 # (inside evalREX of a run that is not restricted), "off".
 rex <- new.env(parent = emptyenv())
@@ -143,6 +155,12 @@ main <- function(mode, language, words) {
     rehearse(file.path(scratch, "tmp"))
     # The memory that it used, and that is this process's own by now, is what the run gets.
     if ("full" %in% names(formals(gc))) gc(FALSE, full = FALSE)
+  }
+  leaves <- make_quit(leave_symbol)
+  for (name in c("quit", "q")) {
+    unlock_binding(name, baseenv())
+    assign(name, leaves, envir = baseenv())
+    lockBinding(name, baseenv())
   }
   locked <- .C("muster_lock", mode, status = 1L, message = strrep(" ", 1023L))
   if (locked$status != 0L) leave("script_error", locked$message)

@@ -1,11 +1,14 @@
 //! What siblings of one parent could share and must not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use muster_engines::{Outcome, Recycle};
 use tokio_util::sync::CancellationToken;
 
-use super::bench::{Node, *};
+use super::{
+    bench::{Node, *},
+    packages::world::said,
+};
 
 #[test]
 fn siblings_draw_different_random_numbers() {
@@ -123,7 +126,7 @@ fn trusted_code_reads_and_writes_what_the_administrator_shows() {
     ))
     .succeeded();
     assert_eq!(
-        std::fs::read_to_string(NODE.shared().join("note.txt")).expect("written"),
+        fs::read_to_string(NODE.shared().join("note.txt")).expect("written"),
         "from the run"
     );
     let denied = NODE.run(order(Python, Unrestricted, "open('/shown/new.txt', 'w')"));
@@ -156,7 +159,7 @@ fn a_parent_that_cannot_be_copied_safely_forks_nothing() {
     for (name, text, why) in modules {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join(format!("{name}.py"));
-        std::fs::write(&file, text).expect("written");
+        fs::write(&file, text).expect("written");
         open_to_all(folder.path(), &file);
         let node = Node::new(|config| {
             config.services.python.package_path = Some(folder.path().to_owned());
@@ -181,4 +184,122 @@ fn siblings_of_a_parent_that_loaded_openssl_draw_different_numbers() {
         seen.extend(ended.stdout().split_whitespace().map(str::to_owned));
     }
     assert_eq!(seen.len(), 9, "{seen:?}");
+}
+
+#[test]
+fn a_parent_that_cannot_be_copied_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = folder.path().join("once.py");
+    let text = "import os, threading, time\nif not os.path.exists('/shared/once'):\n    open('/shared/once', 'w').close()\n    \
+                threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n";
+    fs::write(&module, text).expect("written");
+    open_to_all(folder.path(), &module);
+    let node = Node::new(|config| {
+        config.services.python.package_path = Some(folder.path().to_owned());
+        config.python_packages = vec!["once".to_owned()];
+    });
+    // The first may have been refused with its parent.
+    node.run(order(Python, Unrestricted, "print('ran')"));
+    assert!(node.shared().join("once").exists());
+    let ended = node.run(order(Python, Unrestricted, "print('ran')")).succeeded();
+    assert_eq!(ended.stdout(), "ran\n");
+}
+
+/// A package of R that executes this when it is loaded, in a library that runs see.
+fn r_library(folder: &Path, name: &str, on_load: &str) {
+    let source = folder.join("source").join(name);
+    fs::create_dir_all(source.join("R")).expect("made");
+    let description = format!("Package: {name}\nVersion: 1.0\nTitle: T\nLicense: none\nDescription: T.\n");
+    for (path, text) in [
+        ("DESCRIPTION", description),
+        ("NAMESPACE", String::new()),
+        (
+            "R/code.R",
+            format!(".onLoad <- function(libname, pkgname) {{ {on_load} }}\n"),
+        ),
+    ] {
+        fs::write(source.join(path), text).expect("written");
+    }
+    let (library, source) = (folder.display().to_string(), source.display().to_string());
+    said(
+        Path::new("/usr/bin/R"),
+        &[
+            "CMD",
+            "INSTALL",
+            "--no-docs",
+            "--no-test-load",
+            &format!("--library={library}"),
+            &source,
+        ],
+    );
+}
+
+#[test]
+fn a_stream_that_an_import_has_begun_goes_on_in_no_child() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = folder.path().join("drawing.py");
+    let text = "import random, numpy, ssl\nrandom.seed(7); random.random()\nnumpy.random.seed(7); numpy.random.rand()\nssl.RAND_bytes(8)\n";
+    fs::write(&module, text).expect("written");
+    open_to_all(folder.path(), &module);
+    r_library(folder.path(), "musterDrawing", "set.seed(7); stats::runif(1)");
+    let node = Node::new(|config| {
+        for service in [&mut config.services.r, &mut config.services.python] {
+            service.package_path = Some(folder.path().to_owned());
+        }
+        config.python_packages = vec!["drawing".to_owned()];
+        config.r_packages = vec!["musterDrawing".to_owned()];
+    });
+    let python = "import random, numpy, ssl, sys\nassert 'drawing' in sys.modules\n\
+        print(random.random(), numpy.random.rand(), ssl.RAND_bytes(8).hex())";
+    let r = "stopifnot('musterDrawing' %in% loadedNamespaces())\n\
+        cat(runif(1), rnorm(1), basename(tempfile()))";
+    for (engine, script) in [(Python, python), (R, r)] {
+        let mut seen = BTreeSet::new();
+        for _ in 0..3 {
+            let ended = node.run(order(engine, Unrestricted, script)).succeeded();
+            seen.extend(ended.stdout().split_whitespace().map(str::to_owned));
+        }
+        assert_eq!(seen.len(), 9, "{engine}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_child_leaves_without_what_its_parent_would_do_at_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = folder.path().join("leaving.py");
+    let text = "import atexit\natexit.register(lambda: open('/shared/left-python', 'w').close())\n";
+    fs::write(&module, text).expect("written");
+    open_to_all(folder.path(), &module);
+    let on_load = "reg.finalizer(globalenv(), function(e) cat('x', file = '/shared/left-r'), onexit = TRUE)";
+    r_library(folder.path(), "musterLeaving", on_load);
+    let node = Node::new(|config| {
+        for service in [&mut config.services.r, &mut config.services.python] {
+            service.package_path = Some(folder.path().to_owned());
+        }
+        config.python_packages = vec!["leaving".to_owned()];
+        config.r_packages = vec!["musterLeaving".to_owned()];
+    });
+    for (engine, script) in [
+        (Python, "import sys; assert 'leaving' in sys.modules"),
+        (Python, "import sys; sys.exit(0)"),
+        (Python, "raise ValueError('x')"),
+        (R, "stopifnot('musterLeaving' %in% loadedNamespaces())"),
+        (R, "quit('no', 0)"),
+        (R, "stop('x')"),
+    ] {
+        let ended = node.run(order(engine, Unrestricted, script));
+        assert!(
+            !matches!(ended.ending.outcome, Outcome::JailRefused { .. }),
+            "{ended:?}"
+        );
+        let left: Vec<_> = fs::read_dir(node.shared()).expect("listed").collect();
+        assert!(left.is_empty(), "{script}: {left:?}");
+    }
+    // A script's own are its own affair, and show that there was something to see.
+    let own = "import atexit\natexit.register(print, 'never')\nopen('/shared/own', 'w').close()";
+    assert_eq!(
+        node.run(order(Python, Unrestricted, own)).succeeded().stdout(),
+        ""
+    );
+    assert!(node.shared().join("own").exists());
 }

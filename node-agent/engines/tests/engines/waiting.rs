@@ -86,6 +86,48 @@ fn a_run_takes_a_child_that_waited_and_another_takes_its_place() {
 }
 
 #[test]
+fn a_child_that_waits_is_locked_and_its_parent_is_not_process_1() {
+    let first = 400_300;
+    let node = node(first);
+    let status = |pid: Pid, name: &str| {
+        let text = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).expect("a process");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim);
+        line.unwrap_or_default().to_owned()
+    };
+    for (engine, mode) in [(R, Restricted), (Python, Unrestricted)] {
+        // Nobody has asked for a run yet.
+        warm(&node, engine, mode);
+        let waiting = processes(first + 1..first + 20);
+        assert!(
+            waiting.len() >= 2,
+            "process 1 of a run and the child: {waiting:?}"
+        );
+        for (pid, name) in waiting {
+            let found = ["NoNewPrivs:", "Seccomp:", "CapEff:", "CapBnd:"].map(|field| status(pid, field));
+            let nothing = "0000000000000000";
+            assert_eq!(found, ["1", "2", nothing, nothing], "{engine}: {name}");
+        }
+        let parents = processes(first..first + 1);
+        let engines: Vec<_> = parents
+            .iter()
+            .filter(|(pid, _)| {
+                let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+                String::from_utf8_lossy(&command).contains("/muster/runner")
+            })
+            .collect();
+        assert!(!engines.is_empty(), "{parents:?}");
+        for (pid, _) in engines {
+            let numbers = status(*pid, "NSpid:");
+            let inside = numbers.split_whitespace().last();
+            assert!(inside.is_some_and(|number| number != "1"), "{numbers}");
+        }
+    }
+}
+
+#[test]
 fn each_child_is_used_once() {
     let node = Node::new(|_| {});
     let script = "import builtins, json, os, sys\n\

@@ -1,9 +1,11 @@
 //! A node with a folder of packages, and how their authors make them.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -85,6 +87,8 @@ impl World {
         PackagesConfig {
             folder: self.place.path().join(folder),
             sources: vec![self.source()],
+            indexes: Vec::new(),
+            index_hosts: BTreeSet::new(),
             sets: 4,
             total_bytes: 256 << 20,
             set_bytes: 64 << 20,
@@ -134,6 +138,16 @@ impl World {
         language: PackageLanguage,
         lines: &[String],
     ) -> Result<PackageSet, PackagesError> {
+        self.build_with(sets, &self.config(folder), language, lines)
+    }
+
+    pub(super) fn build_with(
+        &self,
+        sets: &PackageSets,
+        config: &PackagesConfig,
+        language: PackageLanguage,
+        lines: &[String],
+    ) -> Result<PackageSet, PackagesError> {
         let list = PackageList::of_lines(language, lines.iter().map(String::as_str)).expect("locked");
         let version = match language {
             PackageLanguage::Python => "3.11",
@@ -143,8 +157,7 @@ impl World {
         let engines = &self.node.engines;
         let forget = |set: &Path| engines.forget(set);
         let cancel = CancellationToken::new();
-        let config = self.config(folder);
-        RUNTIME.block_on(sets.build(&config, engines, &wanted, forget, &cancel))
+        RUNTIME.block_on(sets.build(config, engines, &wanted, forget, &cancel))
     }
 
     /// Builds it in two places and expects the same.
@@ -168,6 +181,70 @@ impl World {
     }
 }
 
+/// An index of Python packages on this machine: folders with the names of packages, and wheels in them.
+pub(super) struct Index {
+    server: Child,
+    pub(super) port: u16,
+    pub(super) folder: tempfile::TempDir,
+}
+
+impl Index {
+    pub(super) fn new(world: &World) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("simple")).expect("made");
+        let python = world.node.engines.config().python.join("bin/python");
+        #[expect(clippy::disallowed_methods, reason = "a test starts an index")]
+        let mut server = Command::new(python)
+            .args([
+                "-I",
+                "-u",
+                "-m",
+                "http.server",
+                "--bind",
+                "127.0.0.1",
+                "--directory",
+            ])
+            .arg(folder.path())
+            .arg("0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a server");
+        let said = BufReader::new(server.stdout.take().expect("a pipe"))
+            .lines()
+            .next();
+        let said = said.expect("it listens").expect("text");
+        let port = said
+            .split(" port ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next()?.parse().ok());
+        Self {
+            server,
+            port: port.unwrap_or_else(|| panic!("{said}")),
+            folder,
+        }
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}/simple", self.port)
+    }
+
+    /// Moves a wheel of the world's folder here, under the name of its package.
+    pub(super) fn take(&self, world: &World, package: &str, file: &str) {
+        let place = self.folder.path().join("simple").join(package);
+        fs::create_dir_all(&place).expect("made");
+        fs::rename(world.source().join(file), place.join(file)).expect("moved");
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a test makes packages as their authors do"
@@ -176,7 +253,7 @@ pub(super) fn done(program: &Path, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).output().expect("started")
 }
 
-pub(super) fn said(program: &Path, arguments: &[&str]) -> String {
+pub(in super::super) fn said(program: &Path, arguments: &[&str]) -> String {
     let done = done(program, arguments);
     let complaint = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success(), "{complaint}");
