@@ -182,6 +182,29 @@ async fn packages_come_from_a_locked_list_to_the_result_and_nothing_else_does() 
     }
     admin.unset("packages.r", &scope).await;
 
+    // The other way round: Python's for the pool, R's for a function.
+    let shared = wheel(&source, "muster_shared", "answer = 44\n");
+    admin.set("packages.python", &scope, &shared).await;
+    let script = format!("import muster_shared\ny = muster_shared.answer # {}", unique("s"));
+    let outputs = json!([{ "name": "y", "kind": "value" }]);
+    let definition =
+        json!({ "name": unique("f"), "language": "python", "script": script, "outputs": outputs });
+    let function = author.register_definition(&definition).await;
+    let run = ended(&analyst, &analyst.run(&function, &request).await).await;
+    assert_eq!(run.mode.as_deref(), Some("restricted"), "{:?}", run.ending);
+    assert_eq!(value(&analyst, run.id, "y").await, 44);
+    admin.unset("packages.python", &scope).await;
+    let line = r_package(&source, "musterOwn", "answer <- function() 45\n");
+    let script = format!("library(musterOwn); y <- answer() # {}", unique("s"));
+    let definition = json!({
+        "name": unique("f"), "language": "r", "script": script, "outputs": outputs, "packages": [line],
+    });
+    let function = author.register_definition(&definition).await;
+    author.trust(&function).await;
+    let run = ended(&analyst, &analyst.run(&function, &request).await).await;
+    assert_eq!(run.mode.as_deref(), Some("unrestricted"), "{:?}", run.ending);
+    assert_eq!(value(&analyst, run.id, "y").await, 45);
+
     // A file that is not what the list says, one that is not there, and a list that is not locked.
     let before = wheel(&source, "muster_changed", "answer = 1\n");
     wheel(&source, "muster_changed", "answer = 2\n");

@@ -4,7 +4,7 @@
 //! shorter `trust.max_staleness` only tighten what the control plane decides.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::{Component, Path, PathBuf},
     time::Duration,
@@ -15,7 +15,7 @@ use muster_daemon::{
     log::{LogFormat, LogLevels},
     secret::SecretFile,
 };
-use muster_engines::JAILS_OWN;
+use muster_engines::{Destination, JAILS_OWN};
 use muster_ids::{Digest, Name};
 
 use crate::{capability::Capability, home};
@@ -134,6 +134,10 @@ pub struct Engines {
 pub struct Packages {
     /// Folders with wheels, source packages of R and packages of Debian.
     pub sources: Vec<PathBuf>,
+    /// Addresses of indexes of Python packages, for what the folders lack.
+    pub indexes: Vec<String>,
+    /// Their hosts, and those that they refer to.
+    pub index_hosts: BTreeSet<Destination>,
     /// Where the sets are kept; below the state folder when absent.
     pub folder: Option<PathBuf>,
     /// The most sets.
@@ -247,6 +251,12 @@ impl Config {
             },
             packages: Packages {
                 sources: checked_list(r, "packages", "sources", source),
+                indexes: checked_list(r, "packages", "indexes", |text| {
+                    index(text).map(|_| text.to_owned())
+                }),
+                index_hosts: checked_list(r, "packages", "index_hosts", destination)
+                    .into_iter()
+                    .collect(),
                 folder: r.optional_path("packages", "folder"),
                 sets: small(r.number("packages", "sets", 16, 1..=1024)),
                 total_mib: r.number("packages", "total_mib", 4096, 1..=1024 * 1024),
@@ -270,7 +280,7 @@ impl Config {
                 at_most: r.bool("unrestricted", "at_most", false),
             },
             limits: Limits {
-                memory_mib: r.number("limits", "memory_mib", 1024, 64..=1024 * 1024),
+                memory_mib: r.number("limits", "memory_mib", 1000, 64..=1024 * 1024),
                 processes: small(r.number("limits", "processes", 64, 1..=4096)),
                 scratch_mib: r.number("limits", "scratch_mib", 256, 1..=1024 * 1024),
                 wall_seconds: r.number("limits", "wall_seconds", 600, 1..=7 * 24 * 3600),
@@ -282,7 +292,12 @@ impl Config {
             log_format: r.choice("log", "format", &LogFormat::NAMES, "auto"),
             operations: r.optional_address("operations", "listen"),
         };
-        config.services = services(r, &config, environment);
+        let own = config.packages.indexes.iter();
+        config
+            .packages
+            .index_hosts
+            .extend(own.filter_map(|text| index(text).ok()));
+        config.services = services::services(r, &config, environment);
         if let Some(home) = config.services.r.r_home.clone() {
             config.engines.r_home = home;
         }
@@ -298,44 +313,6 @@ impl Config {
         }
         reader.finish().map(|_| config)
     }
-}
-
-/// `node.toml` for all engines, then the files of each service.
-fn services(r: &mut Reader, config: &Config, environment: &BTreeMap<String, String>) -> Services {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let processors = u64::try_from(processors).unwrap_or(1);
-    let plain = Service {
-        // One processor is left to everything else.
-        sessions: small(r.number("slots", "per_engine", (processors - 1).clamp(1, 64), 1..=64)),
-        queue: small(r.number(
-            "engines",
-            "queue",
-            (processors / 4).clamp(1, 10),
-            0..=services::MOST_WAITING,
-        )),
-        session_seconds: Some(
-            r.duration("engines", "session_time", services::MAX_TIME, services::SPANS)
-                .as_secs(),
-        ),
-        prune_seconds: r
-            .duration("engines", "prune", services::PRUNE, services::SPANS)
-            .as_secs(),
-        prune_threshold: small(r.number("engines", "prune_threshold", services::THRESHOLD, 0..=100)),
-        wall_seconds: config.limits.wall_seconds,
-        memory_mib: config.limits.memory_mib,
-        package_path: r.optional_path("engines", "package_path"),
-        r_home: None,
-        startup_hook: r.optional_path("engines", "startup_hook"),
-        keeps_checks: None,
-        keeps_restricted_mode: None,
-    };
-    let folder = config.engines.services.as_deref();
-    Services::read(&plain, folder, environment).unwrap_or_else(|errors| {
-        for error in errors {
-            r.refuse("engines", "services", error);
-        }
-        Services::default()
-    })
 }
 
 fn jail(r: &mut Reader) -> Jail {
@@ -397,8 +374,8 @@ fn checked_list<T>(
 fn source(text: &str) -> Result<PathBuf, String> {
     if text.contains("://") {
         return Err(
-            "packages are not fetched from the network; fill a folder of this node (pip download --require-hashes, \
-             apt-get download) and name it"
+            "name a folder of this node, filled by pip download --require-hashes or apt-get download; an index of Python \
+             packages belongs to packages.indexes"
                 .to_owned(),
         );
     }
@@ -408,6 +385,39 @@ fn source(text: &str) -> Result<PathBuf, String> {
     } else {
         Err("name a folder by its absolute path".to_owned())
     }
+}
+
+/// The host of an index of Python packages.
+fn index(text: &str) -> Result<Destination, String> {
+    let wrong = || "an index is written https://HOST/simple, without a name or a password in it".to_owned();
+    let (rest, port) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, 443),
+        (None, Some(rest)) => (rest, 80),
+        (None, None) => return Err(wrong()),
+    };
+    if text.contains(|one: char| one.is_whitespace() || one.is_control() || "?#".contains(one)) {
+        return Err(wrong());
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    host_and_port(authority, Some(port))
+        .and_then(|address| split(&address))
+        .ok_or_else(wrong)
+}
+
+/// A host that an index refers to.
+fn destination(text: &str) -> Result<Destination, String> {
+    host_and_port(text, None)
+        .and_then(|address| split(&address))
+        .ok_or_else(|| "a host is written HOST:443".to_owned())
+}
+
+fn split(address: &str) -> Option<Destination> {
+    let (host, port) = address.rsplit_once(':')?;
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    Some(Destination {
+        host: inner.unwrap_or(host).to_owned(),
+        port: port.parse().ok()?,
+    })
 }
 
 /// `/srv/data`, or `/srv/data:/data` to show it under another path.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! list ──ready──> lists/<key> ──names──> sets/<digest of the tree> ──shown read-only──> runs
-//!   └──build──> work/files, verified ──a run in the jail──> an archive ──> work/tree ──renamed──> sets/<digest>
+//!   └──build──> [work/fetched, from an index] ──> work/files, verified ──a run in the jail──> an archive ──> work/tree ──renamed──> sets/<digest>
 //! ```
 //!
 //! The key is the digest of language, version of the engine and list; the set is named by its content, so that lists
@@ -14,6 +14,7 @@
 
 mod build;
 mod error;
+mod fetch;
 mod source;
 mod tar;
 mod tree;
@@ -32,7 +33,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 pub use self::error::PackagesError;
-use crate::{Engines, launcher::locked};
+use crate::{Destination, Engines, launcher::locked};
 
 /// Where the jail shows a set.
 pub(crate) const SHOWN: &str = "/muster/set";
@@ -50,6 +51,10 @@ pub struct PackagesConfig {
     pub folder: PathBuf,
     /// Folders with wheels, source packages of R and packages of Debian.
     pub sources: Vec<PathBuf>,
+    /// Addresses of indexes of Python packages (`https://pypi.org/simple`), for what the folders lack.
+    pub indexes: Vec<String>,
+    /// The hosts of the indexes, and those that they refer to.
+    pub index_hosts: BTreeSet<Destination>,
     /// The most sets.
     pub sets: usize,
     /// The most bytes of all sets together.

@@ -17,23 +17,23 @@ use crate::{
 
 /// For how long runs are submitted for one row.
 const SPAN: Duration = Duration::from_secs(10);
-/// How many clients wait for a run at once, and what the row is called.
-const CLIENTS: [(usize, &str); 5] = [
-    (1, "runs_per_s_1"),
-    (2, "runs_per_s_2"),
-    (4, "runs_per_s_4"),
-    (8, "runs_per_s"),
-    (16, "runs_per_s_16"),
+/// How many clients wait for a run at once, and what the rows of the rate and of the time of a run are called.
+const CLIENTS: [(usize, &str, &str); 5] = [
+    (1, "runs_per_s_1", "run_of_1_p50_ms"),
+    (2, "runs_per_s_2", "run_of_2_p50_ms"),
+    (4, "runs_per_s_4", "run_of_4_p50_ms"),
+    (8, "runs_per_s", "run_of_8_p50_ms"),
+    (16, "runs_per_s_16", "run_of_16_p50_ms"),
 ];
 
-/// One row for each number of clients.
+/// Two rows for each number of clients.
 pub(crate) async fn rows(programs: &Programs) -> anyhow::Result<Vec<Row>> {
     let clock = Clock::system();
     let collective = Collective::start(programs, &clock).await?;
     let function = runs::function(&collective.rest, "python", "y = x + 1", true).await?;
     runs::once(&collective.rest, &clock, function, "unrestricted").await?;
     let mut rows = Vec::new();
-    for (clients, name) in CLIENTS {
+    for (clients, name, time) in CLIENTS {
         note(&format!("rate: {clients} at once for {} s", SPAN.as_secs()));
         let begun = now_us();
         let mut work = JoinSet::new();
@@ -48,9 +48,10 @@ pub(crate) async fn rows(programs: &Programs) -> anyhow::Result<Vec<Row>> {
         let count = number(u64::try_from(times.len())?);
         note(&format!(
             "rate: {count} runs in {span:.1} s, each {:.1} ms in the middle",
-            median(times)
+            median(times.clone())
         ));
         rows.push(Row::rate(name, count / span));
+        rows.push(Row::alone(time, median(times), "ms"));
     }
     Ok(rows)
 }

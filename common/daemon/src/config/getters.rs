@@ -87,9 +87,14 @@ impl Reader {
 
     /// `true` or `false`.
     pub fn bool(&mut self, section: &str, key: &str, default: bool) -> bool {
-        let parse = |text: &str| text.parse().ok();
-        let value = self.scalar(section, key, Shape::Bool, "true or false", parse, bool::to_string);
+        let value = self.optional_bool(section, key);
         self.or_default(value, default, bool::to_string)
+    }
+
+    /// `true` or `false`, which may be absent.
+    pub fn optional_bool(&mut self, section: &str, key: &str) -> Option<bool> {
+        let parse = |text: &str| text.parse().ok();
+        self.scalar(section, key, Shape::Bool, "true or false", parse, bool::to_string)
     }
 
     /// A whole number within `range`.

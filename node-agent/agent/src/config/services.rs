@@ -3,6 +3,7 @@
 //! Invariant: a file here never loosens trust (a value that would is an error), no documented key is passed over in
 //! silence (what means nothing here is a notice with the reason), and a key that nobody documented is named.
 
+mod file;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::{
 
 use muster_engines::EngineKind;
 
+pub(super) use self::file::services;
 use super::properties::{self, Entry};
 
 /// The files of a service, below its folder; the later one wins.
@@ -24,15 +26,15 @@ const MAX_FILE: u64 = 256 * 1024;
 /// Sessions, as many as `slots.per_engine` may have.
 const MOST_SESSIONS: u64 = 64;
 /// Children that wait, at the most.
-pub(super) const MOST_WAITING: u64 = 64;
+const MOST_WAITING: u64 = 64;
 /// The documented default of `engine.session.maxtime`.
-pub(super) const MAX_TIME: Duration = Duration::from_mins(30);
+const MAX_TIME: Duration = Duration::from_mins(30);
 /// The documented default of `engine.prune`.
-pub(super) const PRUNE: Duration = Duration::from_secs(10);
+const PRUNE: Duration = Duration::from_secs(10);
 /// The documented default of `dynamic.prune.threshold`.
-pub(super) const THRESHOLD: u64 = 60;
+const THRESHOLD: u64 = 60;
 /// What either of the times may be.
-pub(super) const SPANS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(LONGEST);
+const SPANS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(LONGEST);
 /// Seven days, in seconds.
 const LONGEST: u64 = 7 * 24 * 3600;
 
@@ -138,6 +140,14 @@ impl Services {
             Err(errors)
         }
     }
+}
+
+/// What a file is told that has the value of a documented setting by which trust would be looser.
+fn loosens(key: &str, tight: &str) -> String {
+    format!(
+        "files on a node can only tighten trust, which means {tight}; remove the line, and have an administrator \
+         loosen trust for this node with muster setting set {key}, which is recorded"
+    )
 }
 
 /// `<folder>/TERR/conf/custom.properties` and the like.
@@ -390,14 +400,7 @@ impl Reading<'_> {
         if entry.value.eq_ignore_ascii_case(tight) {
             return Some(format!("{key} in {}", entry.file.display()));
         }
-        self.refuse(
-            key,
-            entry,
-            &format!(
-                "files on a node can only tighten trust, which means {tight}; remove the line, and have an administrator \
-                 loosen trust for this node with muster setting set {key}, which is recorded"
-            ),
-        );
+        self.refuse(key, entry, &loosens(key, tight));
         None
     }
 

@@ -11,7 +11,7 @@ fn an_empty_file_has_the_documented_defaults() {
     assert_eq!(config.trust.max_staleness, Duration::from_mins(15));
     assert_eq!(
         (config.limits.memory_mib, config.limits.wall_seconds),
-        (1024, 600)
+        (1000, 600)
     );
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let service = &config.services.python;
@@ -19,7 +19,16 @@ fn an_empty_file_has_the_documented_defaults() {
         (service.sessions as usize, service.queue as usize),
         ((processors - 1).clamp(1, 64), (processors / 4).clamp(1, 10))
     );
-    assert_eq!((service.wall_seconds, service.memory_mib), (600, 1024));
+    assert_eq!((service.wall_seconds, service.memory_mib), (600, 1000));
+    assert_eq!(
+        (
+            service.session_seconds,
+            service.prune_seconds,
+            service.prune_threshold
+        ),
+        (Some(1800), 10, 60)
+    );
+    assert_eq!((&service.package_path, &service.startup_hook), (&None, &None));
     assert!(!config.join.accept_unverified_ca && !config.trust.force_restricted);
     assert!(config.operations.is_none() && config.addresses.is_empty() && !config.unrestricted.network_host);
     assert_eq!(config.state_dir, Path::new("/var/lib/muster/node"));
@@ -55,11 +64,47 @@ fn packages_come_from_folders_of_this_node() {
         read("[packages]\nsources = [\"https://pypi.org/simple\", \"wheels\"]\n").expect_err("no folders");
     let error = error.to_string();
     for words in [
-        "packages are not fetched from the network",
+        "belongs to packages.indexes",
         "\"wheels\": name a folder by its absolute path",
     ] {
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn indexes_of_python_packages_are_reached_by_their_hosts() {
+    let config = read(
+        "[packages]\nindexes = [\"https://pypi.org/simple\", \"http://mirror.example:8081/py\"]\n\
+         index_hosts = [\"files.pythonhosted.org:443\"]\n",
+    )
+    .expect("valid");
+    let packages = config.packages;
+    assert_eq!(packages.indexes.len(), 2);
+    let hosts: Vec<(&str, u16)> = packages
+        .index_hosts
+        .iter()
+        .map(|one| (one.host.as_str(), one.port))
+        .collect();
+    assert_eq!(
+        hosts,
+        [
+            ("files.pythonhosted.org", 443),
+            ("mirror.example", 8081),
+            ("pypi.org", 443)
+        ]
+    );
+    for wrong in [
+        "pypi.org/simple",
+        "ftp://pypi.org",
+        "https://",
+        "https://ann:secret@pypi.org/simple",
+        "https://pypi.org/simple?x=1",
+        "https://pypi.org:0/simple",
+    ] {
+        let error = read(&format!("[packages]\nindexes = [\"{wrong}\"]\n")).expect_err(wrong);
+        assert!(error.to_string().contains("https://HOST/simple"), "{error}");
+    }
+    assert!(read("[packages]\nindex_hosts = [\"files.pythonhosted.org\"]\n").is_err());
 }
 
 #[test]
@@ -120,6 +165,55 @@ fn staleness_can_only_be_tightened() {
         Duration::from_mins(5)
     );
     assert!(read("[trust]\nmax_staleness = \"15m1s\"").is_err());
+}
+
+#[test]
+fn documented_settings_of_trust_are_only_tightened() {
+    let config = read(
+        "[trust]\ndisable_spotfire_trust_checks = false\nterr_restricted_execution_mode = true\n\
+         [engines]\nsession_time = \"never\"\n",
+    )
+    .expect("valid");
+    let terr = &config.services.terr;
+    assert_eq!(
+        terr.keeps_checks.as_deref(),
+        Some("trust.disable_spotfire_trust_checks in node.toml")
+    );
+    assert_eq!(
+        terr.keeps_restricted_mode.as_deref(),
+        Some("trust.terr_restricted_execution_mode in node.toml")
+    );
+    assert_eq!(terr.session_seconds, None);
+    let nothing = read("").expect("valid").services.terr;
+    assert_eq!(
+        (
+            nothing.keeps_checks,
+            nothing.keeps_restricted_mode,
+            nothing.session_seconds
+        ),
+        (None, None, Some(1800))
+    );
+    for (line, documented) in [
+        (
+            "[trust]\ndisable_spotfire_trust_checks = true",
+            "disable.spotfire.trust.checks",
+        ),
+        (
+            "[trust]\nterr_restricted_execution_mode = false",
+            "terr.restricted.execution.mode",
+        ),
+    ] {
+        let error = read(line).expect_err(line).to_string();
+        for part in ["only tighten trust", "muster setting set", documented] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+    for wrong in ["0s", "8d", "ever"] {
+        assert!(
+            read(&format!("[engines]\nsession_time = \"{wrong}\"\n")).is_err(),
+            "{wrong}"
+        );
+    }
 }
 
 #[test]

@@ -92,9 +92,14 @@ pub async fn build(
     Err(Box::new(match error {
         PackagesError::Cancelled => Ended::stopped(work.why().unwrap_or(super::Why::Cancelled)),
         PackagesError::WrongHash { .. } => Ended::refused("packages-changed", message),
-        PackagesError::NoSources | PackagesError::Source { .. } | PackagesError::Missing { .. } => {
-            Ended::failed("packages-missing", message)
+        // As pip says it.
+        PackagesError::NotFetched { why, .. } if why.contains("DO NOT MATCH THE HASHES") => {
+            Ended::refused("packages-changed", message)
         }
+        PackagesError::NotFetched { .. }
+        | PackagesError::NoSources
+        | PackagesError::Source { .. }
+        | PackagesError::Missing { .. } => Ended::failed("packages-missing", message),
         PackagesError::NotBuilt { .. } => Ended::failed("packages-not-built", message),
         PackagesError::TooLarge { .. } | PackagesError::NoRoom | PackagesError::Store { .. } => {
             Ended::failed("packages-no-room", message)
@@ -120,6 +125,8 @@ fn config(agent: &Agent) -> PackagesConfig {
     PackagesConfig {
         folder: packages.folder.clone().unwrap_or_else(|| agent.home.packages()),
         sources: packages.sources.clone(),
+        indexes: packages.indexes.clone(),
+        index_hosts: packages.index_hosts.clone(),
         sets: usize::try_from(packages.sets).unwrap_or(usize::MAX),
         total_bytes: mib(packages.total_mib),
         set_bytes: mib(packages.set_mib),

@@ -377,12 +377,13 @@ impl BackEnd {
     fn claim(&self, claim: &Claim) -> Response<Body> {
         let version = self.version();
         let mut log = self.log();
-        let Some((grant, definition)) = log.queue.pop_front() else {
+        let mut queue = log.queue.iter();
+        let fits = queue.position(|(grant, _)| claim.engines.contains(&grant.engine));
+        let Some((grant, definition)) = fits.and_then(|at| log.queue.remove(at)) else {
             let mut nothing = Response::new(whole(Vec::new()));
             *nothing.status_mut() = StatusCode::NO_CONTENT;
             return nothing;
         };
-        assert!(claim.engines.contains(&grant.engine), "{claim:?}");
         let now = muster_daemon::Clock::system().unix_ms();
         let grant = RunGrant {
             node: self.collective.node,

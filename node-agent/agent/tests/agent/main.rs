@@ -10,6 +10,8 @@ mod node;
 mod packages;
 mod registration;
 mod renewing;
+mod services;
+mod settings;
 mod trusting;
 mod warm;
 mod working;

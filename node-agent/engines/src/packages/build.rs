@@ -16,7 +16,7 @@ use std::{
 use muster_ids::{Digest, PackageLanguage};
 use tokio_util::sync::CancellationToken;
 
-use super::{PackagesConfig, PackagesError, Wanted, make_folder, source, source::Verified, tar, tree};
+use super::{PackagesConfig, PackagesError, Wanted, fetch, make_folder, source, source::Verified, tar, tree};
 use crate::{
     Data, EngineKind, Engines, EnginesConfig, Format, Input, Limits, Live, Mode, Outcome, OutputSpec,
     Recycle, RunEnding, RunOrder, RunPolicy, Shape, default_limits,
@@ -37,29 +37,39 @@ pub(super) async fn build(
     work: &Path,
     cancel: &CancellationToken,
 ) -> Result<(Digest, u64), PackagesError> {
-    let stored = {
-        let path = config.folder.clone();
-        move |source| PackagesError::Store {
-            path: path.clone(),
-            source,
-        }
+    let stored = |source| PackagesError::Store {
+        path: config.folder.clone(),
+        source,
     };
-    let (list, sources, place) = (wanted.list.clone(), config.sources.clone(), work.to_owned());
-    let (most, folder) = (config.set_bytes, config.folder.clone());
-    let files = tokio::task::spawn_blocking(move || {
-        let stored = |source| PackagesError::Store {
-            path: place.clone(),
-            source,
-        };
-        make_folder(&folder).map_err(stored)?;
-        tree::remove(&place).map_err(stored)?;
-        make_folder(&place.join("files")).map_err(stored)?;
-        source::collect(&list, &sources, &place.join("files"), most)
-    })
-    .await
-    .map_err(|error| stored(io::Error::other(error)))??;
+    let (folder, place) = (config.folder.clone(), work.to_owned());
+    let emptied = tokio::task::spawn_blocking(move || {
+        make_folder(&folder)?;
+        tree::remove(&place)?;
+        make_folder(&place.join("files"))
+    });
+    emptied
+        .await
+        .map_err(|error| stored(io::Error::other(error)))?
+        .map_err(stored)?;
+    let mut sources = config.sources.clone();
+    sources.extend(fetch::fetch(config, engines, wanted, work, cancel).await?);
+    let (list, into, most) = (wanted.list.clone(), work.join("files"), config.set_bytes);
+    let files = tokio::task::spawn_blocking(move || source::collect(&list, &sources, &into, most))
+        .await
+        .map_err(|error| stored(io::Error::other(error)))??;
 
-    let ending = run(config, engines, wanted, (work, &files), cancel).await;
+    let (engine, script) = match wanted.list.language() {
+        PackageLanguage::Python => (EngineKind::Python, PYTHON),
+        PackageLanguage::R => (EngineKind::R, R),
+    };
+    let job = Job {
+        engine,
+        script,
+        inputs: inputs(wanted, &files),
+        policy: RunPolicy::default(),
+        folder: work,
+    };
+    let ending = run(config, engines, job, cancel).await;
     let archive = match ending.outcome {
         Outcome::Succeeded => ending.outputs.first().map(|output| output.path.clone()),
         Outcome::Cancelled => return Err(PackagesError::Cancelled),
@@ -92,26 +102,31 @@ pub(super) async fn build(
     })
 }
 
-/// One run in a jail of its own that nothing else uses.
-async fn run(
+/// What a run of the agent's own does.
+pub(super) struct Job<'a> {
+    pub(super) engine: EngineKind,
+    pub(super) script: &'static str,
+    pub(super) inputs: Vec<Input>,
+    pub(super) policy: RunPolicy,
+    /// Where the archive comes to lie.
+    pub(super) folder: &'a Path,
+}
+
+/// One run in a jail of its own that nothing else uses; it leaves an archive.
+pub(super) async fn run(
     config: &PackagesConfig,
     engines: &Engines,
-    wanted: &Wanted<'_>,
-    (work, files): (&Path, &[Verified]),
+    job: Job<'_>,
     cancel: &CancellationToken,
 ) -> RunEnding {
-    let (engine, script) = match wanted.list.language() {
-        PackageLanguage::Python => (EngineKind::Python, PYTHON),
-        PackageLanguage::R => (EngineKind::R, R),
-    };
     let limits = limits(config);
-    let policy = Arc::new(RunPolicy::default());
+    let policy = Arc::new(job.policy);
     let order = RunOrder {
-        engine,
+        engine: job.engine,
         mode: Mode::Unrestricted,
         policy: Arc::clone(&policy),
-        script: script.to_owned(),
-        inputs: inputs(wanted, files),
+        script: job.script.to_owned(),
+        inputs: job.inputs,
         outputs: vec![OutputSpec {
             name: ARCHIVE.to_owned(),
             kind: Shape::Value,
@@ -120,7 +135,7 @@ async fn run(
         trace: false,
         limits,
         session: None,
-        folder: work.to_owned(),
+        folder: job.folder.to_owned(),
         live: Live::default(),
     };
     let apart = engines.beside(plain(engines.config(), &policy, limits));
@@ -165,28 +180,31 @@ fn limits(config: &PackagesConfig) -> Limits {
     }
 }
 
-fn inputs(wanted: &Wanted<'_>, files: &[Verified]) -> Vec<Input> {
-    let input = |name: String, kind, format, data| Input {
+fn input(name: String, kind: Shape, format: Format, data: Data) -> Input {
+    Input {
         name,
         kind,
         format,
         types: BTreeMap::new(),
         data: Some(data),
-    };
-    let column = |name: &str, values: Vec<&str>| {
-        let text = serde_json::json!({ "type": "String", "values": values }).to_string();
-        input(
-            name.to_owned(),
-            Shape::Column,
-            Format::Json,
-            Data::Bytes(text.into_bytes()),
-        )
-    };
+    }
+}
+
+/// A column of texts.
+pub(super) fn column(name: &str, values: &[impl serde::Serialize]) -> Input {
+    let text = serde_json::json!({ "type": "String", "values": values }).to_string();
+    input(
+        name.to_owned(),
+        Shape::Column,
+        Format::Json,
+        Data::Bytes(text.into_bytes()),
+    )
+}
+
+fn inputs(wanted: &Wanted<'_>, files: &[Verified]) -> Vec<Input> {
     let lines = wanted.list.lines();
-    let mut inputs = vec![
-        column("names", files.iter().map(|file| file.name.as_str()).collect()),
-        column("lines", lines.iter().map(String::as_str).collect()),
-    ];
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    let mut inputs = vec![column("names", &names), column("lines", &lines)];
     inputs.extend(files.iter().enumerate().map(|(index, file)| {
         let data = Data::File(file.path.clone());
         input(format!("file_{index}"), Shape::Value, Format::File, data)
@@ -195,7 +213,7 @@ fn inputs(wanted: &Wanted<'_>, files: &[Verified]) -> Vec<Input> {
 }
 
 /// What the engine said, in one line.
-fn complaint(ending: &RunEnding) -> String {
+pub(super) fn complaint(ending: &RunEnding) -> String {
     let said = String::from_utf8_lossy(&ending.stderr.bytes).into_owned();
     let said = match &ending.outcome {
         Outcome::Exited { .. } if !said.trim().is_empty() => said,

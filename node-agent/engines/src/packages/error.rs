@@ -9,7 +9,7 @@ use muster_ids::{Digest, Package};
 pub enum PackagesError {
     /// The node has no sources.
     #[error(
-        "this node has no sources of packages; its administrator names folders in packages.sources of node.toml"
+        "this node has no sources of packages; its administrator names folders in packages.sources of node.toml, or for Python an index in packages.indexes"
     )]
     NoSources,
     /// A source cannot be read.
@@ -39,6 +39,14 @@ pub enum PackagesError {
         file: PathBuf,
         /// Its digest.
         found: Digest,
+    },
+    /// An index did not have them.
+    #[error("the packages cannot be fetched from {}: {why}", indexes.join(", "))]
+    NotFetched {
+        /// The addresses.
+        indexes: Vec<String>,
+        /// What pip said.
+        why: String,
     },
     /// The engine did not take them.
     #[error("the packages cannot be installed for {engine}: {why}")]

@@ -89,6 +89,19 @@ pub(super) fn collect(
     Ok(found)
 }
 
+/// The lines of those packages of which no source has a file by name. Blocks.
+pub(super) fn missing(list: &PackageList, sources: &[PathBuf]) -> Result<Vec<String>, PackagesError> {
+    let offered = offered(list.language(), sources)?;
+    let names: BTreeSet<&str> = offered
+        .iter()
+        .filter_map(|path| path.file_name()?.to_str())
+        .collect();
+    let packages = list.packages().zip(list.lines());
+    let missing =
+        packages.filter(|(package, _)| !names.iter().any(|name| fits(list.language(), package, name)));
+    Ok(missing.map(|(_, line)| line).collect())
+}
+
 /// Every file of the sources; of a repository of R's own kind those below `src/contrib`, too.
 fn offered(language: PackageLanguage, sources: &[PathBuf]) -> Result<Vec<PathBuf>, PackagesError> {
     let mut offered = Vec::new();

@@ -17,6 +17,8 @@ impl World {
         let config = PackagesConfig {
             folder: folder.path().join("packages"),
             sources: Vec::new(),
+            indexes: Vec::new(),
+            index_hosts: BTreeSet::new(),
             sets: most,
             total_bytes,
             set_bytes: 1000,

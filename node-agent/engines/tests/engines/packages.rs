@@ -1,14 +1,16 @@
 //! Package sets: real wheels and real source packages, built in the jail, and what runs see of them.
 
-mod world;
+pub(super) mod world;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use muster_engines::{Outcome, PackageSet, PackageSets, PackagesError, RunPolicy, Wanted};
+use muster_engines::{
+    Destination, Outcome, PackageSet, PackageSets, PackagesConfig, PackagesError, RunPolicy, Wanted,
+};
 use muster_ids::{Digest, PackageLanguage, PackageList};
 use tokio_util::sync::CancellationToken;
 
-use self::world::{AGAIN, World, digest, said};
+use self::world::{AGAIN, Index, World, digest, said};
 use super::bench::*;
 
 fn with(set: &PackageSet) -> RunPolicy {
@@ -210,6 +212,79 @@ fn packages_of_debian_are_taken_as_they_are_for_the_r_that_they_were_built_for()
         error.contains("'musterDebian' was built for R 3.6, but this is R 4.2"),
         "{error}"
     );
+}
+
+#[test]
+fn what_no_folder_has_is_fetched_from_an_index_by_its_hash() {
+    let world = World::new();
+    let wheel = |version: &str, code: &str| {
+        world.wheel("muster_far", version, "py3-none-any", &[("muster_far.py", code)])
+    };
+    let far = wheel("1.0", "answer = 44\n");
+    let index = Index::new(&world);
+    index.take(&world, "muster-far", "muster_far-1.0-py3-none-any.whl");
+    let near = world.wheel(
+        "muster_near",
+        "1.0",
+        "py3-none-any",
+        &[("muster_near.py", "answer = 1\n")],
+    );
+    let host = |port| Destination {
+        host: "127.0.0.1".to_owned(),
+        port,
+    };
+    let config = |folder: &str| PackagesConfig {
+        indexes: vec![index.address()],
+        index_hosts: [host(index.port)].into(),
+        ..world.config(folder)
+    };
+    let sets = PackageSets::default();
+    let python = PackageLanguage::Python;
+    let set = world
+        .build_with(&sets, &config("far"), python, &[far.clone(), near.clone()])
+        .expect("one from here, one from there");
+    let script = "import muster_far, muster_near\nprint(muster_far.answer + muster_near.answer)";
+    let ended = world
+        .node
+        .run(order(Python, Restricted, script).under(with(&set)));
+    assert_eq!(ended.succeeded().stdout(), "45\n");
+
+    // What the index says is not believed: another content under the name, and a package that it does not have.
+    let locked = wheel("2.0", "answer = 'the locked one'\n");
+    wheel("2.0", "answer = 'another'\n");
+    index.take(&world, "muster-far", "muster_far-2.0-py3-none-any.whl");
+    let gone = format!("muster-gone==1.0 --hash={}", Digest::of(b"gone"));
+    for (line, words) in [(locked, "DO NOT MATCH THE HASHES"), (gone, "muster-gone==1.0")] {
+        let error = world
+            .build_with(&sets, &config("other"), python, &[line])
+            .expect_err("not fetched");
+        assert!(matches!(error, PackagesError::NotFetched { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(&index.address()) && said.contains(words), "{said}");
+    }
+    // Whither the index refers beyond the hosts that are listed, nobody goes.
+    let place = index.folder.path().join("simple/muster-lured");
+    fs::create_dir(&place).expect("made");
+    let link = "<a href=\"http://127.0.0.1:9/muster_lured-1.0-py3-none-any.whl\">muster_lured-1.0-py3-none-any.whl</a>";
+    fs::write(
+        place.join("index.html"),
+        format!("<!DOCTYPE html><html><body>{link}</body></html>"),
+    )
+    .expect("written");
+    let lured = format!("muster-lured==1.0 --hash={}", Digest::of(b"lured"));
+    let error = world
+        .build_with(&sets, &config("lured"), python, &[lured])
+        .expect_err("refused");
+    let said = error.to_string();
+    assert!(
+        said.contains("packages.index_hosts of node.toml: 127.0.0.1:9"),
+        "{said}"
+    );
+    // Without an index there is nothing but folders.
+    let error = world
+        .build(&sets, "none", python, &[far])
+        .expect_err("not in a folder");
+    assert!(matches!(error, PackagesError::Missing { .. }), "{error}");
 }
 
 #[test]

@@ -192,6 +192,25 @@ fn a_file_of_the_node_keeps_restricted_mode_where_it_was_switched_off() {
 }
 
 #[test]
+fn a_file_of_the_node_keeps_the_checks_where_they_were_switched_off() {
+    let off = Entry::Setting(Scope::All, Setting::DisableTrustChecks(true));
+    let held = held([off, restricted_mode_off()]);
+    let loose = decided("unrestricted", &held, &local(true));
+    assert_eq!(mode_of(&loose), Some(Mode::Unrestricted));
+    let place = "disable.spotfire.trust.checks in /srv/TERR/conf/custom.properties";
+    let tight = Local {
+        keeps_checks: Some(place.to_owned()),
+        ..local(true)
+    };
+    match decided("unrestricted", &held, &tight) {
+        Decision::Run { mode, entry, .. } => {
+            assert_eq!((mode, entry.as_deref()), (Mode::Restricted, Some(place)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_value_beside_the_grant_is_the_granted_one() {
     let collective = Collective::new(1, NOW);
     let mut grant = grant(&collective);
