@@ -185,6 +185,41 @@ eater() {
     grep 'memory limit' /run/eater
 }
 
+# reader WORDS: what the trusted function says of its six attempts.
+reader() {
+    muster function run reader | tee /run/reader
+    grep "$*" /run/reader
+}
+
+# Trusted code gets what its policy allows, by way of the agent's unit and the jail's.
+policy() {
+    install -d /srv/data /srv/else
+    # A folder of the host that runs may write needs this of the unit.
+    install -d -m 0777 /srv/out /run/systemd/system/muster-jail@.service.d
+    printf '[Service]\nReadWritePaths=/srv/out\n' > /run/systemd/system/muster-jail@.service.d/out.conf
+    chmod 0755 /run/systemd/system/muster-jail@.service.d
+    systemctl daemon-reload
+    echo of the host | tee /srv/data/in > /srv/else/in
+    muster group add-member "Script Author" admin@SPOTFIRE
+    local digest
+    digest=$(muster function register "$here/functions/reader.toml" --output json |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["digest"])')
+    muster function trust reader --digest "$digest"
+    # What is read, written to what is read, written, elsewhere, connected to, started: as node.toml has it …
+    reader FALSE FALSE FALSE FALSE FALSE TRUE
+    # … as a policy has it …
+    echo '{"read": ["/srv/data"], "write": ["/srv/out"]}' > /run/policy.json
+    muster function policy reader --file /run/policy.json
+    reader TRUE FALSE TRUE FALSE FALSE FALSE
+    local user
+    user=$(stat -c %u /srv/out/new)
+    [ "$user" -ge 2046820352 ] && [ "$user" -le 2046820415 ]
+    # … and as another one has it.
+    echo '{"read": ["/srv/else"], "network": {"class": "host"}, "programs": "all"}' > /run/policy.json
+    muster function policy reader --file /run/policy.json
+    reader FALSE FALSE FALSE TRUE TRUE TRUE
+}
+
 whole() {
     muster run list
     if runuser -u muster-node -- muster-node status | grep -i degraded; then return 1; fi
@@ -204,7 +239,8 @@ probes_of_unit() {
     prepare
     cd "$work"
     runuser -u muster-node -- env TMPDIR="$work" MUSTER_JAIL_SOCKET=/run/muster/jail.sock \
-        "$here/debug/deps/jail" --test-threads 2 --skip two_runs_share_neither walls:: limits:: files:: engines::
+        "$here/debug/deps/jail" --test-threads 2 --skip two_runs_share_neither walls:: limits:: files:: engines:: \
+        network:: policy::
 }
 
 # Each promise of the jail with its probes in R, Python and C. This machine is their lab, since nobody misses it.
@@ -256,6 +292,7 @@ check restricted
 check jail_unit
 check jail_group
 check eater
+check policy
 check whole
 check probes_of_unit
 check promises

@@ -14,6 +14,7 @@ checks=(
     "the jail's unit runs as its user, confined"
     "the jail's group has its limits"
     "a run that eats memory is killed by its limit"
+    "trusted code gets what its policy allows, through both units"
     "no limit is degraded"
     "probes behind the unit"
     "every promise holds behind the unit"

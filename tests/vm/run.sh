@@ -10,7 +10,7 @@ cd "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 target=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")
 vm=$target/vm
 # The machine switches itself off; this is for one that does not.
-seconds=${MUSTER_VM_SECONDS:-720}
+seconds=${MUSTER_VM_SECONDS:-900}
 debian=systemd,systemd-sysv,dbus,udev,procps,passwd,python3,linux-image-cloud-amd64,r-base-core,r-cran-jsonlite,gcc,libc6-dev
 
 cannot() {
