@@ -88,6 +88,11 @@ pub const TARGETS: &[Target] = &[
         seeds: epoch::known_seeds,
     },
     Target {
+        name: "item_signature",
+        run: item::signature,
+        seeds: item::signature_seeds,
+    },
+    Target {
         name: "jail_answer",
         run: jail::answer,
         seeds: jail::answer_seeds,
@@ -166,6 +171,11 @@ pub const TARGETS: &[Target] = &[
         name: "run_stage",
         run: jail::stage,
         seeds: jail::stage_seeds,
+    },
+    Target {
+        name: "signing_certificate",
+        run: item::signing_certificate,
+        seeds: item::signing_certificate_seeds,
     },
     Target {
         name: "trust_state",

@@ -479,6 +479,11 @@ async fn after_code_trust_was_reset_mods_are_signed_again_and_roots_move_between
 
     // The root of another system comes and goes.
     let elsewhere = Elsewhere::new().await;
+    let leaf = place.join("leaf.cer");
+    std::fs::write(&leaf, &*elsewhere.leaf).expect("written");
+    let facts = CodeCertificate::of(&elsewhere.leaf).expect("a certificate");
+    done(&["compat", "block-code-trust", "--path", &leaf.to_string_lossy()]);
+    assert!(done(&["trust", "list", "--blocks"]).contains(&facts.serial));
     let file = place.join("other.cer");
     std::fs::write(&file, &*elsewhere.root).expect("written");
     done(&[

@@ -1,7 +1,19 @@
 //! Items of the library, which developers make elsewhere.
 
-use muster_code_trust::{Item, ItemError, ModManifest};
+use muster_code_trust::{
+    CodeRoot, INTERNAL_ROOT, Item, ItemError, ItemType, ModManifest, Moment, Serial, SignatureBundle,
+    SignerState,
+};
 use muster_ids::Sha512;
+use muster_pki::{
+    CertificateDer,
+    code_signing::{CodeCertificate, CodeUsage, verify_code_chain},
+};
+
+use super::{
+    certificates,
+    world::{NOW, World},
+};
 
 /// A `mod-manifest.json`. What is accepted names files inside of the mod only, makes an item with exactly these files unless
 /// two could be taken for one another, and has one digest whatever order they come in.
@@ -54,4 +66,64 @@ pub(super) fn mod_manifest_seeds() -> Vec<Vec<u8>> {
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()
+}
+
+/// A signature of an item with its certificates and time stamp. What is accepted is written back as it was read, and is
+/// never valid under roots that have nothing to do with it, whatever it says.
+pub(super) fn signature(bytes: &[u8]) {
+    let Ok(bundle) = SignatureBundle::from_json(bytes) else {
+        return;
+    };
+    let again = SignatureBundle::from_json(bundle.to_json().as_bytes()).expect("what is written is read");
+    assert_eq!(again, bundle);
+    let hash = Sha512::of(b"item").into();
+    let now = Moment::from_unix_ms(NOW);
+    let root = CodeRoot {
+        label: INTERNAL_ROOT.parse().expect("a label"),
+        certificate: World::get().root.clone(),
+    };
+    let item = (ItemType::VisualizationMod, &hash);
+    if let Ok(checked) = bundle.check(item, &[root], now, |_| SignerState::Active) {
+        let problem = checked.problem.expect("nobody here signed it");
+        assert!(!problem.to_string().chars().any(muster_ids::is_deceptive));
+        assert!(checked.root.is_none() && !checked.subject.chars().any(muster_ids::is_deceptive));
+    }
+}
+
+pub(super) fn signature_seeds() -> Vec<Vec<u8>> {
+    vec![SEED.to_vec()]
+}
+
+/// A signature that a test made once.
+const SEED: &[u8] = include_bytes!("../../fuzz/corpus/item_signature/seed-0");
+
+/// The certificate of somebody who signs code, ours or another authority's.
+pub(super) fn signing_certificate(bytes: &[u8]) {
+    let Ok(facts) = CodeCertificate::of(bytes) else {
+        return;
+    };
+    for name in [&facts.issuer, &facts.subject] {
+        assert!(!name.is_empty() && name.len() <= 512 && !name.chars().any(muster_ids::is_deceptive));
+    }
+    assert!(!(facts.signs_code && facts.stamps_times), "one purpose");
+    assert!(
+        !(facts.signs_code && facts.is_authority),
+        "nothing is both a leaf and an authority"
+    );
+    assert!(facts.serial.parse::<Serial>().is_ok());
+    let certificate = [CertificateDer::from(bytes.to_vec())];
+    for usage in [CodeUsage::Signing, CodeUsage::TimeStamping] {
+        let root = World::get().root.clone();
+        assert!(
+            verify_code_chain(&certificate, &[root], usage, NOW).is_err(),
+            "no root of nodes"
+        );
+    }
+}
+
+pub(super) fn signing_certificate_seeds() -> Vec<Vec<u8>> {
+    let bundle = SignatureBundle::from_json(SEED).expect("a signature");
+    let mut seeds: Vec<Vec<u8>> = bundle.signature.chain().iter().map(|der| der.to_vec()).collect();
+    seeds.extend(certificates::certificate_seeds());
+    seeds
 }

@@ -16,6 +16,9 @@ use crate::{Validity, facts::seconds_to_validity};
 /// The longest certificate that is looked at, bytes.
 const MOST_BYTES: usize = 16 * 1024;
 
+/// The longest serial number, bytes: RFC 5280 4.1.2.2 has at most 20.
+const MOST_SERIAL: usize = 32;
+
 /// Why a certificate cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CodeCertificateError {
@@ -71,6 +74,9 @@ impl CodeCertificate {
         let Ok((&[], x509)) = X509Certificate::from_der(certificate) else {
             return Err(unreadable);
         };
+        if x509.raw_serial().len() > MOST_SERIAL {
+            return Err(unreadable);
+        }
         let authority = x509.basic_constraints().map_err(|_| unreadable)?;
         let usage = x509.key_usage().map_err(|_| unreadable)?;
         let extended = x509.extended_key_usage().map_err(|_| unreadable)?;

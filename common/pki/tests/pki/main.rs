@@ -1,6 +1,7 @@
 //! Certificates, envelopes and handshakes of whole collectives, made by the public interface alone.
 
 mod attacker;
+mod code_signing;
 mod crl;
 mod envelopes;
 mod fixture;

@@ -1,5 +1,7 @@
 //! The documented commands about code trust: entries, blocks, revocations, and what is known.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use muster_client::{ClientError, Request, Rest};
 use muster_ids::{Name, UserName};
@@ -16,7 +18,7 @@ use muster_wire::{
 };
 use serde::Serialize;
 
-use super::{Common, options};
+use super::{Common, options, signing};
 use crate::{
     context::Context,
     escape::escaped,
@@ -127,9 +129,9 @@ struct BlockCodeTrust {
     /// Issuer of the certificate
     #[arg(short = 'i', long, requires = "serial_number", conflicts_with = "path")]
     issuer: Option<String>,
-    /// Refused: name the certificate by -n and -i
+    /// A file with the certificate, PEM or DER
     #[arg(long)]
-    path: Option<String>,
+    path: Option<PathBuf>,
     /// The user whose signatures are refused
     #[arg(short = 'u', long)]
     username: Option<UserName>,
@@ -298,11 +300,7 @@ pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(),
         return Ok(());
     };
     options.common.check()?;
-    if options.path.is_some() {
-        return Err(Failure::usage(
-            "--path is not taken: name the certificate by its serial number and issuer, -n and -i",
-        ));
-    }
+    let of_file = options.path.as_deref().map(signing::named_by).transpose()?;
     let item = options
         .hash
         .zip(options.kind)
@@ -314,7 +312,8 @@ pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(),
             ..CreateBlock::default()
         });
     }
-    if let (Some(issuer), Some(serial)) = (options.issuer, options.serial_number) {
+    let named = options.issuer.zip(options.serial_number);
+    if let Some((issuer, serial)) = named.or(of_file) {
         wanted.push(CreateBlock {
             issuer: Some(issuer),
             serial: Some(serial),
@@ -329,7 +328,7 @@ pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(),
     }
     if wanted.is_empty() {
         return Err(Failure::usage(
-            "name what to block: -h with --type, -n with -i, or -u",
+            "name what to block: -h with --type, -n with -i, --path, or -u",
         ));
     }
     let rest = context.rest()?;

@@ -139,11 +139,7 @@ pub(super) const COMMANDS: &[Documented] = &[
         "--type, -b, -k and -t are refused with what to do",
     ),
     partly("remove-code-trust", "trust remove", COMMON),
-    partly(
-        "block-code-trust",
-        "trust block",
-        "--path, -b, -k and -t are refused with what to do",
-    ),
+    partly("block-code-trust", "trust block", COMMON),
     partly(
         "revoke-code-signing-certificate",
         "trust revoke",

@@ -10,7 +10,7 @@ use clap::Parser;
 use muster_client::Request;
 use muster_daemon::file::{self, Access};
 use muster_ids::UserName;
-use muster_pki::{CertificateDer, pem};
+use muster_pki::{CertificateDer, code_signing::CodeCertificate, pem};
 use muster_wire::admin::v1::signing::{
     CodeTrustReset, ImportCertificate, ImportedCertificate, SignedItem, SigningCertificate, SigningRoot,
 };
@@ -408,6 +408,22 @@ fn refuse_overwriting(path: &Path, force: bool, option: &str) -> Result<(), Fail
         ));
     }
     Ok(())
+}
+
+/// The issuer and the serial number of the certificate in a file.
+pub(super) fn named_by(path: &Path) -> Result<(String, String), Failure> {
+    let wrong =
+        |error: &dyn std::error::Error| Failure::usage(format!("{}: {}", path.display(), chain(error)));
+    let certificates =
+        pem::certificates(certificate_text(path)?.as_bytes()).map_err(|error| wrong(&error))?;
+    let facts = certificates
+        .first()
+        .map(|der| CodeCertificate::of(der))
+        .transpose();
+    match facts.map_err(|error| wrong(&error))? {
+        Some(facts) => Ok((facts.issuer, facts.serial)),
+        None => Err(Failure::usage(format!("{} is no certificate", path.display()))),
+    }
 }
 
 /// The certificate in a file, as PEM.

@@ -1,0 +1,188 @@
+//! Chains of those who sign code, of our own authority and of others.
+
+use muster_ids::{CollectiveId, UserId};
+use muster_pki::{
+    CertificateDer, KeyUse, Roots, Signer as _, SoftwareSigner,
+    code_signing::{
+        ChainError, CodeCertificate, CodeHolder, CodeUsage, create_code_root, issue_code_certificate,
+        verify_code_chain,
+    },
+};
+use proptest::prelude::*;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SignatureAlgorithm,
+};
+use time::OffsetDateTime;
+
+use crate::fixture::{NOW_MS, days, ready, serial};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// An authority or leaf of a corporation, with keys of any kind.
+struct Corporate {
+    key: KeyPair,
+    params: CertificateParams,
+    der: CertificateDer<'static>,
+}
+
+fn named(name: &str, is_ca: bool, usages: &[ExtendedKeyUsagePurpose]) -> CertificateParams {
+    let moment = |ms: i64| OffsetDateTime::from_unix_timestamp(ms / 1000).expect("a moment");
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = moment(NOW_MS - DAY_MS);
+    params.not_after = moment(NOW_MS + 30 * DAY_MS);
+    params.extended_key_usages = usages.to_vec();
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    } else {
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    }
+    params
+}
+
+impl Corporate {
+    fn root(name: &str, algorithm: &'static SignatureAlgorithm) -> Self {
+        let key = KeyPair::generate_for(algorithm).expect("a key");
+        let params = named(name, true, &[]);
+        let der = params.self_signed(&key).expect("a root").into();
+        Self { key, params, der }
+    }
+
+    fn issue(&self, params: CertificateParams, algorithm: &'static SignatureAlgorithm) -> Self {
+        let key = KeyPair::generate_for(algorithm).expect("a key");
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let der = params.signed_by(&key, &issuer).expect("a certificate").into();
+        Self { key, params, der }
+    }
+}
+
+fn leads(chain: &[&Corporate], roots: &[&Corporate], at_ms: i64) -> Result<usize, ChainError> {
+    let ders = |all: &[&Corporate]| all.iter().map(|one| one.der.clone()).collect::<Vec<_>>();
+    verify_code_chain(&ders(chain), &ders(roots), CodeUsage::Signing, at_ms)
+}
+
+#[test]
+fn a_chain_of_another_authority_leads_to_its_root_with_all_that_is_between_and_not_without() {
+    let p384 = &rcgen::PKCS_ECDSA_P384_SHA384;
+    let (root, other) = (
+        Corporate::root("Corp CA", p384),
+        Corporate::root("Other CA", p384),
+    );
+    let middle = root.issue(named("Corp Issuing", true, &[]), &rcgen::PKCS_ECDSA_P256_SHA256);
+    let signing = || named("Ann", false, &[ExtendedKeyUsagePurpose::CodeSigning]);
+    let leaf = middle.issue(signing(), &rcgen::PKCS_ED25519);
+    assert_eq!(leads(&[&leaf, &middle], &[&other, &root], NOW_MS), Ok(1));
+    // No address in a certificate is asked for what is missing.
+    assert_eq!(
+        leads(&[&leaf], &[&other, &root], NOW_MS),
+        Err(ChainError::UnknownIssuer)
+    );
+    assert_eq!(
+        leads(&[&leaf, &middle], &[&other], NOW_MS),
+        Err(ChainError::UnknownIssuer)
+    );
+    assert_eq!(leads(&[], &[&root], NOW_MS), Err(ChainError::Missing));
+    for ms in [NOW_MS - 2 * DAY_MS, NOW_MS + 31 * DAY_MS] {
+        assert_eq!(leads(&[&leaf, &middle], &[&root], ms), Err(ChainError::Expired));
+    }
+}
+
+#[test]
+fn only_a_leaf_that_is_for_code_signs_code() {
+    let p256 = &rcgen::PKCS_ECDSA_P256_SHA256;
+    let root = Corporate::root("Corp CA", p256);
+    for usages in [
+        &[][..],
+        &[ExtendedKeyUsagePurpose::ServerAuth],
+        &[ExtendedKeyUsagePurpose::Any],
+    ] {
+        let leaf = root.issue(named("Ann", false, usages), p256);
+        assert_eq!(
+            leads(&[&leaf], &[&root], NOW_MS),
+            Err(ChainError::Usage),
+            "{usages:?}"
+        );
+    }
+    let authority = root.issue(named("Ann", true, &[ExtendedKeyUsagePurpose::CodeSigning]), p256);
+    assert_eq!(leads(&[&authority], &[&root], NOW_MS), Err(ChainError::Usage));
+    assert_eq!(leads(&[&root], &[&root], NOW_MS), Err(ChainError::Usage));
+    // An authority that may issue for other usages only.
+    let narrow = root.issue(
+        named("Servers", true, &[ExtendedKeyUsagePurpose::ServerAuth]),
+        p256,
+    );
+    let leaf = narrow.issue(named("Ann", false, &[ExtendedKeyUsagePurpose::CodeSigning]), p256);
+    assert!(leads(&[&leaf, &narrow], &[&root], NOW_MS).is_err());
+}
+
+#[test]
+fn the_authority_for_code_is_none_of_the_back_end_and_signs_as_its_profiles_say() {
+    let (collective, key) = (
+        CollectiveId::new(1, [1; 10]),
+        SoftwareSigner::generate(KeyUse::Authority).expect("a key"),
+    );
+    let root = ready(create_code_root(collective, &key, &serial(1), &days(100))).expect("a root");
+    assert!(Roots::new(vec![root.clone()]).is_err());
+    let holder = SoftwareSigner::generate(KeyUse::Code).expect("a key");
+    let issue = |to: &CodeHolder, length| {
+        ready(issue_code_certificate(
+            to,
+            holder.public_key(),
+            &root,
+            &key,
+            &serial(2),
+            &days(length),
+        ))
+    };
+    let ann = CodeHolder::User {
+        name: "ann@SPOTFIRE".parse().expect("a name"),
+        id: UserId::new(5, [5; 10]),
+    };
+    let (user, stamps) = (
+        issue(&ann, 30).expect("issued"),
+        issue(&CodeHolder::TimeStamp(collective), 30).expect("issued"),
+    );
+    let leads = |leaf: &CertificateDer<'static>, usage| {
+        verify_code_chain(
+            std::slice::from_ref(leaf),
+            std::slice::from_ref(&root),
+            usage,
+            NOW_MS,
+        )
+    };
+    assert_eq!(leads(&user, CodeUsage::Signing), Ok(0));
+    assert_eq!(leads(&user, CodeUsage::TimeStamping), Err(ChainError::Usage));
+    assert_eq!(leads(&stamps, CodeUsage::TimeStamping), Ok(0));
+    assert_eq!(leads(&stamps, CodeUsage::Signing), Err(ChainError::Usage));
+    let facts = CodeCertificate::of(&user).expect("a certificate");
+    assert_eq!(
+        facts.account.map(|account| account.id),
+        Some(UserId::new(5, [5; 10]))
+    );
+    assert!(issue(&ann, 101).is_err(), "never longer than the root");
+    let other = SoftwareSigner::generate(KeyUse::Authority).expect("a key");
+    let (number, day) = (serial(3), days(1));
+    let forged = issue_code_certificate(&ann, holder.public_key(), &root, &other, &number, &day);
+    assert!(ready(forged).is_err(), "only by the root's own key");
+}
+
+#[test]
+fn no_value_of_a_name_poses_as_another_part_of_it() {
+    let p256 = &rcgen::PKCS_ECDSA_P256_SHA256;
+    let text = |name: &str| CodeCertificate::of(&Corporate::root(name, p256).der).map(|facts| facts.subject);
+    assert_eq!(text("Corp CA").as_deref(), Ok("CN=Corp CA"));
+    assert_eq!(text("Corp, O=Other").as_deref(), Ok("CN=Corp\\, O\\=Other"));
+    assert!(text("Corp\u{202e}CA").is_err());
+    assert!(text(&"x".repeat(600)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn reading_a_certificate_never_fails_otherwise_than_by_refusing(bytes in any::<Vec<u8>>()) {
+        prop_assert!(CodeCertificate::of(&bytes).is_err() || !bytes.is_empty());
+    }
+}
