@@ -5,8 +5,8 @@ use muster_model::audit::Event;
 use muster_tests::{Applicant, Person, Server, challenge, refusal};
 use serde_json::{Value, json};
 
-/// Events of the control plane's own clock, of tokens, several approvers, copies, rotations and epochs: the tests of
-/// those tell their stories.
+/// Events of the control plane's own clock, of tokens, several approvers, copies, rotations, epochs and signatures: the
+/// tests of those tell their stories.
 const NOT_HERE: &[Event] = &[
     Event::JoinRefused,
     Event::JoinVoted,
@@ -35,6 +35,14 @@ const NOT_HERE: &[Event] = &[
     Event::EpochUnited,
     Event::EpochReportRefused,
     Event::TombstonesExpired,
+    Event::SigningRootMade,
+    Event::SigningRootImported,
+    Event::SigningRootRemoved,
+    Event::CodeTrustReset,
+    Event::SigningCertificateIssued,
+    Event::SigningCertificateImported,
+    Event::ItemSigned,
+    Event::TimeStamped,
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -376,6 +376,14 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
     let stamped = found(&reader, &item, &bundle).await;
     assert_eq!(stamped["status"], "valid");
     assert!(stamped["time"].is_string(), "{stamped}");
+    for (event, about) in [
+        ("codetrust.upload_extcert", facts.serial),
+        ("codetrust.time_stamp", digest.to_string()),
+    ] {
+        let rows = admin.audited(event).await;
+        let mine = rows.iter().filter(|row| row.to_string().contains(&about));
+        assert_eq!(mine.count(), 1, "{event}");
+    }
 
     let remove = |person| {
         let request = Request::delete(ROOTS).segment(&fingerprint);
