@@ -228,6 +228,10 @@ async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signatu
         (&json!("revoked"), &json!("deny")),
         "{void}"
     );
+    assert_eq!(
+        refusal(send(&developer, &path, &body).await),
+        (409, "duplicate".to_owned())
+    );
     // Later than the revocation, which ended when it was made.
     let next = muster_tests::within(
         Duration::from_secs(20),
@@ -255,6 +259,15 @@ async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signatu
         })
         .collect();
     assert_eq!(states.get(serial), Some(&"revoked"));
+    // A block of the certificate stops what it signed, and its signing.
+    let block = json!({ "issuer": made_issuer(&listed, &next), "serial": next["serial"] });
+    send(&admin, BLOCKS, &block).await.expect("blocked");
+    let stopped = found(&admin, &item, &next["bundle"]).await;
+    assert_eq!(stopped["why"]["rule"], "certificate-blocked", "{stopped}");
+    assert_eq!(
+        refusal(sign(&developer, &item).await),
+        (409, "blocked".to_owned())
+    );
     for event in ["codetrust.create_cert", "codetrust.sign", "codetrust.revoke_cert"] {
         let mine = admin
             .audited(event)
@@ -263,6 +276,12 @@ async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signatu
             .filter(|row| row.to_string().contains(developer.name()));
         assert!(mine.count() > 0, "{event}");
     }
+}
+
+fn made_issuer(listed: &Value, signed: &Value) -> Value {
+    let items = listed["items"].as_array().expect("a list");
+    let one = items.iter().find(|one| one["serial"] == signed["serial"]);
+    one.expect("the certificate")["issuer"].clone()
 }
 
 /// An authority of somebody else, which signs with a certificate of its own.
@@ -436,7 +455,11 @@ async fn after_code_trust_was_reset_mods_are_signed_again_and_roots_move_between
         code == Some(1) && complained.contains("Develop Visualization Mod"),
         "{complained}"
     );
+    // Somebody else's folder may have a link where the signature goes.
+    let (beside, victim) = (rose.join("muster-signature.json"), place.join("victim"));
+    std::os::unix::fs::symlink(&victim, &beside).expect("a link");
     let signed = done(&["compat", "re-sign-mod", "-u", admin, "-p", &rose_text]);
+    assert!(!victim.exists() && !beside.is_symlink());
     assert!(
         signed.contains("sha512=UbWkqDVpObMBJ5wH") && signed.contains("is signed by"),
         "{signed}"
@@ -473,6 +496,11 @@ async fn after_code_trust_was_reset_mods_are_signed_again_and_roots_move_between
     std::fs::write(rose.join("index.html"), "<p>Rose</p>\n").expect("written");
     let (code, said, _) = run(&offline);
     assert!(code == Some(1) && said.contains("modified"), "{said}");
+    let (code, _, complained) = run(&["compat", "re-sign-mod", "-u", admin, "-p", &rose_text]);
+    assert!(
+        code == Some(1) && complained.contains("is modified"),
+        "{complained}"
+    );
     std::fs::write(rose.join("index.html"), "<p>rose</p>\n").expect("written");
 
     let (code, _, complained) = run(&["compat", "reset-code-trust"]);
@@ -536,6 +564,21 @@ async fn after_code_trust_was_reset_mods_are_signed_again_and_roots_move_between
     ]);
     let (code, said, _) = run(&["trust", "verify", &rose_text]);
     assert!(code == Some(1) && said.contains("revoked"), "{said}");
+    // A second time would make void what the next certificate signs.
+    let again = [
+        "compat",
+        "revoke-code-signing-certificate",
+        "-s",
+        "2020-01-01",
+        "-n",
+        serial,
+    ];
+    assert_eq!(run(&again).0, Some(1));
+    let (code, _, complained) = run(&["compat", "re-sign-mod", "-u", admin, "-p", &rose_text]);
+    assert!(
+        code == Some(1) && complained.contains("is revoked"),
+        "{complained}"
+    );
     for event in [
         "codetrust.create_root",
         "codetrust.reset",

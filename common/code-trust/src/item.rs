@@ -18,7 +18,7 @@ mod json;
 mod mod_manifest;
 mod path;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_ids::Sha512;
 
@@ -34,6 +34,8 @@ pub const MOST_MANIFEST: usize = 1024 * 1024;
 pub const MOST_FILES: usize = 4096;
 /// The name that the manifest of a mod has beside its files.
 pub const MOD_MANIFEST: &str = "mod-manifest.json";
+/// The name that the signature of a mod has beside its files.
+pub const MOD_SIGNATURE: &str = "muster-signature.json";
 /// The one file of a script, query or job script.
 pub const CODE_FILE: &str = "code";
 
@@ -128,8 +130,8 @@ impl Item {
         if manifest.len() > MOST_MANIFEST {
             return Err(ItemError::LongManifest(manifest.len()));
         }
-        let files = path::tree(files)?;
-        match kind {
+        // What a manifest says is asked first: it bounds the files.
+        let files = match kind {
             ItemKind::VisualizationMod | ItemKind::ActionMod => {
                 let read = ModManifest::read(&manifest)?;
                 if ItemKind::from(read.kind) != kind {
@@ -138,18 +140,21 @@ impl Item {
                         read.kind
                     )));
                 }
-                exactly(&files, &read.declared())?;
+                exactly(files, &read.declared(), Some(&MOD_MANIFEST.parse()?))?
             }
             ItemKind::ExternalAction => {
                 json::object(&manifest)?;
-                exactly(&files, &[])?;
+                exactly(files, &[], None)?
             }
-            ItemKind::Analysis => drop(json::object(&manifest)?),
+            ItemKind::Analysis => {
+                json::object(&manifest)?;
+                path::tree(files, None)?
+            }
             ItemKind::Script | ItemKind::CustomQuery | ItemKind::JobScript => {
                 CodeManifest::read(kind, &manifest)?;
-                exactly(&files, &[CODE_FILE.parse()?])?;
+                exactly(files, &[CODE_FILE.parse()?], None)?
             }
-        }
+        };
         Ok(Self {
             kind,
             manifest,
@@ -225,14 +230,21 @@ impl From<SignedKind> for ItemKind {
     }
 }
 
-/// That the files are these and no others.
-fn exactly(files: &BTreeMap<ItemPath, Sha512>, declared: &[ItemPath]) -> Result<(), ItemError> {
+/// The files, which must be these and no others, beside what lies there too.
+fn exactly<P: AsRef<str>>(
+    files: impl IntoIterator<Item = (P, Sha512)>,
+    declared: &[ItemPath],
+    beside: Option<&ItemPath>,
+) -> Result<BTreeMap<ItemPath, Sha512>, ItemError> {
+    // One more than there may be is enough to name one that is too many.
+    let files = path::tree(files.into_iter().take(declared.len() + 1), beside)?;
     if let Some(missing) = declared.iter().find(|path| !files.contains_key(path)) {
         return Err(ItemError::Missing(missing.clone()));
     }
+    let declared: BTreeSet<&ItemPath> = declared.iter().collect();
     match files.keys().find(|path| !declared.contains(path)) {
         Some(extra) => Err(ItemError::Extra(extra.clone())),
-        None => Ok(()),
+        None => Ok(files),
     }
 }
 

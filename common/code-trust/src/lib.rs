@@ -40,7 +40,7 @@ pub use groups::{
 };
 pub use item::{
     CODE_FILE, Capability, CodeLanguage, CodeManifest, CodeParameter, Item, ItemError, ItemKind, ItemPath,
-    MOD_MANIFEST, MOST_FILES, MOST_MANIFEST, ModManifest, ModScript, PathError,
+    MOD_MANIFEST, MOD_SIGNATURE, MOST_FILES, MOST_MANIFEST, ModManifest, ModScript, PathError,
 };
 pub use moment::{Moment, MomentError};
 pub use package::packages_of_run;
@@ -56,7 +56,7 @@ pub use setting::{
     Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings, WhenWithdrawn,
 };
 pub use signature::{
-    BundleError, Checked, CodeRoot, INTERNAL_ROOT, ItemStatement, MOST_BUNDLE, SignatureBundle,
+    BundleError, Checked, CodeRoot, FORMER_ROOT, INTERNAL_ROOT, ItemStatement, MOST_BUNDLE, SignatureBundle,
     SignatureProblem, SignatureStatus, TimeStatement,
 };
 pub use state::{Change, StateError, TrustState, check_requires};

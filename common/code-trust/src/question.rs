@@ -235,6 +235,8 @@ pub enum SignatureSource {
         user: muster_ids::UserName,
         /// The signer's account as it is now.
         state: SignerState,
+        /// The certificate, where one is known: blocks of it count as those of the user do.
+        certificate: Option<Certificate>,
         /// When it was signed.
         time: Moment,
     },

@@ -25,6 +25,8 @@ use crate::{
 
 /// What the collective's own code-signing root is called where roots are named.
 pub const INTERNAL_ROOT: &str = "internal";
+/// What the collective's own roots before that are called: nothing that leads to them counts, nor does it by another way.
+pub const FORMER_ROOT: &str = "former";
 /// The longest bundle, bytes.
 pub const MOST_BUNDLE: usize = 512 * 1024;
 
@@ -42,7 +44,7 @@ pub struct ItemStatement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimeStatement {
-    /// Of the bytes of a signature.
+    /// Of a signature and all that it is over: [`CodeSigned::digest`].
     pub digest: Digest,
     /// When they were there.
     pub at: Moment,
@@ -179,7 +181,7 @@ impl SignatureBundle {
 
     /// What the time stamp of this signature is over.
     pub fn stamped_digest(signature: &CodeSigned) -> Digest {
-        Digest::of(signature.signature())
+        signature.digest()
     }
 
     /// What is to be held of the signature of the item with this type and hash, which the verifier computed itself from
@@ -201,6 +203,10 @@ impl SignatureBundle {
             serial: leaf.serial.parse().map_err(|_| refused)?,
         };
         let changed = self.changed(r#type, hash);
+        // No other root comes before the own one, so none speaks for users of this collective.
+        let mut roots: Vec<&CodeRoot> = roots.iter().collect();
+        let others = |root: &&CodeRoot| ![INTERNAL_ROOT, FORMER_ROOT].contains(&root.label.as_str());
+        roots.sort_by_key(others);
         let ders: Vec<CertificateDer<'_>> = roots.iter().map(|root| root.certificate.clone()).collect();
         let stamp = self.stamp(&ders);
         let time = stamp.map_or(now, |(_, at)| at);
@@ -208,6 +214,9 @@ impl SignatureBundle {
             .map_err(SignatureProblem::Chain)
             .and_then(|place| {
                 let internal = roots[place].label.as_str() == INTERNAL_ROOT;
+                if roots[place].label.as_str() == FORMER_ROOT {
+                    return Err(SignatureProblem::Chain(ChainError::UnknownIssuer));
+                }
                 match (stamp, &self.time_stamp) {
                     (None, Some(_)) => Err(SignatureProblem::TimeStamp),
                     (None, None) if internal => Err(SignatureProblem::NoTimeStamp),
@@ -238,6 +247,7 @@ impl SignatureBundle {
                     root: label,
                     user: named.name,
                     state,
+                    certificate: Some(certificate.clone()),
                     time,
                 }
             }

@@ -12,9 +12,10 @@ mod certificate;
 mod root;
 
 use muster_code_trust::{
-    Block, Checked, Client, CodeRoot, Entry, INTERNAL_ROOT, Item, ItemHash, ItemKind, ItemStatement,
-    ItemType, Moment, Question, Settings, Signature, SignatureBundle, SignatureSource, SignatureStatus,
-    Signed, SignedAction, SignedKind, SignerState, Subject, TrustState, UserFacts, Verdict, decide,
+    Block, Checked, Client, CodeRoot, Entry, FORMER_ROOT, INTERNAL_ROOT, Item, ItemHash, ItemKind,
+    ItemStatement, ItemType, Moment, Question, Settings, Signature, SignatureBundle, SignatureSource,
+    SignatureStatus, Signed, SignedAction, SignedKind, SignerState, Subject, TrustState, UserFacts, Verdict,
+    decide,
 };
 use muster_ids::{Digest, Sha512};
 use muster_model::{
@@ -71,9 +72,10 @@ impl App {
         named: &Named,
         authority: &CodeAuthority,
     ) -> Result<SignedItem, Error> {
-        let now = self.now();
         let mut tx = self.store().begin(authorized).await?;
         let entries = locked(&mut tx).await?;
+        // Read while nobody revokes: whatever was revoked before this signature is stamped lies behind it.
+        let now = self.now();
         refuse_blocked(&entries, Block::User(user.name.clone()))?;
         refuse_revoked(&entries, user, now)?;
         // Asked while nobody changes users.
@@ -89,6 +91,7 @@ impl App {
         }
         still_signs(&mut tx, authority).await?;
         let (key, certificate, issued) = self.certificate_of(&mut tx, user, authority, now).await?;
+        refuse_blocked(&entries, Block::Certificate(certificate::named(&certificate)?))?;
         let statement = ItemStatement {
             r#type: named.r#type,
             hash: named.hash.clone(),
@@ -244,10 +247,12 @@ impl App {
         let roots = self.store().signing_roots().await?;
         roots
             .into_iter()
-            .filter(|root| root.state == RootState::Accepted)
+            .filter(|root| root.origin == RootOrigin::Internal || root.state == RootState::Accepted)
             .map(|root| {
                 let label = match root.origin {
-                    RootOrigin::Internal => INTERNAL_ROOT.to_owned(),
+                    RootOrigin::Internal if root.state == RootState::Accepted => INTERNAL_ROOT.to_owned(),
+                    // Known, so that no other authority speaks for what it signed.
+                    RootOrigin::Internal => FORMER_ROOT.to_owned(),
                     RootOrigin::Imported => root.fingerprint.to_string(),
                 };
                 Ok(CodeRoot {

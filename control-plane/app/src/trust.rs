@@ -14,7 +14,7 @@ mod signer;
 
 pub(crate) use block::{is_behind, refuse_blocked};
 pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
-pub(crate) use revocation::to_wire as revocation_to_wire;
+pub(crate) use revocation::{refuse_many_of, to_wire as revocation_to_wire};
 pub(crate) use signed::SignedStates;
 pub(crate) use signer::of_group;
 

@@ -19,6 +19,8 @@ struct Looked<'a> {
     /// Whom the signature names, valid or not.
     signer: Option<SignerRef<'a>>,
     signer_facts: Option<&'a SignerFacts>,
+    /// The certificate of a user who signed, if it is blocked.
+    certificate: Option<SignerRef<'a>>,
 }
 
 pub(super) fn decide<'a>(
@@ -36,11 +38,14 @@ pub(super) fn decide<'a>(
         return no_license(question, needed);
     }
     let signer = item.signature.as_ref().and_then(named);
+    let certificate = item.signature.as_ref().and_then(certificate);
     let looked = Looked {
         item,
         facts: trust.index().item(item.hash.as_ref()),
         signer,
         signer_facts: signer.and_then(|signer| trust.index().signer(signer)),
+        certificate: certificate
+            .filter(|signer| trust.index().signer(*signer).is_some_and(|facts| facts.blocked)),
     };
     if let Some(blocked) = blocked(&looked) {
         return blocked;
@@ -96,6 +101,14 @@ fn named(signature: &Signature) -> Option<SignerRef<'_>> {
         SignatureSource::Vendor => None,
         SignatureSource::User { user, .. } => Some(SignerRef::User(user)),
         SignatureSource::External { certificate, .. } => Some(SignerRef::Certificate(certificate)),
+    }
+}
+
+/// The certificate that a user signed with.
+fn certificate(signature: &Signature) -> Option<SignerRef<'_>> {
+    match &signature.source {
+        SignatureSource::User { certificate, .. } => certificate.as_ref().map(SignerRef::Certificate),
+        SignatureSource::Vendor | SignatureSource::External { .. } => None,
     }
 }
 
@@ -170,15 +183,13 @@ fn blocked<'a>(looked: &Looked<'a>) -> Option<Decision<'a>> {
     if let Some(blocked) = item_blocked(item.kind.into(), item.hash.as_ref(), looked.facts) {
         return Some(blocked);
     }
-    let signer = looked.signer?;
+    let is_blocked = looked.signer_facts.is_some_and(|facts| facts.blocked);
+    let signer = looked.signer.filter(|_| is_blocked).or(looked.certificate)?;
     let (reason, rule) = match signer {
         SignerRef::Certificate(_) => (DenyReason::BlockedCertificate, "certificate-blocked"),
         SignerRef::User(_) => (DenyReason::BlockedUser, "user-blocked"),
     };
-    looked
-        .signer_facts?
-        .blocked
-        .then(|| Decision::deny(reason, rule, Reason::SignerBlocked).entry(Decider::BlockedSigner(signer)))
+    Some(Decision::deny(reason, rule, Reason::SignerBlocked).entry(Decider::BlockedSigner(signer)))
 }
 
 /// Whether the user may make a trust entry. A signer can be trusted by a valid signature only: without one nobody knows

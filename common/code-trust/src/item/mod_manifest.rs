@@ -9,9 +9,24 @@ use std::collections::BTreeSet;
 use muster_ids::is_deceptive;
 use serde_json::{Map, Value};
 
-use super::{ItemError, ItemPath, MOD_MANIFEST, MOST_FILES, json};
+use super::{ItemError, ItemPath, MOD_MANIFEST, MOD_SIGNATURE, MOST_FILES, json, path::folded};
 use crate::{SignedKind, words::words};
 
+/// The fields of a manifest that are read.
+const FIELDS: &[&str] = &[
+    "type",
+    "apiVersion",
+    "version",
+    "name",
+    "id",
+    "icon",
+    "files",
+    "scripts",
+    "capabilities",
+    "externalResources",
+];
+/// Those of a script in it.
+const SCRIPT_FIELDS: &[&str] = &["id", "name", "file", "entryPoint"];
 /// The longest identifier, name or version, bytes.
 const MOST_LINE: usize = 256;
 /// The longest address, bytes.
@@ -71,7 +86,7 @@ impl ModManifest {
     /// Reads the bytes of a `mod-manifest.json`. Where older visualizations say no type, there are no scripts.
     pub fn read(bytes: &[u8]) -> Result<Self, ItemError> {
         let object = json::object(bytes)?;
-        let fields = Fields(&object);
+        let fields = Fields::new(&object, FIELDS)?;
         let kind = match fields.0.get("type").map(Value::as_str) {
             Some(Some("visualization")) => SignedKind::VisualizationMod,
             None if !fields.0.contains_key("scripts") => SignedKind::VisualizationMod,
@@ -98,9 +113,9 @@ impl ModManifest {
         if read
             .declared()
             .iter()
-            .any(|path| path.as_str().to_lowercase() == MOD_MANIFEST)
+            .any(|path| [MOD_MANIFEST, MOD_SIGNATURE].contains(&path.key().as_str()))
         {
-            return Err(refused("it names itself among its files"));
+            return Err(refused("it names itself or its signature among its files"));
         }
         Ok(read)
     }
@@ -116,7 +131,21 @@ impl ModManifest {
 /// The fields of one object.
 struct Fields<'a>(&'a Map<String, Value>);
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The fields of `object`, if none poses as one that is read: some readers do not tell upper from lower case.
+    fn new(object: &'a Map<String, Value>, read: &[&str]) -> Result<Self, ItemError> {
+        for name in object.keys() {
+            let key = folded(name);
+            if !read.contains(&name.as_str()) && read.iter().any(|read| folded(read) == key) {
+                return Err(ItemError::Manifest(format!(
+                    "its field \"{}\" differs from one that is read in nothing but upper and lower case",
+                    json::shown(name)
+                )));
+            }
+        }
+        Ok(Self(object))
+    }
+
     /// A text of one line.
     fn line(&self, name: &str) -> Result<String, ItemError> {
         let text = self.0.get(name).and_then(Value::as_str);
@@ -173,7 +202,7 @@ impl Fields<'_> {
             let Value::Object(script) = value else {
                 return Err(refused("a script of it is no object"));
             };
-            let script = Fields(script);
+            let script = Fields::new(script, SCRIPT_FIELDS)?;
             Ok(ModScript {
                 id: script.line("id")?,
                 name: script.line("name")?,
@@ -210,13 +239,21 @@ impl Fields<'_> {
             let fits = |text: &&str| {
                 text.len() <= MOST_ADDRESS
                     && text.bytes().all(|byte| byte.is_ascii_graphic())
-                    && (text.starts_with("https://") || text.starts_with("http://"))
+                    && ["https://", "http://"]
+                        .iter()
+                        .any(|scheme| text.strip_prefix(scheme).is_some_and(names_host))
             };
             let text = value.as_str().filter(fits).map(str::to_owned);
             text.ok_or_else(|| refused("an external resource is not an address http://… or https://…"))
         };
         list.iter().map(address).collect()
     }
+}
+
+/// Whether an address after its `//` begins with a host and nothing that poses as one.
+fn names_host(rest: &str) -> bool {
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    !host.is_empty() && !host.starts_with(':') && !host.contains(['@', '\\'])
 }
 
 fn refused(why: &str) -> ItemError {

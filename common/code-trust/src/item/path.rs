@@ -3,13 +3,10 @@
 //! Invariant: a path leads nowhere but into the item, on every system; two files of one item differ wherever they are
 //! unpacked, also where upper and lower case do not.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    fmt,
-    str::FromStr,
-};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use muster_ids::{Name, NameError, Sha512};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{ItemError, MOST_FILES};
 
@@ -46,7 +43,9 @@ pub enum PathError {
         source: NameError,
     },
     /// A part that some systems take for something else.
-    #[error("\"{shown}\" has a part that some systems read as a device or without its last dot; rename it")]
+    #[error(
+        "\"{shown}\" has a part that some systems read as a device, as the short name of another file, or without its last dot; rename it"
+    )]
     Reserved {
         /// The path, made safe to show.
         shown: String,
@@ -64,12 +63,8 @@ impl ItemPath {
     }
 
     /// The form under which paths are compared for being the same file.
-    fn key(&self) -> String {
-        let parts = self.0.split('/').map(|part| {
-            part.parse::<Name>()
-                .map_or_else(|_| part.to_lowercase(), |name| name.key())
-        });
-        parts.collect::<Vec<_>>().join("/")
+    pub(super) fn key(&self) -> String {
+        folded(&self.0)
     }
 }
 
@@ -97,12 +92,26 @@ impl FromStr for ItemPath {
             if name.as_str() != part {
                 return Err(PathError::Form { shown: shown() });
             }
-            if part.ends_with('.') || is_device(&name) {
+            if part.ends_with('.') || is_device(&name) || is_short(part) {
                 return Err(PathError::Reserved { shown: shown() });
             }
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// A text without the difference of upper and lower case, as the loosest of systems has it: letter by letter, and letters
+/// that only share their capital (`s` and `\u{17f}`) are one.
+pub(super) fn folded(text: &str) -> String {
+    let lower = text.chars().flat_map(char::to_lowercase);
+    let upper = lower.flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).nfc().collect()
+}
+
+/// `INDEX~1.HTM`, which one system also calls `index.html` by.
+fn is_short(part: &str) -> bool {
+    let digit = |rest: &str| rest.starts_with(|next: char| next.is_ascii_digit());
+    part.split('~').skip(1).any(digit)
 }
 
 /// `CON`, `nul.txt`, `Com1.js` and their like.
@@ -120,42 +129,52 @@ fn is_device(name: &Name) -> bool {
         })
 }
 
-/// The files by path, if no two of them could be taken for one another.
+/// The files by path, if no two of them could be taken for one another, nor one for `beside`, which lies there too.
 pub(super) fn tree<P: AsRef<str>>(
     files: impl IntoIterator<Item = (P, Sha512)>,
+    beside: Option<&ItemPath>,
 ) -> Result<BTreeMap<ItemPath, Sha512>, ItemError> {
-    let mut tree = BTreeMap::new();
-    // For each folded file and folder the spelling that was seen, the path that it came from, and whether it is a file.
-    let mut seen: BTreeMap<String, (String, ItemPath, bool)> = BTreeMap::new();
+    let mut all: Vec<(ItemPath, Option<Sha512>)> =
+        beside.map(|path| (path.clone(), None)).into_iter().collect();
+    let most = MOST_FILES + all.len();
     for (path, digest) in files {
         let path: ItemPath = path.as_ref().parse()?;
-        if tree.len() == MOST_FILES {
+        if all.len() == most {
             return Err(ItemError::ManyFiles);
         }
-        let key = path.key();
-        let (mut key_end, mut end) = (0, 0);
-        loop {
-            let next = |text: &str, from: usize| text[from..].find('/').map_or(text.len(), |at| from + at);
-            (key_end, end) = (next(&key, key_end), next(path.as_str(), end));
-            let is_file = end == path.as_str().len();
-            let spelling = &path.as_str()[..end];
-            match seen.entry(key[..key_end].to_owned()) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert((spelling.to_owned(), path.clone(), is_file));
-                }
-                Entry::Occupied(before) => {
-                    let (known, first, was_file) = before.get();
-                    if *was_file || is_file || known != spelling {
-                        return Err(ItemError::Alike(first.clone(), path.clone()));
-                    }
-                }
-            }
-            if is_file {
-                break;
-            }
-            (key_end, end) = (key_end + 1, end + 1);
-        }
-        tree.insert(path, digest);
+        all.push((path, Some(digest)));
     }
-    Ok(tree)
+    let mut keyed: Vec<(String, usize)> = (0..).zip(&all).map(|(at, (path, _))| (path.key(), at)).collect();
+    // Part by part, so that what is alike in its first parts is together, a file before what takes it for a folder.
+    keyed.sort_by(|(one, first), (other, second)| {
+        one.split('/').cmp(other.split('/')).then(first.cmp(second))
+    });
+    for pair in keyed.windows(2) {
+        let [(key, first), (other_key, second)] = pair else {
+            continue;
+        };
+        let (first, second) = (&all[*first].0, &all[*second].0);
+        if are_alike((key, first), (other_key, second)) {
+            return Err(ItemError::Alike(first.clone(), second.clone()));
+        }
+    }
+    Ok(all
+        .into_iter()
+        .filter_map(|(path, digest)| Some((path, digest?)))
+        .collect())
+}
+
+/// Whether two are one file, one is a folder of the other, or they spell a folder in two ways.
+fn are_alike((key, path): (&str, &ItemPath), (other_key, other): (&str, &ItemPath)) -> bool {
+    let mut parts = key.split('/').zip(path.as_str().split('/')).peekable();
+    let mut others = other_key.split('/').zip(other.as_str().split('/')).peekable();
+    while let (Some((key, part)), Some((other_key, other))) = (parts.next(), others.next()) {
+        if key != other_key {
+            return false;
+        }
+        if part != other || parts.peek().is_none() || others.peek().is_none() {
+            return true;
+        }
+    }
+    false
 }

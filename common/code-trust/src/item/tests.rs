@@ -113,6 +113,8 @@ fn paths_that_lead_elsewhere_or_mislead_are_refused() {
         "build/Com1.js",
         "a.",
         "a/b./c",
+        "INDEX~1.HTM",
+        "a/b~2",
         "e\u{301}",
     ] {
         assert!(path.parse::<ItemPath>().is_err(), "{path:?}");
@@ -132,6 +134,53 @@ fn paths_that_lead_elsewhere_or_mislead_are_refused() {
 }
 
 #[test]
+fn nothing_of_a_mod_lies_where_its_manifest_or_its_signature_does() {
+    for file in [
+        "mod-manifest.json",
+        "Mod-Manife\u{17f}t.json",
+        "mod-manifest.json/x.js",
+        "MUSTER-signature.json",
+    ] {
+        let mut manifest = visualization();
+        manifest["files"] = json!(["index.html", "build/main.js", file]);
+        let paths = ["index.html", "build/main.js", "icon.svg", file];
+        assert!(mod_of(&manifest, &paths).is_err(), "{file}");
+    }
+}
+
+#[test]
+fn fields_that_differ_in_case_and_addresses_that_pose_as_others_are_refused() {
+    for name in [
+        "Capabilities",
+        "Files",
+        "EXTERNALRESOURCES",
+        "Type",
+        "file\u{17f}",
+    ] {
+        let mut manifest = visualization();
+        manifest[name] = json!([]);
+        assert!(mod_of(&manifest, &ROSE).is_err(), "{name}");
+    }
+    let mut script = action();
+    script["scripts"][0]["entrypoint"] = json!("two");
+    assert!(mod_of(&script, &["build/one.js", "icon.svg"]).is_err());
+    for address in [
+        "https://www.example.com@evil.example/",
+        "https://a\\@b/",
+        "https:///x",
+        "https://:1/",
+        "http://",
+    ] {
+        let mut manifest = visualization();
+        manifest["externalResources"] = json!([address]);
+        assert!(mod_of(&manifest, &ROSE).is_err(), "{address}");
+    }
+    let mut manifest = visualization();
+    manifest["externalResources"] = json!(["https://www.example.com/@scope/pkg@1.js"]);
+    assert!(mod_of(&manifest, &ROSE).is_ok());
+}
+
+#[test]
 fn two_files_that_could_be_taken_for_one_another_are_refused() {
     for pair in [
         ["a.js", "a.js"],
@@ -140,6 +189,13 @@ fn two_files_that_could_be_taken_for_one_another_are_refused() {
         ["a", "a/b"],
         ["a/b", "A"],
         ["É", "é"],
+        // One capital, two small letters; the end of a word has a letter of its own.
+        ["\u{391}\u{3a3}/a.js", "\u{3b1}\u{3c3}/b.js"],
+        ["\u{391}\u{3a3}-1.js", "\u{3b1}\u{3c3}-1.js"],
+        ["\u{17f}.js", "s.js"],
+        ["\u{b5}", "\u{3bc}"],
+        ["stra\u{df}e", "strasse"],
+        ["\u{1e9e}", "ss"],
     ] {
         let refused = Item::new(ItemKind::Analysis, b"{}".to_vec(), files(&pair)).expect_err("alike");
         assert!(matches!(refused, ItemError::Alike(..)), "{pair:?}: {refused}");

@@ -185,6 +185,7 @@ fn signature(form: &SignatureForm, world: &World) -> Result<Signature, String> {
             root: root.clone(),
             user: user.clone(),
             state: world.signer_state(user),
+            certificate: None,
             time: *time,
         },
         (Some(root), None, Some(issuer), Some(serial), Some(time), false) => SignatureSource::External {

@@ -147,6 +147,7 @@ fn a_signature_of_a_user_holds_after_its_certificate_has_ended() {
         root: INTERNAL_ROOT.parse().expect("a label"),
         user: "ann@SPOTFIRE".parse().expect("a name"),
         state: SignerState::Active,
+        certificate: Some(checked.certificate.clone()),
         time: Moment::from_unix_ms(NOW + DAY),
     };
     assert_eq!(checked.signature.source, expected);
@@ -230,6 +231,90 @@ fn no_other_root_dates_a_signature_of_a_user_back() {
         problem(&late, &roots),
         Some(SignatureProblem::Chain(ChainError::Expired))
     );
+}
+
+#[test]
+fn the_own_root_comes_first_wherever_it_stands_and_a_former_one_accepts_nothing() {
+    let authority = Authority::new(1);
+    let bundle = signed(&authority, 30);
+    let own = authority.called(INTERNAL_ROOT);
+    for roots in [
+        [authority.called("sha256:ab"), own.clone()],
+        [own, authority.called("sha256:ab")],
+    ] {
+        let checked = found(&bundle, &roots, NOW + 2 * DAY);
+        assert_eq!(checked.root.as_ref().map(Label::as_str), Some(INTERNAL_ROOT));
+        assert!(matches!(checked.signature.source, SignatureSource::User { .. }));
+    }
+    let roots = [authority.called("sha256:ab"), authority.called(FORMER_ROOT)];
+    let checked = found(&bundle, &roots, NOW + 2 * DAY);
+    assert_eq!(
+        checked.problem.map(|problem| problem.status()),
+        Some(SignatureStatus::Chain)
+    );
+    assert_eq!(checked.root, None);
+}
+
+#[test]
+fn a_time_stamp_is_over_what_was_signed_and_whose_certificate_it_was() {
+    let authority = Authority::new(1);
+    let bundle = signed(&authority, 30);
+    let digest = SignatureBundle::stamped_digest(&bundle.signature);
+    let text = serde_json::to_string(&bundle.signature).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let with = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = json.clone();
+        change(&mut json);
+        let changed: CodeSigned = serde_json::from_value(json).expect("a message");
+        SignatureBundle::stamped_digest(&changed)
+    };
+    assert_eq!(with(&|_| {}), digest);
+    assert_ne!(with(&|json| json["payload"] = "e30=".into()), digest);
+    assert_ne!(with(&|json| json["payloadType"] = "other".into()), digest);
+    let other = Digest::of(b"another certificate").to_string();
+    assert_ne!(
+        with(&|json| json["signatures"][0]["keyid"] = other.clone().into()),
+        digest
+    );
+    assert_ne!(with(&|json| json["signatures"][0]["sig"] = "AAAA".into()), digest);
+}
+
+#[test]
+fn the_block_of_a_certificate_that_was_issued_here_or_poses_as_such_holds() {
+    use crate::{
+        Block, Client, Entry, Feature, Group, GroupGraph, Question, Settings, Signed, SignedAction, Subject,
+        TrustState, decide,
+    };
+    let authority = Authority::new(1);
+    let bundle = signed(&authority, 30);
+    // Accepted, and where its chain is refused and it only names an account.
+    for roots in [&[authority.called(INTERNAL_ROOT)][..], &[]] {
+        let checked = found(&bundle, roots, NOW + 2 * DAY);
+        let group = Group {
+            name: "Readers".parse().expect("a name"),
+            parents: Vec::new(),
+            features: vec![Feature::OpenVisualizationMod],
+        };
+        let direct = group.name.clone();
+        let user = GroupGraph::new([group]).facts("bea@SPOTFIRE".parse().expect("a name"), [&direct]);
+        let question = Question {
+            user: &user,
+            client: Client::Web,
+            subject: Subject::Signed(
+                Signed {
+                    kind: SignedKind::VisualizationMod,
+                    hash: Some(hash()),
+                    signature: Some(checked.signature),
+                },
+                SignedAction::Open,
+            ),
+            now: Moment::from_unix_ms(NOW + 2 * DAY),
+        };
+        let entry = Entry::Block(Block::Certificate(checked.certificate));
+        let state = TrustState::from_pairs([(entry.key(), entry.value())]).expect("a state");
+        let rule = decide(&question, &state, &Settings::default()).verdict();
+        assert_eq!(rule.rule, "certificate-blocked");
+    }
 }
 
 #[test]

@@ -15,14 +15,22 @@ pub(crate) fn signature() -> impl Strategy<Value = Signature> {
     let root = || select(&["internal", "corp-ca"][..]).prop_map(|root| root.parse().expect(root));
     let source = prop_oneof![
         Just(SignatureSource::Vendor),
-        (root(), user(), select(SignerState::ALL), 0..100_i64).prop_map(|(root, user, state, time)| {
-            SignatureSource::User {
-                root,
-                user,
-                state,
-                time: moment(time),
-            }
-        }),
+        (
+            root(),
+            user(),
+            select(SignerState::ALL),
+            option::of(select(&["1", "2"][..])),
+            0..100_i64
+        )
+            .prop_map(|(root, user, state, serial, time)| {
+                SignatureSource::User {
+                    root,
+                    user,
+                    state,
+                    certificate: serial.map(certificate),
+                    time: moment(time),
+                }
+            }),
         (root(), select(&["1", "2"][..]), 0..100_i64).prop_map(|(root, serial, time)| {
             SignatureSource::External {
                 root,

@@ -1,20 +1,22 @@
 //! Whether the certificate of somebody who signed leads to a root.
 //!
-//! Invariant: only certificates that are handed in are used. No address that stands in one is ever asked.
+//! Invariant: only certificates that are handed in are used. No address that stands in one is ever asked. Nothing but an
+//! authority issues, and what one root issued is never taken for what another did.
 
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use webpki::VerifiedPath;
 
 use super::{CodeCertificate, CodeCertificateError};
 
-/// The algorithms of certificates and signatures of other authorities: what they sign code with today.
+/// The algorithms of certificates and signatures of other authorities: what they sign code with today. Not Ed25519: with a
+/// key of small order one signature fits every message.
 pub(super) static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::aws_lc_rs::ECDSA_P256_SHA256,
     webpki::aws_lc_rs::ECDSA_P256_SHA384,
     webpki::aws_lc_rs::ECDSA_P384_SHA256,
     webpki::aws_lc_rs::ECDSA_P384_SHA384,
-    webpki::aws_lc_rs::ED25519,
     webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256,
     webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA384,
     webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA512,
@@ -59,7 +61,8 @@ pub enum ChainError {
 }
 
 /// Which of `roots` the leaf of `chain` (leaf first, then what leads on from it) leads to at `at_ms`, milliseconds since
-/// 1970, UTC; by its place among them.
+/// 1970, UTC; by its place among them. Of several the first counts, and no certificate with the key of one of them leads
+/// on to another: whoever issues one for a root that is accepted here could speak for that root otherwise.
 pub fn verify_code_chain(
     chain: &[CertificateDer<'_>],
     roots: &[CertificateDer<'_>],
@@ -75,42 +78,71 @@ pub fn verify_code_chain(
     if !fits {
         return Err(ChainError::Usage);
     }
-    let mut refused = ChainError::UnknownIssuer;
+    let (mut known, mut anchors) = (Vec::new(), Vec::new());
     for (place, root) in roots.iter().enumerate() {
-        match leads_to(leaf, others, root, usage, at_ms) {
-            Ok(()) => return Ok(place),
-            Err(ChainError::UnknownIssuer) => {}
-            Err(other) => refused = other,
+        // What may not sign certificates is no root, whoever handed it in.
+        if let (Ok(facts), Ok(anchor)) = (CodeCertificate::of(root), webpki::anchor_from_trusted_cert(root))
+            && facts.is_authority
+        {
+            known.push((place, facts));
+            anchors.push(anchor);
         }
     }
-    Err(refused)
-}
-
-fn leads_to(
-    leaf: &CertificateDer<'_>,
-    others: &[CertificateDer<'_>],
-    root: &CertificateDer<'_>,
-    usage: CodeUsage,
-    at_ms: i64,
-) -> Result<(), ChainError> {
-    let anchor = webpki::anchor_from_trusted_cert(root).map_err(named)?;
-    // A clock before 1970 becomes 1970, where no certificate is valid yet.
-    let seconds = u64::try_from(at_ms.div_euclid(1000)).unwrap_or(0);
-    let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let root_of = |path: &VerifiedPath<'_>| {
+        let place = anchors
+            .iter()
+            .position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        place
+            .and_then(|place| known.get(place))
+            .ok_or(webpki::Error::UnknownIssuer)
+    };
+    let allowed = |path: &VerifiedPath<'_>| {
+        let mut between = 0;
+        for certificate in path.intermediate_certificates() {
+            let facts = CodeCertificate::of(&certificate.der()).map_err(|_| webpki::Error::BadDer)?;
+            if !facts.is_authority {
+                return Err(webpki::Error::EndEntityUsedAsCa);
+            }
+            if known.iter().any(|(_, root)| root.spki == facts.spki) {
+                return Err(webpki::Error::UnknownIssuer);
+            }
+            between += 1;
+        }
+        // The rules for paths take a root for valid whenever, and for as long a path as there is.
+        let (_, root) = root_of(path)?;
+        if root.path_length.is_some_and(|most| between > most) {
+            return Err(webpki::Error::PathLenConstraintViolated);
+        }
+        let (time, not_after) = (unix_time(at_ms), unix_time(root.validity.not_after_ms()));
+        if at_ms < root.validity.not_before_ms() || at_ms > root.validity.not_after_ms() {
+            return Err(webpki::Error::CertExpired { time, not_after });
+        }
+        Ok(())
+    };
     let key_usage = match usage {
         CodeUsage::Signing => webpki::KeyUsage::required_if_present(&CODE_SIGNING),
         CodeUsage::TimeStamping => webpki::KeyUsage::required_if_present(&TIME_STAMPING),
     };
     let end_entity = webpki::EndEntityCert::try_from(leaf).map_err(named)?;
-    end_entity
-        .verify_for_usage(ALGORITHMS, &[anchor], others, time, key_usage, None, None)
+    let path = end_entity
+        .verify_for_usage(
+            ALGORITHMS,
+            &anchors,
+            others,
+            unix_time(at_ms),
+            key_usage,
+            None,
+            Some(&allowed),
+        )
         .map_err(named)?;
-    // The rules for paths take a root for valid whenever.
-    let validity = CodeCertificate::of(root)?.validity;
-    if at_ms < validity.not_before_ms() || at_ms > validity.not_after_ms() {
-        return Err(ChainError::Expired);
-    }
-    Ok(())
+    root_of(&path).map(|(place, _)| *place).map_err(named)
+}
+
+/// A clock before 1970 becomes 1970, where no certificate is valid yet.
+fn unix_time(ms: i64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(
+        u64::try_from(ms.div_euclid(1000)).unwrap_or(0),
+    ))
 }
 
 fn named(error: webpki::Error) -> ChainError {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use muster_ids::{UserId, UserName};
 use x509_parser::{
-    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, x509::X509Name,
+    asn1_rs::ToDer as _, certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _,
+    x509::X509Name,
 };
 
 use super::ACCOUNT;
@@ -54,6 +55,8 @@ pub struct CodeCertificate {
     pub spki: Vec<u8>,
     /// Whether it may sign certificates.
     pub is_authority: bool,
+    /// How many authorities may be between this one and a leaf, if it says so.
+    pub path_length: Option<u32>,
     /// Whether issuer and holder are the same.
     pub is_self_issued: bool,
     /// Whether it may sign code.
@@ -74,12 +77,17 @@ impl CodeCertificate {
         let Ok((&[], x509)) = X509Certificate::from_der(certificate) else {
             return Err(unreadable);
         };
-        if x509.raw_serial().len() > MOST_SERIAL {
+        // Of a negative number the digits would be those of another one.
+        let number = x509.raw_serial();
+        if number.len() > MOST_SERIAL || number.first().is_some_and(|first| *first >= 0x80) {
             return Err(unreadable);
         }
         let authority = x509.basic_constraints().map_err(|_| unreadable)?;
         let usage = x509.key_usage().map_err(|_| unreadable)?;
         let extended = x509.extended_key_usage().map_err(|_| unreadable)?;
+        let path_length = authority
+            .as_ref()
+            .and_then(|found| found.value.path_len_constraint);
         let is_ca = authority.is_some_and(|found| found.value.ca);
         let is_authority = is_ca && usage.as_ref().is_none_or(|found| found.value.key_cert_sign());
         let signs = usage.is_none_or(|found| found.value.digital_signature()) && !is_ca;
@@ -101,6 +109,7 @@ impl CodeCertificate {
             validity: seconds_to_validity(x509.validity()),
             spki: x509.public_key().raw.to_vec(),
             is_authority,
+            path_length,
             is_self_issued: x509.issuer().as_raw() == x509.subject().as_raw(),
             signs_code: signs && code,
             stamps_times: signs && time && !code && !others,
@@ -125,11 +134,15 @@ fn account(x509: &X509Certificate<'_>) -> Option<Account> {
     names.next().is_none().then_some(Account { name, id })
 }
 
-fn serial(raw: &[u8]) -> String {
-    let digits = raw.iter().fold(String::new(), |mut text, byte| {
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    });
+    })
+}
+
+fn serial(raw: &[u8]) -> String {
+    let digits = digits(raw);
     let digits = digits.trim_start_matches('0');
     if digits.is_empty() {
         "0".to_owned()
@@ -139,7 +152,7 @@ fn serial(raw: &[u8]) -> String {
 }
 
 /// `CN=Corp CA, O=Corp`, in the order of the certificate. Marks that part a name are written behind a backslash, and
-/// what is no text as `#` and its bytes.
+/// what is no text as `#` and its DER.
 fn text(name: &X509Name<'_>) -> Result<String, CodeCertificateError> {
     let mut parts = Vec::new();
     for set in name.iter_rdn() {
@@ -158,9 +171,11 @@ fn text(name: &X509Name<'_>) -> Result<String, CodeCertificateError> {
                 "1.2.840.113549.1.9.1" => "E",
                 other => other,
             };
-            let value = attribute
-                .as_str()
-                .map_or_else(|_| format!("#{}", serial(attribute.as_slice())), escaped);
+            let value = match (attribute.as_str(), attribute.attr_value().to_der_vec()) {
+                (Ok(text), _) => escaped(text),
+                (Err(_), Ok(der)) => format!("#{}", digits(&der)),
+                (Err(_), Err(_)) => return Err(CodeCertificateError::Name),
+            };
             values.push(format!("{kind}={value}"));
         }
         parts.push(values.join("+"));

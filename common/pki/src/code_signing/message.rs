@@ -108,8 +108,24 @@ impl CodeSigned {
         })
     }
 
-    /// The bytes of the one signature, which a time stamp is about; empty where there is none.
-    pub fn signature(&self) -> &[u8] {
+    /// What a time stamp is about: type, payload, whose certificate, and the bytes of the one signature, each part after its
+    /// length. The bytes alone could be those of a signature over something else.
+    pub fn digest(&self) -> Digest {
+        let keyid = self
+            .signatures
+            .first()
+            .map_or(&[][..], |signature| signature.keyid.as_bytes());
+        let parts = [
+            self.payload_type.as_bytes(),
+            &self.payload.0,
+            keyid,
+            self.signature(),
+        ];
+        Digest::of_framed(&parts)
+    }
+
+    /// The bytes of the one signature; empty where there is none.
+    fn signature(&self) -> &[u8] {
         self.signatures.first().map_or(&[], |signature| &signature.sig.0)
     }
 

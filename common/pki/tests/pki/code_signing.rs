@@ -74,7 +74,7 @@ fn a_chain_of_another_authority_leads_to_its_root_with_all_that_is_between_and_n
     );
     let middle = root.issue(named("Corp Issuing", true, &[]), &rcgen::PKCS_ECDSA_P256_SHA256);
     let signing = || named("Ann", false, &[ExtendedKeyUsagePurpose::CodeSigning]);
-    let leaf = middle.issue(signing(), &rcgen::PKCS_ED25519);
+    let leaf = middle.issue(signing(), &rcgen::PKCS_ECDSA_P256_SHA256);
     assert_eq!(leads(&[&leaf, &middle], &[&other, &root], NOW_MS), Ok(1));
     // No address in a certificate is asked for what is missing.
     assert_eq!(
@@ -117,6 +117,92 @@ fn only_a_leaf_that_is_for_code_signs_code() {
     );
     let leaf = narrow.issue(named("Ann", false, &[ExtendedKeyUsagePurpose::CodeSigning]), p256);
     assert!(leads(&[&leaf, &narrow], &[&root], NOW_MS).is_err());
+}
+
+#[test]
+fn only_authorities_that_may_sign_certificates_issue_and_only_as_far_as_the_root_says() {
+    let p256 = &rcgen::PKCS_ECDSA_P256_SHA256;
+    let root = Corporate::root("Corp CA", p256);
+    let signing = || named("Ann", false, &[ExtendedKeyUsagePurpose::CodeSigning]);
+    let mut lists = named("Lists", true, &[]);
+    lists.key_usages = vec![KeyUsagePurpose::CrlSign];
+    let lists = root.issue(lists, p256);
+    let leaf = lists.issue(signing(), p256);
+    assert!(leads(&[&leaf, &lists], &[&root], NOW_MS).is_err());
+    // Nor is it a root, or is a leaf one, because somebody hands it in as such.
+    assert_eq!(leads(&[&leaf], &[&lists], NOW_MS), Err(ChainError::UnknownIssuer));
+    let below = leaf.issue(signing(), p256);
+    assert_eq!(leads(&[&below], &[&leaf], NOW_MS), Err(ChainError::UnknownIssuer));
+    let key = KeyPair::generate_for(p256).expect("a key");
+    let mut params = named("Short CA", true, &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let der = params.self_signed(&key).expect("a root").into();
+    let short = Corporate { key, params, der };
+    let leaf = short.issue(signing(), p256);
+    assert_eq!(leads(&[&leaf], &[&short], NOW_MS), Ok(0));
+    let middle = short.issue(named("Issuing", true, &[]), p256);
+    let leaf = middle.issue(signing(), p256);
+    assert!(leads(&[&leaf, &middle], &[&short], NOW_MS).is_err());
+}
+
+#[test]
+fn a_certificate_for_the_key_of_one_root_leads_to_no_other() {
+    let p256 = &rcgen::PKCS_ECDSA_P256_SHA256;
+    let (own, other) = (Corporate::root("Own", p256), Corporate::root("Other", p256));
+    let leaf = own.issue(named("Ann", false, &[ExtendedKeyUsagePurpose::CodeSigning]), p256);
+    let issuer = Issuer::from_params(&other.params, &other.key);
+    let der = own
+        .params
+        .signed_by(&own.key, &issuer)
+        .expect("a certificate")
+        .into();
+    let crossed = Corporate {
+        key: KeyPair::generate_for(p256).expect("a key"),
+        params: own.params.clone(),
+        der,
+    };
+    // Without the root whose key it has it is an authority like any other.
+    assert_eq!(leads(&[&leaf, &crossed], &[&other], NOW_MS), Ok(0));
+    assert_eq!(leads(&[&leaf, &crossed], &[&own, &other], NOW_MS), Ok(0));
+    assert_eq!(leads(&[&leaf, &crossed], &[&other, &own], NOW_MS), Ok(1));
+}
+
+#[test]
+fn no_signature_by_a_key_of_small_order_counts() {
+    let root = Corporate::root("Corp CA", &rcgen::PKCS_ED25519);
+    let leaf = root.issue(
+        named("Ann", false, &[ExtendedKeyUsagePurpose::CodeSigning]),
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+    );
+    assert!(leads(&[&leaf], &[&root], NOW_MS).is_err());
+}
+
+#[test]
+fn two_numbers_and_two_names_have_two_texts() {
+    let p256 = &rcgen::PKCS_ECDSA_P256_SHA256;
+    let key = KeyPair::generate_for(p256).expect("a key");
+    let mut params = named("Corp CA", true, &[]);
+    params.serial_number = Some(vec![0x7f; 8].into());
+    let der = params.self_signed(&key).expect("a root").der().to_vec();
+    assert_eq!(
+        CodeCertificate::of(&der).expect("a certificate").serial,
+        "7f7f7f7f7f7f7f7f"
+    );
+    let at = der
+        .windows(8)
+        .position(|bytes| bytes == [0x7f; 8])
+        .expect("the number");
+    let mut negative = der;
+    negative[at..at + 8].fill(0xff);
+    assert!(CodeCertificate::of(&negative).is_err());
+    params.distinguished_name = DistinguishedName::new();
+    let wide = rcgen::string::BmpString::try_from("AB").expect("a text");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, rcgen::DnValue::BmpString(wide));
+    let der = params.self_signed(&key).expect("a root");
+    let facts = CodeCertificate::of(der.der()).expect("a certificate");
+    assert_eq!(facts.subject, "CN=#1e0400410042");
 }
 
 #[test]

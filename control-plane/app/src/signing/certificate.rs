@@ -31,7 +31,7 @@ use super::{authority::CodeAuthority, signer};
 use crate::{
     App, Error, page,
     text::rfc3339,
-    trust::{author, duplicate, locked, moment, reason, refuse_long, revocation_to_wire},
+    trust::{author, duplicate, locked, moment, reason, refuse_long, refuse_many_of, revocation_to_wire},
 };
 
 /// How long the certificate of a user is valid.
@@ -238,8 +238,13 @@ impl App {
         if !administrator && user.name.key() != me.key() {
             return Err(unknown());
         }
+        let given = moment("from", &asked.from)?;
+        let reason = reason(asked.reason.as_deref())?;
+        let mut tx = self.store().begin(&authorized).await?;
+        let entries = locked(&mut tx).await?;
+        // Read while nobody signs: no signature with this certificate can come after it.
         let now = self.now();
-        let from = moment("from", &asked.from)?.max(Moment::from_unix_ms(known.not_before));
+        let from = given.max(Moment::from_unix_ms(known.not_before));
         let until = Moment::from_unix_ms(now.min(known.not_after));
         if until < from {
             return Err(Error::invalid(
@@ -247,7 +252,7 @@ impl App {
             ));
         }
         let beside = TrustReason {
-            reason: reason(asked.reason.as_deref())?,
+            reason,
             by: me.to_string(),
             at: now,
         };
@@ -257,13 +262,14 @@ impl App {
             until: Some(until),
         };
         let whole = Entry::Revocation(revocation.clone());
-        let mut tx = self.store().begin(&authorized).await?;
-        let entries = locked(&mut tx).await?;
-        let revoked = tx.signing_certificate_revoke(&known.fingerprint).await?;
-        if !revoked && entries.contains_key(&whole.key()) {
+        if !tx.signing_certificate_revoke(&known.fingerprint).await? {
+            // Once more would make void what the certificates after it have signed.
             return Err(duplicate(format!(
-                "the certificate {number} is revoked from then on already"
+                "the certificate {number} is revoked already; muster trust revoke makes void what was signed at other times"
             )));
+        }
+        if !administrator {
+            refuse_many_of(&entries, &user.name)?;
         }
         tx.trust_change(&[(whole.key(), Some(whole.value()))], now)
             .await?;
@@ -273,6 +279,14 @@ impl App {
         tx.commit(draft, now).await?;
         Ok(revocation_to_wire(revocation, &beside))
     }
+}
+
+/// How trust and blocks name a certificate.
+pub(super) fn named(row: &SigningCertificate) -> Result<Signer, Error> {
+    Ok(Signer {
+        issuer: row.issuer.parse().map_err(Error::bug)?,
+        serial: row.serial.parse().map_err(Error::bug)?,
+    })
 }
 
 fn to_wire(row: SigningCertificate, now: i64) -> WireCertificate {

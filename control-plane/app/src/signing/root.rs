@@ -78,6 +78,16 @@ impl App {
         let mut tx = self.store().begin(&authorized).await?;
         locked(&mut tx).await?;
         let known = tx.signing_roots().await?;
+        // With the key of an own root it would speak for what that one signed.
+        let own = known.iter().filter(|root| root.origin == RootOrigin::Internal);
+        for root in own.filter(|root| root.fingerprint != row.fingerprint) {
+            if CodeCertificate::of(&root.der).map_err(Error::bug)?.spki == facts.spki {
+                return Err(Error::conflict(
+                    "conflict",
+                    "the certificate has the key of the collective's own root, which others cannot bring",
+                ));
+            }
+        }
         let known = known.iter().find(|root| root.fingerprint == row.fingerprint);
         match known.map(|root| (root.origin, root.state)) {
             Some((RootOrigin::Imported, RootState::Removed)) | None => {}

@@ -56,13 +56,17 @@ impl App {
         };
         let authorized = self.authorize(caller, operation).await?;
         let user = self.user_named(user).await?.name;
-        let now = self.now();
         let from = moment("from", &new.from)?;
         let until = new
             .until
             .as_deref()
             .map(|text| moment("until", text))
             .transpose()?;
+        let reason = reason(new.reason.as_deref())?;
+        let mut tx = self.store().begin(&authorized).await?;
+        let entries = locked(&mut tx).await?;
+        // Read while nobody signs: what was signed until now is stamped before it.
+        let now = self.now();
         let until = if own {
             if until.is_some() {
                 return Err(Error::invalid(
@@ -80,14 +84,12 @@ impl App {
             ));
         }
         let beside = TrustReason {
-            reason: reason(new.reason.as_deref())?,
+            reason,
             by: author.to_string(),
             at: now,
         };
         let revocation = Revocation { user, from, until };
         let whole = Entry::Revocation(revocation.clone());
-        let mut tx = self.store().begin(&authorized).await?;
-        let entries = locked(&mut tx).await?;
         if entries.contains_key(&whole.key()) || own && is_covered(&entries, &revocation) {
             return Err(duplicate(format!(
                 "the signatures of {} are revoked from {from} already",
@@ -95,8 +97,7 @@ impl App {
             )));
         }
         if own {
-            let cure = "ask an administrator to revoke them for you";
-            entry::refuse_many(&entries, &prefix(&revocation.user), cure)?;
+            refuse_many_of(&entries, &revocation.user)?;
         }
         tx.trust_change(&[(whole.key(), Some(whole.value()))], now)
             .await?;
@@ -115,6 +116,12 @@ impl App {
 /// What the keys of the revocations of this user begin with.
 fn prefix(user: &UserName) -> String {
     format!("revocation/{}/", user.key())
+}
+
+/// Refuses more revocations of a user than users make themselves.
+pub(crate) fn refuse_many_of(entries: &BTreeMap<String, String>, user: &UserName) -> Result<(), Error> {
+    let cure = "ask an administrator to revoke them for you";
+    entry::refuse_many(entries, &prefix(user), cure)
 }
 
 /// Whether all that `new` would make void is void already, by one revocation.

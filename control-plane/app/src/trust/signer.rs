@@ -335,6 +335,7 @@ fn subject(target: &Target, state: SignerState, now: Moment) -> Subject {
                     root: root(),
                     user: user.clone(),
                     state,
+                    certificate: None,
                     time: now,
                 },
                 Signer::Certificate(certificate) => SignatureSource::External {

@@ -136,7 +136,7 @@ struct ReSign {
     /// All mods in the folders of this one
     #[arg(long)]
     folder: bool,
-    /// Sign also what has a valid signature
+    /// Sign also what has a valid signature, or was changed or revoked after it was signed
     #[arg(long = "force-re-sign")]
     valid_too: bool,
     #[command(flatten)]
@@ -328,18 +328,27 @@ pub(super) async fn re_sign(context: &Context, arguments: &[String]) -> Result<(
     } else {
         vec![place.clone()]
     };
-    let mut done: Vec<SignedItem> = Vec::new();
+    // All are looked at before the first is signed.
+    let mut again = Vec::new();
     let mut left = 0;
     for folder in folders {
         let read = trust::read_mod(&folder)?;
         let bundle = read.bundle()?;
         if bundle.is_some() && !options.valid_too {
             let found = trust::verified(context, read.content.clone(), bundle.as_deref()).await?;
-            if found.status == "valid" {
-                left += 1;
-                continue;
+            match found.status.as_str() {
+                "valid" => {
+                    left += 1;
+                    continue;
+                }
+                status @ ("modified" | "revoked") => return Err(not_again(&folder, status, found.signer)),
+                _ => {}
             }
         }
+        again.push(read);
+    }
+    let mut done: Vec<SignedItem> = Vec::new();
+    for read in again {
         let save = options
             .destination
             .clone()
@@ -374,6 +383,18 @@ pub(super) async fn re_sign(context: &Context, arguments: &[String]) -> Result<(
         }
         lines.join("\n")
     })
+}
+
+/// What was changed after it was signed, or signed by somebody whose signatures are void, is looked at first.
+fn not_again(folder: &Path, status: &str, signer: Option<String>) -> Failure {
+    let signer = signer.map_or_else(String::new, |signer| format!(" of {}", escaped(&signer)));
+    Failure::failed(
+        "signature-void",
+        format!(
+            "nothing was signed: the signature{signer} beside {} is {status}; look at what is in the mod, and give --force-re-sign if it is to be signed as it is",
+            folder.display()
+        ),
+    )
 }
 
 /// The folders of mods in `place`.

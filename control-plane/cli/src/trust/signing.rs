@@ -5,15 +5,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use muster_client::Request;
 use muster_code_trust::{
-    CodeRoot, INTERNAL_ROOT, Item, ItemHash, ItemType, MOD_MANIFEST, MOST_BUNDLE, MOST_MANIFEST, ModManifest,
-    Moment, SignatureBundle, SignatureProblem, SignatureStatus, SignerState,
+    CodeRoot, INTERNAL_ROOT, Item, ItemHash, ItemType, MOD_MANIFEST, MOD_SIGNATURE, MOST_BUNDLE,
+    MOST_MANIFEST, ModManifest, Moment, SignatureBundle, SignatureProblem, SignatureStatus, SignerState,
 };
 use muster_daemon::file::{self, Access};
 use muster_ids::{Digest, Name, Sha512, UserName};
@@ -33,8 +32,6 @@ use crate::{
 
 /// Where a signature is posted.
 pub(crate) const SIGNATURES: &str = "/api/v1/trust/signatures";
-/// The signature of a mod, in its folder.
-const BESIDE: &str = "muster-signature.json";
 /// Larger than any file of a mod should be.
 const LARGEST_FILE: u64 = 256 * 1024 * 1024;
 /// Larger than any list of roots.
@@ -116,9 +113,9 @@ pub(crate) async fn signed(
     if let Some(path) = save {
         let text = serde_json::to_string_pretty(&made.bundle)
             .map_err(|error| Failure::failed("file", error.to_string()))?;
-        fs::write(path, text + "\n").map_err(|error| {
-            Failure::failed("file", format!("{} cannot be written: {error}", path.display()))
-        })?;
+        // In its place, never through a link that lies there.
+        file::write(path, (text + "\n").as_bytes(), 0o644, "signature")
+            .map_err(|error| Failure::failed("file", chain(&error)))?;
     }
     Ok(made)
 }
@@ -293,7 +290,7 @@ pub(crate) fn read_mod(folder: &Path) -> Result<Read, Failure> {
         files.insert(path.to_string(), Sha512::of(&content));
     }
     let item = Item::of_mod(manifest.clone(), files.clone()).map_err(|error| wrong(&error))?;
-    of_item(&item, manifest, &files, Some(folder.join(BESIDE)))
+    of_item(&item, manifest, &files, Some(folder.join(MOD_SIGNATURE)))
 }
 
 fn read_action(path: &Path) -> Result<Read, Failure> {

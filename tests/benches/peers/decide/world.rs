@@ -99,6 +99,7 @@ fn open_mod(facts: &'static UserFacts, about: usize, by: usize) -> Question<'sta
         root: "internal".parse().expect("a label"),
         user: signer(by),
         state: SignerState::Active,
+        certificate: None,
         time: Moment::from_unix_ms(SIGNED_AT),
     };
     let signed = Signed {

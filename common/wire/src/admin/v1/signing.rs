@@ -109,7 +109,7 @@ pub struct VerifiedItem {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StampTime {
-    /// SHA-256 of the signature's bytes.
+    /// SHA-256 over type, payload, keyid and bytes of the signature, each after its length.
     pub digest: Digest,
 }
 
