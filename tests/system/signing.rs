@@ -207,7 +207,8 @@ async fn only_the_license_to_make_an_item_signs_it_and_never_a_disabled_user() {
 async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signature_has_another() {
     let server = Server::shared();
     let (admin, other) = (server.admin().await, server.analyst().await);
-    let developer = licensed(server, &["Develop Visualization Mod"]).await;
+    let features = ["Develop Visualization Mod", "Open Visualization Mod from Library"];
+    let developer = licensed(server, &features).await;
     let item = rose(&unique("rose"), "x");
     let made = sign(&developer, &item).await.expect("signed");
     let again = sign(&developer, &rose(&unique("rose"), "y"))
@@ -262,7 +263,7 @@ async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signatu
     // A block of the certificate stops what it signed, and its signing.
     let block = json!({ "issuer": made_issuer(&listed, &next), "serial": next["serial"] });
     send(&admin, BLOCKS, &block).await.expect("blocked");
-    let stopped = found(&admin, &item, &next["bundle"]).await;
+    let stopped = found(&developer, &item, &next["bundle"]).await;
     assert_eq!(stopped["why"]["rule"], "certificate-blocked", "{stopped}");
     assert_eq!(
         refusal(sign(&developer, &item).await),
@@ -293,10 +294,16 @@ struct Elsewhere {
 
 impl Elsewhere {
     async fn new() -> Self {
+        let random = muster_daemon::random::Random::system();
+        Self::called(random.bytes(), random.bytes()).await
+    }
+
+    /// With this name, and a leaf of this number.
+    async fn called(name: [u8; 10], number: [u8; 16]) -> Self {
         let now = muster_daemon::clock::Clock::system().unix_ms();
         let validity = Validity::starting(now, Duration::from_hours(24));
         let random = muster_daemon::random::Random::system();
-        let collective = CollectiveId::new(now, random.bytes());
+        let collective = CollectiveId::new(1, name);
         let authority = SoftwareSigner::generate(KeyUse::Authority).expect("a key");
         let serial = || Serial::from_random(random.bytes());
         let root = create_code_root(collective, &authority, &serial(), &validity)
@@ -307,8 +314,9 @@ impl Elsewhere {
             name: "admin@SPOTFIRE".parse().expect("a name"),
             id: UserId::new(now, random.bytes()),
         };
+        let number = Serial::from_random(number);
         let leaf =
-            issue_code_certificate(&holder, key.public_key(), &root, &authority, &serial(), &validity).await;
+            issue_code_certificate(&holder, key.public_key(), &root, &authority, &number, &validity).await;
         Self {
             root,
             key,
@@ -417,6 +425,33 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
         (&gone["status"], &gone["outcome"]),
         (&json!("chain"), &json!("deny")),
         "{gone}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_with_issuer_and_number_of_an_imported_one_is_not_taken_for_it() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let (real, namesake) = (
+        Elsewhere::called([1; 10], [2; 16]).await,
+        Elsewhere::called([1; 10], [2; 16]).await,
+    );
+    let item = rose("rose", "x");
+    for certificate in [&real.root, &real.leaf, &namesake.root] {
+        let import = json!({ "pem": pem::write_certificates([certificate]) });
+        send(&admin, CERTIFICATES, &import).await.expect("imported");
+    }
+    let first = found(&admin, &item, &real.sign(&item).await).await;
+    assert_eq!(first["status"], "valid", "{first}");
+    let other = found(&admin, &item, &namesake.sign(&item).await).await;
+    assert_eq!(
+        (&other["issuer"], &other["serial"]),
+        (&first["issuer"], &first["serial"])
+    );
+    assert_eq!(
+        (&other["status"], &other["root"]),
+        (&json!("chain"), &Value::Null),
+        "{other}"
     );
 }
 

@@ -1,6 +1,7 @@
 //! What people decide about trust: blocks, trust in signers and items, revocations.
 
 use muster_client::{ClientError, Request};
+use muster_ids::Sha512;
 use muster_tests::{Applicant, Person, Server, problem, refusal, unique};
 use muster_wire::admin::v1::{
     Page,
@@ -112,6 +113,12 @@ async fn what_makes_no_sense_is_refused_in_words() {
             "64 hexadecimal digits",
         ),
         (BLOCKS, json!({ "item": item("script", "a b") }), "content hash"),
+        // The same bytes, spelled as no signature has them.
+        (
+            BLOCKS,
+            json!({ "item": item("action_mod", &"ab".repeat(64)) }),
+            "sha512=",
+        ),
         (
             BLOCKS,
             json!({ "issuer": "CN=Corp", "serial": "xyz" }),
@@ -339,7 +346,7 @@ async fn a_decision_reaches_nodes_with_the_next_trust_state() {
     let member = Applicant::new(&unique("terr")).await.join(server).await;
     let connection = member.connect().await;
     let before = member.trust_state(&connection, None).await.0.version.number;
-    let hash = unique("h");
+    let hash = Sha512::of(unique("h").as_bytes()).to_string();
     let block = json!({ "item": { "type": "action_mod", "hash": hash } });
     let made = send(&admin, BLOCKS, &block).await.expect("blocked");
     let (_, reply) = member.trust_state(&connection, Some(before)).await;

@@ -1,6 +1,7 @@
 //! Two administrators decide at once: every pair of decisions, in both orders.
 
 use http::Method;
+use muster_ids::Sha512;
 use muster_tests::{Person, Server, refusal, unique};
 use serde_json::{Value, json};
 
@@ -125,7 +126,7 @@ async fn two_decisions_of_two_administrators_lead_to_one_state_in_either_order_o
         one.post("/api/v1/users", &new)
             .await
             .expect("a user without a password");
-        (user, unique("hash"))
+        (user, Sha512::of(unique("hash").as_bytes()).to_string())
     };
     let count = acts("x", "x").len();
     let mut named = 0;

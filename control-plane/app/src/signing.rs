@@ -13,9 +13,9 @@ mod root;
 
 use muster_code_trust::{
     Block, Checked, Client, CodeRoot, Entry, FORMER_ROOT, INTERNAL_ROOT, Item, ItemHash, ItemKind,
-    ItemStatement, ItemType, Moment, Question, Settings, Signature, SignatureBundle, SignatureSource,
-    SignatureStatus, Signed, SignedAction, SignedKind, SignerState, Subject, TrustState, UserFacts, Verdict,
-    decide,
+    ItemStatement, ItemType, Moment, Question, Settings, Signature, SignatureBundle, SignatureProblem,
+    SignatureSource, SignatureStatus, Signed, SignedAction, SignedKind, SignerState, Subject, TrustState,
+    UserFacts, Verdict, decide,
 };
 use muster_ids::{Digest, Sha512};
 use muster_model::{
@@ -24,7 +24,7 @@ use muster_model::{
 };
 use muster_pki::{
     CertificateDer, KeyUse, SoftwareSigner,
-    code_signing::{CodeMessage, CodeSigned},
+    code_signing::{ChainError, CodeMessage, CodeSigned},
 };
 use muster_store::{Draft, ItemSignature, Records, RootOrigin, RootState, Tx, User, UserState};
 use muster_wire::admin::v1::{
@@ -239,7 +239,36 @@ impl App {
         }
         let now = Moment::from_unix_ms(self.now());
         let checked = bundle.check((named.r#type, &named.hash), &roots, now, |_| state);
-        Ok(checked.map_err(|error| error.to_string()))
+        let mut checked = match checked {
+            Ok(checked) => checked,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        self.refuse_namesake(&bundle, &mut checked).await?;
+        Ok(Ok(checked))
+    }
+
+    /// Refuses a certificate that has issuer and number of an imported one, and is another: trust by them means that one.
+    async fn refuse_namesake(&self, bundle: &SignatureBundle, checked: &mut Checked) -> Result<(), Error> {
+        let SignatureSource::External { root, .. } = &mut checked.signature.source else {
+            return Ok(());
+        };
+        let (issuer, serial) = (&checked.certificate.issuer, &checked.certificate.serial);
+        let known = self
+            .store()
+            .signing_certificate_imported(issuer.as_str(), serial.as_str())
+            .await?;
+        let chain = bundle.signature.chain();
+        let own = chain.first().map(|leaf| Digest::of(leaf));
+        if known.is_some_and(|known| Some(known.fingerprint) != own) {
+            *root = "unverified (another certificate has its issuer and number)"
+                .parse()
+                .map_err(Error::bug)?;
+            checked.root = None;
+            checked
+                .problem
+                .get_or_insert(SignatureProblem::Chain(ChainError::UnknownIssuer));
+        }
+        Ok(())
     }
 
     /// The roots that signatures may lead to.

@@ -240,6 +240,18 @@ impl Store {
         row.map(|row| certificate(&row)).transpose()
     }
 
+    /// The imported certificate of this issuer and number.
+    pub async fn signing_certificate_imported(
+        &self,
+        issuer: &str,
+        serial: &str,
+    ) -> Result<Option<SigningCertificate>, StoreError> {
+        let sql =
+            certificates!("WHERE issuer = $1 AND serial = $2 AND user_id IS NULL AND state <> 'deleted'");
+        let row = self.first(sql, args![issuer, serial]).await?;
+        row.map(|row| certificate(&row)).transpose()
+    }
+
     /// The newest signature of this item, if it was signed here.
     pub async fn item_signature(
         &self,

@@ -4,7 +4,7 @@
 //! tombstone, so that what a database has forgotten and what was lifted are told apart.
 
 use muster_code_trust::{Block, Blocking, Entry, ItemRef, ItemType, Moment, SignedRef, Signer};
-use muster_ids::{BlockId, Digest};
+use muster_ids::{BlockId, Digest, Sha512};
 use muster_model::{
     audit::Event,
     permission::{Caller, Operation},
@@ -162,6 +162,14 @@ fn block_of(new: &CreateBlock) -> Result<Block, Error> {
     {
         return Err(Error::invalid(
             "the hash of a data function is its digest, sha256: and 64 hexadecimal digits, as muster function show has it",
+        ));
+    }
+    if let Block::Item(item) = &block
+        && item.r#type != ItemType::DataFunction
+        && item.hash.as_str().parse::<Sha512>().is_err()
+    {
+        return Err(Error::invalid(
+            "the hash of an item is its digest, sha512= and base64 with padding, as muster trust sign and verify have it; another text would block nothing",
         ));
     }
     if let Block::Certificate(certificate) = &block {
