@@ -447,6 +447,32 @@ async fn a_run_of_a_function_that_was_deleted_meanwhile_is_refused_and_holds_up_
     assert_eq!(ending.problem.as_deref(), Some("function-deleted"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_function_that_was_closed_meanwhile_is_refused_and_holds_up_no_other() {
+    let place = Place::new().await;
+    let (admin, author) = (place.server.admin().await, place.server.author().await);
+    let analyst = place.server.analyst().await;
+    let request = json!({ "pool": place.pool, "site": place.site });
+    let script = unique("#");
+    let closed = author.register(&unique("closed"), "terr", &script).await;
+    // She can read a stamp on the same content.
+    let open = author.register(&unique("open"), "terr", &script).await;
+    author.trust(&open).await;
+    let run = analyst.run(&closed, &request).await;
+    let next = analyst.run(&open, &request).await;
+    let permissions = muster_client::Request::put("/api/v1/library")
+        .segment(&closed.id.to_string())
+        .segment("permissions")
+        .json(&json!({ "grants": [{ "user": author.name(), "right": "write" }] }));
+    admin.send(permissions).await.expect("closed");
+    let claimed = place.member.claim(&place.connection).await.expect("the next run");
+    assert_eq!(claimed.grant.run, next.id);
+    let run = admin.run_now(run.id).await;
+    assert_eq!(run.state, "refused");
+    let ending = run.ending.expect("an ending");
+    assert_eq!(ending.problem.as_deref(), Some("function-not-readable"));
+}
+
 /// The next word about where the node is.
 async fn told(lines: &mut muster_client::Lines) -> (String, String) {
     loop {

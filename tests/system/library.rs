@@ -130,7 +130,7 @@ async fn a_stamp_counts_for_who_can_read_the_item_and_for_nobody_else() {
     let rows = admin.audited("library.deleted").await;
     assert!(
         rows.iter()
-            .any(|row| row["detail"]["first"][0] == hidden.id.to_string())
+            .any(|row| row["detail"]["ids"][0] == hidden.id.to_string())
     );
 }
 
@@ -302,6 +302,100 @@ async fn folders_are_moved_and_deleted_whole_or_not_at_all() {
     registrar.register("forecast", "r", "1").await;
     folder(&admin, "/", "d").await;
     assert_eq!(admin.audit_broken().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_opened_by_who_may_not_write_it_with_the_folder_that_it_is_in() {
+    let server = Server::private();
+    let (admin, mover, outsider) = (
+        server.admin().await,
+        server.registrar().await,
+        server.analyst().await,
+    );
+    let closed = folder(&admin, "/", "Closed").await;
+    let inside = folder(&admin, "/Closed", "Sub").await;
+    let secret = folder(&admin, "/Closed/Sub", "Z").await;
+    let to = |person: &Person, right: &str| json!({ "grants": [{ "user": person.name(), "right": right }] });
+    for (item, body) in [(&closed, to(&mover, "write")), (&secret, to(&outsider, "read"))] {
+        permit(&admin, item, &body).await.expect("set");
+    }
+    let request = || {
+        Request::patch(LIBRARY)
+            .segment(&inside.id.to_string())
+            .json(&json!({ "folder": "/" }))
+    };
+    assert_eq!(refusal(mover.send(request()).await), (403, "denied".to_owned()));
+    assert_eq!(problem(show(&outsider, &secret.id.to_string()).await).status, 404);
+    assert_eq!(listed(&admin, "/Closed").await, ["Sub"]);
+    // Whoever may write all of it takes it along.
+    permit(&admin, &secret, &to(&mover, "write")).await.expect("set");
+    mover.send(request()).await.expect("moved");
+    assert_eq!(listed(&mover, "/Sub").await, ["Z"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deepest_folder_takes_what_is_moved_and_nothing_is_below_it() {
+    let server = Server::private();
+    let (admin, registrar) = (server.admin().await, server.registrar().await);
+    let mut path = "/".to_owned();
+    for _ in 0..31 {
+        path = folder(&admin, &path, "d").await.path;
+    }
+    let patch = async |reference: &str, to: &str| {
+        let body = json!({ "folder": to });
+        admin
+            .send(Request::patch(LIBRARY).segment(reference).json(&body))
+            .await
+    };
+    folder(&admin, "/", "last").await;
+    patch("/last", &path).await.expect("moved");
+    let deepest = format!("{path}/last");
+    let function = registrar.register("f", "r", "1").await;
+    patch(&function.id.to_string(), &deepest).await.expect("moved");
+    folder(&admin, "/", "more").await;
+    assert_eq!(
+        refusal(patch("/more", &deepest).await),
+        (409, "folder-depth".to_owned())
+    );
+    let named = format!("{deepest}/f");
+    assert_eq!(show(&admin, &named).await.expect("shown").id, function.id.into());
+    for wrong in ["anything", "f"] {
+        let wrong = format!("{named}/{wrong}");
+        assert_eq!(problem(show(&admin, &wrong).await).status, 404);
+        let deleted = admin.send(Request::delete(LIBRARY).segment(&wrong)).await;
+        assert_eq!(problem(deleted).status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_read_a_function_is_said_to_run_none() {
+    let server = Server::shared();
+    let (admin, author, ann) = (
+        server.admin().await,
+        server.author().await,
+        server.analyst().await,
+    );
+    let function = author.register(&unique("f"), "r", &unique("#")).await;
+    author.trust(&function).await;
+    let explain = format!(
+        "/api/v1/trust/explain?function={}&user={}",
+        function.id,
+        ann.name()
+    );
+    let before: Value = admin.get(&explain).await;
+    assert_eq!(before["outcome"], "allow");
+    let item = show(&admin, &function.id.to_string()).await.expect("shown");
+    permit(&admin, &item, &json!({ "grants": [] }))
+        .await
+        .expect("closed");
+    // The same content elsewhere, with a stamp that she can read.
+    let twin = author
+        .register(&unique("twin"), "r", &function.definition.script)
+        .await;
+    author.trust(&twin).await;
+    let after: Value = admin.get(&explain).await;
+    assert_eq!(after["outcome"], "deny");
+    assert_eq!(after["why"]["rule"], "function-not-readable");
 }
 
 #[tokio::test(flavor = "multi_thread")]

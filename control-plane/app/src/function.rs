@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use muster_code_trust::{CodeType, FunctionContent, ItemHash, Language, Parameter, TrustState};
+use muster_code_trust::{CodeType, FunctionContent, ItemHash, Language, Parameter};
 use muster_ids::{Digest, FunctionId, Name, PackageList};
 use muster_model::{
     audit::Event,
@@ -18,7 +18,13 @@ use muster_wire::{
 };
 use serde_json::json;
 
-use crate::{App, Error, library::person, page, text::rfc3339};
+use crate::{
+    App, Error,
+    library::{Held, person},
+    page,
+    text::rfc3339,
+    trust::may_read_stamped,
+};
 
 mod policy;
 
@@ -45,6 +51,8 @@ impl App {
         let limit = page::limit(query)?;
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
         let state = self.trust_state().await?;
+        // The library may hold far more than they can read.
+        let tree = self.store().library_tree().await?;
         let mut after = page::after::<Name>(query)?;
         let mut functions = Vec::new();
         loop {
@@ -52,11 +60,12 @@ impl App {
             let last = rows.len() < wanted;
             after = rows.last().map(|row| row.name.clone());
             for row in rows {
-                if functions.len() < wanted && self.right_to(user, row.id.into()).await?.is_some() {
-                    functions.push(
-                        self.function_to_wire(user, self.current(row).await?, &state)
-                            .await?,
-                    );
+                if functions.len() < wanted && tree.right(user, row.id.into()).is_some() {
+                    let hash = item_hash(&row.current)?;
+                    let trusted = state
+                        .stamps_of(CodeType::DataFunction, &hash)
+                        .any(|stamp| may_read_stamped(&tree, user, stamp));
+                    functions.push(self.function_to_wire(self.current(row).await?, trusted).await?);
                 }
             }
             if last || functions.len() >= wanted {
@@ -75,8 +84,8 @@ impl App {
     pub async fn show_function(&self, caller: &Caller, reference: &str) -> Result<WireFunction, Error> {
         self.authorize(caller, Operation::Use).await?;
         let current = self.function_for(caller, reference).await?;
-        let state = self.trust_state().await?;
-        self.function_to_wire(person(caller)?, current, &state).await
+        let trusted = self.is_trusted_for(person(caller)?, &current).await?;
+        self.function_to_wire(current, trusted).await
     }
 
     /// Saves a function: a new one in a folder of the library, or a new version of the one of this name, which stays where
@@ -99,8 +108,9 @@ impl App {
         };
         let mut tx = self.store().begin(&authorized).await?;
         let function = if let Some(function) = existing {
-            let right = library::right(user, &tx.library_chain(function.id.into()).await?);
-            if right != Some(Right::Write) {
+            let (chain, user);
+            (tx, chain, user) = self.library_asked(tx, &authorized, function.id.into()).await?;
+            if library::right(&user, &chain) != Some(Right::Write) {
                 drop(tx);
                 self.record_denial(caller, "RegisterFunctions").await;
                 return Err(Error::denied(format!(
@@ -119,7 +129,7 @@ impl App {
             function
         } else {
             let folder = folder.ok_or_else(|| Error::bug("a new function without a folder"))?;
-            (tx, _) = self.library_write_folder(tx, &authorized, folder).await?;
+            Held { tx, .. } = self.library_write_folder(tx, &authorized, folder).await?;
             let function = Function {
                 id: self.random().id(now, FunctionId::new),
                 name: definition.name.clone(),
@@ -140,8 +150,18 @@ impl App {
         )
         .await?;
         let current = self.current(function).await?;
+        let trusted = self.is_trusted_for(user, &current).await?;
+        self.function_to_wire(current, trusted).await
+    }
+
+    /// Whether a stamp that the user can read counts for the current version.
+    async fn is_trusted_for(&self, user: &UserCaller, current: &Current) -> Result<bool, Error> {
         let state = self.trust_state().await?;
-        self.function_to_wire(user, current, &state).await
+        let hash = item_hash(&current.function.current)?;
+        let stamps = self
+            .readable_stamps(user, &state, CodeType::DataFunction, &hash)
+            .await?;
+        Ok(!stamps.is_empty())
     }
 
     /// The function that a caller means, who may read it.
@@ -162,25 +182,16 @@ impl App {
         self.current(function).await
     }
 
-    async fn function_to_wire(
-        &self,
-        user: &UserCaller,
-        current: Current,
-        state: &TrustState,
-    ) -> Result<WireFunction, Error> {
+    async fn function_to_wire(&self, current: Current, trusted: bool) -> Result<WireFunction, Error> {
         let Current {
             function, definition, ..
         } = current;
-        let hash = item_hash(&function.current)?;
         let author = self.store().user(function.updated_by).await?;
         Ok(WireFunction {
             id: function.id,
             digest: function.current,
             definition,
-            trusted: !self
-                .readable_stamps(user, state, CodeType::DataFunction, &hash)
-                .await?
-                .is_empty(),
+            trusted,
             updated_by: author
                 .map(|user| user.name)
                 .ok_or_else(|| Error::bug("a function of an unknown user"))?,

@@ -211,6 +211,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_list_asks_for_no_item_by_itself() {
+        use muster_model::permission::Caller;
+        let (app, _folder) = crate::fixture::app().await;
+        let name = "admin@SPOTFIRE".parse().expect("a name");
+        let user = app.user_named(&name).await.expect("a user");
+        let admin = Caller::User(app.user_caller(&user).await.expect("their rights"));
+        for name in ["f", "g"] {
+            let definition = serde_json::json!({ "name": name, "language": "terr", "script": "1" });
+            let definition = serde_json::from_value(definition).expect("a function");
+            app.register_function(&admin, definition, None)
+                .await
+                .expect("registered");
+        }
+        let page = muster_wire::admin::v1::PageQuery::default();
+        let functions = app.list_functions(&admin, &page).await.expect("a list");
+        assert_eq!(functions.items.len(), 2);
+        let stamps = app.list_stamps(&admin).await.expect("a list");
+        assert!(stamps.is_empty());
+        let chains = app.inner.known.chains.0.lock().expect("nobody panicked");
+        assert!(chains.found.is_empty(), "{:?}", chains.found);
+    }
+
+    #[tokio::test]
     async fn runs_take_no_right_away_and_every_other_change_may() {
         use muster_model::audit::Event;
         use muster_store::Draft;

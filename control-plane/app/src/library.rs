@@ -1,7 +1,7 @@
 //! The library: folders, what is in them, and who may read and write it.
 //!
 //! Invariant: of what a caller may not read nothing is said but that it is not there. Whether they may change something
-//! is asked in the transaction that changes it, under the lock of rights.
+//! is asked in the transaction that changes it, under the lock of rights, of the groups and licenses that they have then.
 
 mod change;
 mod permission;
@@ -9,18 +9,27 @@ mod permission;
 use muster_ids::{FunctionId, LibraryItemId, Name, UserId};
 use muster_model::{
     library::{self, Kind, Right, Step},
-    permission::{Authorized, Caller, Operation, UserCaller},
+    permission::{Authorized, Caller, Operation, UserCaller, authorize},
 };
 use muster_store::{LibraryItem, Tx};
 use muster_wire::admin::v1::{Page, PageQuery, library::LibraryItem as WireItem};
 
-use crate::{App, Error, page, text::rfc3339};
+use crate::{App, Error, page, session::caller_of, text::rfc3339};
 
 /// What people may know about an item: itself, and what decides about their rights.
 pub(crate) struct Found {
     pub(crate) item: LibraryItem,
     chain: Vec<Step>,
     right: Right,
+}
+
+/// An item in the hands of a change.
+pub(crate) struct Held {
+    pub(crate) tx: Tx,
+    item: LibraryItem,
+    chain: Vec<Step>,
+    /// Who changes it, with the rights that they have until `tx` ends.
+    user: UserCaller,
 }
 
 impl App {
@@ -123,18 +132,63 @@ impl App {
         Ok(item)
     }
 
-    /// That the caller may write `item` for as long as `tx` lives, with what it is now.
-    async fn library_write(
+    /// What decides about the rights to an item for as long as `tx` lives, and who asks, with the rights that they have
+    /// for as long: a request may have waited while some were taken away.
+    pub(crate) async fn library_asked(
         &self,
         mut tx: Tx,
         authorized: &Authorized,
         id: LibraryItemId,
-    ) -> Result<(Tx, LibraryItem, Vec<Step>), Error> {
-        let user = person(authorized.caller())?;
+    ) -> Result<(Tx, Vec<Step>, UserCaller), Error> {
+        // Takes the lock of rights: what is read after it, by other connections too, holds at the commit.
         let chain = tx.library_chain(id).await?;
+        let before = person(authorized.caller())?;
+        let facts = self.known_facts(before.id, &before.name).await?;
+        let user = caller_of(before.id, &facts);
+        let denied = if self.known_active(before.id).await? {
+            let caller = Caller::User(user.clone());
+            authorize(&caller, authorized.operation()).err().map(Error::from)
+        } else {
+            Some(Error::denied(format!(
+                "user {} is disabled or gone; ask an administrator to enable the user",
+                user.name
+            )))
+        };
+        if let Some(denied) = denied {
+            drop(tx);
+            let what = format!("{:?}", authorized.operation());
+            self.record_denial(authorized.caller(), &what).await;
+            return Err(denied);
+        }
+        Ok((tx, chain, user))
+    }
+
+    /// As [`Self::require_readable`], for as long as `tx` lives.
+    pub(crate) async fn still_readable(
+        &self,
+        tx: Tx,
+        authorized: &Authorized,
+        function: FunctionId,
+        refusal: impl FnOnce() -> Error,
+    ) -> Result<Tx, Error> {
+        let (tx, chain, user) = self.library_asked(tx, authorized, function.into()).await?;
+        match library::right(&user, &chain) {
+            Some(_) => Ok(tx),
+            None => Err(refusal()),
+        }
+    }
+
+    /// That the caller may write `item` for as long as `tx` lives, with what it is now.
+    async fn library_write(&self, tx: Tx, authorized: &Authorized, id: LibraryItemId) -> Result<Held, Error> {
+        let (mut tx, chain, user) = self.library_asked(tx, authorized, id).await?;
         let item = tx.library_item(id).await?;
-        match (library::right(user, &chain), item) {
-            (Some(Right::Write), Some(item)) => Ok((tx, item, chain)),
+        match (library::right(&user, &chain), item) {
+            (Some(Right::Write), Some(item)) => Ok(Held {
+                tx,
+                item,
+                chain,
+                user,
+            }),
             (Some(Right::Read), Some(_)) => {
                 drop(tx);
                 self.record_denial(authorized.caller(), "ChangeLibrary").await;
@@ -154,15 +208,15 @@ impl App {
         tx: Tx,
         authorized: &Authorized,
         id: LibraryItemId,
-    ) -> Result<(Tx, Vec<Step>), Error> {
-        let (tx, folder, chain) = self.library_write(tx, authorized, id).await?;
-        if folder.kind != Kind::Folder {
+    ) -> Result<Held, Error> {
+        let held = self.library_write(tx, authorized, id).await?;
+        if held.item.kind != Kind::Folder {
             return Err(Error::invalid(format!(
                 "{} is no folder, and nothing can be in it",
-                library::path(&chain)
+                library::path(&held.chain)
             )));
         }
-        Ok((tx, chain))
+        Ok(held)
     }
 
     /// The folder that a caller means, who may read it.
@@ -224,44 +278,18 @@ fn names(path: &str) -> Result<Vec<Name>, Error> {
     let Some(rest) = path.strip_prefix('/') else {
         return Err(no_such_item(path));
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.is_empty() {
         return Ok(Vec::new());
     }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    // The folders and what is in the deepest of them; nothing is further down.
+    if rest.split('/').nth(library::DEEPEST + 1).is_some() {
+        return Err(no_such_item(path));
+    }
     rest.split('/')
-        .take(library::DEEPEST + 1)
         .map(|name| name.parse().map_err(|_| no_such_item(path)))
         .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_path_names_every_folder_on_the_way() {
-        assert_eq!(names("/").expect("the root"), []);
-        let names = names("/Team A/x/").expect("a path");
-        assert_eq!(
-            names.iter().map(Name::as_str).collect::<Vec<_>>(),
-            ["Team A", "x"]
-        );
-        for wrong in ["", "x", "//", "/a//b", "/a/ b", "/\u{202e}"] {
-            assert!(super::names(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    proptest! {
-        /// Whatever is typed as a path is one or is refused; what is one leads to the same names again.
-        #[test]
-        fn a_path_is_read_one_way(text in "/?[a-c/ .]{0,12}") {
-            if let Ok(read) = names(&text) {
-                let again: Vec<&str> = read.iter().map(Name::as_str).collect();
-                let again = format!("/{}", again.join("/"));
-                prop_assert_eq!(names(&again).expect("a path"), read);
-            }
-        }
-    }
-}
+mod tests;

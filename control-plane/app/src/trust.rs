@@ -21,12 +21,13 @@ pub(crate) use signer::of_group;
 use std::sync::Arc;
 
 use muster_code_trust::{
-    Block, Client, CodeType, Engine, Entry, ItemHash, ItemRef, ItemType, Language, Moment, Place, Question,
-    Stamp, TrustState, UserFacts, Verdict, decide,
+    Block, Client, CodeType, DenyReason, Engine, Entry, ItemHash, ItemRef, ItemType, Language, Moment,
+    Outcome, Place, Question, Stamp, TrustState, UserFacts, Verdict, decide,
 };
-use muster_ids::{Digest, Name, NodeId, StampId, UserId};
+use muster_ids::{Digest, Name, NodeId, StampId, UserId, UserName};
 use muster_model::{
     audit::Event,
+    library::Tree,
     permission::{Caller, Operation, UserCaller},
 };
 use muster_pki::PayloadType;
@@ -47,7 +48,7 @@ use crate::{
     App, Error,
     authority::Authority,
     epoch::tombstone,
-    function::{Current, item_hash},
+    function::{Current, item_hash, no_such_function},
     library::person,
     session::caller_of,
     text::rfc3339,
@@ -55,6 +56,8 @@ use crate::{
 
 /// How long a beacon may be relied on (protocols.md 3: `trust.max_staleness`).
 const BEACON_LIFETIME_SECONDS: u64 = 15 * 60;
+/// Why somebody runs nothing of what they may not read; no rule of the decisions, which are about content.
+pub(crate) const NOT_READABLE: &str = "function-not-readable";
 /// Changes sent at most; a node further behind gets the whole state.
 const MOST_CHANGES: u32 = 1000;
 
@@ -104,7 +107,11 @@ impl App {
             at: Moment::from_unix_ms(now),
         };
         let entry = Entry::Stamp(stamp.clone());
-        let mut tx = self.store().begin(&authorized).await?;
+        let tx = self.store().begin(&authorized).await?;
+        // A stamp on what was deleted or closed meanwhile is one that nobody lists or takes away.
+        let mut tx = self
+            .still_readable(tx, &authorized, function.id, || no_such_function(reference))
+            .await?;
         tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
             .await?;
         let detail = json!({ "stamp": stamp.id.to_string(), "digest": digest.to_string() });
@@ -170,10 +177,11 @@ impl App {
     pub async fn list_stamps(&self, caller: &Caller) -> Result<Vec<WireStamp>, Error> {
         self.authorize(caller, Operation::Use).await?;
         let user = person(caller)?;
+        let tree = self.store().library_tree().await?;
         let mut stamps = Vec::new();
         for (key, value) in self.store().trust_entries().await? {
             if let Ok(Entry::Stamp(stamp)) = Entry::parse(&key, &value)
-                && self.may_read_stamped(user, &stamp).await?
+                && may_read_stamped(&tree, user, &stamp)
                 && let (Ok(function), Ok(digest)) =
                     (stamp.library_item.as_str().parse(), stamp.hash.as_str().parse())
             {
@@ -213,6 +221,10 @@ impl App {
             .await?;
         let current = self.function_for(caller, &query.function).await?;
         let facts = self.facts_of(user.id, &user.name).await?;
+        let reads = self
+            .right_to(&caller_of(user.id, &facts), current.function.id.into())
+            .await?
+            .is_some();
         let state = self.trust_state().await?;
         let (place, node) = match &query.node {
             Some(name) => {
@@ -227,6 +239,7 @@ impl App {
         let (_, verdict) = self
             .judge(user.id, facts, content, &state, &place, Client::Web)
             .await?;
+        let verdict = if reads { verdict } else { not_readable(&user.name) };
         Ok(Explanation {
             function: current.function.name,
             digest: current.function.current,
@@ -270,18 +283,13 @@ impl App {
     ) -> Result<Vec<StampId>, Error> {
         let mut readable = Vec::new();
         for stamp in state.stamps_of(kind, hash) {
-            if self.may_read_stamped(user, stamp).await? {
+            if let Ok(item) = stamp.library_item.as_str().parse()
+                && self.right_to(user, item).await?.is_some()
+            {
                 readable.push(stamp.id);
             }
         }
         Ok(readable)
-    }
-
-    async fn may_read_stamped(&self, user: &UserCaller, stamp: &Stamp) -> Result<bool, Error> {
-        match stamp.library_item.as_str().parse() {
-            Ok(item) => Ok(self.right_to(user, item).await?.is_some()),
-            Err(_) => Ok(false),
-        }
     }
 
     /// The state as it is in the primary database now.
@@ -407,6 +415,12 @@ impl App {
     }
 }
 
+/// Whether the user can read what this stamp is on.
+pub(crate) fn may_read_stamped(tree: &Tree, user: &UserCaller, stamp: &Stamp) -> bool {
+    let item = stamp.library_item.as_str().parse();
+    item.is_ok_and(|item| tree.right(user, item).is_some())
+}
+
 pub(crate) fn version(head: &TrustHead) -> TrustVersion {
     TrustVersion {
         incarnation: head.incarnation,
@@ -414,6 +428,21 @@ pub(crate) fn version(head: &TrustHead) -> TrustVersion {
         number: head.number,
         digest: head.digest,
         previous: head.previous,
+    }
+}
+
+/// For whom the function is not there, however much its content is trusted.
+fn not_readable(user: &UserName) -> Verdict {
+    Verdict {
+        outcome: Outcome::Deny {
+            reason: DenyReason::Untrusted,
+        },
+        rule: NOT_READABLE,
+        entry: None,
+        group_path: Vec::new(),
+        reasons: vec![format!(
+            "The user {user} may not read the function in the library."
+        )],
     }
 }
 

@@ -9,6 +9,10 @@ use muster_ids::{LibraryItemId, Name, UserName};
 
 use crate::permission::{ADMINISTRATOR, UserCaller};
 
+mod tree;
+
+pub use tree::Tree;
+
 /// How many folders an item may be in, one inside the other.
 pub const DEEPEST: usize = 32;
 
@@ -118,14 +122,26 @@ pub struct Step {
 /// What `user` may do with the first item of `chain`, which is followed by the folder that it is in, and so on up to the
 /// root. An empty chain is that of nothing, to which nobody has a right.
 pub fn right(user: &UserCaller, chain: &[Step]) -> Option<Right> {
-    if user.is_in(ADMINISTRATOR) {
-        return (!chain.is_empty()).then_some(Right::Write);
-    }
+    right_below(
+        user,
+        chain
+            .iter()
+            .rev()
+            .map(|step| (step.inherits, step.grants.as_slice())),
+    )
+}
+
+/// As [`right`], with the steps from the root down: whether each inherits, and its own permissions.
+fn right_below<'a>(user: &UserCaller, steps: impl Iterator<Item = (bool, &'a [Grant])>) -> Option<Right> {
+    let administrator = user.is_in(ADMINISTRATOR);
     let mut grants: &[Grant] = &[];
     let mut last = None;
-    for step in chain.iter().rev() {
-        if !step.inherits {
-            grants = &step.grants;
+    for (inherits, own) in steps {
+        if administrator {
+            return Some(Right::Write);
+        }
+        if !inherits {
+            grants = own;
         }
         let mine = grants.iter().filter(|grant| grant.is_for(user));
         last = mine.map(|grant| grant.right).max();

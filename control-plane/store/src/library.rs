@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use muster_ids::{LibraryItemId, Name, UserId};
-use muster_model::library::{Grant, Grantee, Kind, Right, Step};
+use muster_model::library::{Grant, Grantee, Kind, Right, Step, Tree};
 
 use crate::{
     error::StoreError,
@@ -103,6 +103,22 @@ impl Store {
         chain(&self.few(CHAIN, args![id]).await?)
     }
 
+    /// What decides about the rights to all items.
+    pub async fn library_tree(&self) -> Result<Tree, StoreError> {
+        let sql = "SELECT i.id, i.parent_id, i.inherits, p.grantee, p.principal, p.access FROM library_items i \
+             LEFT JOIN library_permissions p ON p.item_id = i.id";
+        let mut tree = Tree::default();
+        for row in &self.all(sql, args![]).await? {
+            tree.put(
+                row.parsed("id")?,
+                row.optional("parent_id")?,
+                row.flag("inherits")?,
+                grant(row)?,
+            );
+        }
+        Ok(tree)
+    }
+
     /// The permissions of the items of a folder that have their own.
     pub async fn library_grants_in(
         &self,
@@ -115,14 +131,7 @@ impl Store {
                 args![folder],
             )
             .await?;
-        let mut grants: BTreeMap<LibraryItemId, Vec<Grant>> = BTreeMap::new();
-        for row in &rows {
-            grants
-                .entry(row.parsed("item_id")?)
-                .or_default()
-                .extend(grant(row)?);
-        }
-        Ok(grants)
+        grants(&rows)
     }
 }
 
@@ -148,6 +157,19 @@ impl Tx {
              i.created_by, i.updated_at, i.updated_by, i.version FROM down d JOIN library_items i ON i.id = d.item \
              ORDER BY d.step, i.id";
         self.all(sql, args![id]).await?.iter().map(item).collect()
+    }
+
+    /// The permissions of those of [`Self::library_below`] that have their own.
+    pub async fn library_grants_below(
+        &mut self,
+        id: LibraryItemId,
+    ) -> Result<BTreeMap<LibraryItemId, Vec<Grant>>, StoreError> {
+        self.change_rights().await?;
+        let sql = "WITH RECURSIVE down (item, step) AS (SELECT id, CAST(0 AS BIGINT) FROM library_items WHERE id = $1 \
+             UNION ALL SELECT c.id, d.step + 1 FROM library_items c JOIN down d ON c.parent_id = d.item WHERE d.step < 100) \
+             SELECT p.item_id, p.grantee, p.principal, p.access FROM down d \
+             JOIN library_permissions p ON p.item_id = d.item";
+        grants(&self.all(sql, args![id]).await?)
     }
 
     /// Adds an item; nothing is in it yet.
@@ -293,6 +315,17 @@ fn chain(rows: &[Row]) -> Result<Vec<Step>, StoreError> {
         }
     }
     Ok(chain)
+}
+
+fn grants(rows: &[Row]) -> Result<BTreeMap<LibraryItemId, Vec<Grant>>, StoreError> {
+    let mut grants: BTreeMap<LibraryItemId, Vec<Grant>> = BTreeMap::new();
+    for row in rows {
+        grants
+            .entry(row.parsed("item_id")?)
+            .or_default()
+            .extend(grant(row)?);
+    }
+    Ok(grants)
 }
 
 /// The permission of a row that may have none.

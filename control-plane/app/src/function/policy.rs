@@ -12,6 +12,7 @@ use muster_store::Draft;
 use muster_wire::admin::v1::function::FunctionPolicy;
 use serde_json::{Value, json};
 
+use super::no_such_function;
 use crate::{App, Error};
 
 impl App {
@@ -36,7 +37,11 @@ impl App {
             RunPolicy::parse(&policy.to_string()).map_err(|error| Error::invalid(error.to_string()))?;
         let entry = Entry::Policy(function.id, policy.clone());
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let tx = self.store().begin(&authorized).await?;
+        // Nobody could clear the policy of a function that was deleted meanwhile.
+        let mut tx = self
+            .still_readable(tx, &authorized, function.id, || no_such_function(reference))
+            .await?;
         tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
             .await?;
         let detail = json!({ "policy": entry.value(), "digest": policy.digest().to_string() });

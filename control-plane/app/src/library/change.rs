@@ -1,18 +1,23 @@
 //! Folders are made; folders and items are moved, renamed and deleted.
 
+use std::collections::HashSet;
+
 use muster_code_trust::{Entry, TrustState};
-use muster_ids::{FunctionId, LibraryItemId, Name};
+use muster_ids::{LibraryItemId, Name};
 use muster_model::{
     audit::Event,
-    library::{self, Kind, Right},
-    permission::{Caller, Operation},
+    library::{self, Kind, Right, Step, Tree},
+    permission::{Caller, Operation, UserCaller},
 };
-use muster_store::{Draft, LibraryItem};
+use muster_store::{Draft, LibraryItem, Tx};
 use muster_wire::admin::v1::library::{CreateFolder, LibraryItem as WireItem, PatchItem};
 use serde_json::json;
 
-use super::person;
+use super::{Held, person};
 use crate::{App, Error, epoch::tombstone, page, trust::locked};
+
+/// The most items that one request deletes, all named in its record: meanwhile nobody else changes rights.
+const MOST_DELETED: usize = 1_000;
 
 impl App {
     /// Makes a folder.
@@ -28,7 +33,7 @@ impl App {
         let parent = self.library_folder(caller, &new.folder).await?;
         let now = self.now();
         let tx = self.store().begin(&authorized).await?;
-        let (mut tx, chain) = self.library_write_folder(tx, &authorized, parent).await?;
+        let Held { mut tx, chain, .. } = self.library_write_folder(tx, &authorized, parent).await?;
         require_depth(chain.len())?;
         let folder = LibraryItem {
             id: self.random().id(now, LibraryItemId::new),
@@ -71,7 +76,12 @@ impl App {
         };
         let now = self.now();
         let tx = self.store().begin(&authorized).await?;
-        let (mut tx, item, chain) = self.library_write(tx, &authorized, found.id).await?;
+        let Held {
+            mut tx,
+            item,
+            chain,
+            user,
+        } = self.library_write(tx, &authorized, found.id).await?;
         if item.parent.is_none() {
             return Err(Error::invalid("the root of the library stays where it is"));
         }
@@ -101,7 +111,7 @@ impl App {
         let mut parent = library::path(&chain[1..]);
         if let Some(target) = target.filter(|target| Some(*target) != item.parent) {
             let above;
-            (tx, above) = self.library_write_folder(tx, &authorized, target).await?;
+            Held { tx, chain: above, .. } = self.library_write_folder(tx, &authorized, target).await?;
             if above.iter().any(|step| step.id == item.id) {
                 return Err(Error::conflict(
                     "folder-circle",
@@ -113,7 +123,12 @@ impl App {
                 ));
             }
             let below = tx.library_below(item.id).await?;
-            require_depth(above.len() + height(&below))?;
+            // The root is no level.
+            require_depth(above.len() - 1 + height(&below))?;
+            // What its folder closed may be open in another one.
+            if !may_write_all(&mut tx, &user, &chain, &below).await? {
+                return self.refuse_all(tx, caller, &user, &chain, "moved").await;
+            }
             next.parent = Some(target);
             parent = library::path(&above);
         }
@@ -140,7 +155,12 @@ impl App {
         let found = self.library_find(user, reference).await?.item;
         let now = self.now();
         let tx = self.store().begin(&authorized).await?;
-        let (mut tx, item, chain) = self.library_write(tx, &authorized, found.id).await?;
+        let Held {
+            mut tx,
+            item,
+            chain,
+            user,
+        } = self.library_write(tx, &authorized, found.id).await?;
         let path = library::path(&chain);
         if item.parent.is_none() {
             return Err(Error::invalid("the root of the library cannot be deleted"));
@@ -155,55 +175,97 @@ impl App {
                 ),
             ));
         }
-        for inside in &below {
-            let chain = tx.library_chain(inside.id).await?;
-            if library::right(user, &chain) != Some(Right::Write) {
-                drop(tx);
-                self.record_denial(caller, "ChangeLibrary").await;
-                return Err(Error::denied(format!(
-                    "user {} may not change everything in {path}, so none of it was deleted; ask an administrator",
-                    user.name
-                )));
-            }
+        if below.len() > MOST_DELETED {
+            return Err(Error::conflict(
+                "folder-too-large",
+                format!(
+                    "{path} holds {} items, and at most {MOST_DELETED} are deleted at once; delete the folders in it first",
+                    below.len() - 1
+                ),
+            ));
+        }
+        if !may_write_all(&mut tx, &user, &chain, &below).await? {
+            return self.refuse_all(tx, caller, &user, &chain, "deleted").await;
         }
         if below.iter().any(|inside| inside.kind == Kind::DataFunction) {
             // The license is asked for as where functions are registered; nobody holds the lock while it is refused.
-            if let Err(denied) = muster_model::permission::authorize(caller, Operation::RegisterFunctions) {
+            let user = Caller::User(user);
+            if let Err(denied) = muster_model::permission::authorize(&user, Operation::RegisterFunctions) {
                 drop(tx);
                 self.record_denial(caller, "RegisterFunctions").await;
                 return Err(denied.into());
             }
+            let entries = locked(&mut tx).await?;
+            let ended = ended(&TrustState::from_pairs(entries).map_err(Error::bug)?, &below, now);
+            tx.trust_change(&ended, now).await?;
         }
-        let entries = locked(&mut tx).await?;
-        let ended = ended(&TrustState::from_pairs(entries).map_err(Error::bug)?, &below, now);
-        tx.trust_change(&ended, now).await?;
         for inside in below.iter().rev() {
             tx.library_delete(inside).await?;
         }
         let items: Vec<String> = below.iter().map(|inside| inside.id.to_string()).collect();
-        let detail =
-            json!({ "items": items.len(), "first": items.into_iter().take(100).collect::<Vec<_>>() });
+        let detail = json!({ "items": items.len(), "ids": items });
         tx.commit(Draft::new(Event::LibraryItemDeleted, path, detail), now)
             .await?;
         Ok(())
     }
+
+    /// Refuses what takes everything inside along, because some of it is not theirs.
+    async fn refuse_all<T>(
+        &self,
+        tx: Tx,
+        caller: &Caller,
+        user: &UserCaller,
+        chain: &[Step],
+        done: &str,
+    ) -> Result<T, Error> {
+        drop(tx);
+        self.record_denial(caller, "ChangeLibrary").await;
+        Err(Error::denied(format!(
+            "user {} may not change everything in {}, so none of it was {done}; ask an administrator",
+            user.name,
+            library::path(chain)
+        )))
+    }
+}
+
+/// Whether `user` may write the first item of `chain` and all of `below`, which it holds.
+async fn may_write_all(
+    tx: &mut Tx,
+    user: &UserCaller,
+    chain: &[Step],
+    below: &[LibraryItem],
+) -> Result<bool, Error> {
+    let mut grants = tx
+        .library_grants_below(chain.first().map_or(LibraryItemId::ROOT, |step| step.id))
+        .await?;
+    let mut tree = Tree::default();
+    for (place, step) in chain.iter().enumerate() {
+        let parent = chain.get(place + 1).map(|above| above.id);
+        tree.put(step.id, parent, step.inherits, step.grants.clone());
+    }
+    for item in below {
+        let own = grants.remove(&item.id).unwrap_or_default();
+        tree.put(item.id, item.parent, item.inherits, own);
+    }
+    Ok(below
+        .iter()
+        .all(|item| tree.right(user, item.id) == Some(Right::Write)))
 }
 
 /// What leaves the trust state with these items: the stamps on them, and what their runs may use.
 fn ended(state: &TrustState, gone: &[LibraryItem], now: i64) -> Vec<(String, Option<String>)> {
+    let gone: HashSet<LibraryItemId> = gone.iter().map(|item| item.id).collect();
     let mut changes = Vec::new();
     for (key, value) in state.pairs() {
         match Entry::parse(key, value) {
             Ok(Entry::Stamp(stamp)) => {
-                let item: Option<LibraryItemId> = stamp.library_item.as_str().parse().ok();
-                if gone.iter().any(|inside| Some(inside.id) == item) {
+                let item = stamp.library_item.as_str().parse();
+                if item.is_ok_and(|item| gone.contains(&item)) {
                     changes.push((key.to_owned(), None));
                     changes.push(tombstone::of_stamp(stamp.id, now));
                 }
             }
-            Ok(Entry::Policy(function, _))
-                if gone.iter().any(|inside| FunctionId::from(inside.id) == function) =>
-            {
+            Ok(Entry::Policy(function, _)) if gone.contains(&function.into()) => {
                 changes.push((key.to_owned(), None));
             }
             _ => {}
@@ -235,10 +297,10 @@ fn require_depth(depth: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many levels there are in `items`, the first of which holds all others.
+/// How many levels of folders there are in `items`, the first of which holds all others.
 fn height(items: &[LibraryItem]) -> usize {
     let mut depths: std::collections::BTreeMap<LibraryItemId, usize> = std::collections::BTreeMap::new();
-    for item in items {
+    for item in items.iter().filter(|item| item.kind == Kind::Folder) {
         let above = item
             .parent
             .and_then(|parent| depths.get(&parent))

@@ -13,7 +13,7 @@ use muster_store::{Draft, Tx};
 use muster_wire::admin::v1::library::{Grant as WireGrant, Permissions, SetPermissions};
 use serde_json::json;
 
-use super::person;
+use super::{Held, person};
 use crate::{App, Error};
 
 /// The most permissions of one item.
@@ -44,13 +44,6 @@ impl App {
         let user = person(caller)?;
         let found = self.library_find(user, reference).await?.item;
         let root = found.id == LibraryItemId::ROOT;
-        if root && !user.is_in(ADMINISTRATOR) {
-            self.record_denial(caller, "ChangeLibrary").await;
-            return Err(Error::denied(format!(
-                "user {} may not set the permissions of the root of the library; ask an administrator",
-                user.name
-            )));
-        }
         if wanted.inherits && (root || !wanted.grants.is_empty()) {
             return Err(Error::invalid(
                 "permissions are inherited or given, and the root of the library has its own",
@@ -59,7 +52,20 @@ impl App {
         let grants = self.grants(&wanted.grants).await?;
         let now = self.now();
         let tx = self.store().begin(&authorized).await?;
-        let (mut tx, item, chain) = self.library_write(tx, &authorized, found.id).await?;
+        let Held {
+            mut tx,
+            item,
+            chain,
+            user,
+        } = self.library_write(tx, &authorized, found.id).await?;
+        if root && !user.is_in(ADMINISTRATOR) {
+            drop(tx);
+            self.record_denial(caller, "ChangeLibrary").await;
+            return Err(Error::denied(format!(
+                "user {} may not set the permissions of the root of the library; ask an administrator",
+                user.name
+            )));
+        }
         self.require_grantees(&mut tx, &grants).await?;
         tx.library_permit(item.id, (!wanted.inherits).then_some(&grants))
             .await?;

@@ -19,7 +19,7 @@ use muster_wire::{
 use serde_json::json;
 
 use super::{Request, ended, ending, no_such_run, refused, to_json};
-use crate::{App, Error, trust};
+use crate::{App, Error, session::caller_of, trust};
 
 /// How long a grant may be used after it was signed, in milliseconds.
 const GRANT_LIFETIME_MS: i64 = 10 * 60 * 1000;
@@ -112,6 +112,20 @@ impl App {
             None => (request.expression.clone()).ok_or_else(|| Error::bug("a run of nothing"))?,
         };
         let facts = self.known_facts(row.user, &row.user_name).await?;
+        if let Some(function) = row.function
+            && self
+                .right_to(&caller_of(row.user, &facts), function.into())
+                .await?
+                .is_none()
+        {
+            let message = format!(
+                "the user {} may no longer read the function \"{}\" in the library\nAsk an administrator, or somebody who may write it, for the right to read it, and run it again.",
+                row.user_name, row.function_name
+            );
+            self.refuse(tx, row, trust::NOT_READABLE, message, None, now)
+                .await?;
+            return Ok(Claimed::Refused);
+        }
         let known = self.known_trust().await?;
         let (head, state) = &*known;
         let place = self.place(&node).await?;

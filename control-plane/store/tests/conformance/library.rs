@@ -130,6 +130,8 @@ mod cases {
         ];
         let mut tx = world.begin().await;
         tx.library_permit(team.id, Some(&own)).await.expect("set");
+        let below = tx.library_grants_below(team.id).await.expect("read");
+        assert_eq!(below.keys().collect::<Vec<_>>(), [&team.id]);
         let seen = tx.library_chain(inner.id).await.expect("read");
         assert_eq!((seen[0].inherits, seen[1].inherits), (true, false));
         assert_eq!(seen[1].grants, own);
