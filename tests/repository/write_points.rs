@@ -73,8 +73,8 @@ const HANDED_ON: [(&str, usize); 4] = [
 ];
 
 /// Killed at by nobody: a session that was not stored is made by another login, a token that was not by another command
-/// (the lost one is revoked), and an export is repeated.
-const HARMLESS: [&str; 3] = ["cli.session", "join-token", "root-key.export"];
+/// (the lost one is revoked), an export is repeated, and what a lost signature was over is signed again.
+const HARMLESS: [&str; 4] = ["cli.session", "join-token", "root-key.export", "signature"];
 
 #[test]
 fn some_test_kills_at_every_named_write_point() {
