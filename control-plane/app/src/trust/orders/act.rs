@@ -29,7 +29,8 @@ pub(super) const CIRCLE: &str = "Circle";
 pub(super) const STAFF: &str = "Staff";
 /// What is stamped.
 pub(super) const FUNCTION: &str = "f";
-const ITEM: &str = "h1";
+const ITEM: &str =
+    "sha512=9vMZ1r1CQv1wQZ0uaarQEsK0JYRNngzz+FZ1PRSeG841RmIFqlPPym75/qa4lZu7F7rO0dV5Egmq0e58C0o2cA==";
 const FEATURE: &str = "Trust Mods";
 const SETTING: &str = "terr.restricted.execution.mode";
 
