@@ -73,7 +73,8 @@ pub(crate) async fn rows(rounds: usize) -> anyhow::Result<Vec<Row>> {
 async fn change(admin: &Person, fleet: &Fleet, round: usize) -> anyhow::Result<Vec<f64>> {
     let status: Value = admin.get("/api/v1/status").await;
     let number = status["trust_number"].as_u64().context("a number")? + 1;
-    let block = json!({ "item": { "type": "visualization_mod", "hash": format!("bench-{round}") } });
+    let hash = muster_ids::Sha512::of(format!("bench-{round}").as_bytes());
+    let block = json!({ "item": { "type": "visualization_mod", "hash": hash } });
     let begun = now_us();
     admin
         .post("/api/v1/trust/blocks", &block)
