@@ -17,7 +17,7 @@ use muster_model::{
 };
 use muster_store::{StoreError, Topic, TrustHead};
 
-use crate::{App, Error, renewal::Shown, trust::SignedStates};
+use crate::{App, Error, renewal::Shown, trust::SignedState};
 
 /// The most time for which an answer is used. Beacons are signed for a head that was read within the last second
 /// (protocols.md 3).
@@ -36,7 +36,7 @@ pub(crate) struct Fleet {
     cancelled: Shared<HashMap<NodeId, Vec<(RunId, i64)>>>,
     waiting: Shared<BTreeSet<(PoolId, SiteId, Capability)>>,
     standings: Mutex<Standings>,
-    signed: tokio::sync::Mutex<SignedStates>,
+    signed: tokio::sync::Mutex<Option<Arc<SignedState>>>,
     silence: OnceLock<Silence>,
 }
 
@@ -58,7 +58,7 @@ struct Standings {
 
 impl Fleet {
     /// What was signed of the trust state, for the one who holds it.
-    pub(crate) async fn signed_states(&self) -> tokio::sync::MutexGuard<'_, SignedStates> {
+    pub(crate) async fn signed_state(&self) -> tokio::sync::MutexGuard<'_, Option<Arc<SignedState>>> {
         self.signed.lock().await
     }
 }

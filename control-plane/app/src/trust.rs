@@ -15,7 +15,7 @@ mod signer;
 pub(crate) use block::{is_behind, refuse_blocked};
 pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
 pub(crate) use revocation::{refuse_many_of, to_wire as revocation_to_wire};
-pub(crate) use signed::SignedStates;
+pub(crate) use signed::SignedState;
 pub(crate) use signer::of_group;
 
 use std::sync::Arc;
@@ -39,14 +39,13 @@ use muster_wire::{
     },
     node::v1::{
         beacon::Beacon,
-        trust_state::{TrustChange, TrustHead as WireHead, TrustStateReply, TrustVersion},
+        trust_state::{TrustStateReply, TrustVersion},
     },
 };
 use serde_json::json;
 
 use crate::{
     App, Error,
-    authority::Authority,
     epoch::tombstone,
     function::{Current, item_hash, no_such_function},
     library::person,
@@ -58,8 +57,6 @@ use crate::{
 const BEACON_LIFETIME_SECONDS: u64 = 15 * 60;
 /// Why somebody runs nothing of what they may not read; no rule of the decisions, which are about content.
 pub(crate) const NOT_READABLE: &str = "function-not-readable";
-/// Changes sent at most; a node further behind gets the whole state.
-const MOST_CHANGES: u32 = 1000;
 
 impl App {
     /// Trusts the content of a function, which must be the current one: what was read is what is trusted.
@@ -303,8 +300,8 @@ impl App {
         Ok((head, state))
     }
 
-    /// The signed state for a node: what changed since `since`, or all of it. After a change many ask the same, so it
-    /// is read and signed once for all of them.
+    /// The signed state for a node: what changed since `since`, or all of it. After a change many ask, so it is read and
+    /// signed once for all of them.
     pub async fn trust_state_for_node(
         &self,
         node: NodeId,
@@ -313,66 +310,15 @@ impl App {
         self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
         let head = self.trust_head_now().await?;
         let authority = self.authority();
-        let since = since.filter(|since| *since <= head.number);
         // One makes it, and the others wait for what it makes.
-        let mut signed = self.fleet().signed_states().await;
-        if let Some(reply) = signed.of(&head, &authority, since) {
-            return Ok(reply);
-        }
-        let (head, reply) = self.sign_trust_state(&authority, since).await?;
-        let reply = Arc::new(reply);
-        signed.keep(&head, &authority, since, &reply);
-        Ok(reply)
-    }
-
-    async fn sign_trust_state(
-        &self,
-        authority: &Authority,
-        since: Option<u64>,
-    ) -> Result<(TrustHead, TrustStateReply), Error> {
-        let (head, state) = self.trust_state_and_head().await?;
-        let requires = state.requires().into_iter().map(str::to_owned).collect();
-        let payload = WireHead {
-            version: version(&head),
-            requires,
+        let mut kept = self.fleet().signed_state().await;
+        let signed = match kept.take().filter(|signed| signed.serves(&head, &authority)) {
+            Some(signed) => signed,
+            None => Arc::new(self.sign_trust_state(authority).await?),
         };
-        let envelope = authority.sign(PayloadType::TrustState, &payload).await?;
-        let changes = match since {
-            Some(since) if since <= head.number => {
-                let changes = self.store().trust_changes_since(since, MOST_CHANGES + 1).await?;
-                (changes.len() <= MOST_CHANGES as usize).then_some(changes)
-            }
-            _ => None,
-        };
-        let changes = changes.map(|changes| {
-            changes
-                .into_iter()
-                .filter(|change| change.number <= head.number)
-                .map(|change| TrustChange {
-                    number: change.number,
-                    key: change.key,
-                    value: change.value,
-                })
-                .collect()
-        });
-        let entries = changes.is_none().then(|| {
-            state
-                .pairs()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect()
-        });
-        // Whoever gets the whole state may come from an earlier epoch.
-        let bump = match self.store().epoch_bump().await?.filter(|_| entries.is_some()) {
-            Some(bump) => Some(serde_json::from_str(&bump).map_err(Error::bug)?),
-            None => None,
-        };
-        let reply = TrustStateReply {
-            head: serde_json::to_value(envelope).map_err(Error::bug)?,
-            entries,
-            changes,
-            bump,
-        };
-        Ok((head, reply))
+        *kept = Some(Arc::clone(&signed));
+        drop(kept);
+        Ok(signed.reply(since))
     }
 
     /// The signed word that a state is the current one, in answer to a node's challenge.

@@ -100,17 +100,17 @@ impl Store {
         Ok((head, entries))
     }
 
-    /// At most `limit` changes after the state `number`, in their order. The last number may be cut short by the
-    /// limit.
-    pub async fn trust_changes_since(&self, number: u64, limit: u32) -> Result<Vec<TrustChange>, StoreError> {
+    /// The last changes up to the state `number`, at most `limit`, in their order. The first of them may be cut short by
+    /// the limit.
+    pub async fn trust_changes_until(&self, number: u64, limit: u32) -> Result<Vec<TrustChange>, StoreError> {
         let rows = self
             .all(
-                "SELECT number, entry_key, value, at, changed_by FROM trust_changes WHERE number > $1 \
-                 ORDER BY number, entry_key LIMIT $2",
+                "SELECT number, entry_key, value, at, changed_by FROM trust_changes WHERE number <= $1 \
+                 ORDER BY number DESC, entry_key DESC LIMIT $2",
                 args![counter(number)?, i64::from(limit)],
             )
             .await?;
-        rows.iter().map(change).collect()
+        rows.iter().rev().map(change).collect()
     }
 }
 

@@ -163,17 +163,24 @@ mod cases {
     pub(super) async fn history_is_read_in_order(world: World) {
         change(&world, &[("a", Some("1"))]).await;
         change(&world, &[("b", Some("2")), ("a", None)]).await;
-        let changes = world.store.trust_changes_since(1, 9).await.expect("read");
+        change(&world, &[("c", Some("3"))]).await;
+        let read = async |number, limit| {
+            let changes = world.store.trust_changes_until(number, limit).await;
+            changes.expect("read")
+        };
+        let changes = read(2, 2).await;
         let seen: Vec<_> = changes
             .iter()
             .map(|change| (change.number, change.key.as_str(), change.value.as_deref()))
             .collect();
         assert_eq!(seen, [(2, "a", None), (2, "b", Some("2"))]);
         assert_eq!((changes[0].by.as_str(), changes[0].at), ("system", NOW));
-        assert_eq!(
-            world.store.trust_changes_since(0, 1).await.expect("read").len(),
-            1
-        );
+        let numbers = |changes: Vec<muster_store::TrustChange>| -> Vec<u64> {
+            changes.iter().map(|change| change.number).collect()
+        };
+        assert_eq!(numbers(read(3, 9).await), [1, 2, 2, 3]);
+        assert_eq!(numbers(read(3, 2).await), [2, 3], "the limit takes the last");
+        assert_eq!(read(0, 9).await, []);
     }
 
     pub(super) async fn secrets_come_back_as_they_went_in(world: World) {
