@@ -4,6 +4,7 @@
 //! panicking only, and only where the product is wrong: a parser panicked, or what it accepted breaks a property that
 //! the target states.
 
+mod analysis;
 mod broker;
 mod certificates;
 mod connection;
@@ -37,6 +38,11 @@ pub struct Target {
 
 /// All of them, by name.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "analysis",
+        run: analysis::analysis,
+        seeds: analysis::analysis_seeds,
+    },
     Target {
         name: "beacon",
         run: signed::beacon,

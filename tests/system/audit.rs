@@ -255,6 +255,15 @@ async fn everything(server: &Server) -> Vec<String> {
         .post("/api/v1/library/folders", &folder)
         .await
         .expect("made");
+    let analysis = json!({
+        "folder": "/folder", "name": "plan", "kind": "analysis", "manifest": "{\"muster_analysis\":1}",
+    });
+    let analysis = admin
+        .post("/api/v1/library/items", &analysis)
+        .await
+        .expect("saved");
+    let analysis = analysis["id"].as_str().expect("an identity");
+    admin.delete(&["library", analysis]).await.expect("deleted");
     let folder = folder["id"].as_str().expect("an identity").to_owned();
     let permissions = Request::put("/api/v1/library")
         .segment(&folder)

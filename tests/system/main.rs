@@ -24,6 +24,7 @@ mod killed_authority;
 mod killed_node;
 mod killed_server;
 mod library;
+mod library_content;
 mod live;
 mod offer;
 mod outcome;

@@ -181,6 +181,10 @@ impl Things {
                 "POST /api/v1/library/folders",
                 json!({ "folder": "/", "name": "another" }),
             ),
+            (
+                "POST /api/v1/library/items",
+                json!({ "folder": "/", "name": "plan", "kind": "analysis", "manifest": "{\"muster_analysis\":1}" }),
+            ),
             ("PATCH /api/v1/library/{item}", json!({ "name": "another" })),
             (
                 "PUT /api/v1/library/{item}/permissions",

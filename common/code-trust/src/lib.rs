@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod decide;
 mod decision;
 mod entry;
@@ -27,6 +28,7 @@ mod verdict;
 mod version;
 mod words;
 
+pub use analysis::{Analysis, AnalysisError, AnalysisPart, PartContent, PartKind};
 pub use decide::decide;
 pub use decision::{Decider, Decision, GroupPath, Person, Reason, SignerRef, Trusted, TrustedBy};
 pub use entry::{

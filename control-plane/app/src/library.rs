@@ -4,6 +4,7 @@
 //! is asked in the transaction that changes it, under the lock of rights, of the groups and licenses that they have then.
 
 mod change;
+mod content;
 mod permission;
 
 use muster_ids::{FunctionId, LibraryItemId, Name, UserId};

@@ -1,5 +1,6 @@
 //! `muster library`: folders, what is in them, and who may read and write it.
 
+mod import;
 mod permission;
 
 use clap::{Args, Subcommand};
@@ -41,6 +42,18 @@ pub(crate) enum Command {
     },
     /// Make a folder
     CreateFolder(NewFolder),
+    /// Put an item, or a new version of it, into the library
+    Import(import::Import),
+    /// List the versions of an item
+    Versions {
+        /// The item
+        item: String,
+        /// How much.
+        #[command(flatten)]
+        extent: Extent,
+    },
+    /// Show what a version of an item holds
+    Content(import::Show),
     /// Move an item into another folder, or rename or describe it
     Move(Move),
     /// Delete an item; stamps on it end
@@ -125,6 +138,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let item: LibraryItem = context.rest()?.call(request).await?;
             context.show(&item, || format!("Created the folder {}.", escaped(&item.path)))
         }
+        Command::Import(wanted) => import::import(context, wanted).await,
+        Command::Versions { item, extent } => import::versions(context, &item, &extent).await,
+        Command::Content(wanted) => import::content(context, wanted).await,
         Command::Move(wanted) => {
             let body = PatchItem {
                 folder: wanted.to,

@@ -144,6 +144,8 @@ events! {
     LicenseChanged = "license.changed";
     /// A folder was made in the library.
     LibraryFolderCreated = "library.folder_created";
+    /// An item of the library was saved, as a new one or in a new version.
+    LibraryItemSaved = "library.saved";
     /// A folder or item of the library got another place, name or description.
     LibraryItemMoved = "library.moved";
     /// A folder or item of the library was deleted, with what was in it.

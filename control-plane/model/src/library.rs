@@ -65,6 +65,20 @@ words! {
         Folder = "folder",
         /// A data function.
         DataFunction = "data_function",
+        /// A custom visualization.
+        VisualizationMod = "visualization_mod",
+        /// A package of scripts that triggers start.
+        ActionMod = "action_mod",
+        /// A configured call of an external system.
+        ExternalAction = "external_action",
+        /// A script of analyses.
+        Script = "script",
+        /// A custom query of a connection.
+        CustomQuery = "custom_query",
+        /// The script of a job's task.
+        JobScript = "job_script",
+        /// An analysis, which names its parts.
+        Analysis = "analysis",
     }
 
     /// What a permission lets do. Who may write may read.
@@ -73,6 +87,19 @@ words! {
         Read = "read",
         /// Change it and what inherits from it, put items into it, and say who else may.
         Write = "write",
+    }
+}
+
+/// The license feature that saving an item of this kind needs: that of making or configuring it. What an analysis has in
+/// it is saved by everybody who may write, and runs only where it is trusted.
+pub fn license(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Folder | Kind::Analysis => None,
+        Kind::DataFunction => Some(crate::permission::REGISTER_DATA_FUNCTIONS),
+        Kind::VisualizationMod | Kind::ActionMod => Some("Develop Visualization Mod"),
+        Kind::ExternalAction => Some("Configure External Actions"),
+        Kind::Script | Kind::JobScript => Some(crate::permission::AUTHOR_SCRIPTS),
+        Kind::CustomQuery => Some("Custom Query in Connections"),
     }
 }
 

@@ -3,6 +3,10 @@
 //! Invariants: every item but the root is in a folder, and in a folder no two have one name; what changes what somebody
 //! may read takes the lock of rights first, so that a decision that rests on it holds until it is stored.
 
+mod version;
+
+pub use version::LibraryVersion;
+
 use std::collections::BTreeMap;
 
 use muster_ids::{LibraryItemId, Name, UserId};

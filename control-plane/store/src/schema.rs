@@ -87,6 +87,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0012_signing.sql"),
         include_str!("../../migrations/postgres/0012_signing.sql"),
     ),
+    (
+        13,
+        "library_versions",
+        include_str!("../../migrations/sqlite/0013_library_versions.sql"),
+        include_str!("../../migrations/postgres/0013_library_versions.sql"),
+    ),
 ];
 
 /// Which schema a database has.

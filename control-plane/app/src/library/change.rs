@@ -275,7 +275,7 @@ fn ended(state: &TrustState, gone: &[LibraryItem], now: i64) -> Vec<(String, Opt
 }
 
 /// Refuses names that a path could not lead to.
-fn require_plain(name: &Name) -> Result<(), Error> {
+pub(super) fn require_plain(name: &Name) -> Result<(), Error> {
     if name.as_str().contains('/') || name.as_str().parse::<LibraryItemId>().is_ok() {
         return Err(Error::invalid(
             "a name in the library holds no /, which stands between the names of a path, and has not the form of an identifier",
@@ -311,6 +311,6 @@ fn height(items: &[LibraryItem]) -> usize {
     depths.into_values().max().unwrap_or(0)
 }
 
-fn child(folder: &str, name: &Name) -> String {
+pub(super) fn child(folder: &str, name: &Name) -> String {
     format!("{}/{name}", folder.trim_end_matches('/'))
 }

@@ -5,6 +5,7 @@ on_both! {
     permissions_are_those_of_the_item_or_of_its_folder
     a_function_is_an_item_under_its_own_identifier
     what_is_deleted_goes_with_its_versions_and_permissions
+    versions_stay_under_their_digests
     a_group_that_is_gone_leaves_no_permission
     functions_of_an_older_program_stand_in_the_root
 }
@@ -16,7 +17,7 @@ mod cases {
         library::{Grant, Grantee, Kind, Right, path},
         permission::REGISTER_DATA_FUNCTIONS,
     };
-    use muster_store::{Group, LibraryItem, StoreError};
+    use muster_store::{Group, LibraryItem, LibraryVersion, StoreError};
 
     use crate::world::{NOW, World, commit, function, random};
 
@@ -221,6 +222,49 @@ mod cases {
         assert_eq!(store.library_item(forecast.id.into()).await.expect("read"), None);
         let version = store.function_version(forecast.id, &forecast.current).await;
         assert_eq!(version.expect("read"), None);
+    }
+
+    pub(super) async fn versions_stay_under_their_digests(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let plan = LibraryItem {
+            kind: Kind::Analysis,
+            current: Some("a".to_owned()),
+            ..folder(LibraryItemId::ROOT, "Plan", ann.id)
+        };
+        let version = |digest: &str, at: i64| LibraryVersion {
+            item: plan.id,
+            digest: digest.to_owned(),
+            manifest: format!("manifest of {digest}"),
+            files: "{}".to_owned(),
+            created_at: at,
+            created_by: ann.id,
+        };
+        let mut tx = world.begin().await;
+        tx.library_insert(&plan).await.expect("added");
+        for (digest, at) in [("b", NOW), ("a", NOW), ("c", NOW + 1), ("a", NOW + 2)] {
+            tx.library_add_version(&version(digest, at))
+                .await
+                .expect("stored");
+        }
+        commit(tx, Event::LibraryItemSaved).await;
+        let found = world.store.library_version(plan.id, "a").await.expect("read");
+        assert_eq!(found, Some(version("a", NOW)), "the first to store it");
+        let page = world
+            .store
+            .library_versions(plan.id, None, 2)
+            .await
+            .expect("read");
+        assert_eq!(page, [version("a", NOW), version("b", NOW)]);
+        let after = (NOW, "b".to_owned());
+        let rest = world.store.library_versions(plan.id, Some(&after), 9).await;
+        assert_eq!(rest.expect("read"), [version("c", NOW + 1)]);
+        let mut tx = world.begin().await;
+        tx.library_delete(&plan).await.expect("deleted");
+        commit(tx, Event::LibraryItemDeleted).await;
+        assert_eq!(
+            world.store.library_version(plan.id, "a").await.expect("read"),
+            None
+        );
     }
 
     pub(super) async fn a_group_that_is_gone_leaves_no_permission(world: World) {

@@ -192,6 +192,14 @@ CREATE TABLE public.library_permissions (
     principal text NOT NULL COLLATE pg_catalog."C",
     access text NOT NULL
 );
+CREATE TABLE public.library_versions (
+    item_id text NOT NULL COLLATE pg_catalog."C",
+    digest text NOT NULL COLLATE pg_catalog."C",
+    manifest text NOT NULL,
+    files text NOT NULL,
+    created_at bigint NOT NULL,
+    created_by text NOT NULL COLLATE pg_catalog."C"
+);
 CREATE TABLE public.meta (
     single bigint NOT NULL,
     collective text NOT NULL,
@@ -422,6 +430,8 @@ ALTER TABLE ONLY public.library_items
     ADD CONSTRAINT library_items_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.library_permissions
     ADD CONSTRAINT library_permissions_pkey PRIMARY KEY (item_id, grantee, principal);
+ALTER TABLE ONLY public.library_versions
+    ADD CONSTRAINT library_versions_pkey PRIMARY KEY (item_id, digest);
 ALTER TABLE ONLY public.meta
     ADD CONSTRAINT meta_pkey PRIMARY KEY (single);
 ALTER TABLE ONLY public.nodes
@@ -522,6 +532,8 @@ ALTER TABLE ONLY public.library_items
     ADD CONSTRAINT library_items_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.library_items(id);
 ALTER TABLE ONLY public.library_permissions
     ADD CONSTRAINT library_permissions_item_id_fkey FOREIGN KEY (item_id) REFERENCES public.library_items(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.library_versions
+    ADD CONSTRAINT library_versions_item_id_fkey FOREIGN KEY (item_id) REFERENCES public.library_items(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pools(id);
 ALTER TABLE ONLY public.nodes

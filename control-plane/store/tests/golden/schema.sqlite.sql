@@ -213,6 +213,15 @@ CREATE TABLE library_permissions (
     access TEXT NOT NULL,
     PRIMARY KEY (item_id, grantee, principal)
 ) STRICT;
+CREATE TABLE library_versions (
+    item_id TEXT NOT NULL REFERENCES library_items (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    files TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    PRIMARY KEY (item_id, digest)
+) STRICT;
 CREATE TABLE meta (
     single INTEGER NOT NULL PRIMARY KEY CHECK (single = 1),
     collective TEXT NOT NULL,

@@ -1,5 +1,7 @@
 //! The library: folders, items and their permissions.
 
+use std::collections::BTreeMap;
+
 use muster_ids::{LibraryItemId, Name, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct LibraryItem {
     /// Identity; that of the function, where it is one.
     pub id: LibraryItemId,
-    /// `folder` or `data_function`.
+    /// `folder`, `data_function`, `visualization_mod`, `action_mod`, `external_action`, `script`, `custom_query`,
+    /// `job_script` or `analysis`.
     pub kind: String,
     /// Unique in its folder.
     pub name: Name,
@@ -140,4 +143,89 @@ pub struct SetPermissions {
     /// Its own. Nobody but administrators may read an item without any.
     #[serde(default)]
     pub grants: Vec<Grant>,
+}
+
+/// `POST /api/v1/library/items`: a new item, or a new version of the one of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SaveLibraryItem))]
+#[serde(deny_unknown_fields)]
+pub struct SaveItem {
+    /// The folder that it is in, by path or identifier.
+    pub folder: String,
+    /// Its name there, without `/`.
+    pub name: Name,
+    /// Any kind but `folder` and `data_function`.
+    pub kind: String,
+    /// For people, one line.
+    #[serde(default)]
+    pub description: String,
+    /// The manifest, whose bytes are part of the digest; of an analysis, the analysis.
+    pub manifest: String,
+    /// The files, in base64 by path; at most 12 MiB together.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+}
+
+/// One version of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = LibraryVersion))]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// Names its content.
+    pub digest: String,
+    /// Whether it is the current one.
+    pub current: bool,
+    /// When it was first saved.
+    pub created: String,
+    /// By whom; absent for users who are gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<UserName>,
+}
+
+/// `GET /api/v1/library/{item}/content` and `…/file`: which version, and of that which file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct ContentQuery {
+    /// The version; the current one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The file, for `file` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// What a version of an item holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = LibraryContent))]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// The item.
+    pub item: LibraryItemId,
+    /// What it is.
+    pub kind: String,
+    /// Names the version.
+    pub digest: String,
+    /// Its manifest, as it came.
+    pub manifest: String,
+    /// Its files, by path.
+    pub files: Vec<File>,
+}
+
+/// A file of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = LibraryFile))]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Where it is in the item.
+    pub path: String,
+    /// SHA-512 of its bytes, as the digest of the item covers it.
+    pub digest: String,
+    /// In bytes.
+    pub size: u64,
 }

@@ -1,14 +1,19 @@
 //! The library: folders, items and their permissions.
 
-use axum::{Json, extract::State};
-use http::StatusCode;
-use muster_app::App;
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header};
+use muster_app::{App, Content as Bytes, Error};
 use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
         library::{
-            CreateFolder, DeleteItem, LibraryItem, LibraryQuery, PatchItem, Permissions, SetPermissions,
+            Content, ContentQuery, CreateFolder, DeleteItem, LibraryItem, LibraryQuery, PatchItem,
+            Permissions, SaveItem, SetPermissions, Version,
         },
     },
 };
@@ -16,6 +21,7 @@ use muster_wire::{
 use crate::http::{
     Failure,
     extract::{Body, Params, Path, User},
+    node::stream,
 };
 
 /// What is in a folder, by name.
@@ -43,6 +49,17 @@ pub(super) async fn create_folder(
     Body(new): Body<CreateFolder>,
 ) -> Result<Json<LibraryItem>, Failure> {
     Ok(Json(app.library_create_folder(&caller, &new).await?))
+}
+
+/// Save an item, or a new version of the one of this name. Saving never trusts.
+#[utoipa::path(post, path = "/api/v1/library/items", tag = "library", request_body = SaveItem,
+    responses((status = 200, body = LibraryItem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn save(
+    State(app): State<App>,
+    User(caller): User,
+    Body(new): Body<SaveItem>,
+) -> Result<Json<LibraryItem>, Failure> {
+    Ok(Json(app.library_save(&caller, &new).await?))
 }
 
 /// One item, by identifier or path.
@@ -100,4 +117,52 @@ pub(super) async fn permit(
     Body(wanted): Body<SetPermissions>,
 ) -> Result<Json<Permissions>, Failure> {
     Ok(Json(app.library_permit(&caller, &item, &wanted).await?))
+}
+
+/// The versions of an item, the first first.
+#[utoipa::path(get, path = "/api/v1/library/{item}/versions", tag = "library", params(("item" = String, Path), PageQuery), responses((status = 200, body = Page<Version>), (status = 404, body = Problem)))]
+pub(super) async fn versions(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<Version>>, Failure> {
+    Ok(Json(app.library_versions(&caller, &item, &query).await?))
+}
+
+/// What a version of an item holds.
+#[utoipa::path(get, path = "/api/v1/library/{item}/content", tag = "library", params(("item" = String, Path), ContentQuery), responses((status = 200, body = Content), (status = 404, body = Problem)))]
+pub(super) async fn content(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Params(query): Params<ContentQuery>,
+) -> Result<Json<Content>, Failure> {
+    if query.path.is_some() {
+        let detail = "the content is of all files; ask for one under /file";
+        return Err(Failure(Error::invalid(detail)));
+    }
+    Ok(Json(
+        app.library_content(&caller, &item, query.digest.as_deref())
+            .await?,
+    ))
+}
+
+/// The bytes of one file of a version.
+#[utoipa::path(get, path = "/api/v1/library/{item}/file", tag = "library", params(("item" = String, Path), ContentQuery), responses((status = 200, description = "The bytes"), (status = 404, body = Problem)))]
+pub(super) async fn file(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Params(query): Params<ContentQuery>,
+) -> Result<Response, Failure> {
+    let path = query.path.as_deref().unwrap_or_default();
+    let reader = app
+        .library_file(&caller, &item, path, query.digest.as_deref())
+        .await?;
+    // Never something that a browser would show as a page of this origin.
+    let mut answer = stream(Bytes::Blob(reader), "application/octet-stream").into_response();
+    let kept = http::HeaderValue::from_static("attachment");
+    answer.headers_mut().insert(header::CONTENT_DISPOSITION, kept);
+    Ok(answer)
 }
