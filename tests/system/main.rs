@@ -15,6 +15,7 @@ mod epoch;
 mod expression;
 mod front_end;
 mod grant;
+mod group_command;
 mod heartbeat;
 mod join;
 mod join_in_rotation;

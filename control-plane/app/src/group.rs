@@ -206,25 +206,26 @@ impl App {
         on: bool,
     ) -> Result<(), Error> {
         let authorized = self.authorize(caller, Operation::ManageUsers).await?;
-        let feature: Feature = feature.parse().map_err(|_| {
-            Error::not_found(
+        // One that an older version gave can still be taken.
+        if on && feature.parse::<Feature>().is_err() {
+            return Err(Error::not_found(
                 "license feature",
                 feature,
                 "muster license list shows all of them",
-            )
-        })?;
+            ));
+        }
         let group = self.group_named(group).await?;
         let mut tx = self.store().begin(&authorized).await?;
         if on {
-            tx.group_add_feature(group.id, feature.as_str()).await?;
-        } else if !tx.group_remove_feature(group.id, feature.as_str()).await? {
+            tx.group_add_feature(group.id, feature).await?;
+        } else if !tx.group_remove_feature(group.id, feature).await? {
             return Err(Error::not_found(
                 "license feature of this group",
                 feature,
                 "muster group show lists them",
             ));
         }
-        let detail = json!({ "feature": feature.as_str(), "on": on });
+        let detail = json!({ "feature": feature, "on": on });
         tx.commit(
             Draft::new(Event::LicenseChanged, group.name.to_string(), detail),
             self.now(),

@@ -6,6 +6,9 @@ mod certificate;
 mod code_trust;
 mod code_trust_report;
 mod commands;
+mod group;
+mod group_file;
+mod license;
 mod node;
 mod script;
 mod signing;
@@ -122,6 +125,18 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "re-sign-mod" => return signing::re_sign(context, command).await,
         "trust" => return script::trust(context, command).await,
         "untrust" => return script::untrust(context, command).await,
+        "set-license" => return license::set(context, command).await,
+        "remove-license" => return license::remove(context, command).await,
+        "list-licenses" => return license::list(context, command).await,
+        "list-obsolete-licenses" => return license::list_obsolete(context, command).await,
+        "delete-obsolete-licenses" => return license::delete_obsolete(context, command).await,
+        "add-member" => return group::add(context, command).await,
+        "remove-member" => return group::remove(context, command).await,
+        "copy-group-membership" => return group::copy(context, command).await,
+        "list-groups" => return group::list(context, command).await,
+        "export-groups" => return group_file::export(context, command).await,
+        "import-groups" => return group_file::import(context, command).await,
+        "enable-user" => return group::enable(context, command).await,
         _ => {}
     }
     match COMMANDS.iter().find(|command| command.name == name) {

@@ -15,7 +15,7 @@ use muster_wire::admin::v1::{
 use serde::Serialize;
 
 use super::{Common, options};
-use crate::{context::Context, failure::Failure, trust};
+use crate::{context::Context, csv, failure::Failure, trust};
 
 /// Writes seven files about trust into a new folder
 #[derive(Debug, Parser)]
@@ -159,24 +159,13 @@ impl Table {
     }
 
     fn line(&mut self, cells: impl Iterator<Item = String>) {
-        let cells: Vec<String> = cells.map(|cell| quoted(&cell)).collect();
-        self.0.push_str(&cells.join(","));
-        self.0.push_str("\r\n");
+        let cells: Vec<String> = cells.collect();
+        self.0.push_str(&csv::record(cells.iter().map(String::as_str)));
     }
 
     fn text(&self) -> &str {
         &self.0
     }
-}
-
-/// A cell; what a spreadsheet would take for a formula is none any more.
-fn quoted(cell: &str) -> String {
-    let safe = if cell.starts_with(['=', '+', '-', '@']) {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    };
-    format!("\"{}\"", safe.replace('"', "\"\""))
 }
 
 fn decided(decided: &Decided) -> Vec<String> {
@@ -208,19 +197,4 @@ fn principal(principal: &Principal, groups: &[Group]) -> Vec<String> {
         group.map(ToString::to_string).unwrap_or_default(),
         members.unwrap_or_default(),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_and_hold_no_formula() {
-        let mut table = Table::new(&["a", "b"]);
-        table.row([vec!["=1+1".to_owned()], vec!["says \"no\"\nand no".to_owned()]]);
-        assert_eq!(
-            table.text(),
-            "\"a\",\"b\"\r\n\"'=1+1\",\"says \"\"no\"\"\nand no\"\r\n"
-        );
-    }
 }
