@@ -139,3 +139,76 @@ fn password(server: &Server) -> String {
     let file = server.state_dir().join("admin-password");
     file.to_string_lossy().into_owned()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_deleted_one_by_one_or_when_nothing_speaks_for_keeping_them() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let command_line = CommandLine::log_in(&server);
+    let word = "a long enough password";
+    for name in [
+        "ann@SPOTFIRE",
+        "bob@SPOTFIRE",
+        "cid@SPOTFIRE",
+        "dan@SPOTFIRE",
+        "eve@SPOTFIRE",
+    ] {
+        admin.create_user(name, word).await;
+    }
+    admin.create("/api/v1/groups", "Circle").await;
+    admin.add_member("Circle", "bob@SPOTFIRE").await;
+    let run = |arguments: &[&str]| command_line.run(arguments);
+    let done = |arguments: &[&str]| {
+        let (code, said, complained) = run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {complained}");
+        said
+    };
+    let (code, _, complained) = run(&["user", "delete", "ann@SPOTFIRE"]);
+    assert!(
+        code == Some(1) && complained.contains("give --yes"),
+        "{complained}"
+    );
+    assert_eq!(
+        done(&["user", "delete", "ann@SPOTFIRE", "--yes"]),
+        "Deleted ann@SPOTFIRE.\n"
+    );
+    assert_eq!(run(&["user", "enable", "ann@SPOTFIRE"]).0, Some(1));
+    let (code, _, complained) = run(&["user", "delete", "admin@SPOTFIRE", "--yes"]);
+    assert!(
+        code == Some(1) && complained.contains("their own account"),
+        "{complained}"
+    );
+    done(&["compat", "delete-user", "-u", "eve@SPOTFIRE"]);
+    assert_eq!(
+        run(&["compat", "delete-user", "--username=eve@SPOTFIRE"]).0,
+        Some(1)
+    );
+    assert_eq!(run(&["compat", "delete-user"]).0, Some(2));
+
+    // Bob is in a group, and dan has logged in once; cid is of no use to anybody.
+    muster_tests::Person::log_in(&server, "dan@SPOTFIRE", word).await;
+    for name in ["bob@SPOTFIRE", "cid@SPOTFIRE", "dan@SPOTFIRE"] {
+        done(&["user", "disable", name]);
+    }
+    let listed = done(&["user", "delete-disabled", "--dry-run"]);
+    assert!(
+        listed.contains("cid@SPOTFIRE") && !listed.contains("bob@") && !listed.contains("dan@"),
+        "{listed}"
+    );
+    let (code, _, complained) = run(&["compat", "delete-disabled-users"]);
+    assert!(code == Some(1) && complained.contains("give -f"), "{complained}");
+    let said = done(&["compat", "delete-disabled-users", "-f"]);
+    assert_eq!(said, "Deleted cid@SPOTFIRE.\n");
+    let said = done(&["compat", "delete-disabled-users", "-m", "false", "-f"]);
+    assert_eq!(said, "Deleted bob@SPOTFIRE.\n");
+    let said = done(&["user", "delete-disabled", "--even-once-active", "--yes"]);
+    assert_eq!(said, "Deleted dan@SPOTFIRE.\n");
+    let said = done(&[
+        "compat",
+        "delete-disabled-users",
+        "--keep-library-authors=false",
+        "-f",
+    ]);
+    assert!(said.contains("nothing was deleted"), "{said}");
+    assert_eq!(admin.audited("user.deleted").await.len(), 5);
+}

@@ -425,6 +425,45 @@ async fn a_run_of_a_user_who_was_disabled_meanwhile_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_runs_for_a_user_who_is_disabled_or_deleted_is_stopped_and_what_waits_is_refused() {
+    let place = Place::new().await;
+    let (admin, author) = (place.server.admin().await, place.server.author().await);
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    for deleted in [false, true] {
+        let analyst = place.server.analyst().await;
+        let (running, claimed) = place.claim(&analyst, &function).await;
+        let claimed = claimed.expect("a run");
+        let request = json!({ "pool": place.pool, "site": place.site });
+        let waiting = analyst.run(&function, &request).await;
+        let parts = ["users", analyst.name()];
+        if deleted {
+            admin.delete(&parts).await.expect("deleted");
+        } else {
+            let disabled = json!({ "state": "disabled" });
+            admin.patch(&parts, &disabled).await.expect("disabled");
+        }
+        let held = [(running.id, claimed.grant.fence)];
+        let reply = place.member.heartbeat(&place.connection, &held).await;
+        assert_eq!(reply.expect("a reply").stop, [running.id]);
+        assert!(place.member.claim(&place.connection).await.is_none());
+        let waiting = admin.run_now(waiting.id).await;
+        let ending = waiting.ending.expect("an ending");
+        assert_eq!(
+            (waiting.state.as_str(), ending.problem.as_deref()),
+            ("refused", Some("user-disabled"))
+        );
+        let event = if deleted { "user.deleted" } else { "user.changed" };
+        let written = admin.audited(event).await;
+        let row = written.iter().find(|row| row["subject"] == analyst.name());
+        assert_eq!(row.expect("a record")["detail"]["runs_stopped"], 1);
+        let me = analyst
+            .send(muster_client::Request::get("/api/v1/sessions/current"))
+            .await;
+        assert_eq!(problem(me).status, 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_a_function_that_was_deleted_meanwhile_is_refused_and_holds_up_no_other() {
     let place = Place::new().await;
     let author = place.server.author().await;

@@ -133,6 +133,10 @@ impl Things {
             ("{user}", "somebody%40SPOTFIRE".to_owned()),
             ("{parent}", "a%20parent".to_owned()),
             ("{feature}", "Author%20Scripts".to_owned()),
+            (
+                "{preference}",
+                "Require%20valid%20signature%20to%20allow%20trust".to_owned(),
+            ),
             ("{function}", function.id.to_string()),
             ("{run}", run.id.to_string()),
             ("{serial}", certificate.serial.to_string()),
@@ -167,6 +171,10 @@ impl Things {
             ("PATCH /api/v1/users/{name}", json!({ "state": "disabled" })),
             ("PUT /api/v1/users/{name}/password", password),
             ("POST /api/v1/groups", json!({ "name": "another" })),
+            (
+                "PUT /api/v1/groups/{name}/preferences/{preference}",
+                json!({ "value": "false" }),
+            ),
             ("POST /api/v1/functions", definition),
             (
                 "POST /api/v1/functions/{function}/trust",

@@ -199,6 +199,51 @@ async fn only_the_license_to_make_an_item_signs_it_and_never_a_disabled_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_signed_who_is_deleted_counts_no_more_and_a_namesake_is_another_signer() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let developer = licensed(server, &["Develop Visualization Mod"]).await;
+    let reader = licensed(server, &["Open Visualization Mod from Library"]).await;
+    let item = rose(&unique("rose"), "x");
+    let made = sign(&developer, &item).await.expect("signed");
+    let trusted = json!({
+        "principal": { "group": "Everyone" }, "signer": { "user": developer.name(), "role": "developer" },
+    });
+    send(&admin, SIGNERS, &trusted).await.expect("trusted");
+    let bundle = &made["bundle"];
+    assert_eq!(found(&reader, &item, bundle).await["outcome"], "allow");
+    admin.delete(&["users", developer.name()]).await.expect("deleted");
+    let gone = found(&reader, &item, bundle).await;
+    assert_eq!(
+        (&gone["status"], &gone["outcome"]),
+        (&json!("user_deleted"), &json!("deny")),
+        "{gone}"
+    );
+    // The name is free, and trust in it begins anew; the old signature is of somebody else.
+    admin
+        .create_user(developer.name(), "a long enough password")
+        .await;
+    assert_eq!(found(&reader, &item, bundle).await["status"], "user_deleted");
+    let as_namesake = json!({ "item": item, "user": developer.name() });
+    let next = send(&admin, SIGNATURES, &as_namesake).await.expect("signed");
+    assert_ne!(next["serial"], made["serial"]);
+    let next = found(&reader, &item, &next["bundle"]).await;
+    assert_eq!(
+        (&next["status"], &next["outcome"]),
+        (&json!("valid"), &json!("deny")),
+        "{next}"
+    );
+    send(&admin, SIGNERS, &trusted).await.expect("trusted anew");
+    assert_eq!(found(&reader, &item, bundle).await["outcome"], "deny");
+    let path = format!(
+        "{CERTIFICATES}/{}/revoke",
+        made["serial"].as_str().expect("a number")
+    );
+    let body = json!({ "from": "2020-01-01T00:00:00Z" });
+    assert_eq!(problem(send(&admin, &path, &body).await).status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signature_has_another() {
     let server = Server::shared();
     let (admin, other) = (server.admin().await, server.analyst().await);

@@ -38,6 +38,12 @@ impl App {
                     .flatten()
                     .map(|parent| parent.name.clone())
                     .collect(),
+                primary: structure
+                    .and_then(|group| directory.groups.get(&group.primary?))
+                    .map(|primary| primary.name.clone()),
+                preferences: structure
+                    .map(|group| group.preferences.clone())
+                    .unwrap_or_default(),
                 features: structure
                     .map(|group| group.features.iter().cloned().collect())
                     .unwrap_or_default(),
@@ -78,6 +84,8 @@ impl App {
             name: group.name,
             builtin: false,
             parents: vec![],
+            primary: None,
+            preferences: BTreeMap::new(),
             features: vec![],
             members: vec![],
         })

@@ -30,6 +30,7 @@ pub mod library;
 pub mod node;
 mod page;
 pub mod place;
+mod preference;
 pub mod reconcile;
 pub mod renewal;
 pub mod run;

@@ -11,13 +11,14 @@ use muster_ids::{Digest, Name, UserId, UserName};
 use muster_model::{
     audit::Event,
     permission::{Caller, UserCaller},
+    preference::Preference,
 };
 use muster_store::{Draft, NewSession, User, UserState};
 use muster_wire::admin::v1::session::{Login, Session, WhoAmI};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use crate::{App, Error, text::rfc3339};
+use crate::{App, Error, preference, text::rfc3339};
 
 /// The shortest password.
 const SHORTEST: usize = 12;
@@ -209,7 +210,11 @@ impl App {
             }
         }));
         let direct: Vec<Name> = directory.direct.iter().filter_map(name_of).collect();
-        Ok(graph.facts(name.clone(), &direct))
+        let mut facts = graph.facts(name.clone(), &direct);
+        let required =
+            preference::of(&directory).of_user(Preference::RequireValidSignature, &directory.direct);
+        facts.accepts_invalid_signatures = !required.value;
+        Ok(facts)
     }
 }
 

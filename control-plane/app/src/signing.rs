@@ -235,6 +235,7 @@ impl App {
             state = match user.state {
                 UserState::Active => SignerState::Active,
                 UserState::Disabled => SignerState::Disabled,
+                UserState::Deleted => SignerState::Deleted,
             };
         }
         let now = Moment::from_unix_ms(self.now());

@@ -16,7 +16,7 @@ pub(crate) use block::{is_behind, refuse_blocked};
 pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
 pub(crate) use revocation::{refuse_many_of, to_wire as revocation_to_wire};
 pub(crate) use signed::SignedState;
-pub(crate) use signer::of_group;
+pub(crate) use signer::{of_group, of_user};
 
 use std::sync::Arc;
 

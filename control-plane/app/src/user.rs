@@ -1,5 +1,7 @@
 //! Users of the built-in directory.
 
+mod delete;
+
 use muster_ids::{UserId, UserName};
 use muster_model::{
     audit::Event,
@@ -144,7 +146,9 @@ impl App {
         let state: UserState = patch
             .state
             .parse()
-            .map_err(|_| Error::invalid("a user is active or disabled"))?;
+            .ok()
+            .filter(|state| *state != UserState::Deleted)
+            .ok_or_else(|| Error::invalid("a user is active or disabled; DELETE deletes one for ever"))?;
         let user = self.user_named(name).await?;
         if state == UserState::Disabled && matches!(caller, Caller::User(me) if me.id == user.id) {
             return Err(Error::conflict(
@@ -159,15 +163,13 @@ impl App {
         };
         let mut tx = self.store().begin(&authorized).await?;
         tx.user_put(&changed).await?;
+        let mut detail = json!({ "state": state.as_str() });
         if state == UserState::Disabled {
             tx.sessions_delete_of(changed.id).await?;
             an_administrator_is_left(&mut tx).await?;
+            detail["runs_stopped"] = tx.runs_cancel_of(changed.id).await?.into();
         }
-        let draft = Draft::new(
-            Event::UserChanged,
-            changed.name.to_string(),
-            json!({ "state": state.as_str() }),
-        );
+        let draft = Draft::new(Event::UserChanged, changed.name.to_string(), detail);
         tx.commit(draft, self.now()).await?;
         self.user_to_wire(changed).await
     }

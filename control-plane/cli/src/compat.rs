@@ -12,6 +12,7 @@ mod license;
 mod node;
 mod script;
 mod signing;
+mod user;
 
 use clap::{Args, Parser};
 use serde::Serialize;
@@ -137,6 +138,8 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "export-groups" => return group_file::export(context, command).await,
         "import-groups" => return group_file::import(context, command).await,
         "enable-user" => return group::enable(context, command).await,
+        "delete-user" => return user::delete(context, command).await,
+        "delete-disabled-users" => return user::delete_disabled(context, command).await,
         _ => {}
     }
     match COMMANDS.iter().find(|command| command.name == name) {

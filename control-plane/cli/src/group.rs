@@ -1,5 +1,7 @@
 //! `muster group`: groups, their members and what they inherit.
 
+pub(crate) mod preference;
+
 use clap::Subcommand;
 use muster_client::Request;
 use muster_ids::{Name, UserName};
@@ -61,6 +63,23 @@ pub(crate) enum Command {
         /// The group that it is taken out of
         parent: Name,
     },
+    /// Let one parent of a group go before the others where their preferences differ
+    SetPrimary {
+        /// The group
+        group: Name,
+        /// The parent that goes first
+        parent: Name,
+    },
+    /// Let no parent of a group go before the others any more
+    ClearPrimary {
+        /// The group
+        group: Name,
+        /// The parent that went first
+        parent: Name,
+    },
+    /// Values that groups give to their members
+    #[command(subcommand)]
+    Preference(preference::Command),
 }
 
 /// Does `command`.
@@ -107,6 +126,21 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 .segment(parent.as_str()),
             format!("\"{group}\" is not in \"{parent}\" any more."),
         ),
+        Command::SetPrimary { group, parent } => (
+            at(Request::put(PATH), &group)
+                .segment("parents")
+                .segment(parent.as_str())
+                .segment("primary"),
+            format!("\"{parent}\" is the primary group of \"{group}\" now."),
+        ),
+        Command::ClearPrimary { group, parent } => (
+            at(Request::delete(PATH), &group)
+                .segment("parents")
+                .segment(parent.as_str())
+                .segment("primary"),
+            format!("\"{parent}\" is not the primary group of \"{group}\" any more."),
+        ),
+        Command::Preference(command) => return preference::run(context, command).await,
     };
     rest.call::<()>(request).await?;
     context.done(&sentence)
@@ -130,12 +164,19 @@ fn rows(groups: &[Group], colour: bool) -> String {
 }
 
 fn fields(group: &Group, colour: bool) -> String {
+    let preferences: Vec<String> = group
+        .preferences
+        .iter()
+        .map(|(name, value)| format!("{name} = {value}"))
+        .collect();
     table::fields(
         [
             ("Name", group.name.to_string()),
             ("Built in", table::yes_no(group.builtin)),
             ("Parents", table::list(&group.parents)),
+            ("Primary", table::or_dash(group.primary.as_ref())),
             ("Features", table::list(&group.features)),
+            ("Preferences", table::list(&preferences)),
             ("Members", table::list(&group.members)),
         ],
         colour,

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a password comes from the terminal or a private file, never from the command line.
 
+pub(crate) mod delete;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -14,6 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     context::Context,
     failure::Failure,
+    group::preference,
     list::{self, Extent},
     table, terminal,
 };
@@ -58,6 +61,29 @@ pub(crate) enum Command {
     Disable(Who),
     /// Let a disabled user in again
     Enable(Who),
+    /// Show the preferences that hold for a user, and which groups set them
+    Preferences(Who),
+    /// Delete a user for ever; the name is free for another account, which has nothing of this one
+    Delete {
+        /// Who.
+        #[command(flatten)]
+        who: Who,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Delete disabled users for ever, but for those that are of use still
+    DeleteDisabled {
+        /// Which of them stay.
+        #[command(flatten)]
+        kept: delete::Kept,
+        /// Say which they are and delete none
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// A user.
@@ -113,6 +139,18 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
         Command::Disable(who) => patch(context, &rest, &who, "disabled").await,
         Command::Enable(who) => patch(context, &rest, &who, "active").await,
+        Command::Preferences(who) => {
+            let request = who.at(Request::get(PATH)).segment("preferences");
+            preference::show(context, &rest, request).await
+        }
+        Command::Delete { who, yes } => delete::one(context, &rest, &who.user, (yes, "give --yes")).await,
+        Command::DeleteDisabled { kept, dry_run, yes } => {
+            let users = delete::disabled(&rest, kept).await?;
+            if dry_run {
+                return context.show(&users, || delete::rows(&users, context.colour));
+            }
+            delete::several(context, &rest, users, (yes, "give --yes")).await
+        }
     }
 }
 

@@ -132,6 +132,8 @@ events! {
     UserCreated = "user.created";
     /// A user was changed.
     UserChanged = "user.changed";
+    /// A user was deleted.
+    UserDeleted = "user.deleted";
     /// A password was set.
     PasswordSet = "user.password_set";
     /// A group was made.
@@ -142,6 +144,8 @@ events! {
     GroupChanged = "group.changed";
     /// License features of a group changed.
     LicenseChanged = "license.changed";
+    /// A preference of a group was set or cleared.
+    PreferenceSet = "admin.set_preference";
     /// A folder was made in the library.
     LibraryFolderCreated = "library.folder_created";
     /// An item of the library was saved, as a new one or in a new version.

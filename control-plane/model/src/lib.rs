@@ -13,4 +13,5 @@ pub mod join_token;
 pub mod library;
 pub mod node;
 pub mod permission;
+pub mod preference;
 pub mod run;

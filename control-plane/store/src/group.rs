@@ -37,6 +37,10 @@ pub struct DirectoryGroup {
     pub parents: BTreeSet<GroupId>,
     /// License features given to it.
     pub features: BTreeSet<String>,
+    /// The one of its parents that goes before the others.
+    pub primary: Option<GroupId>,
+    /// Values of preferences that it sets, by name.
+    pub preferences: BTreeMap<String, String>,
 }
 
 /// All groups as they were at one moment, and those that one user is a direct member of.
@@ -85,6 +89,8 @@ impl Store {
                  UNION ALL SELECT 2, group_id, parent_id FROM group_parents \
                  UNION ALL SELECT 3, group_id, feature FROM group_features \
                  UNION ALL SELECT 4, group_id, user_id FROM group_members WHERE user_id = $1 \
+                 UNION ALL SELECT 5, group_id, parent_id FROM group_primaries \
+                 UNION ALL SELECT 6, group_id, value || '=' || name FROM group_preferences \
                  ORDER BY 1",
                 args![user],
             )
@@ -99,7 +105,15 @@ impl Store {
                 match row.int("step")? {
                     2 => drop(group.parents.insert(row.parsed("item")?)),
                     3 => drop(group.features.insert(row.text("item")?)),
-                    _ => drop(directory.direct.insert(id)),
+                    4 => drop(directory.direct.insert(id)),
+                    5 => group.primary = Some(row.parsed("item")?),
+                    _ => {
+                        let item = row.text("item")?;
+                        let (value, name) = item
+                            .split_once('=')
+                            .ok_or_else(|| StoreError::corrupt("a preference without a value"))?;
+                        group.preferences.insert(name.to_owned(), value.to_owned());
+                    }
                 }
             } else {
                 let (parents, features) = (BTreeSet::new(), BTreeSet::new());
@@ -108,6 +122,8 @@ impl Store {
                     name: row.parsed("item")?,
                     parents,
                     features,
+                    primary: None,
+                    preferences: BTreeMap::new(),
                 };
                 directory.groups.insert(id, group);
             }
@@ -224,6 +240,47 @@ impl Tx {
         self.change_rights().await?;
         let sql = "DELETE FROM group_features WHERE group_id = $1 AND feature = $2";
         Ok(self.execute(sql, args![group, feature]).await? > 0)
+    }
+}
+
+impl Tx {
+    /// Sets a preference of a group, or clears it; false when that is so already.
+    pub async fn group_set_preference(
+        &mut self,
+        group: GroupId,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        self.change_rights().await?;
+        let changed = match value {
+            Some(value) => {
+                let sql = "INSERT INTO group_preferences (group_id, name, value) VALUES ($1, $2, $3) \
+                           ON CONFLICT (group_id, name) DO UPDATE SET value = excluded.value \
+                           WHERE group_preferences.value <> excluded.value";
+                self.execute(sql, args![group, name, value]).await?
+            }
+            None => {
+                let sql = "DELETE FROM group_preferences WHERE group_id = $1 AND name = $2";
+                self.execute(sql, args![group, name]).await?
+            }
+        };
+        Ok(changed > 0)
+    }
+
+    /// Lets one parent of a group go before the others; false where it is none of its parents.
+    pub async fn group_set_primary(&mut self, group: GroupId, parent: GroupId) -> Result<bool, StoreError> {
+        self.change_rights().await?;
+        let sql = "INSERT INTO group_primaries (group_id, parent_id) \
+                   SELECT group_id, parent_id FROM group_parents WHERE group_id = $1 AND parent_id = $2 \
+                   ON CONFLICT (group_id) DO UPDATE SET parent_id = excluded.parent_id";
+        Ok(self.execute(sql, args![group, parent]).await? > 0)
+    }
+
+    /// Lets no parent of a group go before the others; false where this one did not.
+    pub async fn group_clear_primary(&mut self, group: GroupId, parent: GroupId) -> Result<bool, StoreError> {
+        self.change_rights().await?;
+        let sql = "DELETE FROM group_primaries WHERE group_id = $1 AND parent_id = $2";
+        Ok(self.execute(sql, args![group, parent]).await? > 0)
     }
 }
 

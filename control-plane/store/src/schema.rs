@@ -93,6 +93,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0013_library_versions.sql"),
         include_str!("../../migrations/postgres/0013_library_versions.sql"),
     ),
+    (
+        14,
+        "preferences",
+        include_str!("../../migrations/sqlite/0014_preferences.sql"),
+        include_str!("../../migrations/postgres/0014_preferences.sql"),
+    ),
 ];
 
 /// Which schema a database has.

@@ -92,7 +92,7 @@ states! {
         Valid = "valid",
         /// It was revoked; what it signed is asked in the trust state.
         Revoked = "revoked",
-        /// Its root is gone, and it is shown no more.
+        /// Its root or its user is gone, and it is shown no more.
         Deleted = "deleted",
     }
 }
@@ -370,6 +370,13 @@ impl Tx {
         let sql = "UPDATE signing_certificates SET state = 'deleted', sealed_key = $1 \
                    WHERE user_id IS NOT NULL AND state <> 'deleted'";
         self.execute(sql, args![empty]).await
+    }
+
+    /// Deletes all certificates that were issued here for this account, with their keys.
+    pub(crate) async fn signing_certificates_delete_of(&mut self, user: UserId) -> Result<(), StoreError> {
+        let empty: &[u8] = &[];
+        let sql = "UPDATE signing_certificates SET state = 'deleted', sealed_key = $2 WHERE user_id = $1";
+        self.execute(sql, args![user, empty]).await.map(drop)
     }
 
     /// Keeps a signature.

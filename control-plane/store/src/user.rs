@@ -1,8 +1,9 @@
 //! Users of the built-in directory. A password's hash leaves the database by one function only.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use muster_ids::{UserId, UserName};
+use muster_model::{audit::Event, library::Grantee};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -19,6 +20,8 @@ pub enum UserState {
     Active,
     /// May not; its sessions do not count.
     Disabled,
+    /// Gone for ever: the row is kept for what names it, and its name is free for another account.
+    Deleted,
 }
 
 impl UserState {
@@ -27,6 +30,7 @@ impl UserState {
         match self {
             Self::Active => "active",
             Self::Disabled => "disabled",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -40,7 +44,7 @@ impl fmt::Display for UserState {
 impl FromStr for UserState {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Active, Self::Disabled]
+        [Self::Active, Self::Disabled, Self::Deleted]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| format!("\"{text}\" is not a state of a user"))
@@ -63,7 +67,7 @@ pub struct User {
 }
 
 impl Store {
-    /// The user of this identity.
+    /// The user of this identity, deleted ones included.
     pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
         let sql = "SELECT id, name, state, created_at, version FROM users WHERE id = $1";
         self.first(sql, args![id])
@@ -72,7 +76,7 @@ impl Store {
             .transpose()
     }
 
-    /// The user of this name; upper and lower case do not differ.
+    /// The user of this name; upper and lower case do not differ. A deleted one has no name any more.
     pub async fn user_by_name(&self, name: &UserName) -> Result<Option<User>, StoreError> {
         let sql = "SELECT id, name, state, created_at, version FROM users WHERE name_key = $1";
         self.first(sql, args![name.key()])
@@ -93,16 +97,64 @@ impl Store {
         Ok(hash.map(SecretString::from))
     }
 
-    /// At most `limit` users by name, from after the name `after`.
+    /// At most `limit` users by name, from after the name `after`; deleted ones are left out.
     pub async fn user_list(&self, after: Option<&UserName>, limit: u32) -> Result<Vec<User>, StoreError> {
         let rows = self
             .all(
                 "SELECT id, name, state, created_at, version FROM users \
-                 WHERE $1 IS NULL OR name_key > $1 ORDER BY name_key LIMIT $2",
+                 WHERE ($1 IS NULL OR name_key > $1) AND state <> 'deleted' ORDER BY name_key LIMIT $2",
                 args![after.map(UserName::key), i64::from(limit)],
             )
             .await?;
         rows.iter().map(user).collect()
+    }
+
+    /// As [`Store::user_list`], disabled ones only.
+    pub async fn user_list_disabled(
+        &self,
+        after: Option<&UserName>,
+        limit: u32,
+    ) -> Result<Vec<User>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT id, name, state, created_at, version FROM users \
+                 WHERE ($1 IS NULL OR name_key > $1) AND state = 'disabled' ORDER BY name_key LIMIT $2",
+                args![after.map(UserName::key), i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(user).collect()
+    }
+
+    /// The names of all who have logged in at least once, as far as the audit log says.
+    pub async fn users_logged_in(&self) -> Result<BTreeSet<String>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT DISTINCT subject FROM audit WHERE event = $1",
+                args![Event::Login.as_str()],
+            )
+            .await?;
+        rows.iter().map(|row| row.text("subject")).collect()
+    }
+
+    /// All who made or changed something that is in the library.
+    pub async fn library_authors(&self) -> Result<BTreeSet<UserId>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT created_by AS author FROM library_items WHERE created_by IS NOT NULL \
+                 UNION SELECT updated_by FROM library_items WHERE updated_by IS NOT NULL \
+                 UNION SELECT created_by FROM functions UNION SELECT updated_by FROM functions \
+                 UNION SELECT created_by FROM library_versions",
+                args![],
+            )
+            .await?;
+        rows.iter().map(|row| row.parsed("author")).collect()
+    }
+
+    /// The names of all users for whom there is a permission in the library.
+    pub async fn library_grantees(&self) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT DISTINCT principal FROM library_permissions WHERE grantee = 'user'";
+        let rows = self.all(sql, args![]).await?;
+        rows.iter().map(|row| row.text("principal")).collect()
     }
 }
 
@@ -134,6 +186,25 @@ impl Tx {
             &format!("the user \"{}\"", user.name),
         )
         .await
+    }
+
+    /// Deletes a user for ever. The row stays without name and password, for what names the user; memberships, sessions,
+    /// permissions in the library and the keys to sign with go, so that another account of the name has nothing of it.
+    pub async fn user_delete(&mut self, user: &User) -> Result<(), StoreError> {
+        self.change_rights().await?;
+        // No name of a user is written like this key.
+        self.swap(
+            "UPDATE users SET name_key = $2, password_hash = NULL, state = 'deleted', version = version + 1 \
+             WHERE id = $1 AND version = $3",
+            args![user.id, format!("deleted {}", user.id), user.version],
+            &format!("the user \"{}\"", user.name),
+        )
+        .await?;
+        self.execute("DELETE FROM group_members WHERE user_id = $1", args![user.id])
+            .await?;
+        self.sessions_delete_of(user.id).await?;
+        self.library_forget(&Grantee::User(user.name.clone())).await?;
+        self.signing_certificates_delete_of(user.id).await
     }
 
     /// Sets the hash of a user's password; `None` takes the password away.

@@ -12,6 +12,7 @@ pub mod join_token;
 pub mod library;
 pub mod node;
 pub mod place;
+pub mod preference;
 pub mod run;
 pub mod session;
 pub mod setting;

@@ -10,7 +10,7 @@ use muster_code_trust::{
     Signature, SignatureSource, Signed, SignedAction, SignedKind, Signer, SignerState, Subject, Target,
     TrustEntry, TrustState, decide,
 };
-use muster_ids::{Digest, Name};
+use muster_ids::{Digest, Name, UserName};
 use muster_model::{
     audit::Event,
     permission::{ADMINISTRATOR, Caller, Operation, UserCaller},
@@ -238,6 +238,7 @@ impl App {
         Ok(match self.user_named(signer).await?.state {
             UserState::Active => SignerState::Active,
             UserState::Disabled => SignerState::Disabled,
+            UserState::Deleted => SignerState::Deleted,
         })
     }
 
@@ -267,6 +268,23 @@ pub(crate) fn of_group(entries: &BTreeMap<String, String>, group: &Name) -> Vec<
         .range("trust/group/".to_owned()..)
         .take_while(|(key, _)| key.starts_with("trust/group/"))
         .filter(|(key, value)| own(key, value))
+        .map(|(key, _)| (key.clone(), None))
+        .collect()
+}
+
+/// What takes the trust of a user away, and that of others in what the user signs: another account of the name would have
+/// both.
+pub(crate) fn of_user(entries: &BTreeMap<String, String>, user: &UserName) -> Vec<(String, Option<String>)> {
+    let name = user.key();
+    let about = |entry: &TrustEntry| {
+        let own = matches!(&entry.principal, Principal::User(other) if other.key() == name);
+        own || matches!(&entry.target, Target::Signer(Signer::User(other), _) if other.key() == name)
+    };
+    entries
+        .range(PREFIX.to_owned()..)
+        .take_while(|(key, _)| key.starts_with(PREFIX))
+        .filter(|(key, _)| key.contains(&name))
+        .filter(|(key, value)| matches!(Entry::parse(key, value), Ok(Entry::Trust(entry)) if about(&entry)))
         .map(|(key, _)| (key.clone(), None))
         .collect()
 }

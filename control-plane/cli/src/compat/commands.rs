@@ -247,8 +247,8 @@ pub(super) const COMMANDS: &[Documented] = &[
     only("config-login-dialog"),
     // Users.
     like("create-user", "user create"),
-    only("delete-user"),
     partly("enable-user", "user enable", COMMON),
+    partly("delete-user", "user delete", COMMON),
     like("set-user-password", "user set-password"),
     like("promote-admin", "group add-member Administrator"),
     like("demote-admin", "group remove-member Administrator"),
@@ -256,7 +256,7 @@ pub(super) const COMMANDS: &[Documented] = &[
     like("list-users", "user list"),
     only("export-users"),
     only("import-users"),
-    only("delete-disabled-users"),
+    partly("delete-disabled-users", "user delete-disabled", COMMON),
 ];
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod join_token;
 mod library;
 mod node;
 mod place;
+mod preference;
 mod run;
 mod session;
 mod setting;
@@ -84,12 +85,17 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(place::list_sites, place::create_site))
         .routes(routes!(place::delete_site))
         .routes(routes!(user::list, user::create))
-        .routes(routes!(user::show, user::patch))
+        .routes(routes!(user::disabled))
+        .routes(routes!(user::show, user::patch, user::delete))
         .routes(routes!(user::set_password))
         .routes(routes!(group::list, group::create))
         .routes(routes!(group::show, group::delete))
         .routes(routes!(group::add_member, group::remove_member))
         .routes(routes!(group::add_parent, group::remove_parent))
+        .routes(routes!(preference::set_primary, preference::clear_primary))
+        .routes(routes!(preference::of_group))
+        .routes(routes!(preference::set, preference::clear))
+        .routes(routes!(preference::of_user))
         .routes(routes!(group::grant, group::revoke))
         .routes(routes!(group::licenses))
         .routes(routes!(function::list, function::register))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_ids::{NodeId, PoolId, RunId, SiteId};
+use muster_ids::{NodeId, PoolId, RunId, SiteId, UserId};
 use muster_model::{join::Capability, run::LEASE_MS};
 
 use super::{RunRow, run, select};
@@ -12,6 +12,7 @@ use crate::{
     store::Store,
     tx::Tx,
     value::{Row, Value, args},
+    wake::Topic,
 };
 
 /// Runs renewed by one statement; a node has far fewer slots.
@@ -40,6 +41,18 @@ pub struct QueueLength {
 }
 
 impl Tx {
+    /// Asks to end all that runs for a user; how many that are. Whoever waits is woken after the commit.
+    pub async fn runs_cancel_of(&mut self, user: UserId) -> Result<u64, StoreError> {
+        let sql = "UPDATE runs SET cancel_requested = $2, version = version + 1 \
+                   WHERE user_id = $1 AND state = 'running' AND NOT cancel_requested";
+        let asked = self.execute(sql, args![user, true]).await?;
+        if asked > 0 {
+            self.touch(Topic::Runs);
+            self.touch(Topic::Work);
+        }
+        Ok(asked)
+    }
+
     /// The oldest queued run that a node with these capabilities in this pool and site can take, locked: of two
     /// claims at once each gets another run.
     pub async fn run_claim_next(

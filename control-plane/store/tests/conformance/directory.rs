@@ -2,6 +2,7 @@ use crate::world::on_both;
 
 on_both! {
     users_have_one_name_and_a_version
+    a_deleted_user_leaves_a_row_and_a_free_name
     a_password_leaves_by_its_own_door
     a_session_counts_while_it_lasts_and_its_user_is_active
     the_directory_of_a_user_is_whole
@@ -18,6 +19,7 @@ mod cases {
     use muster_ids::{Digest, GroupId, LibraryItemId, UserName};
     use muster_model::{
         audit::Event,
+        library::{Grant, Grantee, Right},
         permission::{AUTHOR_SCRIPTS, EVERYONE},
     };
     use muster_store::{Group, NewSession, StoreError, User, UserState};
@@ -115,6 +117,78 @@ mod cases {
             ["bob@SPOTFIRE"]
         );
         assert_eq!(world.store.user_list(None, 1).await.expect("read").len(), 1);
+    }
+
+    pub(super) async fn a_deleted_user_leaves_a_row_and_a_free_name(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let group = world.new.groups.script_author;
+        let permissions = async |right: Right| {
+            let grant = Grant {
+                grantee: Grantee::User(ann.name.clone()),
+                right,
+            };
+            let mut tx = world.begin().await;
+            tx.library_permit(LibraryItemId::ROOT, Some(&[grant]))
+                .await
+                .expect("permitted");
+            commit(tx, Event::LibraryPermissionsChanged).await;
+        };
+        permissions(Right::Read).await;
+        assert_eq!(
+            world.store.library_grantees().await.expect("read"),
+            BTreeSet::from(["ann@SPOTFIRE".to_owned()])
+        );
+        let mut tx = world.begin().await;
+        tx.group_add_member(group, ann.id).await.expect("added");
+        tx.user_set_password(ann.id, Some(&SecretString::from("$argon2id$…")))
+            .await
+            .expect("set");
+        tx.session_insert(&NewSession {
+            token_hash: Digest::of(b"token"),
+            user: ann.id,
+            created_at: NOW,
+            expires_at: NOW + 1,
+            label: String::new(),
+        })
+        .await
+        .expect("begun");
+        commit(tx, Event::Login).await;
+        let stale = User {
+            version: 2,
+            ..ann.clone()
+        };
+        let mut tx = world.begin().await;
+        assert!(matches!(
+            tx.user_delete(&stale).await,
+            Err(StoreError::Conflict { .. })
+        ));
+        drop(tx);
+        let mut tx = world.begin().await;
+        tx.user_delete(&ann).await.expect("deleted");
+        commit(tx, Event::UserDeleted).await;
+
+        let row = world.store.user(ann.id).await.expect("read").expect("a row");
+        assert_eq!((row.state, row.version), (UserState::Deleted, 2));
+        assert_eq!(world.store.user_by_name(&ann.name).await.expect("read"), None);
+        assert_eq!(world.store.user_list(None, 9).await.expect("read"), []);
+        let listed = world.store.user_list_disabled(None, 9).await.expect("read");
+        assert_eq!(listed, []);
+        assert!(world.store.user_password(ann.id).await.expect("read").is_none());
+        let directory = world.store.directory_of(ann.id).await.expect("read");
+        assert!(directory.direct.is_empty());
+        assert!(world.store.library_grantees().await.expect("read").is_empty());
+        let session = world.store.session_user(&Digest::of(b"token"), NOW).await;
+        assert!(session.expect("read").is_none());
+        let seen = world.store.users_logged_in().await.expect("read");
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert!(world.store.library_authors().await.expect("read").is_empty());
+
+        let again = world.add_user("Ann@SPOTFIRE").await;
+        assert_ne!(again.id, ann.id);
+        assert_eq!(
+            world.store.user_by_name(&ann.name).await.expect("read"),
+            Some(again)
+        );
     }
 
     pub(super) async fn a_password_leaves_by_its_own_door(world: World) {
@@ -254,6 +328,55 @@ mod cases {
             directory.groups[&staff.id].features,
             BTreeSet::from(["Use External Actions".to_owned()])
         );
+        assert_eq!(directory.groups[&analysts.id].primary, None);
+
+        let mut tx = world.begin().await;
+        let mut set = async |value| {
+            tx.group_set_preference(staff.id, "A preference = it", value)
+                .await
+                .expect("stored")
+        };
+        assert!(set(Some("false")).await);
+        assert!(!set(Some("false")).await, "is so");
+        assert!(set(Some("true")).await);
+        assert!(tx.group_set_primary(analysts.id, staff.id).await.expect("set"));
+        assert!(
+            !tx.group_set_primary(staff.id, analysts.id)
+                .await
+                .expect("no parent")
+        );
+        commit(tx, Event::PreferenceSet).await;
+        let directory = world.store.directory_of(ann.id).await.expect("read");
+        assert_eq!(directory.groups[&analysts.id].primary, Some(staff.id));
+        assert_eq!(
+            directory.groups[&staff.id].preferences,
+            [("A preference = it".to_owned(), "true".to_owned())].into()
+        );
+        let mut tx = world.begin().await;
+        for there in [true, false] {
+            let cleared = tx.group_set_preference(staff.id, "A preference = it", None).await;
+            assert_eq!(cleared.expect("cleared"), there);
+        }
+        assert!(
+            !tx.group_clear_primary(analysts.id, analysts.id)
+                .await
+                .expect("another")
+        );
+        assert!(
+            tx.group_remove_parent(analysts.id, staff.id)
+                .await
+                .expect("removed")
+        );
+        assert!(
+            !tx.group_clear_primary(analysts.id, staff.id)
+                .await
+                .expect("gone with it")
+        );
+        assert!(tx.group_add_parent(analysts.id, staff.id).await.expect("added"));
+        commit(tx, Event::PreferenceSet).await;
+        let directory = world.store.directory_of(ann.id).await.expect("read");
+        assert!(directory.groups[&staff.id].preferences.is_empty());
+        assert_eq!(directory.groups[&analysts.id].primary, None);
         let author = &directory.groups[&world.new.groups.script_author];
         assert_eq!(author.features, BTreeSet::from([AUTHOR_SCRIPTS.to_owned()]));
         assert_eq!(

@@ -1,5 +1,7 @@
 //! Groups and the license features that they give.
 
+use std::collections::BTreeMap;
+
 use muster_ids::{Name, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,12 @@ pub struct Group {
     pub builtin: bool,
     /// Groups that it is in.
     pub parents: Vec<Name>,
+    /// The one of them that goes before the others where preferences differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<Name>,
+    /// Preferences that it sets itself, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub preferences: BTreeMap<String, String>,
     /// License features that it gives by itself.
     pub features: Vec<String>,
     /// Direct members.

@@ -9,7 +9,7 @@ use muster_wire::{
     admin::v1::{
         setting::Setting,
         trust::{CreateBlock, CreateRevocation, Item, Principal, TrustItem, TrustSigner},
-        user::PatchUser,
+        user::{DeleteUser, PatchUser},
     },
     function::FunctionDefinition,
 };
@@ -32,6 +32,7 @@ pub(super) const FUNCTION: &str = "f";
 const ITEM: &str =
     "sha512=9vMZ1r1CQv1wQZ0uaarQEsK0JYRNngzz+FZ1PRSeG841RmIFqlPPym75/qa4lZu7F7rO0dV5Egmq0e58C0o2cA==";
 const FEATURE: &str = "Trust Mods";
+const PREFERENCE: &str = "Require valid signature to allow trust";
 const SETTING: &str = "terr.restricted.execution.mode";
 
 macro_rules! acts {
@@ -81,6 +82,8 @@ pub(super) enum Question {
     Group,
     Roots,
     Account,
+    Preference,
+    Primary,
 }
 
 acts! {
@@ -123,6 +126,12 @@ acts! {
     ResetCodeTrust = "reset code trust" about Roots;
     Disable = "disable the signer's account" about Account;
     Enable = "enable the signer's account" about Account;
+    Delete = "delete the signer's account" about Account;
+    Relax = "let the group trust what has no valid signature" about Preference;
+    Require = "have the group require valid signatures" about Preference;
+    ClearPreference = "clear the group's preference" about Preference;
+    SetPrimary = "make the parent the primary group" about Primary;
+    ClearPrimary = "make the parent the primary group no more" about Primary;
 }
 
 impl Act {
@@ -212,6 +221,21 @@ impl Act {
             Self::ResetCodeTrust => app.reset_code_trust(&admin).await.map(drop),
             Self::Disable => account(app, &admin, "disabled").await,
             Self::Enable => account(app, &admin, "active").await,
+            Self::Relax => {
+                app.set_preference(&admin, &circle, PREFERENCE, Some("false"))
+                    .await
+            }
+            Self::Require => {
+                app.set_preference(&admin, &circle, PREFERENCE, Some("true"))
+                    .await
+            }
+            Self::ClearPreference => app.set_preference(&admin, &circle, PREFERENCE, None).await,
+            Self::SetPrimary => app.set_primary(&admin, &circle, &staff, true).await,
+            Self::ClearPrimary => app.set_primary(&admin, &circle, &staff, false).await,
+            Self::Delete => {
+                let sam = SAM.parse().map_err(Error::bug)?;
+                app.delete_user(&admin, &sam, &DeleteUser::default()).await
+            }
         }
     }
 

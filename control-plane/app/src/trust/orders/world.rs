@@ -23,7 +23,7 @@ const NOW: i64 = 1_700_000_000_000;
 const RIGHTS: [Act; 2] = [Act::AddMember, Act::GiveLicense];
 
 /// What is decided where everything is that can be at once.
-const EVERYTHING: [Act; 12] = [
+const EVERYTHING: [Act; 14] = [
     Act::AddMember,
     Act::AddParent,
     Act::GiveLicense,
@@ -36,6 +36,8 @@ const EVERYTHING: [Act; 12] = [
     Act::RestrictNone,
     Act::SetPolicy,
     Act::RevokeOwn,
+    Act::Relax,
+    Act::SetPrimary,
 ];
 
 /// A database to begin with.
@@ -173,8 +175,14 @@ async fn read(app: &App, before: u64) -> Result<(Vec<String>, BTreeSet<Event>), 
         state.push(format!("{group:?}"));
     }
     for name in [ANN, SAM] {
-        let user = app.user_named(&name.parse().map_err(Error::bug)?).await?;
-        state.push(format!("{} is {}", user.name, user.state));
+        let user = app
+            .store()
+            .user_by_name(&name.parse().map_err(Error::bug)?)
+            .await?;
+        state.push(match user {
+            Some(user) => format!("{} is {}", user.name, user.state),
+            None => format!("{name} is gone"),
+        });
     }
     let function = app.function_of(FUNCTION).await?.function;
     state.push(format!("{} is {}", function.name, function.current));

@@ -8,7 +8,7 @@ use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
-        user::{CreateUser, PatchUser, SetPassword, User as WireUser},
+        user::{CreateUser, DeleteUser, DisabledUser, PatchUser, SetPassword, User as WireUser},
     },
 };
 
@@ -57,6 +57,29 @@ pub(super) async fn patch(
     Body(patch): Body<PatchUser>,
 ) -> Result<Json<WireUser>, Failure> {
     Ok(Json(app.patch_user(&caller, &parse(&name)?, &patch).await?))
+}
+
+/// Delete a user for ever: the name is free for another account, which has nothing of this one.
+#[utoipa::path(delete, path = "/api/v1/users/{name}", tag = "users", params(("name" = String, Path), DeleteUser),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+    Params(query): Params<DeleteUser>,
+) -> Result<StatusCode, Failure> {
+    app.delete_user(&caller, &parse(&name)?, &query).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Disabled users, by name, with what speaks for keeping them.
+#[utoipa::path(get, path = "/api/v1/users/disabled", tag = "users", params(PageQuery), responses((status = 200, body = Page<DisabledUser>), (status = 403, body = Problem)))]
+pub(super) async fn disabled(
+    State(app): State<App>,
+    User(caller): User,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<DisabledUser>>, Failure> {
+    Ok(Json(app.list_disabled_users(&caller, &query).await?))
 }
 
 /// Set a password; the user's sessions end.
