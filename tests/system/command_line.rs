@@ -212,3 +212,49 @@ async fn users_are_deleted_one_by_one_or_when_nothing_speaks_for_keeping_them() 
     assert!(said.contains("nothing was deleted"), "{said}");
     assert_eq!(admin.audited("user.deleted").await.len(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preferences_of_groups_are_set_and_shown_with_the_group_that_decides() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let command_line = CommandLine::log_in(&server);
+    for group in ["Circle", "Staff", "Visitors"] {
+        admin.create("/api/v1/groups", group).await;
+    }
+    admin.create_user("ann@SPOTFIRE", "a long enough password").await;
+    admin.add_member("Circle", "ann@SPOTFIRE").await;
+    let done = |arguments: &[&str]| {
+        let (code, said, complained) = command_line.run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {complained}");
+        said
+    };
+    let require = "Require valid signature to allow trust";
+    for (group, value) in [("Staff", "true"), ("Visitors", "false")] {
+        done(&["group", "add-parent", "Circle", group]);
+        done(&["group", "preference", "set", group, require, value]);
+    }
+    let held = || {
+        let said = done(&["--output", "json", "user", "preferences", "ann@SPOTFIRE"]);
+        let held: Value = serde_json::from_str(&said).expect("JSON");
+        (held[0]["value"].clone(), held[0]["from"].clone())
+    };
+    assert_eq!(held(), ("true".into(), "Staff".into()));
+    done(&["group", "set-primary", "Circle", "Visitors"]);
+    assert_eq!(held(), ("false".into(), "Visitors".into()));
+    let shown = done(&["group", "show", "Circle"]);
+    assert!(shown.contains("Visitors") && !shown.contains(require), "{shown}");
+    assert!(done(&["group", "show", "Staff"]).contains(&format!("{require} = true")));
+    assert!(done(&["group", "preference", "show", "Circle"]).contains("Visitors"));
+    done(&["group", "clear-primary", "Circle", "Visitors"]);
+    done(&["group", "preference", "clear", "Staff", require]);
+    assert_eq!(held(), ("false".into(), "Visitors".into()));
+    let (code, _, complained) = command_line.run(&["group", "preference", "clear", "Staff", require]);
+    assert_eq!(code, Some(1), "{complained}");
+    let (code, _, complained) =
+        command_line.run(&["group", "preference", "set", "Staff", require, "perhaps"]);
+    assert!(
+        code == Some(1) && complained.contains("true or false"),
+        "{complained}"
+    );
+    assert_eq!(admin.audited("admin.set_preference").await.len(), 3);
+}

@@ -425,6 +425,33 @@ async fn a_run_of_a_user_who_was_disabled_meanwhile_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_grant_carries_whether_the_user_may_trust_what_has_no_valid_signature() {
+    let place = Place::new().await;
+    let (admin, author) = (place.server.admin().await, place.server.author().await);
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    let group = unique("group");
+    admin.create("/api/v1/groups", &group).await;
+    let member = place.server.person(&[&group]).await;
+    let parts = [
+        "groups",
+        &group,
+        "preferences",
+        "Require valid signature to allow trust",
+    ];
+    for value in ["true", "false"] {
+        let request = (parts.iter()).fold(muster_client::Request::put("/api/v1"), |request, part| {
+            request.segment(part)
+        });
+        let request = request.json(&json!({ "value": value }));
+        admin.send(request).await.expect("set");
+        let (_, claimed) = place.claim(&member, &function).await;
+        let facts = claimed.expect("a run").grant.facts;
+        let accepts = facts["accepts_invalid_signatures"].as_bool().unwrap_or(false);
+        assert_eq!(accepts, value == "false");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_runs_for_a_user_who_is_disabled_or_deleted_is_stopped_and_what_waits_is_refused() {
     let place = Place::new().await;
     let (admin, author) = (place.server.admin().await, place.server.author().await);

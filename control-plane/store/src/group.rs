@@ -252,17 +252,14 @@ impl Tx {
         value: Option<&str>,
     ) -> Result<bool, StoreError> {
         self.change_rights().await?;
-        let changed = match value {
-            Some(value) => {
-                let sql = "INSERT INTO group_preferences (group_id, name, value) VALUES ($1, $2, $3) \
-                           ON CONFLICT (group_id, name) DO UPDATE SET value = excluded.value \
-                           WHERE group_preferences.value <> excluded.value";
-                self.execute(sql, args![group, name, value]).await?
-            }
-            None => {
-                let sql = "DELETE FROM group_preferences WHERE group_id = $1 AND name = $2";
-                self.execute(sql, args![group, name]).await?
-            }
+        let changed = if let Some(value) = value {
+            let sql = "INSERT INTO group_preferences (group_id, name, value) VALUES ($1, $2, $3) \
+                       ON CONFLICT (group_id, name) DO UPDATE SET value = excluded.value \
+                       WHERE group_preferences.value <> excluded.value";
+            self.execute(sql, args![group, name, value]).await?
+        } else {
+            let sql = "DELETE FROM group_preferences WHERE group_id = $1 AND name = $2";
+            self.execute(sql, args![group, name]).await?
         };
         Ok(changed > 0)
     }

@@ -73,11 +73,11 @@ fn the_documented_commands_are_listed_with_their_state() {
         "list-groups does not work under its documented name yet; use muster group list\n"
     );
     let complaint = home
-        .muster(&["compat", "delete-user", "-u", "ann@SPOTFIRE"])
+        .muster(&["compat", "config-oidc", "-e", "true"])
         .complaint(1);
     assert_eq!(
         complaint,
-        "delete-user does not work yet: this version has nothing that does the same\n"
+        "config-oidc does not work yet: this version has nothing that does the same\n"
     );
     let complaint = home.muster(&["compat", "frobnicate"]).complaint(2);
     assert_eq!(

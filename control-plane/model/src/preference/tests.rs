@@ -8,8 +8,10 @@ fn id(number: u8) -> GroupId {
     GroupId::new(1, [number; 10])
 }
 
-/// Groups by number: name, parents, primary group and own value.
-fn graph(groups: &[(u8, &str, &[u8], Option<u8>, Option<bool>)]) -> Preferences {
+/// Number, name, parents, primary group and own value of a group.
+type Row<'a> = (u8, &'a str, &'a [u8], Option<u8>, Option<bool>);
+
+fn graph(groups: &[Row<'_>]) -> Preferences {
     Preferences::new(groups.iter().map(|(number, name, parents, primary, value)| {
         let group = PreferenceGroup {
             name: name.parse().expect("a name"),
@@ -119,13 +121,12 @@ proptest! {
         let preferences = Preferences::new((0..8).map(|at| (id(u8::try_from(at).expect("few")), group(at))));
         let direct: BTreeSet<GroupId> = direct.iter().map(|number| id(*number)).collect();
         let held = preferences.of_user(PREFERENCE, &direct);
-        match held.from {
-            Some(from) => prop_assert_eq!(preferences.value(PREFERENCE, from), Some(held.value)),
-            None => {
-                prop_assert_eq!(held.value, PREFERENCE.default_value());
-                for group in &direct {
-                    prop_assert_eq!(preferences.value(PREFERENCE, *group), None);
-                }
+        if let Some(from) = held.from {
+            prop_assert_eq!(preferences.value(PREFERENCE, from), Some(held.value));
+        } else {
+            prop_assert_eq!(held.value, PREFERENCE.default_value());
+            for group in &direct {
+                prop_assert_eq!(preferences.value(PREFERENCE, *group), None);
             }
         }
     }
