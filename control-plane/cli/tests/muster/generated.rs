@@ -67,14 +67,12 @@ fn the_documented_commands_are_listed_with_their_state() {
             .expect(name);
         assert!(line.contains("  partly (-b, -k and -t are refused"), "{line}");
     }
-    let complaint = home.muster(&["compat", "list-groups"]).complaint(1);
+    let complaint = home.muster(&["compat", "list-users"]).complaint(1);
     assert_eq!(
         complaint,
-        "list-groups does not work under its documented name yet; use muster group list\n"
+        "list-users does not work under its documented name yet; use muster user list\n"
     );
-    let complaint = home
-        .muster(&["compat", "config-oidc", "-e", "true"])
-        .complaint(1);
+    let complaint = home.muster(&["compat", "config-oidc", "-e", "true"]).complaint(1);
     assert_eq!(
         complaint,
         "config-oidc does not work yet: this version has nothing that does the same\n"
