@@ -26,7 +26,7 @@ use self::{
 const GOLDEN: &str = include_str!("../../tests/golden/trust-orders.txt");
 
 /// Records of what is no decision about code, by the part of their name before the point, or whole.
-const ELSEWHERE: [&str; 27] = [
+const ELSEWHERE: [&str; 21] = [
     // Who belongs to the collective, and under which authority: about nodes.
     "authority",
     "certificate",
@@ -49,16 +49,9 @@ const ELSEWHERE: [&str; 27] = [
     "group.created",
     "user.created",
     "user.password_set",
-    // What the library holds and who may read it: of another part, and no entry of the trust state.
-    "library",
-    // Roots, certificates and signatures of code, whose pairs nobody tries yet.
-    "codetrust.create_cert",
-    "codetrust.create_root",
-    "codetrust.import_root",
-    "codetrust.remove_root",
-    "codetrust.sign",
+    "library.saved",
+    // What somebody else signed, dated: nothing is kept of it.
     "codetrust.time_stamp",
-    "codetrust.upload_extcert",
 ];
 
 /// Where both begin: with nothing decided, with the right to trust for oneself alone, and with everything decided that can

@@ -7,7 +7,9 @@ use muster_ids::Digest;
 use muster_model::permission::Caller;
 use muster_wire::{
     admin::v1::{
+        library::{CreateFolder, PatchItem, SetPermissions},
         setting::Setting,
+        signing::{ImportCertificate, SignItem},
         trust::{CreateBlock, CreateRevocation, Item, Principal, TrustItem, TrustSigner},
         user::{DeleteUser, PatchUser},
     },
@@ -31,9 +33,24 @@ pub(super) const STAFF: &str = "Staff";
 pub(super) const FUNCTION: &str = "f";
 const ITEM: &str =
     "sha512=9vMZ1r1CQv1wQZ0uaarQEsK0JYRNngzz+FZ1PRSeG841RmIFqlPPym75/qa4lZu7F7rO0dV5Egmq0e58C0o2cA==";
+/// Where the function may lie.
+pub(super) const FOLDER: &str = "/Team";
 const FEATURE: &str = "Trust Mods";
 const PREFERENCE: &str = "Require valid signature to allow trust";
 const SETTING: &str = "terr.restricted.execution.mode";
+
+/// What the operations are about and is made anew for each run of the test.
+#[derive(Debug, Clone)]
+pub(super) struct Subjects {
+    /// The digest of what is stamped.
+    pub(super) trusted: Digest,
+    /// The root of another authority, in PEM.
+    pub(super) root: String,
+    /// Its fingerprint.
+    pub(super) root_fingerprint: Digest,
+    /// The certificate of a signer under it, in PEM.
+    pub(super) leaf: String,
+}
 
 macro_rules! acts {
     ($($name:ident = $text:literal about $question:ident;)+) => {
@@ -80,10 +97,15 @@ pub(super) enum Question {
     Parent,
     License,
     Group,
-    Roots,
+    ImportedRoot,
+    ImportedCertificate,
+    Signature,
     Account,
     Preference,
     Primary,
+    Folder,
+    Place,
+    Permissions,
 }
 
 acts! {
@@ -123,7 +145,18 @@ acts! {
     GiveLicense = "give the license" about License;
     TakeLicense = "take the license" about License;
     DeleteGroup = "delete the group" about Group;
-    ResetCodeTrust = "reset code trust" about Roots;
+    ResetCodeTrust = "reset code trust" about Signature;
+    ImportRoot = "import the root" about ImportedRoot;
+    RemoveRoot = "remove the root" about ImportedRoot;
+    ImportCertificate = "import the certificate" about ImportedCertificate;
+    Sign = "sign as the signer" about Signature;
+    CreateFolder = "create the folder" about Folder;
+    DeleteFolder = "delete the folder and what is in it" about Version;
+    MoveIn = "move the function into the folder" about Place;
+    MoveOut = "move the function out of the folder" about Place;
+    Close = "close the function" about Permissions;
+    Open = "open the function" about Permissions;
+    DeleteFunction = "delete the function" about Version;
     Disable = "disable the signer's account" about Account;
     Enable = "enable the signer's account" about Account;
     Delete = "delete the signer's account" about Account;
@@ -141,13 +174,16 @@ impl Act {
     }
 
     /// Does it, with the rights that its author has now.
-    pub(super) async fn of(self, app: &App, trusted: &Digest) -> Result<(), Error> {
+    pub(super) async fn of(self, app: &App, subjects: &Subjects) -> Result<(), Error> {
         let (admin, ann) = (caller(app, ADMINISTRATOR).await?, caller(app, ANN).await?);
         let circle = CIRCLE.parse().map_err(Error::bug)?;
         let staff = STAFF.parse().map_err(Error::bug)?;
         let of_ann = ANN.parse().map_err(Error::bug)?;
         match self {
-            Self::Stamp => app.trust_function(&admin, FUNCTION, trusted).await.map(drop),
+            Self::Stamp => app
+                .trust_function(&admin, FUNCTION, &subjects.trusted)
+                .await
+                .map(drop),
             Self::Unstamp => app.untrust_function(&admin, FUNCTION).await.map(drop),
             Self::Save => save(app, &admin, "2").await.map(drop),
             Self::BlockItem => app.create_block(&admin, &block_item(None)).await.map(drop),
@@ -157,7 +193,7 @@ impl Act {
                 .map(drop),
             Self::BlockFunction => {
                 let new = CreateBlock {
-                    item: Some(item("data_function", &trusted.to_string())),
+                    item: Some(item("data_function", &subjects.trusted.to_string())),
                     ..CreateBlock::default()
                 };
                 app.create_block(&admin, &new).await.map(drop)
@@ -219,6 +255,29 @@ impl Act {
             Self::TakeLicense => app.set_license(&admin, &circle, FEATURE, false).await,
             Self::DeleteGroup => app.delete_group(&admin, &circle).await,
             Self::ResetCodeTrust => app.reset_code_trust(&admin).await.map(drop),
+            Self::ImportRoot => import(app, &admin, &subjects.root).await,
+            Self::ImportCertificate => import(app, &admin, &subjects.leaf).await,
+            Self::RemoveRoot => {
+                app.remove_signing_root(&admin, &subjects.root_fingerprint.to_string())
+                    .await
+            }
+            Self::Sign => {
+                let new: SignItem = of(json!({ "item": signed(&subjects.trusted), "user": SAM }));
+                app.sign_item(&admin, &new).await.map(drop)
+            }
+            Self::CreateFolder => {
+                let new: CreateFolder = of(json!({ "folder": "/", "name": &FOLDER[1..] }));
+                app.library_create_folder(&admin, &new).await.map(drop)
+            }
+            Self::DeleteFolder => app.library_delete(&admin, FOLDER, true).await,
+            Self::MoveIn => place(app, &admin, FOLDER).await,
+            Self::MoveOut => place(app, &admin, "/").await,
+            Self::Close => permissions(app, &admin, false).await,
+            Self::Open => permissions(app, &admin, true).await,
+            Self::DeleteFunction => {
+                let function = app.function_of(FUNCTION).await?.function;
+                app.library_delete(&admin, &function.id.to_string(), false).await
+            }
             Self::Disable => account(app, &admin, "disabled").await,
             Self::Enable => account(app, &admin, "active").await,
             Self::Relax => {
@@ -284,6 +343,32 @@ pub(super) async fn save(app: &App, caller: &Caller, script: &str) -> Result<Dig
     let definition: FunctionDefinition =
         of(json!({ "name": FUNCTION, "language": "terr", "script": script }));
     Ok(app.register_function(caller, definition, None).await?.digest)
+}
+
+/// What is signed: the version that is stamped.
+pub(super) fn signed(trusted: &Digest) -> serde_json::Value {
+    json!({ "type": "data_function", "hash": trusted })
+}
+
+async fn import(app: &App, admin: &Caller, pem: &str) -> Result<(), Error> {
+    let new: ImportCertificate = of(json!({ "pem": pem }));
+    app.import_signing_certificate(admin, &new).await.map(drop)
+}
+
+async fn place(app: &App, admin: &Caller, folder: &str) -> Result<(), Error> {
+    let function = app.function_of(FUNCTION).await?.function;
+    let patch: PatchItem = of(json!({ "folder": folder }));
+    app.library_patch(admin, &function.id.to_string(), &patch)
+        .await
+        .map(drop)
+}
+
+async fn permissions(app: &App, admin: &Caller, inherits: bool) -> Result<(), Error> {
+    let function = app.function_of(FUNCTION).await?.function;
+    let new: SetPermissions = of(json!({ "inherits": inherits }));
+    app.library_permit(admin, &function.id.to_string(), &new)
+        .await
+        .map(drop)
 }
 
 async fn set_policy(app: &App, admin: &Caller, network: &str) -> Result<(), Error> {

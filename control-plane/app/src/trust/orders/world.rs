@@ -4,16 +4,22 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use muster_code_trust::Entry;
 use muster_daemon::Clock;
-use muster_ids::Digest;
-use muster_model::audit::Event;
+use muster_ids::{CollectiveId, Digest, UserId};
+use muster_model::{audit::Event, permission::Caller};
+use muster_pki::{
+    CertificateDer, KeyUse, Serial, Signer as _, SoftwareSigner, Validity,
+    code_signing::{CodeHolder, create_code_root, issue_code_certificate},
+    pem,
+};
 use muster_store::{AuditFilter, AuditFrom, BlobStore, trust_digest};
 use tempfile::TempDir;
 
-use super::act::{self, ADMINISTRATOR, ANN, Act, CIRCLE, FUNCTION, SAM, STAFF};
+use super::act::{self, ADMINISTRATOR, ANN, Act, CIRCLE, FOLDER, FUNCTION, SAM, STAFF, Subjects};
 use crate::{App, Error, fixture};
 
 /// Tuesday, 14 November 2023: later than every moment that the operations name, but for those of 2999.
@@ -23,7 +29,7 @@ const NOW: i64 = 1_700_000_000_000;
 const RIGHTS: [Act; 2] = [Act::AddMember, Act::GiveLicense];
 
 /// What is decided where everything is that can be at once.
-const EVERYTHING: [Act; 14] = [
+const EVERYTHING: [Act; 20] = [
     Act::AddMember,
     Act::AddParent,
     Act::GiveLicense,
@@ -32,6 +38,12 @@ const EVERYTHING: [Act; 14] = [
     Act::TrustCertificate,
     Act::TrustItem,
     Act::TrustForOneself,
+    Act::Sign,
+    Act::ImportRoot,
+    Act::ImportCertificate,
+    Act::CreateFolder,
+    Act::MoveIn,
+    Act::Close,
     Act::Revoke,
     Act::RestrictNone,
     Act::SetPolicy,
@@ -46,7 +58,7 @@ pub(super) struct World {
     /// No operation needs any.
     blobs: BlobStore,
     keys: Arc<fixture::Memory>,
-    trusted: Digest,
+    subjects: Subjects,
 }
 
 /// What two operations ended in.
@@ -66,12 +78,12 @@ impl World {
         let (clock, _hand) = Clock::by_hand(NOW);
         let keys = Arc::<fixture::Memory>::default();
         let (app, folder) = fixture::app_with(clock, Arc::clone(&keys)).await;
-        let trusted = people(&app).await.expect("a function of somebody");
+        let subjects = people(&app).await.expect("a function of somebody");
         let nothing = Self {
             folder,
             blobs: app.blobs().clone(),
             keys,
-            trusted,
+            subjects,
         };
         drop(app);
         let rights = nothing.with(&RIGHTS).await;
@@ -89,7 +101,7 @@ impl World {
     async fn with(&self, acts: &[Act]) -> Self {
         let (app, folder) = self.copy().await;
         for act in acts {
-            act.of(&app, &self.trusted)
+            act.of(&app, &self.subjects)
                 .await
                 .unwrap_or_else(|error| panic!("{act}: {error}"));
         }
@@ -97,7 +109,7 @@ impl World {
             folder,
             blobs: self.blobs.clone(),
             keys: Arc::clone(&self.keys),
-            trusted: self.trusted,
+            subjects: self.subjects.clone(),
         }
     }
 
@@ -107,11 +119,11 @@ impl World {
         let before = app.store().audit_head().await.expect("a head").sequence;
         let mut refused = [None, None];
         for (act, refused) in acts.iter().zip(&mut refused) {
-            if let Err(error) = act.of(&app, &self.trusted).await {
+            if let Err(error) = act.of(&app, &self.subjects).await {
                 *refused = Some(kind(*act, &error));
             }
         }
-        let (state, written) = read(&app, before).await.expect("read");
+        let (state, written) = read(&app, &self.subjects, before).await.expect("read");
         End {
             refused,
             state,
@@ -145,8 +157,34 @@ impl World {
     }
 }
 
-/// Users, groups and one function; its digest.
-async fn people(app: &App) -> Result<Digest, Error> {
+/// The root of another authority, and a certificate of a signer under it.
+async fn elsewhere() -> (CertificateDer<'static>, CertificateDer<'static>) {
+    let key = |key_use| SoftwareSigner::generate(key_use).expect("a key");
+    let (authority, holder) = (key(KeyUse::Authority), key(KeyUse::Code));
+    let validity = Validity::starting(NOW, Duration::from_hours(24));
+    let serials = [1, 2].map(|byte| Serial::from_random([byte; 16]));
+    let collective = CollectiveId::new(1, [7; 10]);
+    let root = create_code_root(collective, &authority, &serials[0], &validity)
+        .await
+        .expect("a root");
+    let user = CodeHolder::User {
+        name: "eve@ELSEWHERE".parse().expect("a name"),
+        id: UserId::new(1, [9; 10]),
+    };
+    let leaf = issue_code_certificate(
+        &user,
+        holder.public_key(),
+        &root,
+        &authority,
+        &serials[1],
+        &validity,
+    );
+    let leaf = leaf.await.expect("a certificate");
+    (root, leaf)
+}
+
+/// Users, groups, one function, and an authority elsewhere.
+async fn people(app: &App) -> Result<Subjects, Error> {
     let admin = act::caller(app, ADMINISTRATOR).await?;
     for name in [ANN, SAM] {
         let new = serde_json::from_value(serde_json::json!({ "name": name })).map_err(Error::bug)?;
@@ -161,11 +199,17 @@ async fn people(app: &App) -> Result<Digest, Error> {
     app.add_member(&admin, &authors, &administrator.map_err(Error::bug)?)
         .await?;
     app.set_license(&admin, &authors, "Author Scripts", true).await?;
-    act::save(app, &admin, "1").await
+    let (root, leaf) = elsewhere().await;
+    Ok(Subjects {
+        trusted: act::save(app, &admin, "1").await?,
+        root_fingerprint: Digest::of(&root),
+        root: pem::write_certificates([&root]),
+        leaf: pem::write_certificates([&leaf]),
+    })
 }
 
 /// What decides now, and which records were written after `before`.
-async fn read(app: &App, before: u64) -> Result<(Vec<String>, BTreeSet<Event>), Error> {
+async fn read(app: &App, subjects: &Subjects, before: u64) -> Result<(Vec<String>, BTreeSet<Event>), Error> {
     let (head, entries) = app.store().trust_state().await?;
     assert_eq!(head.digest, trust_digest(&entries), "the head names the state");
     let mut state: Vec<String> = entries.iter().map(|(key, value)| plain(key, value)).collect();
@@ -184,14 +228,45 @@ async fn read(app: &App, before: u64) -> Result<(Vec<String>, BTreeSet<Event>), 
             None => format!("{name} is gone"),
         });
     }
-    let function = app.function_of(FUNCTION).await?.function;
-    state.push(format!("{} is {}", function.name, function.current));
+    state.extend(library(app, &admin).await?);
+    let asked = serde_json::json!({ "item": act::signed(&subjects.trusted) });
+    let asked = serde_json::from_value(asked).map_err(Error::bug)?;
+    let found = app.verify_item(&admin, &asked).await?;
+    state.push(format!("the signature is {} {:?}", found.status, found.signer));
+    for certificate in app.store().signing_certificates(true, None, None, 100).await? {
+        state.push(format!("{} is known", certificate.subject));
+    }
     let rows = app
         .store()
         .audit_list(&AuditFilter::default(), AuditFrom::Newest, 100)
         .await?;
     let written = rows.iter().filter(|row| row.sequence > before);
     Ok((state, written.map(|row| row.record.event).collect()))
+}
+
+/// Where the function is, and who may read it.
+async fn library(app: &App, admin: &Caller) -> Result<Vec<String>, Error> {
+    let mut state = Vec::new();
+    match app.library_show(admin, FOLDER).await {
+        Ok(folder) => state.push(format!("{} is a folder", folder.path)),
+        Err(Error::NotFound { .. }) => {}
+        Err(other) => return Err(other),
+    }
+    match app.function_of(FUNCTION).await {
+        Ok(found) => {
+            let id = found.function.id.to_string();
+            let item = app.library_show(admin, &id).await?;
+            let permissions = app.library_permissions(admin, &id).await?;
+            state.push(format!("{} is {}", item.path, found.function.current));
+            state.push(format!(
+                "{} has {:?} {}",
+                item.path, permissions.grants, item.inherits
+            ));
+        }
+        Err(Error::NotFound { .. }) => {}
+        Err(other) => return Err(other),
+    }
+    Ok(state)
 }
 
 /// An entry without what chance has made.
