@@ -61,7 +61,7 @@ impl Row {
         Self {
             peer: Some(peer),
             peer_value: Some(rounded(median(theirs.to_vec()))),
-            ratio: Some(rounded(median(ratios.collect()))),
+            ratio: Some(fine(median(ratios.collect()))),
             ..Self::alone(name, median(ours.to_vec()), "ms")
         }
     }
@@ -69,6 +69,11 @@ impl Row {
 
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
+}
+
+/// With as many places as a ratio needs that is a thousandth.
+fn fine(value: f64) -> f64 {
+    (value * 1_000_000.0).round() / 1_000_000.0
 }
 
 /// Writes the file and prints the table.
@@ -86,8 +91,15 @@ pub(crate) fn publish(file: &Path, rows: &[Row]) -> anyhow::Result<()> {
         "row", "value", "unit", "peer's", "ratio"
     )?;
     for row in rows {
-        let shown =
-            |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2}"));
+        let shown = |number: Option<f64>| {
+            number.map_or_else(
+                || "-".to_owned(),
+                |number| match number {
+                    small if small > 0.0 && small < 0.1 => format!("{small:.5}"),
+                    number => format!("{number:.2}"),
+                },
+            )
+        };
         writeln!(
             out,
             "{:<28} {:>10} {:<4} {:>10} {:>7}  {}",
