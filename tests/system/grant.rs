@@ -548,3 +548,52 @@ async fn told(lines: &mut muster_client::Lines) -> (String, String) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_checks_are_off_the_record_says_what_they_would_have_refused() {
+    let place = Place::new().await;
+    let (author, analyst) = (place.server.author().await, place.server.analyst().await);
+    place.set("disable.spotfire.trust.checks", "pool", "true").await;
+    let function = author.register(&unique("f"), "python", &unique("#")).await;
+    let would_have = async |run: &Run| {
+        let records = place.server.admin().await.audited("run.granted").await;
+        let record = records
+            .iter()
+            .find(|record| record["subject"] == run.id.to_string());
+        record.expect("a record")["detail"]["would_have"].clone()
+    };
+    let (run, claimed) = place.claim(&analyst, &function).await;
+    assert_eq!(claimed.expect("a grant").grant.rule, "trust-checks-disabled");
+    assert_eq!(
+        would_have(&run).await,
+        json!({ "outcome": "deny", "rule": "service-refuses-untrusted" })
+    );
+    let why = run.why.expect("a reason");
+    assert!(
+        why.reasons
+            .iter()
+            .any(|reason| reason.contains("deny (service-refuses-untrusted)")),
+        "{why:?}"
+    );
+    // What is trusted needs no such record.
+    author.trust(&function).await;
+    let (run, _) = place.claim(&analyst, &function).await;
+    assert_eq!(would_have(&run).await, json!(null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_stamps_count_on_their_own_item_a_twin_of_the_same_content_is_not_trusted() {
+    let place = Place::new().await;
+    let (author, analyst) = (place.server.author().await, place.server.analyst().await);
+    let script = unique("#");
+    let stamped = author.register(&unique("f"), "r", &script).await;
+    let twin = author.register(&unique("twin"), "r", &script).await;
+    author.trust(&stamped).await;
+    assert_eq!(place.verdict(&analyst, &twin).await, "unrestricted stamped");
+    place.set("trust.stamps", "pool", "same_item").await;
+    assert_eq!(
+        place.verdict(&analyst, &twin).await,
+        "refused service-refuses-untrusted"
+    );
+    assert_eq!(place.verdict(&analyst, &stamped).await, "unrestricted stamped");
+}

@@ -55,7 +55,7 @@ pub use run_policy::{
     Destination, HostPath, NetworkClass, PolicyError as RunPolicyError, PolicyLimits, ProgramList, RunPolicy,
 };
 pub use setting::{
-    Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings, WhenWithdrawn,
+    Effective, Origin, Place, Scope, Setting, SettingError, SettingName, Settings, StampsCount, WhenWithdrawn,
 };
 pub use signature::{
     BundleError, Checked, CodeRoot, FORMER_ROOT, INTERNAL_ROOT, ItemStatement, MOST_BUNDLE, SignatureBundle,

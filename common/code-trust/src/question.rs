@@ -156,6 +156,8 @@ pub struct Code {
     pub kind: CodeKind,
     /// The content, where it is known: a question about creating may come before there is any.
     pub hash: Option<ItemHash>,
+    /// The library item that it is in, where that is known: under `trust.stamps = same_item` only stamps on it count.
+    pub library_item: Option<Label>,
     /// Whether the user has trusted this content for themselves in their installed client.
     pub trusted_by_user: bool,
 }
@@ -252,18 +254,19 @@ pub enum SignatureSource {
 }
 
 impl<'a> Question<'a> {
-    /// May `user` have the data function with the content `hash` run on `engine`? This is the question of a run grant,
-    /// asked by the control plane and again by the node.
+    /// May `user` have the data function with this content, which lies in `library_item`, run on `engine`? This is the
+    /// question of a run grant, asked by the control plane and again by the node.
     pub fn run_function(
         user: &'a UserFacts,
         client: Client,
         engine: Engine,
-        hash: ItemHash,
+        (hash, library_item): (ItemHash, Option<Label>),
         now: Moment,
     ) -> Self {
         let code = Code {
             kind: CodeKind::DataFunction(engine),
             hash: Some(hash),
+            library_item,
             trusted_by_user: false,
         };
         Self {

@@ -26,6 +26,16 @@ words! {
         RPackages = "packages.r",
         /// What becomes of a run that may not run any more as it does. It is stopped by default.
         TrustRunning = "trust.running",
+        /// On which library items a stamp counts. On all that the user can read by default.
+        TrustStamps = "trust.stamps",
+    }
+
+    /// On which library items a stamp counts for what runs.
+    pub StampsCount ("value of trust.stamps") {
+        /// On every item that the user can read.
+        Readable = "readable",
+        /// On the item that runs, and on no other.
+        SameItem = "same_item",
     }
 
     /// What becomes of a run whose trust is taken away while it runs.
@@ -54,6 +64,9 @@ impl SettingName {
                 "The locked list of packages that R and TERR functions without a list of their own have."
             }
             Self::TrustRunning => "What becomes of a run whose trust is taken away while it runs.",
+            Self::TrustStamps => {
+                "Whether a stamp counts on every readable item of its content or on its own item."
+            }
         }
     }
 
@@ -67,6 +80,7 @@ impl SettingName {
             Self::PythonPackages => Setting::Packages(PackageList::empty(PackageLanguage::Python)),
             Self::RPackages => Setting::Packages(PackageList::empty(PackageLanguage::R)),
             Self::TrustRunning => Setting::TrustRunning(WhenWithdrawn::Stop),
+            Self::TrustStamps => Setting::TrustStamps(StampsCount::Readable),
         }
     }
 }
@@ -89,6 +103,8 @@ pub enum Setting {
     Packages(PackageList),
     /// `trust.running`.
     TrustRunning(WhenWithdrawn),
+    /// `trust.stamps`.
+    TrustStamps(StampsCount),
 }
 
 /// A value that a setting does not take.
@@ -122,6 +138,7 @@ impl Setting {
                 PackageLanguage::R => SettingName::RPackages,
             },
             Self::TrustRunning(_) => SettingName::TrustRunning,
+            Self::TrustStamps(_) => SettingName::TrustStamps,
         }
     }
 
@@ -153,6 +170,10 @@ impl Setting {
             SettingName::TrustRunning => {
                 let word = text.to_ascii_lowercase().parse().map_err(|_| refused())?;
                 Ok(Self::TrustRunning(word))
+            }
+            SettingName::TrustStamps => {
+                let word = text.to_ascii_lowercase().parse().map_err(|_| refused())?;
+                Ok(Self::TrustStamps(word))
             }
         }
     }
@@ -186,6 +207,9 @@ impl Setting {
             SettingName::TrustRunning => serde_json::from_str(json)
                 .map(Self::TrustRunning)
                 .map_err(|_| refused()),
+            SettingName::TrustStamps => serde_json::from_str(json)
+                .map(Self::TrustStamps)
+                .map_err(|_| refused()),
         }
     }
 
@@ -200,7 +224,7 @@ impl Setting {
             Self::UnrestrictedPolicy(None) => "null".to_owned(),
             Self::RestrictedEngines(_) => format!("[\"{}\"]", text.replace(',', "\",\"")),
             Self::Packages(list) => serde_json::Value::from(list.lines()).to_string(),
-            Self::TrustRunning(_) => format!("\"{text}\""),
+            Self::TrustRunning(_) | Self::TrustStamps(_) => format!("\"{text}\""),
         }
     }
 
@@ -218,6 +242,7 @@ impl Setting {
             }
             Self::Packages(list) => list.lines().join("\n"),
             Self::TrustRunning(word) => word.to_string(),
+            Self::TrustStamps(word) => word.to_string(),
         }
     }
 
@@ -244,6 +269,7 @@ fn refused(name: SettingName, text: &str) -> SettingError {
         SettingName::UnrestrictedPolicy => "a policy as JSON",
         SettingName::TerrRestrictedExecutionMode | SettingName::DisableTrustChecks => "true or false",
         SettingName::TrustRunning => "stop or finish",
+        SettingName::TrustStamps => "readable or same_item",
     };
     SettingError::Value {
         name,
@@ -394,6 +420,8 @@ pub struct Settings {
     pub r_packages: Effective<PackageList>,
     /// `trust.running`.
     pub trust_running: Effective<WhenWithdrawn>,
+    /// `trust.stamps`.
+    pub trust_stamps: Effective<StampsCount>,
 }
 
 impl Default for Settings {
@@ -428,6 +456,10 @@ impl Default for Settings {
                 value: WhenWithdrawn::Stop,
                 origin: Origin::Default,
             },
+            trust_stamps: Effective {
+                value: StampsCount::Readable,
+                origin: Origin::Default,
+            },
         }
     }
 }
@@ -450,6 +482,7 @@ impl Settings {
                 PackageLanguage::R => self.r_packages = Effective { value, origin },
             },
             Setting::TrustRunning(value) => self.trust_running = Effective { value, origin },
+            Setting::TrustStamps(value) => self.trust_stamps = Effective { value, origin },
         }
     }
 
@@ -463,6 +496,7 @@ impl Settings {
             SettingName::PythonPackages => &self.python_packages.origin,
             SettingName::RPackages => &self.r_packages.origin,
             SettingName::TrustRunning => &self.trust_running.origin,
+            SettingName::TrustStamps => &self.trust_stamps.origin,
         }
     }
 

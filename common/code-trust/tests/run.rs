@@ -2,8 +2,8 @@
 
 use muster_code_trust::{
     Block, Change, Client, CodeType, DenyReason, Engine, Entry, Group, GroupGraph, ItemHash, ItemRef,
-    ItemType, Mode, Moment, Outcome, Place, Question, Scope, Setting, Stamp, TrustState, UserFacts, Verdict,
-    decide, stricter,
+    ItemType, Label, Mode, Moment, Outcome, Place, Question, Revocation, Scope, Setting, Stamp, StampsCount,
+    TrustState, UserFacts, Verdict, decide, stricter,
 };
 use muster_ids::{Digest, Name, NodeId, StampId};
 
@@ -28,6 +28,11 @@ fn place() -> Place {
 
 fn content() -> ItemHash {
     Digest::of(b"script").into()
+}
+
+/// Where the function lies.
+fn library_item() -> Option<Label> {
+    "smooth".parse().ok()
 }
 
 fn stamp() -> Stamp {
@@ -68,7 +73,7 @@ fn granted(state: &TrustState) -> UserFacts {
 }
 
 fn run(facts: &UserFacts, state: &TrustState, engine: Engine) -> Verdict {
-    let question = Question::run_function(facts, Client::Web, engine, content(), now());
+    let question = Question::run_function(facts, Client::Web, engine, (content(), library_item()), now());
     decide(&question, state, &state.settings_at(&place())).verdict()
 }
 
@@ -91,7 +96,13 @@ fn a_stamp_lets_an_analyst_run_terr_unrestricted_where_the_mode_is_off() {
 fn elsewhere_the_default_holds_and_says_so() {
     let state = TrustState::from_entries(entries());
     let facts = granted(&state);
-    let question = Question::run_function(&facts, Client::Web, Engine::TerrService, content(), now());
+    let question = Question::run_function(
+        &facts,
+        Client::Web,
+        Engine::TerrService,
+        (content(), library_item()),
+        now(),
+    );
     let settings = state.settings_at(&Place::default());
     let verdict = decide(&question, &state, &settings).verdict();
     assert_eq!(
@@ -193,4 +204,53 @@ fn a_block_that_reaches_the_node_after_the_grant_stops_the_run() {
         }
     );
     assert_eq!(verdict.entry, Some(block.key()));
+}
+
+/// What comes of the run of content that lies in `library_item`, with these entries besides.
+fn run_of(library_item: &str, besides: impl IntoIterator<Item = Entry>) -> &'static str {
+    let state = TrustState::from_entries(entries().into_iter().chain(besides));
+    let facts = granted(&state);
+    let content = (content(), library_item.parse().ok());
+    let question = Question::run_function(&facts, Client::Web, Engine::RService, content, now());
+    decide(&question, &state, &state.settings_at(&place()))
+        .verdict()
+        .rule
+}
+
+#[test]
+fn where_stamps_count_on_their_own_item_only_those_on_others_do_not() {
+    let strict = || Entry::Setting(Scope::All, Setting::TrustStamps(StampsCount::SameItem));
+    assert_eq!(run_of("smooth", []), "stamped");
+    assert_eq!(run_of("twin", []), "stamped", "readable is enough");
+    assert_eq!(run_of("smooth", [strict()]), "stamped");
+    assert_eq!(run_of("twin", [strict()]), "service-refuses-untrusted");
+}
+
+#[test]
+fn a_stamp_of_a_blocked_author_or_of_a_revoked_time_counts_for_nothing() {
+    let author = || stamp().author;
+    let revocation = |from: i64, until: Option<i64>| {
+        Entry::Revocation(Revocation {
+            user: author(),
+            from: Moment::from_unix_ms(from),
+            until: until.map(Moment::from_unix_ms),
+        })
+    };
+    let made = stamp().at.unix_ms();
+    let refused = "service-refuses-untrusted";
+    assert_eq!(run_of("smooth", [Entry::Block(Block::User(author()))]), refused);
+    assert_eq!(run_of("smooth", [revocation(made, None)]), refused);
+    assert_eq!(run_of("smooth", [revocation(made - 1, Some(made))]), refused);
+    assert_eq!(
+        run_of("smooth", [revocation(made + 1, None)]),
+        "stamped",
+        "made before"
+    );
+    assert_eq!(
+        run_of("smooth", [revocation(0, Some(made - 1))]),
+        "stamped",
+        "made after"
+    );
+    let other = Entry::Block(Block::User("bob@SPOTFIRE".parse().expect("user")));
+    assert_eq!(run_of("smooth", [other]), "stamped", "of another");
 }

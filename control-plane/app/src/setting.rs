@@ -178,6 +178,9 @@ fn describe(name: SettingName) -> SettingInfo {
         SettingName::TrustRunning => {
             "What becomes of a run whose trust is taken away while it runs: stop or finish."
         }
+        SettingName::TrustStamps => {
+            "Where a stamp counts: for its content in every item (readable), or on its own item only (same_item)."
+        }
     };
     SettingInfo {
         name: name.to_string(),

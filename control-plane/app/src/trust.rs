@@ -24,7 +24,7 @@ use muster_code_trust::{
     Block, Client, CodeType, DenyReason, Engine, Entry, ItemHash, ItemRef, ItemType, Language, Moment,
     Outcome, Place, Question, Stamp, TrustState, UserFacts, Verdict, decide,
 };
-use muster_ids::{Digest, Name, NodeId, StampId, UserId, UserName};
+use muster_ids::{Digest, FunctionId, Name, NodeId, StampId, UserId, UserName};
 use muster_model::{
     audit::Event,
     library::Tree,
@@ -57,6 +57,19 @@ use crate::{
 const BEACON_LIFETIME_SECONDS: u64 = 15 * 60;
 /// Why somebody runs nothing of what they may not read; no rule of the decisions, which are about content.
 pub(crate) const NOT_READABLE: &str = "function-not-readable";
+
+/// The rule of what runs unrestricted only because trust is not checked.
+const CHECKS_OFF: &str = "trust-checks-disabled";
+
+/// What comes of a run.
+pub(crate) struct Judged {
+    /// Who asks, with the stamps that they can read.
+    pub(crate) facts: UserFacts,
+    /// The answer.
+    pub(crate) verdict: Verdict,
+    /// What it would have been with checks, where it rests on their being off.
+    pub(crate) would_have: Option<Verdict>,
+}
 
 impl App {
     /// Trusts the content of a function, which must be the current one: what was read is what is trusted.
@@ -232,8 +245,12 @@ impl App {
             None => (self.default_place().await?, "any".to_owned()),
         };
         let language: Language = current.definition.language.parse().map_err(Error::bug)?;
-        let content = (language.service(), &current.function.current);
-        let (_, verdict) = self
+        let content = (
+            language.service(),
+            &current.function.current,
+            Some(current.function.id),
+        );
+        let Judged { verdict, .. } = self
             .judge(user.id, facts, content, &state, &place, Client::Web)
             .await?;
         let verdict = if reads { verdict } else { not_readable(&user.name) };
@@ -248,16 +265,16 @@ impl App {
         })
     }
 
-    /// The verdict about a run of the content `(engine, digest)`, with the facts that it rests on.
+    /// The verdict about a run of a content by an engine, which lies in a function unless it is an expression.
     pub(crate) async fn judge(
         &self,
         user: UserId,
         facts: UserFacts,
-        (engine, digest): (Engine, &Digest),
+        (engine, digest, function): (Engine, &Digest, Option<FunctionId>),
         state: &TrustState,
         place: &Place,
         client: Client,
-    ) -> Result<(UserFacts, Verdict), Error> {
+    ) -> Result<Judged, Error> {
         let hash = item_hash(digest)?;
         let reader = caller_of(user, &facts);
         let stamps = self
@@ -265,9 +282,30 @@ impl App {
             .await?;
         let facts = facts.reading(stamps);
         let now = Moment::from_unix_ms(self.now());
-        let question = Question::run_function(&facts, client, engine, hash, now);
-        let verdict = decide(&question, state, &state.settings_at(place)).verdict();
-        Ok((facts, verdict))
+        let library_item = match function {
+            Some(function) => Some(function.to_string().parse().map_err(Error::bug)?),
+            None => None,
+        };
+        let question = Question::run_function(&facts, client, engine, (hash, library_item), now);
+        let mut settings = state.settings_at(place);
+        let mut verdict = decide(&question, state, &settings).verdict();
+        // Where checks are off, the record says what they would have refused.
+        let mut would_have = None;
+        if verdict.rule == CHECKS_OFF {
+            settings.disable_trust_checks.value = false;
+            let checked = decide(&question, state, &settings).verdict();
+            verdict.reasons.push(format!(
+                "With checks of trust the answer would have been: {} ({}).",
+                checked.outcome.word(),
+                checked.rule
+            ));
+            would_have = Some(checked);
+        }
+        Ok(Judged {
+            facts,
+            verdict,
+            would_have,
+        })
     }
 
     /// The stamps for this content on items that the user can read in the library: the others do not count.

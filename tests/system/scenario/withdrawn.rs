@@ -104,9 +104,24 @@ async fn trust_58_trust_that_is_removed_while_a_function_runs_ends_it_or_lets_it
     let refused = ended(&analyst, &refused).await;
     assert_eq!(refused.state, "refused", "{:?}", refused.ending);
 
-    // It is unblocked, and runs may finish.
     let id = made["id"].as_str().expect("an identity");
     admin.delete(&["trust", "blocks", id]).await.expect("unblocked");
+
+    // Its author is revoked, or blocked: nobody's word stands for it any more.
+    for [what, named] in [["revocations", "from"], ["blocks", "reason"]] {
+        let vouches = server.author().await;
+        let function = sleeper(&vouches, 1000).await;
+        let run = begun(&analyst, &pool, &function).await;
+        let mut decision = json!({ "user": vouches.name() });
+        decision[named] = json!("2020-01-01T00:00:00Z");
+        let made = admin.post(&format!("/api/v1/trust/{what}"), &decision).await;
+        made.expect("decided");
+        let (state, problem, rule, _) = end(&ended(&analyst, &run).await);
+        assert_eq!((state, problem), stop, "{what}");
+        assert_eq!(rule, "service-refuses-untrusted", "{what}");
+    }
+
+    // Runs may finish.
     admin
         .set("trust.running", &format!("pool:{pool}"), "finish")
         .await;

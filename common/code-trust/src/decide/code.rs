@@ -5,7 +5,7 @@ use super::{
     Reason, SCRIPT_AUTHOR_KEY, SettingName, Settings, TrustState, by_license, has_license, item_blocked,
     path,
 };
-use crate::{Client, Code, CodeAction, CodeKind, Engine, PromptOption};
+use crate::{Client, Code, CodeAction, CodeKind, Engine, PromptOption, SignerRef, Stamp, StampsCount};
 
 pub(super) fn decide<'a>(
     question: &'a Question<'a>,
@@ -15,20 +15,21 @@ pub(super) fn decide<'a>(
     settings: &'a Settings,
 ) -> Decision<'a> {
     let facts = trust.index().item(code.hash.as_ref());
+    let stamped = || stamped(question, code, facts, trust, settings);
     if let Some(blocked) = item_blocked(code.kind.code_type().into(), code.hash.as_ref(), facts) {
         return blocked;
     }
     match (action, code.kind) {
         (CodeAction::Create | CodeAction::TrustItem, _) => author_or_trust(question, code),
-        (CodeAction::SaveTrusted, _) => save_trusted(question, code, facts),
+        (CodeAction::SaveTrusted, _) => save_trusted(question, code, stamped),
         (CodeAction::Run, CodeKind::DataFunction(Engine::TerrInline)) => {
             Decision::new(Outcome::Restricted, "terr-inline", Reason::Inline).because(Reason::MakeItAFunction)
         }
         (CodeAction::Run, CodeKind::DataFunction(Engine::TerrService)) => {
-            terr_service(question, code, facts, settings)
+            terr_service(question, stamped, settings)
         }
         (CodeAction::Run, CodeKind::DataFunction(engine @ (Engine::RService | Engine::PythonService))) => {
-            vouched_for(question, code, facts, settings)
+            vouched_for(question, stamped, settings)
                 .or_else(|| restricted_engine(engine, settings))
                 .unwrap_or_else(|| {
                     let refused = Decision::deny(
@@ -39,7 +40,7 @@ pub(super) fn decide<'a>(
                     nobody_vouches(question, refused)
                 })
         }
-        (CodeAction::Run, kind) => on_the_users_side(question, code, kind, facts, settings),
+        (CodeAction::Run, kind) => on_the_users_side(question, code, kind, stamped, settings),
     }
 }
 
@@ -56,7 +57,11 @@ fn author_or_trust<'a>(question: &'a Question<'a>, code: &Code) -> Decision<'a> 
 }
 
 /// A stamp needs an author, their license, the installed client with its server, and trust to pass on.
-fn save_trusted<'a>(question: &'a Question<'a>, code: &Code, facts: Option<&'a ItemFacts>) -> Decision<'a> {
+fn save_trusted<'a>(
+    question: &'a Question<'a>,
+    code: &Code,
+    stamped: impl FnOnce() -> Option<Decision<'a>>,
+) -> Decision<'a> {
     let refused = |reason| Decision::deny(DenyReason::NotScriptAuthor, "save-needs-author", reason);
     let (user, code_type) = (&question.user.user, code.kind.code_type());
     let (feature, (group, key)) = (authoring_feature(code_type), author_group(code_type));
@@ -69,7 +74,7 @@ fn save_trusted<'a>(question: &'a Question<'a>, code: &Code, facts: Option<&'a I
     if !question.user.groups.contains(key) {
         return refused(Reason::NotAuthor(user, group));
     }
-    if !code.trusted_by_user && stamped(question, code, facts).is_none() {
+    if !code.trusted_by_user && stamped().is_none() {
         return refused(Reason::NothingToPassOn(user));
     }
     let reason = Reason::AuthorSaves(user, group, feature);
@@ -78,8 +83,7 @@ fn save_trusted<'a>(question: &'a Question<'a>, code: &Code, facts: Option<&'a I
 
 fn terr_service<'a>(
     question: &'a Question<'a>,
-    code: &Code,
-    facts: Option<&'a ItemFacts>,
+    stamped: impl FnOnce() -> Option<Decision<'a>>,
     settings: &'a Settings,
 ) -> Decision<'a> {
     if settings.terr_restricted_execution_mode.value {
@@ -87,7 +91,7 @@ fn terr_service<'a>(
         return Decision::new(Outcome::Restricted, "terr-restricted-mode", reason)
             .entry(source(settings, SettingName::TerrRestrictedExecutionMode));
     }
-    vouched_for(question, code, facts, settings).unwrap_or_else(|| {
+    vouched_for(question, stamped, settings).unwrap_or_else(|| {
         let restricted = Decision::new(Outcome::Restricted, "terr-untrusted", Reason::TerrUntrusted);
         nobody_vouches(question, restricted)
     })
@@ -100,11 +104,10 @@ fn source(settings: &Settings, name: SettingName) -> Decider<'_> {
 /// What makes any service run code unrestricted.
 fn vouched_for<'a>(
     question: &'a Question<'a>,
-    code: &Code,
-    facts: Option<&'a ItemFacts>,
+    stamped: impl FnOnce() -> Option<Decision<'a>>,
     settings: &'a Settings,
 ) -> Option<Decision<'a>> {
-    if let Some(stamped) = stamped(question, code, facts) {
+    if let Some(stamped) = stamped() {
         return Some(stamped);
     }
     let user = question.user;
@@ -132,10 +135,10 @@ fn on_the_users_side<'a>(
     question: &'a Question<'a>,
     code: &Code,
     kind: CodeKind,
-    facts: Option<&'a ItemFacts>,
+    stamped: impl FnOnce() -> Option<Decision<'a>>,
     settings: &'a Settings,
 ) -> Decision<'a> {
-    if let Some(stamped) = stamped(question, code, facts) {
+    if let Some(stamped) = stamped() {
         return stamped;
     }
     let user = &question.user.user;
@@ -170,16 +173,24 @@ fn restricted_engine(engine: Engine, settings: &Settings) -> Option<Decision<'_>
     Some(restricted.entry(source(settings, SettingName::RestrictedEngines)))
 }
 
-/// A stamp for this content that the user can read and that the state still has.
+/// A stamp for this content that the user can read and that the state still has, by an author whose word counts: who is
+/// blocked vouches for nothing, and who is revoked for nothing of the time of the revocation.
 fn stamped<'a>(
     question: &'a Question<'a>,
-    code: &Code,
+    code: &'a Code,
     facts: Option<&'a ItemFacts>,
+    trust: &'a TrustState,
+    settings: &Settings,
 ) -> Option<Decision<'a>> {
     let user = question.user;
-    let stamp = facts?
-        .stamps(code.kind.code_type())
-        .find(|stamp| user.readable_stamps.contains(&stamp.id))?;
+    let only = (settings.trust_stamps.value == StampsCount::SameItem).then_some(code.library_item.as_ref());
+    let counts = |stamp: &&Stamp| {
+        user.readable_stamps.contains(&stamp.id)
+            && only.is_none_or(|item| item == Some(&stamp.library_item))
+            && (trust.index().signer(SignerRef::User(&stamp.author)))
+                .is_none_or(|author| !author.blocked && author.revocation(stamp.at).is_none())
+    };
+    let stamp = facts?.stamps(code.kind.code_type()).find(counts)?;
     let reason = Reason::Stamped(&stamp.library_item, &user.user);
     Some(Decision::new(Outcome::Allow, "stamped", reason).entry(Decider::Stamp(stamp.id)))
 }

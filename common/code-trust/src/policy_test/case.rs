@@ -138,6 +138,7 @@ fn code(item: &ItemForm, kind: CodeKind, action: ActionWord) -> Result<Subject, 
         Code {
             kind,
             hash: item.hash.clone(),
+            library_item: None,
             trusted_by_user,
         },
         action,

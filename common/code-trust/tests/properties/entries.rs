@@ -1,8 +1,8 @@
 //! Random entries of the trust state. Small alphabets, so that things meet.
 
 use muster_code_trust::{
-    Block, CodeType, Engine, Entry, Feature, Group, ItemHash, ItemRef, ItemType, Principal, Revocation, Role,
-    Scope, Setting, SignedKind, SignedRef, Signer, Stamp, Target, TrustEntry,
+    Block, CodeType, Engine, Entry, Feature, Group, ItemHash, ItemRef, ItemType, Label, Principal,
+    Revocation, Role, Scope, Setting, SignedKind, SignedRef, Signer, Stamp, StampsCount, Target, TrustEntry,
 };
 use muster_ids::{NodeId, UserName};
 use proptest::{collection, option, prelude::*, sample::select};
@@ -61,17 +61,23 @@ pub(crate) fn revocation() -> impl Strategy<Value = Entry> {
 }
 
 pub(crate) fn stamp() -> impl Strategy<Value = Entry> {
-    (0..8_u8, select(CodeType::ALL), some_hash(), user()).prop_map(|(number, kind, hash, author)| {
-        let library_item = "F".parse().expect("label");
+    let made = (some_hash(), user(), 0..100_i64);
+    (0..8_u8, select(CodeType::ALL), made, library_item()).prop_map(|(number, kind, made, library_item)| {
+        let (hash, author, at) = made;
         Entry::Stamp(Stamp {
             id: stamp_id(number),
             kind,
             hash,
             library_item,
             author,
-            at: moment(1),
+            at: moment(at),
         })
     })
+}
+
+/// One of the few library items that there are.
+pub(crate) fn library_item() -> impl Strategy<Value = Label> {
+    select(&["F", "G"][..]).prop_map(|item| item.parse().expect("label"))
 }
 
 pub(crate) fn trust() -> impl Strategy<Value = Entry> {
@@ -101,7 +107,8 @@ pub(crate) fn setting() -> impl Strategy<Value = Entry> {
     prop_oneof![
         any::<bool>().prop_map(Setting::TerrRestrictedExecutionMode),
         any::<bool>().prop_map(Setting::DisableTrustChecks),
-        engines.prop_map(Setting::RestrictedEngines)
+        engines.prop_map(Setting::RestrictedEngines),
+        select(StampsCount::ALL).prop_map(Setting::TrustStamps)
     ]
     .prop_map(|setting| Entry::Setting(Scope::All, setting))
 }

@@ -6,7 +6,7 @@ use muster_code_trust::{Code, CodeAction, CodeKind, Engine, Entry, Outcome, Sett
 use proptest::{prelude::*, sample::select};
 
 use crate::{
-    entries::{block, revocation, some_hash},
+    entries::{block, library_item, revocation, some_hash},
     questions::scene,
     scene::no_wider,
 };
@@ -45,9 +45,10 @@ proptest! {
         engine in select(&[Engine::TerrService, Engine::RService, Engine::PythonService, Engine::TerrInline][..]),
         code_hash in some_hash(),
         trusted_by_user in any::<bool>(),
+        library_item in library_item(),
     ) {
         let kind = CodeKind::DataFunction(engine);
-        scene.subject = Subject::Code(Code { kind, hash: Some(code_hash.clone()), trusted_by_user }, CodeAction::Run);
+        scene.subject = Subject::Code(Code { kind, hash: Some(code_hash.clone()), library_item: Some(library_item), trusted_by_user }, CodeAction::Run);
         // One entry a key, the last, as the state has it.
         let mut keys = BTreeSet::new();
         scene.entries.reverse();

@@ -7,7 +7,7 @@ use muster_code_trust::{
 use proptest::{collection, option, prelude::*, sample::select};
 
 use crate::{
-    entries::{entries, groups, some_hash, user},
+    entries::{entries, groups, library_item, some_hash, user},
     scene::{GROUPS, Scene, USERS, certificate, moment, name, stamp_id},
 };
 
@@ -52,14 +52,16 @@ pub(crate) fn subject() -> impl Strategy<Value = Subject> {
     let code = (
         kind,
         option::weighted(0.9, some_hash()),
+        option::weighted(0.8, library_item()),
         any::<bool>(),
         select(CodeAction::ALL),
     )
-        .prop_map(|(kind, hash, trusted_by_user, action)| {
+        .prop_map(|(kind, hash, library_item, trusted_by_user, action)| {
             Subject::Code(
                 Code {
                     kind,
                     hash,
+                    library_item,
                     trusted_by_user,
                 },
                 action,

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use muster_code_trust::{
-    Certificate, Client, CodeType, Entry, Group, GroupGraph, ItemHash, Moment, Place, Question, Scope,
-    Setting, Subject, TrustState, UserFacts, Verdict, decide, stricter,
+    Block, Certificate, Client, CodeType, Entry, Group, GroupGraph, ItemHash, Moment, Place, Question, Scope,
+    Setting, StampsCount, Subject, TrustState, UserFacts, Verdict, decide, stricter,
 };
-use muster_ids::{Name, StampId};
+use muster_ids::{Name, StampId, UserName};
 
 pub(crate) const GROUPS: [&str; 6] = ["Everyone", "Script Author", "Custom Query Author", "A", "B", "C"];
 pub(crate) const USERS: [&str; 3] = ["ann@SPOTFIRE", "bob@SPOTFIRE", "eve@SPOTFIRE"];
@@ -63,11 +63,27 @@ impl Scene {
         let Subject::Code(code, _) = &self.subject else {
             return false;
         };
+        let strict = self.setting(&Setting::TrustStamps(StampsCount::SameItem));
         let stamped = self.entries.iter().any(|entry| {
             matches!(entry, Entry::Stamp(stamp) if Some(&stamp.hash) == code.hash.as_ref()
-                && stamp.kind == CodeType::DataFunction && self.readable.contains(&stamp.id))
+                && stamp.kind == CodeType::DataFunction && self.readable.contains(&stamp.id)
+                && (!strict || code.library_item.as_ref() == Some(&stamp.library_item))
+                && !self.has_lost_their_word(&stamp.author, stamp.at))
         });
         stamped || self.reaches_script_author() || self.setting(&Setting::DisableTrustChecks(true))
+    }
+
+    /// Whether an author is blocked, or what they did at this moment revoked.
+    fn has_lost_their_word(&self, author: &UserName, at: Moment) -> bool {
+        self.entries.iter().any(|entry| match entry {
+            Entry::Block(Block::User(user)) => user.key() == author.key(),
+            Entry::Revocation(revocation) => {
+                revocation.user.key() == author.key()
+                    && revocation.from <= at
+                    && revocation.until.is_none_or(|until| at <= until)
+            }
+            _ => false,
+        })
     }
 
     /// By following parents one by one, as often as there are groups.

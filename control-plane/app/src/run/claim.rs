@@ -132,8 +132,13 @@ impl App {
         let client: Client = row.client.parse().map_err(Error::bug)?;
         let language: Language = definition.language.parse().map_err(Error::bug)?;
         let engine = row.function.map_or(Engine::TerrInline, |_| language.service());
-        let (facts, verdict) = self
-            .judge(row.user, facts, (engine, &row.digest), state, &place, client)
+        let content = (engine, &row.digest, row.function);
+        let trust::Judged {
+            facts,
+            verdict,
+            would_have,
+        } = self
+            .judge(row.user, facts, content, state, &place, client)
             .await?;
         let Some(mode) = verdict.outcome.mode() else {
             let message = refusal(&row, &verdict);
@@ -216,6 +221,7 @@ impl App {
             "mode": mode.as_str(),
             "rule": verdict.rule,
             "entry": verdict.entry,
+            "would_have": would_have.map(|checked| json!({ "outcome": checked.outcome.word(), "rule": checked.rule })),
             "trust_number": head.number,
             "policy": policy.as_ref().map(|policy| policy.digest().to_string()),
             "digest": granted.digest.to_string(),

@@ -359,7 +359,10 @@ pub fn decide(admitted: &Admitted, held: &Held, local: &Local) -> Decision {
         &admitted.facts,
         admitted.client,
         engine,
-        ItemHash::from(admitted.grant.item),
+        (
+            ItemHash::from(admitted.grant.item),
+            (admitted.grant.function).and_then(|function| function.to_string().parse().ok()),
+        ),
         Moment::from_unix_ms(local.now_ms),
     );
     let settings = held.state.settings_at(&local.place);

@@ -62,7 +62,13 @@ impl World {
                     };
                     let readable = stamped.get(&about).filter(|_| known).copied();
                     let facts: &'static UserFacts = Box::leak(Box::new(facts.clone().reading(readable)));
-                    Question::run_function(facts, Client::Web, Engine::PythonService, item(about), now())
+                    Question::run_function(
+                        facts,
+                        Client::Web,
+                        Engine::PythonService,
+                        (item(about), None),
+                        now(),
+                    )
                 } else {
                     open_mod(facts, about, random.below(size))
                 }
