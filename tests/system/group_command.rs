@@ -90,8 +90,8 @@ async fn a_license_is_the_functions_that_are_documented_under_it() {
     );
     assert!(refused(&removal).contains("by itself"));
     done(&[&removal[..], &["-i", "true"]].concat());
-    let records = admin.audited("license.changed").await;
-    assert!(records.iter().any(|record| record["detail"]["on"] == false));
+    let records = admin.audited("admin.remove_license").await;
+    assert!(records.iter().any(|record| record["subject"] == team.as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -140,8 +140,8 @@ impl App {
         }
         let mut tx = self.store().begin(authorized).await?;
         tx.group_add_member(group.id, user).await?;
-        self.changed(tx, group, json!({ "member_added": name.as_str() }))
-            .await
+        let added = json!({ "member_added": name.as_str() });
+        self.changed(tx, Event::MemberAdded, group, added).await
     }
 
     /// Takes a user out of a group.
@@ -158,8 +158,8 @@ impl App {
             ));
         }
         an_administrator_is_left(&mut tx).await?;
-        self.changed(tx, &group, json!({ "member_removed": user.name.as_str() }))
-            .await
+        let removed = json!({ "member_removed": user.name.as_str() });
+        self.changed(tx, Event::MemberRemoved, &group, removed).await
     }
 
     /// Puts a group into another, from which it inherits.
@@ -168,8 +168,8 @@ impl App {
         let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
         let mut tx = self.store().begin(&authorized).await?;
         tx.group_add_parent(group.id, parent.id).await?;
-        self.changed(tx, &group, json!({ "parent_added": parent.name.as_str() }))
-            .await
+        let added = json!({ "parent_added": parent.name.as_str() });
+        self.changed(tx, Event::GroupChanged, &group, added).await
     }
 
     /// Takes a group out of another.
@@ -185,8 +185,8 @@ impl App {
             ));
         }
         an_administrator_is_left(&mut tx).await?;
-        self.changed(tx, &group, json!({ "parent_removed": parent.name.as_str() }))
-            .await
+        let removed = json!({ "parent_removed": parent.name.as_str() });
+        self.changed(tx, Event::GroupChanged, &group, removed).await
     }
 
     /// The license features that exist, and the groups that give them.
@@ -233,13 +233,13 @@ impl App {
                 "muster group show lists them",
             ));
         }
-        let detail = json!({ "feature": feature, "on": on });
-        tx.commit(
-            Draft::new(Event::LicenseChanged, group.name.to_string(), detail),
-            self.now(),
-        )
-        .await?;
-        Ok(())
+        let event = if on {
+            Event::LicenseSet
+        } else {
+            Event::LicenseRemoved
+        };
+        self.changed(tx, event, &group, json!({ "feature": feature }))
+            .await
     }
 
     pub(crate) async fn group_named(&self, name: &Name) -> Result<Group, Error> {
@@ -249,12 +249,15 @@ impl App {
             .ok_or_else(|| no_such_group(name))
     }
 
-    async fn changed(&self, tx: Tx, group: &Group, detail: serde_json::Value) -> Result<(), Error> {
-        tx.commit(
-            Draft::new(Event::GroupChanged, group.name.to_string(), detail),
-            self.now(),
-        )
-        .await?;
+    async fn changed(
+        &self,
+        tx: Tx,
+        event: Event,
+        group: &Group,
+        detail: serde_json::Value,
+    ) -> Result<(), Error> {
+        tx.commit(Draft::new(event, group.name.to_string(), detail), self.now())
+            .await?;
         Ok(())
     }
 }

@@ -140,9 +140,17 @@ events! {
     GroupCreated = "group.created";
     /// A group was deleted.
     GroupDeleted = "group.deleted";
-    /// Members or parents of a group changed.
+    /// Parents of a group changed; with older versions its members too.
     GroupChanged = "group.changed";
-    /// License features of a group changed.
+    /// A user became a member of a group.
+    MemberAdded = "admin.group_add_member";
+    /// A user is a member of a group no more.
+    MemberRemoved = "admin.group_remove_member";
+    /// A group got a license feature.
+    LicenseSet = "admin.set_license";
+    /// A group lost a license feature.
+    LicenseRemoved = "admin.remove_license";
+    /// License features of a group changed: what older versions wrote.
     LicenseChanged = "license.changed";
     /// A preference of a group was set or cleared.
     PreferenceSet = "admin.set_preference";
