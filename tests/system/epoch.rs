@@ -6,7 +6,7 @@ use muster_agent::trust::{Trust, wire_version};
 use muster_pki::PayloadType;
 use muster_tests::{Applicant, Person, RealNode, Server, folder, now, problem, refusal, unique, within};
 use muster_wire::{
-    admin::v1::{node::Node, status::Status, trust::Stamp},
+    admin::v1::{Page, node::Node, stamp::Stamp, status::Status},
     node::v1::{
         control::ControlMessage,
         epoch::{Known, KnownState},
@@ -72,7 +72,8 @@ async fn new_epoch(server: &Server) -> String {
 }
 
 async fn stamps(admin: &Person) -> Vec<Stamp> {
-    admin.get("/api/v1/trust/stamps").await
+    let page: Page<Stamp> = admin.get("/api/v1/trust/stamps").await;
+    page.items
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -441,7 +442,7 @@ async fn a_block_that_an_older_database_has_forgotten_comes_back_and_one_that_wa
         made["id"].as_str().expect("an identity").to_owned()
     };
     let blocked = async |admin: &Person| -> Vec<String> {
-        let page: muster_wire::admin::v1::Page<muster_wire::admin::v1::trust::Block> = admin.get(path).await;
+        let page: Page<muster_wire::admin::v1::trust::Block> = admin.get(path).await;
         page.items
             .iter()
             .map(|block| block.user.as_ref().expect("a user").to_string())

@@ -6,7 +6,7 @@ use muster_wire::admin::v1::{
     Page,
     function::Function,
     library::{LibraryItem, Permissions},
-    trust::Stamp,
+    stamp::Stamp,
 };
 use serde_json::{Value, json};
 
@@ -93,8 +93,8 @@ async fn a_stamp_counts_for_who_can_read_the_item_and_for_nobody_else() {
         "she cannot read the stamped item"
     );
     assert_eq!(outcome(&author, &open).await["why"]["rule"], "stamped");
-    let stamps: Vec<Stamp> = ann.get("/api/v1/trust/stamps").await;
-    assert!(stamps.iter().all(|stamp| stamp.function != hidden.id));
+    let stamps: Page<Stamp> = ann.get("/api/v1/trust/stamps?limit=1000").await;
+    assert!(stamps.items.iter().all(|stamp| stamp.item != hidden.id.into()));
     let shown: Function = ann.show(&["functions", &open.id.to_string()]).await;
     assert!(!shown.trusted);
 

@@ -44,6 +44,7 @@ mod scenario;
 mod scheduling;
 mod session;
 mod signing;
+mod stamp;
 mod tls;
 mod trust;
 mod trust_order;

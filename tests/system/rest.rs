@@ -65,6 +65,8 @@ async fn every_list_refuses_a_page_that_does_not_exist() {
             continue;
         }
         lists += 1;
+        // The root of the library is an item that is always there.
+        let path = endpoint.path.replace("{item}", "%2F");
         let forged = |json: &str| URL_SAFE_NO_PAD.encode(json);
         for (name, value) in [
             ("limit", "0".to_owned()),
@@ -80,11 +82,11 @@ async fn every_list_refuses_a_page_that_does_not_exist() {
             ("next", forged("\"' OR 1=1 --\u{7}\"")),
             ("wish", "1".to_owned()),
         ] {
-            let request = Request::get(endpoint.path.clone()).query(name, &value);
+            let request = Request::get(path.clone()).query(name, &value);
             let refused = problem(admin.send(request).await);
-            assert_eq!(refused.status, 422, "{} {name}={value}", endpoint.path);
+            assert_eq!(refused.status, 422, "{path} {name}={value}");
         }
-        let states = Request::get(endpoint.path.clone()).query("limit", "1");
+        let states = Request::get(path).query("limit", "1");
         admin.send(states).await.expect("a page of one");
     }
     assert!(lists >= 6, "{lists}");

@@ -193,6 +193,9 @@ impl Things {
                 "POST /api/v1/library/items",
                 json!({ "folder": "/", "name": "plan", "kind": "analysis", "manifest": "{\"muster_analysis\":1}" }),
             ),
+            ("POST /api/v1/library/{item}/trust", json!({})),
+            ("POST /api/v1/library/{item}/untrust", json!({})),
+            ("POST /api/v1/library/untrust", json!({})),
             ("PATCH /api/v1/library/{item}", json!({ "name": "another" })),
             (
                 "PUT /api/v1/library/{item}/permissions",

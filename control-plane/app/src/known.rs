@@ -227,8 +227,11 @@ mod tests {
         let page = muster_wire::admin::v1::PageQuery::default();
         let functions = app.list_functions(&admin, &page).await.expect("a list");
         assert_eq!(functions.items.len(), 2);
-        let stamps = app.list_stamps(&admin).await.expect("a list");
-        assert!(stamps.is_empty());
+        let stamps = app
+            .list_stamps(&admin, &muster_wire::admin::v1::stamp::StampQuery::default())
+            .await
+            .expect("a list");
+        assert!(stamps.items.is_empty());
         let chains = app.inner.known.chains.0.lock().expect("nobody panicked");
         assert!(chains.found.is_empty(), "{:?}", chains.found);
     }

@@ -4,9 +4,11 @@
 //! is asked in the transaction that changes it, under the lock of rights, of the groups and licenses that they have then.
 
 mod change;
+mod code;
 mod content;
 mod permission;
 
+pub(crate) use code::Code;
 use muster_ids::{FunctionId, LibraryItemId, Name, UserId};
 use muster_model::{
     library::{self, Kind, Right, Step},
@@ -27,10 +29,10 @@ pub(crate) struct Found {
 /// An item in the hands of a change.
 pub(crate) struct Held {
     pub(crate) tx: Tx,
-    item: LibraryItem,
-    chain: Vec<Step>,
+    pub(crate) item: LibraryItem,
+    pub(crate) chain: Vec<Step>,
     /// Who changes it, with the rights that they have until `tx` ends.
-    user: UserCaller,
+    pub(crate) user: UserCaller,
 }
 
 impl App {
@@ -124,6 +126,15 @@ impl App {
         Ok(Found { item, chain, right })
     }
 
+    /// As [`Self::library_find`], the item alone.
+    pub(crate) async fn library_item_for(
+        &self,
+        user: &UserCaller,
+        reference: &str,
+    ) -> Result<LibraryItem, Error> {
+        Ok(self.library_find(user, reference).await?.item)
+    }
+
     async fn library_at(&self, path: &str) -> Result<Option<LibraryItem>, Error> {
         let mut item = self.store().library_item(LibraryItemId::ROOT).await?;
         for name in names(path)? {
@@ -180,7 +191,12 @@ impl App {
     }
 
     /// That the caller may write `item` for as long as `tx` lives, with what it is now.
-    async fn library_write(&self, tx: Tx, authorized: &Authorized, id: LibraryItemId) -> Result<Held, Error> {
+    pub(crate) async fn library_write(
+        &self,
+        tx: Tx,
+        authorized: &Authorized,
+        id: LibraryItemId,
+    ) -> Result<Held, Error> {
         let (mut tx, chain, user) = self.library_asked(tx, authorized, id).await?;
         let item = tx.library_item(id).await?;
         match (library::right(&user, &chain), item) {

@@ -6,70 +6,46 @@
 
 mod block;
 mod entry;
+mod explain;
 #[cfg(test)]
 mod orders;
 mod revocation;
 mod signed;
 mod signer;
+mod stamp;
 
 pub(crate) use block::{is_behind, refuse_blocked};
 pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
+pub(crate) use explain::Judged;
 pub(crate) use revocation::{refuse_many_of, to_wire as revocation_to_wire};
 pub(crate) use signed::SignedState;
 pub(crate) use signer::{of_group, of_user};
+pub(crate) use stamp::{removals, stamps_in};
 
 use std::sync::Arc;
 
-use muster_code_trust::{
-    Block, Client, CodeType, DenyReason, Engine, Entry, ItemHash, ItemRef, ItemType, Language, Moment,
-    Outcome, Place, Question, Stamp, TrustState, UserFacts, Verdict, decide,
-};
-use muster_ids::{Digest, FunctionId, Name, NodeId, StampId, UserId, UserName};
+use muster_code_trust::{CodeType, DenyReason, ItemHash, Outcome, Place, Stamp, TrustState, Verdict};
+use muster_ids::{Digest, FunctionId, LibraryItemId, Name, NodeId, StampId, UserName};
 use muster_model::{
-    audit::Event,
     library::Tree,
-    permission::{Caller, Operation, UserCaller},
+    permission::{ADMINISTRATOR, Caller, Operation, UserCaller},
 };
 use muster_pki::PayloadType;
-use muster_store::{Draft, TrustHead};
+use muster_store::{LibraryItem, TrustHead};
 use muster_wire::{
-    admin::v1::{
-        run::Why,
-        trust::{ExplainQuery, Explanation, Stamp as WireStamp},
-    },
+    admin::v1::{run::Why, stamp::Stamp as WireStamp},
     node::v1::{
         beacon::Beacon,
         trust_state::{TrustStateReply, TrustVersion},
     },
 };
-use serde_json::json;
 
-use crate::{
-    App, Error,
-    epoch::tombstone,
-    function::{Current, item_hash, no_such_function},
-    library::person,
-    session::caller_of,
-    text::rfc3339,
-};
+use crate::{App, Error, library::person};
 
 /// How long a beacon may be relied on (protocols.md 3: `trust.max_staleness`).
 const BEACON_LIFETIME_SECONDS: u64 = 15 * 60;
 /// Why somebody runs nothing of what they may not read; no rule of the decisions, which are about content.
 pub(crate) const NOT_READABLE: &str = "function-not-readable";
-
-/// The rule of what runs unrestricted only because trust is not checked.
-const CHECKS_OFF: &str = "trust-checks-disabled";
-
-/// What comes of a run.
-pub(crate) struct Judged {
-    /// Who asks, with the stamps that they can read.
-    pub(crate) facts: UserFacts,
-    /// The answer.
-    pub(crate) verdict: Verdict,
-    /// What it would have been with checks, where it rests on their being off.
-    pub(crate) would_have: Option<Verdict>,
-}
 
 impl App {
     /// Trusts the content of a function, which must be the current one: what was read is what is trusted.
@@ -79,233 +55,52 @@ impl App {
         reference: &str,
         digest: &Digest,
     ) -> Result<WireStamp, Error> {
-        let authorized = self.authorize(caller, Operation::StampFunctions).await?;
-        let Caller::User(author) = caller else {
-            return Err(Error::invalid("functions are trusted by users"));
-        };
+        self.authorize(caller, Operation::StampFunctions).await?;
         let current = self.function_for(caller, reference).await?;
-        let function = &current.function;
-        if function.current != *digest {
+        let item = self.item_of(caller, current.function.id).await?;
+        let mut codes = self.code_in(person(caller)?, &item).await?;
+        codes.retain(|code| code.hash.as_str() == digest.to_string());
+        if codes.is_empty() {
             return Err(Error::conflict(
                 "content-changed",
                 format!(
                     "the function \"{}\" was changed meanwhile: it is {} now; read it again with muster function show",
-                    function.name, function.current
+                    item.name,
+                    item.current.unwrap_or_default()
                 ),
             ));
         }
-        let now = self.now();
-        let hash = item_hash(digest)?;
-        let state = self.trust_state().await?;
-        refuse_blocked(
-            &self.store().trust_entries().await?,
-            Block::Item(ItemRef {
-                r#type: ItemType::DataFunction,
-                hash: hash.clone(),
-            }),
-        )?;
-        let mine = |stamp: &&Stamp| stamp.library_item.as_str() == function.id.to_string();
-        if let Some(stamp) = state.stamps_of(CodeType::DataFunction, &hash).find(mine) {
-            return stamp_to_wire(stamp, &current);
-        }
-        let stamp = Stamp {
-            id: self.random().id(now, StampId::new),
-            kind: CodeType::DataFunction,
-            hash,
-            library_item: function.id.to_string().parse().map_err(Error::bug)?,
-            author: author.name.clone(),
-            at: Moment::from_unix_ms(now),
-        };
-        let entry = Entry::Stamp(stamp.clone());
-        let tx = self.store().begin(&authorized).await?;
-        // A stamp on what was deleted or closed meanwhile is one that nobody lists or takes away.
-        let mut tx = self
-            .still_readable(tx, &authorized, function.id, || no_such_function(reference))
-            .await?;
-        tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
-            .await?;
-        let detail = json!({ "stamp": stamp.id.to_string(), "digest": digest.to_string() });
-        tx.commit(
-            Draft::new(Event::FunctionTrusted, function.name.to_string(), detail),
-            now,
-        )
-        .await?;
-        stamp_to_wire(&stamp, &current)
+        let done = self.stamp(caller, &item, codes).await?;
+        let mut stamps = done.stamped.into_iter().chain(done.already);
+        stamps
+            .next()
+            .ok_or_else(|| Error::bug("a function that is no code"))
     }
 
     /// Removes every stamp of a function, whatever its version.
     pub async fn untrust_function(&self, caller: &Caller, reference: &str) -> Result<u64, Error> {
         let operation = match caller {
-            Caller::User(user) if user.is_in(muster_model::permission::ADMINISTRATOR) => {
-                Operation::ManageSettings
-            }
+            Caller::User(user) if user.is_in(ADMINISTRATOR) => Operation::ManageTrust,
             _ => Operation::StampFunctions,
         };
-        let authorized = self.authorize(caller, operation).await?;
+        self.authorize(caller, operation).await?;
         let current = self.function_for(caller, reference).await?;
-        let item = current.function.id.to_string();
-        let now = self.now();
-        let changes: Vec<(String, Option<String>)> = self
-            .store()
-            .trust_entries()
-            .await?
-            .into_iter()
-            .filter_map(|(key, value)| match Entry::parse(&key, &value) {
-                Ok(Entry::Stamp(stamp)) if stamp.library_item.as_str() == item => {
-                    Some([(key, None), tombstone::of_stamp(stamp.id, now)])
-                }
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        if changes.is_empty() {
-            return Err(Error::conflict(
+        let item = self.item_of(caller, current.function.id).await?;
+        match self.unstamp_all(caller, &item).await? {
+            0 => Err(Error::conflict(
                 "not-trusted",
                 format!(
                     "the function \"{}\" is not trusted; nothing was changed",
                     current.function.name
                 ),
-            ));
+            )),
+            removed => Ok(removed),
         }
-        let mut tx = self.store().begin(&authorized).await?;
-        tx.trust_change(&changes, now).await?;
-        let stamps = changes.len() / 2;
-        let detail = json!({ "stamps": stamps });
-        tx.commit(
-            Draft::new(
-                Event::FunctionUntrusted,
-                current.function.name.to_string(),
-                detail,
-            ),
-            now,
-        )
-        .await?;
-        Ok(stamps as u64)
     }
 
-    /// All stamps on items that the caller may read.
-    pub async fn list_stamps(&self, caller: &Caller) -> Result<Vec<WireStamp>, Error> {
-        self.authorize(caller, Operation::Use).await?;
-        let user = person(caller)?;
-        let tree = self.store().library_tree().await?;
-        let mut stamps = Vec::new();
-        for (key, value) in self.store().trust_entries().await? {
-            if let Ok(Entry::Stamp(stamp)) = Entry::parse(&key, &value)
-                && may_read_stamped(&tree, user, &stamp)
-                && let (Ok(function), Ok(digest)) =
-                    (stamp.library_item.as_str().parse(), stamp.hash.as_str().parse())
-            {
-                let created = rfc3339(stamp.at.unix_ms());
-                stamps.push(WireStamp {
-                    id: stamp.id,
-                    function,
-                    digest,
-                    author: stamp.author,
-                    created,
-                });
-            }
-        }
-        Ok(stamps)
-    }
-
-    /// What would happen if a user ran a function now, and why.
-    pub async fn explain(&self, caller: &Caller, query: &ExplainQuery) -> Result<Explanation, Error> {
-        let Caller::User(asking) = caller else {
-            return Err(Error::invalid("users ask for explanations"));
-        };
-        let own = query
-            .user
-            .as_ref()
-            .is_none_or(|user| user.key() == asking.name.key());
-        self.authorize(
-            caller,
-            if own {
-                Operation::Use
-            } else {
-                Operation::ReadAdministration
-            },
-        )
-        .await?;
-        let user = self
-            .user_named(query.user.as_ref().unwrap_or(&asking.name))
-            .await?;
-        let current = self.function_for(caller, &query.function).await?;
-        let facts = self.facts_of(user.id, &user.name).await?;
-        let reads = self
-            .right_to(&caller_of(user.id, &facts), current.function.id.into())
-            .await?
-            .is_some();
-        let state = self.trust_state().await?;
-        let (place, node) = match &query.node {
-            Some(name) => {
-                let node = self.node_named(name.as_str()).await?;
-                let name = node.name.to_string();
-                (self.place(&node).await?, name)
-            }
-            None => (self.default_place().await?, "any".to_owned()),
-        };
-        let language: Language = current.definition.language.parse().map_err(Error::bug)?;
-        let content = (
-            language.service(),
-            &current.function.current,
-            Some(current.function.id),
-        );
-        let Judged { verdict, .. } = self
-            .judge(user.id, facts, content, &state, &place, Client::Web)
-            .await?;
-        let verdict = if reads { verdict } else { not_readable(&user.name) };
-        Ok(Explanation {
-            function: current.function.name,
-            digest: current.function.current,
-            user: user.name,
-            node,
-            outcome: verdict.outcome.word().to_owned(),
-            mode: verdict.outcome.mode().map(|mode| mode.to_string()),
-            why: why(&verdict),
-        })
-    }
-
-    /// The verdict about a run of a content by an engine, which lies in a function unless it is an expression.
-    pub(crate) async fn judge(
-        &self,
-        user: UserId,
-        facts: UserFacts,
-        (engine, digest, function): (Engine, &Digest, Option<FunctionId>),
-        state: &TrustState,
-        place: &Place,
-        client: Client,
-    ) -> Result<Judged, Error> {
-        let hash = item_hash(digest)?;
-        let reader = caller_of(user, &facts);
-        let stamps = self
-            .readable_stamps(&reader, state, CodeType::DataFunction, &hash)
-            .await?;
-        let facts = facts.reading(stamps);
-        let now = Moment::from_unix_ms(self.now());
-        let library_item = match function {
-            Some(function) => Some(function.to_string().parse().map_err(Error::bug)?),
-            None => None,
-        };
-        let question = Question::run_function(&facts, client, engine, (hash, library_item), now);
-        let mut settings = state.settings_at(place);
-        let mut verdict = decide(&question, state, &settings).verdict();
-        // Where checks are off, the record says what they would have refused.
-        let mut would_have = None;
-        if verdict.rule == CHECKS_OFF {
-            settings.disable_trust_checks.value = false;
-            let checked = decide(&question, state, &settings).verdict();
-            verdict.reasons.push(format!(
-                "With checks of trust the answer would have been: {} ({}).",
-                checked.outcome.word(),
-                checked.rule
-            ));
-            would_have = Some(checked);
-        }
-        Ok(Judged {
-            facts,
-            verdict,
-            would_have,
-        })
+    async fn item_of(&self, caller: &Caller, function: FunctionId) -> Result<LibraryItem, Error> {
+        let id = LibraryItemId::from(function).to_string();
+        self.library_item_for(person(caller)?, &id).await
     }
 
     /// The stamps for this content on items that the user can read in the library: the others do not count.
@@ -416,7 +211,12 @@ pub(crate) fn version(head: &TrustHead) -> TrustVersion {
 }
 
 /// For whom the function is not there, however much its content is trusted.
-fn not_readable(user: &UserName) -> Verdict {
+fn not_readable(user: &UserName, kind: CodeType) -> Verdict {
+    let what = match kind {
+        CodeType::DataFunction => "function",
+        CodeType::Script => "script",
+        CodeType::CustomQuery => "custom query",
+    };
     Verdict {
         outcome: Outcome::Deny {
             reason: DenyReason::Untrusted,
@@ -424,9 +224,7 @@ fn not_readable(user: &UserName) -> Verdict {
         rule: NOT_READABLE,
         entry: None,
         group_path: Vec::new(),
-        reasons: vec![format!(
-            "The user {user} may not read the function in the library."
-        )],
+        reasons: vec![format!("The user {user} may not read the {what} in the library.")],
     }
 }
 
@@ -437,14 +235,4 @@ pub(crate) fn why(verdict: &Verdict) -> Why {
         group_path: verdict.group_path.iter().map(Name::to_string).collect(),
         reasons: verdict.reasons.clone(),
     }
-}
-
-fn stamp_to_wire(stamp: &Stamp, current: &Current) -> Result<WireStamp, Error> {
-    Ok(WireStamp {
-        id: stamp.id,
-        function: current.function.id,
-        digest: stamp.hash.as_str().parse().map_err(Error::bug)?,
-        author: stamp.author.clone(),
-        created: rfc3339(stamp.at.unix_ms()),
-    })
 }

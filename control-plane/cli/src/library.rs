@@ -2,6 +2,9 @@
 
 mod import;
 mod permission;
+mod stamp;
+
+pub(crate) use stamp::{choice, gone, make, remove, said};
 
 use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
@@ -54,6 +57,15 @@ pub(crate) enum Command {
     },
     /// Show what a version of an item holds
     Content(import::Show),
+    /// List the scripts, data functions and custom queries in an item, and which a stamp on it trusts
+    Code {
+        /// The item
+        item: String,
+    },
+    /// Trust code in an item, which you have read, for all who can read the item
+    Trust(stamp::Trust),
+    /// Remove stamps from an item, or from all
+    Untrust(stamp::Untrust),
     /// Move an item into another folder, or rename or describe it
     Move(Move),
     /// Delete an item; stamps on it end
@@ -141,6 +153,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Import(wanted) => import::import(context, wanted).await,
         Command::Versions { item, extent } => import::versions(context, &item, &extent).await,
         Command::Content(wanted) => import::content(context, wanted).await,
+        Command::Code { item } => stamp::code(context, &item).await,
+        Command::Trust(wanted) => stamp::trust(context, &wanted).await,
+        Command::Untrust(wanted) => stamp::untrust(context, &wanted).await,
         Command::Move(wanted) => {
             let body = PatchItem {
                 folder: wanted.to,

@@ -20,7 +20,7 @@ use target::{Blocked, Trusted};
 /// What is trusted, and why something may run
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List the stamps that Script Authors gave to data functions, or other decisions
+    /// List the stamps on what you can read, or other decisions
     List(list::List),
     /// Trust a signer, or one version of a mod or external action: for a group, a user or yourself
     #[command(
@@ -52,12 +52,26 @@ pub(crate) enum Command {
         after_help = "Examples:\n  muster trust verify ./rose-chart\n  muster trust verify ./rose-chart --roots root-ca.pem"
     )]
     Verify(signing::Verify),
-    /// Say what would happen if somebody ran a function now, and why
-    #[command(after_help = "Examples:\n  muster trust explain forecast\n  \
-                      muster trust explain forecast --user ann@SPOTFIRE --node terr01")]
+    /// Say what would happen if somebody ran a function, or code in a library item, now, and why
+    #[command(
+        group = clap::ArgGroup::new("what").required(true),
+        after_help = "Examples:\n  muster trust explain forecast\n  \
+                      muster trust explain forecast --user ann@SPOTFIRE --node terr01\n  \
+                      muster trust explain --item /Team/Sales --hash sha512=… --user ann@SPOTFIRE"
+    )]
     Explain {
         /// Name or identifier of the function
-        function: Name,
+        #[arg(group = "what")]
+        function: Option<Name>,
+        /// The library item that holds the script, query or function
+        #[arg(long, group = "what")]
+        item: Option<String>,
+        /// Which of several in the item, see muster library code
+        #[arg(long, requires = "item")]
+        hash: Option<String>,
+        /// Where the user works: web, installed, installed_no_server, automation or scheduled_update [default: web]
+        #[arg(long)]
+        client: Option<String>,
         /// Whose run [default: yours]
         #[arg(long)]
         user: Option<UserName>,
@@ -136,14 +150,28 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Revoke(arguments) => decide::revoke(context, arguments).await,
         Command::Sign(arguments) => signing::sign(context, arguments).await,
         Command::Verify(arguments) => signing::verify(context, arguments).await,
-        Command::Explain { function, user, node } => {
+        Command::Explain {
+            function,
+            item,
+            hash,
+            client,
+            user,
+            node,
+        } => {
             let rest = context.rest()?;
-            let mut request = Request::get("/api/v1/trust/explain").query("function", function.as_str());
-            if let Some(user) = &user {
-                request = request.query("user", user.as_str());
-            }
-            if let Some(node) = &node {
-                request = request.query("node", node.as_str());
+            let mut request = Request::get("/api/v1/trust/explain");
+            let asked = [
+                ("function", function.as_ref().map(Name::as_str)),
+                ("item", item.as_deref()),
+                ("hash", hash.as_deref()),
+                ("client", client.as_deref()),
+                ("user", user.as_ref().map(UserName::as_str)),
+                ("node", node.as_ref().map(Name::as_str)),
+            ];
+            for (name, value) in asked {
+                if let Some(value) = value {
+                    request = request.query(name, value);
+                }
             }
             let explanation: Explanation = rest.call(request).await?;
             context.show(&explanation, || text(&explanation, context.colour))
@@ -158,10 +186,35 @@ fn text(explanation: &Explanation, colour: bool) -> String {
         .iter()
         .map(|reason| reason.replace('\n', " "))
         .collect();
+    // A function is known by its name, and what it is needs no word.
+    let code = explanation.function.is_none();
     table::fields(
         [
-            ("Function", explanation.function.to_string()),
-            ("Digest", explanation.digest.to_string()),
+            (
+                "Function",
+                explanation
+                    .function
+                    .as_ref()
+                    .map(Name::to_string)
+                    .unwrap_or_default(),
+            ),
+            (
+                "Item",
+                if code {
+                    explanation.item.to_string()
+                } else {
+                    String::new()
+                },
+            ),
+            (
+                "Kind",
+                if code {
+                    explanation.kind.clone()
+                } else {
+                    String::new()
+                },
+            ),
+            ("Digest", explanation.digest.clone()),
             ("User", explanation.user.to_string()),
             ("Node", explanation.node.clone()),
             ("Outcome", explanation.outcome.clone()),

@@ -21,6 +21,8 @@ pub const REGISTER_DATA_FUNCTIONS: &str = "Register Data Functions";
 pub const DEVELOP_MODS: &str = "Develop Visualization Mod";
 /// The license feature that lets a user configure external actions, and so sign them.
 pub const CONFIGURE_ACTIONS: &str = "Configure External Actions";
+/// The group whose members' stamps on custom queries are trusted.
+pub const CUSTOM_QUERY_AUTHOR: &str = "Custom Query Author";
 /// The license feature that lets a user write custom queries.
 pub const CUSTOM_QUERY: &str = "Custom Query in Connections";
 
@@ -103,8 +105,10 @@ pub enum Operation {
     ChangeLibrary,
     /// Save functions in the library.
     RegisterFunctions,
-    /// Trust and untrust functions.
+    /// Trust and untrust functions and scripts.
     StampFunctions,
+    /// Trust and untrust custom queries.
+    StampQueries,
     /// Say what the unrestricted runs of a function may use.
     ManagePolicies,
     /// Queue, read and cancel own runs.
@@ -197,6 +201,7 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         Operation::TraceRuns => administrator || user.is_in(SCRIPT_AUTHOR),
         // Administrators are not script authors by themselves (trust.md 6.4, row 55).
         Operation::StampFunctions => user.is_in(SCRIPT_AUTHOR) && user.features.contains(AUTHOR_SCRIPTS),
+        Operation::StampQueries => user.is_in(CUSTOM_QUERY_AUTHOR) && user.features.contains(CUSTOM_QUERY),
         Operation::Join | Operation::ActAsNode | Operation::Maintain => false,
     }
 }
@@ -242,6 +247,10 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         Operation::StampFunctions => (
             "trust functions",
             "ask for membership of the group Script Author and the license feature Author Scripts",
+        ),
+        Operation::StampQueries => (
+            "trust custom queries",
+            "ask for membership of the group Custom Query Author and the license feature Custom Query in Connections",
         ),
         Operation::Run => ("run functions", "log in first"),
         Operation::TraceRuns => (

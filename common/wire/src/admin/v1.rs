@@ -17,6 +17,7 @@ pub mod run;
 pub mod session;
 pub mod setting;
 pub mod signing;
+pub mod stamp;
 pub mod status;
 pub mod trust;
 pub mod user;

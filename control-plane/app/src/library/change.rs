@@ -1,8 +1,8 @@
 //! Folders are made; folders and items are moved, renamed and deleted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use muster_code_trust::{Entry, TrustState};
+use muster_code_trust::Stamp;
 use muster_ids::{LibraryItemId, Name};
 use muster_model::{
     audit::Event,
@@ -14,7 +14,10 @@ use muster_wire::admin::v1::library::{CreateFolder, LibraryItem as WireItem, Pat
 use serde_json::json;
 
 use super::{Held, person};
-use crate::{App, Error, epoch::tombstone, page, trust::locked};
+use crate::{
+    App, Error, page,
+    trust::{locked, removals, stamps_in},
+};
 
 /// The most items that one request deletes, all named in its record: meanwhile nobody else changes rights.
 const MOST_DELETED: usize = 1_000;
@@ -195,10 +198,9 @@ impl App {
                 self.record_denial(caller, "RegisterFunctions").await;
                 return Err(denied.into());
             }
-            let entries = locked(&mut tx).await?;
-            let ended = ended(&TrustState::from_pairs(entries).map_err(Error::bug)?, &below, now);
-            tx.trust_change(&ended, now).await?;
         }
+        let entries = locked(&mut tx).await?;
+        tx.trust_change(&ended(&entries, &below, now), now).await?;
         for inside in below.iter().rev() {
             tx.library_delete(inside).await?;
         }
@@ -253,25 +255,21 @@ async fn may_write_all(
 }
 
 /// What leaves the trust state with these items: the stamps on them, and what their runs may use.
-fn ended(state: &TrustState, gone: &[LibraryItem], now: i64) -> Vec<(String, Option<String>)> {
-    let gone: HashSet<LibraryItemId> = gone.iter().map(|item| item.id).collect();
-    let mut changes = Vec::new();
-    for (key, value) in state.pairs() {
-        match Entry::parse(key, value) {
-            Ok(Entry::Stamp(stamp)) => {
-                let item = stamp.library_item.as_str().parse();
-                if item.is_ok_and(|item| gone.contains(&item)) {
-                    changes.push((key.to_owned(), None));
-                    changes.push(tombstone::of_stamp(stamp.id, now));
-                }
-            }
-            Ok(Entry::Policy(function, _)) if gone.contains(&function.into()) => {
-                changes.push((key.to_owned(), None));
-            }
-            _ => {}
-        }
-    }
-    changes
+fn ended(
+    entries: &BTreeMap<String, String>,
+    gone: &[LibraryItem],
+    now: i64,
+) -> Vec<(String, Option<String>)> {
+    let items: HashSet<String> = gone.iter().map(|item| item.id.to_string()).collect();
+    let stamps: Vec<Stamp> = stamps_in(entries)
+        .filter(|stamp| items.contains(stamp.library_item.as_str()))
+        .collect();
+    let policies = items.iter().map(|item| format!("policy/function/{item}"));
+    let policies = policies.filter(|key| entries.contains_key(key));
+    removals(&stamps, now)
+        .into_iter()
+        .chain(policies.map(|key| (key, None)))
+        .collect()
 }
 
 /// Refuses names that a path could not lead to.
@@ -299,7 +297,7 @@ fn require_depth(depth: usize) -> Result<(), Error> {
 
 /// How many levels of folders there are in `items`, the first of which holds all others.
 fn height(items: &[LibraryItem]) -> usize {
-    let mut depths: std::collections::BTreeMap<LibraryItemId, usize> = std::collections::BTreeMap::new();
+    let mut depths: BTreeMap<LibraryItemId, usize> = BTreeMap::new();
     for item in items.iter().filter(|item| item.kind == Kind::Folder) {
         let above = item
             .parent

@@ -13,7 +13,7 @@ use muster_model::{
     library::{self, Kind},
     permission::{ADMINISTRATOR, Caller, Operation, UserCaller},
 };
-use muster_store::{BlobReader, Draft, LibraryItem, LibraryVersion};
+use muster_store::{BlobReader, Draft, LibraryItem, LibraryVersion, Records};
 use muster_wire::admin::v1::{
     Page, PageQuery,
     library::{Content, File, LibraryItem as WireItem, SaveItem, Version},
@@ -73,6 +73,7 @@ impl App {
             return Err(denied);
         }
         let (id, path);
+        let mut ended = Vec::new();
         if there.is_some() {
             (id, path) = (before.id, library::path(&chain));
             if before.kind != kind {
@@ -80,6 +81,10 @@ impl App {
                     "duplicate",
                     format!("{path} is of the kind {}; choose another name", before.kind),
                 ));
+            }
+            if before.current.as_ref() != Some(&digest) {
+                let saved = (item_kind, &item.hash(), item.manifest());
+                ended = self.end_stamps(&mut tx, (id, &path), saved, now).await?;
             }
             let next = LibraryItem {
                 description,
@@ -119,8 +124,8 @@ impl App {
         };
         tx.library_add_version(&version).await?;
         let detail = json!({ "item": id.to_string(), "kind": kind.as_str(), "digest": digest });
-        tx.commit(Draft::new(Event::LibraryItemSaved, path, detail), now)
-            .await?;
+        let saved = Draft::new(Event::LibraryItemSaved, path, detail);
+        tx.commit(Records::new(saved, ended), now).await?;
         self.library_show(caller, &id.to_string()).await
     }
 

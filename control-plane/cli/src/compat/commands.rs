@@ -170,14 +170,10 @@ pub(super) const COMMANDS: &[Documented] = &[
     only("find-analysis-scripts"),
     partly(
         "trust",
-        "function trust",
-        "data functions only, by a Script Author; -Q, -b, -k and -t are refused with what to do",
+        "library trust",
+        "by an author of that kind; -b, -k and -t are refused with what to do",
     ),
-    partly(
-        "untrust",
-        "function untrust",
-        "data functions only, each as a whole; -Q, -b, -k and -t are refused with what to do",
-    ),
+    partly("untrust", "library untrust", COMMON),
     // Licenses and groups.
     partly("set-license", "license grant", COMMON),
     partly("remove-license", "license revoke", COMMON),

@@ -8,7 +8,7 @@ use muster_client::Request;
 use muster_ids::Digest;
 use muster_wire::admin::v1::{
     function::{Function, TrustFunction},
-    trust::Stamp,
+    stamp::Stamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ pub(super) async fn trust(context: &Context, arguments: Trust) -> Result<(), Fai
         .json(&TrustFunction { digest });
     let stamp: Stamp = rest.call(request).await?;
     context.show(&stamp, || {
-        format!("\"{}\" is trusted as {}.", which.function, stamp.digest)
+        format!("\"{}\" is trusted as {}.", which.function, stamp.hash)
     })
 }
 

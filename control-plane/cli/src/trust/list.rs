@@ -3,8 +3,9 @@
 use clap::Args;
 use muster_client::{Request, Rest};
 use muster_ids::Name;
-use muster_wire::admin::v1::trust::{
-    Block, Decided, Principal, Revocation, Signer, Stamp, TrustedItem, TrustedSigner,
+use muster_wire::admin::v1::{
+    stamp::Stamp,
+    trust::{Block, Decided, Principal, Revocation, Signer, TrustedItem, TrustedSigner},
 };
 
 use crate::{
@@ -141,26 +142,36 @@ pub(super) async fn run(context: &Context, arguments: &List) -> Result<(), Failu
 }
 
 async fn stamps(context: &Context, rest: &Rest) -> Result<(), Failure> {
-    let stamps: Vec<Stamp> = rest.call(Request::get("/api/v1/trust/stamps")).await?;
+    let stamps: Vec<Stamp> =
+        list::all(rest, || Request::get("/api/v1/trust/stamps"), &Extent::default()).await?;
     let names = function::names(rest).await?;
     context.show(&stamps, || {
         table::rows(
-            ["stamp", "function", "digest", "author", "created"],
+            ["stamp", "item", "kind", "hash", "author", "created"],
             stamps.iter().map(|stamp| {
                 [
                     stamp.id.to_string(),
                     names
-                        .get(&stamp.function)
-                        .map_or_else(|| stamp.function.to_string(), Name::to_string),
-                    table::short_digest(&stamp.digest),
+                        .get(&stamp.item.into())
+                        .map_or_else(|| stamp.item.to_string(), Name::to_string),
+                    stamp.kind.clone(),
+                    short(&stamp.hash),
                     stamp.author.to_string(),
                     table::time(&stamp.created),
                 ]
             }),
-            "Nothing is trusted yet; see muster function trust.",
+            "Nothing is trusted yet; see muster function trust and muster library trust.",
             context.colour,
         )
     })
+}
+
+/// The begin of a hash, whichever its spelling.
+fn short(hash: &str) -> String {
+    match hash.char_indices().nth(19) {
+        Some((end, _)) => format!("{}…", &hash[..end]),
+        None => hash.to_owned(),
+    }
 }
 
 /// What a block is about.

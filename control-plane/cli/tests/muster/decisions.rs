@@ -198,10 +198,7 @@ fn a_signer_is_trusted_natively_and_as_documented() {
             &["-s", "2026-01-01", "-n", "01", "-u", "a@B"],
         ),
         ("trust", &["-i", "0192d4c0-0000-7000-8000-000000000001"]),
-        (
-            "trust",
-            &["-i", "0192d4c0-0000-7000-8000-000000000001", "-Q", "h1"],
-        ),
+        ("trust", &["-S", "h1"]),
     ] {
         let arguments = [&["compat", command][..], wrong].concat();
         home.muster(&arguments).complaint(2);

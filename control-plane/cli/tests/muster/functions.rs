@@ -248,7 +248,7 @@ fn trust_is_given_to_what_was_read() {
     server.on("GET /api/v1/functions/forecast", 200, &function(false));
     let digest = Digest::of(b"f");
     let stamp = json!({
-        "id": "0192d4c0-0000-7000-8000-00000000000b", "function": FUNCTION, "digest": digest,
+        "id": "0192d4c0-0000-7000-8000-00000000000b", "item": FUNCTION, "kind": "data_function", "hash": digest,
         "author": "ann@SPOTFIRE", "created": "2026-11-21T22:12:39.000Z",
     });
     server.on("POST /api/v1/functions/forecast/trust", 200, &stamp);
@@ -257,7 +257,11 @@ fn trust_is_given_to_what_was_read() {
         200,
         &json!({ "removed": 1 }),
     );
-    server.on("GET /api/v1/trust/stamps", 200, &json!([stamp]));
+    server.on(
+        "GET /api/v1/trust/stamps?limit=1000",
+        200,
+        &json!({ "items": [stamp] }),
+    );
     let functions = json!({ "items": [function(true)] });
     server.on("GET /api/v1/functions?limit=1000", 200, &functions);
     let home = Home::at(&server);
@@ -296,7 +300,7 @@ fn trust_is_given_to_what_was_read() {
     let listed = home.muster(&["trust", "list"]).printed();
     assert!(
         listed.contains(&format!(
-            "  forecast  sha256:{}…  ann@SPOTFIRE",
+            "  forecast  data_function  sha256:{}…  ann@SPOTFIRE",
             &digest.hex()[..12]
         )),
         "{listed}"
@@ -351,7 +355,7 @@ fn functions_are_registered_from_files_and_options() {
 fn an_explanation_says_rule_entry_and_path() {
     let server = Server::start();
     let explanation = json!({
-        "function": "forecast", "digest": Digest::of(b"f"), "user": "ann@SPOTFIRE", "node": "terr01",
+        "function": "forecast", "item": FUNCTION, "kind": "data_function", "digest": Digest::of(b"f"), "user": "ann@SPOTFIRE", "node": "terr01",
         "outcome": "allow", "mode": "unrestricted",
         "why": {
             "rule": "terr.author", "entry": "group Script Author", "group_path": ["Analysts", "Script Author"],

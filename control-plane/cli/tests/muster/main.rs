@@ -11,6 +11,7 @@ mod program;
 mod runs;
 mod server;
 mod sessions;
+mod stamps;
 mod tables;
 mod terminal;
 mod usage;

@@ -1,26 +1,9 @@
-//! Stamps, blocks, trust entries, revocations, and explanations.
+//! Blocks, trust entries, revocations, and explanations.
 
-use muster_ids::{Digest, FunctionId, Name, StampId, UserName};
+use muster_ids::{Digest, LibraryItemId, Name, UserName};
 use serde::{Deserialize, Serialize};
 
 use super::run::Why;
-
-/// A stamp.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Stamp {
-    /// Identity.
-    pub id: StampId,
-    /// The library item.
-    pub function: FunctionId,
-    /// The content that is trusted.
-    pub digest: Digest,
-    /// The Script Author.
-    pub author: UserName,
-    /// When.
-    pub created: String,
-}
 
 /// `GET /api/v1/trust/explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +11,19 @@ pub struct Stamp {
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
-    /// The function, by name or identifier.
-    pub function: String,
+    /// The function, by name or identifier; absent where an item is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// The library item that holds what is asked about, by path or identifier: a script, custom query, data function or
+    /// analysis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// The hash of the code, where the item holds several pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Where the user works: `web` when absent, `installed`, `installed_no_server`, `automation` or `scheduled_update`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// Whose run; the caller's when absent. Only administrators ask for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
@@ -43,15 +37,20 @@ pub struct ExplainQuery {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Explanation {
-    /// The function.
-    pub function: Name,
-    /// Its current version.
-    pub digest: Digest,
+    /// The name of the function, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<Name>,
+    /// The library item.
+    pub item: LibraryItemId,
+    /// `data_function`, `script` or `custom_query`.
+    pub kind: String,
+    /// The content that it would be.
+    pub digest: String,
     /// Whose run.
     pub user: UserName,
     /// The node's name, or `any`.
     pub node: String,
-    /// `allow`, `restricted` or `deny`.
+    /// `allow`, `restricted`, `prompt` or `deny`.
     pub outcome: String,
     /// `unrestricted`, `restricted`, or absent when it would be refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]

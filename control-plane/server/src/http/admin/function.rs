@@ -8,7 +8,7 @@ use muster_wire::{
     admin::v1::{
         Page, PageQuery,
         function::{Function, FunctionPolicy, RegisterQuery, SetFunctionPolicy, TrustFunction},
-        trust::Stamp,
+        stamp::Stamp,
     },
     function::FunctionDefinition,
 };

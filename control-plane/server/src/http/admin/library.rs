@@ -15,6 +15,7 @@ use muster_wire::{
             Content, ContentQuery, CreateFolder, DeleteItem, LibraryItem, LibraryQuery, PatchItem,
             Permissions, SaveItem, SetPermissions, Version,
         },
+        stamp::{ItemCode, StampChoice, Stamped, Unstamped},
     },
 };
 
@@ -165,4 +166,49 @@ pub(super) async fn file(
     let kept = http::HeaderValue::from_static("attachment");
     answer.headers_mut().insert(header::CONTENT_DISPOSITION, kept);
     Ok(answer)
+}
+
+/// The code in the current version of an item, which stamps on it can be for.
+#[utoipa::path(get, path = "/api/v1/library/{item}/code", tag = "library", params(("item" = String, Path)), responses((status = 200, body = [ItemCode]), (status = 404, body = Problem)))]
+pub(super) async fn code(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+) -> Result<Json<Vec<ItemCode>>, Failure> {
+    Ok(Json(app.library_code(&caller, &item).await?))
+}
+
+/// Trust code in the current version of an item, for all who can read the item.
+#[utoipa::path(post, path = "/api/v1/library/{item}/trust", tag = "library", params(("item" = String, Path)), request_body = StampChoice,
+    responses((status = 200, body = Stamped), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn trust(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Body(wanted): Body<StampChoice>,
+) -> Result<Json<Stamped>, Failure> {
+    Ok(Json(app.library_trust(&caller, &item, &wanted).await?))
+}
+
+/// Remove stamps from an item.
+#[utoipa::path(post, path = "/api/v1/library/{item}/untrust", tag = "library", params(("item" = String, Path)), request_body = StampChoice,
+    responses((status = 200, body = Unstamped), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn untrust(
+    State(app): State<App>,
+    User(caller): User,
+    Path(item): Path<String>,
+    Body(wanted): Body<StampChoice>,
+) -> Result<Json<Unstamped>, Failure> {
+    Ok(Json(app.library_untrust(&caller, &item, &wanted).await?))
+}
+
+/// Remove stamps from all items. For administrators.
+#[utoipa::path(post, path = "/api/v1/library/untrust", tag = "library", request_body = StampChoice,
+    responses((status = 200, body = Unstamped), (status = 403, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn untrust_everywhere(
+    State(app): State<App>,
+    User(caller): User,
+    Body(wanted): Body<StampChoice>,
+) -> Result<Json<Unstamped>, Failure> {
+    Ok(Json(app.untrust_everywhere(&caller, &wanted).await?))
 }

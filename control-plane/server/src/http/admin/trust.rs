@@ -7,8 +7,9 @@ use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
+        stamp::{Stamp, StampQuery},
         trust::{
-            Block, CreateBlock, CreateRevocation, ExplainQuery, Explanation, Revocation, Stamp, TrustItem,
+            Block, CreateBlock, CreateRevocation, ExplainQuery, Explanation, Revocation, TrustItem,
             TrustSigner, TrustedItem, TrustedSigner,
         },
     },
@@ -19,13 +20,17 @@ use crate::http::{
     extract::{Body, Params, Path, User},
 };
 
-/// All stamps.
-#[utoipa::path(get, path = "/api/v1/trust/stamps", tag = "trust", responses((status = 200, body = [Stamp]), (status = 401, body = Problem)))]
-pub(super) async fn stamps(State(app): State<App>, User(caller): User) -> Result<Json<Vec<Stamp>>, Failure> {
-    Ok(Json(app.list_stamps(&caller).await?))
+/// The stamps on what the caller can read.
+#[utoipa::path(get, path = "/api/v1/trust/stamps", tag = "trust", params(StampQuery), responses((status = 200, body = Page<Stamp>), (status = 404, body = Problem)))]
+pub(super) async fn stamps(
+    State(app): State<App>,
+    User(caller): User,
+    Params(query): Params<StampQuery>,
+) -> Result<Json<Page<Stamp>>, Failure> {
+    Ok(Json(app.list_stamps(&caller, &query).await?))
 }
 
-/// What would happen if a user ran a function now, and why.
+/// What would happen if a user ran a function, or code in a library item, now, and why.
 #[utoipa::path(get, path = "/api/v1/trust/explain", tag = "trust", params(ExplainQuery), responses((status = 200, body = Explanation), (status = 404, body = Problem)))]
 pub(super) async fn explain(
     State(app): State<App>,

@@ -1,0 +1,411 @@
+//! Stamps: that what an item of the library holds is trusted for all who can read the item.
+//!
+//! Invariant: a stamp is made for a content that is in the item when it is made, by somebody who may write the item, can
+//! read the content and is an author of its kind then; each stamp is made or removed together with an audit record of its own.
+
+mod choice;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_code_trust::{Block, CodeType, Entry, ItemHash, ItemKind, ItemRef, Moment, Stamp};
+use muster_ids::{LibraryItemId, StampId};
+use muster_model::{
+    audit::Event,
+    library,
+    permission::{ADMINISTRATOR, Authorized, Caller, Operation, UserCaller, authorize},
+};
+use muster_store::{Draft, LibraryItem, Records, Tx};
+use muster_wire::admin::v1::{
+    Page, PageQuery,
+    stamp::{Stamp as WireStamp, StampChoice, StampQuery, Stamped, Unstamped},
+};
+use serde_json::json;
+
+use choice::{Chosen, changed};
+
+use super::{author, locked, may_read_stamped, refuse_blocked};
+use crate::{
+    App, Error,
+    epoch::tombstone::{self, Change},
+    library::{Code, Held, no_such_item, person},
+    text::rfc3339,
+};
+
+const PREFIX: &str = "stamp/";
+/// The most stamps that one request makes or removes: meanwhile nobody else decides about trust.
+const MOST_AT_ONCE: usize = 1_000;
+
+impl App {
+    /// Trusts what an item holds now: what is chosen, or all of it.
+    pub async fn library_trust(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        wanted: &StampChoice,
+    ) -> Result<Stamped, Error> {
+        let chosen = Chosen::of(wanted)?;
+        let user = person(caller)?;
+        self.require_some_author(caller, user).await?;
+        let found = self.library_item_for(user, reference).await?;
+        let codes = self.code_in(user, &found).await?;
+        let codes = chosen.among(codes, &found)?;
+        self.stamp(caller, &found, codes).await
+    }
+
+    /// Trusts these contents of an item, which has them in its current version.
+    pub(crate) async fn stamp(
+        &self,
+        caller: &Caller,
+        found: &LibraryItem,
+        codes: Vec<Code>,
+    ) -> Result<Stamped, Error> {
+        let mut authorized = None;
+        let kinds: BTreeSet<CodeType> = codes.iter().map(|code| code.kind.code_type()).collect();
+        for kind in &kinds {
+            authorized = Some(self.authorize(caller, operation(*kind)).await?);
+        }
+        let authorized = authorized.ok_or_else(|| nothing_to_trust(found))?;
+        let name = author(caller)?;
+        let tx = self.store().begin(&authorized).await?;
+        let Held {
+            mut tx,
+            item,
+            chain,
+            user,
+        } = self.library_write(tx, &authorized, found.id).await?;
+        if item.current != found.current {
+            return Err(changed(&format!(
+                "{} was changed meanwhile, so nothing of it was trusted",
+                library::path(&chain)
+            )));
+        }
+        if let Some(denied) = lacking(&user, &kinds) {
+            drop(tx);
+            self.record_denial(caller, "StampFunctions").await;
+            return Err(denied);
+        }
+        for code in codes.iter().filter(|code| code.held_by != item.id) {
+            if self.right_to(&user, code.held_by).await?.is_none() {
+                return Err(no_such_item(&code.held_by.to_string()));
+            }
+        }
+        let entries = locked(&mut tx).await?;
+        let there: Vec<Stamp> = stamps_in(&entries)
+            .filter(|stamp| is_on(stamp, item.id))
+            .collect();
+        let now = self.now();
+        let (mut stamped, mut already) = (Vec::new(), Vec::new());
+        for code in codes {
+            let kind = code.kind.code_type();
+            let same = |stamp: &&Stamp| stamp.kind == kind && stamp.hash == code.hash;
+            refuse_blocked(
+                &entries,
+                Block::Item(ItemRef {
+                    r#type: kind.into(),
+                    hash: code.hash.clone(),
+                }),
+            )?;
+            if let Some(stamp) = there.iter().find(same) {
+                already.push(stamp.clone());
+                continue;
+            }
+            stamped.push(Stamp {
+                id: self.random().id(now, StampId::new),
+                kind,
+                hash: code.hash,
+                library_item: item.id.to_string().parse().map_err(Error::bug)?,
+                author: name.clone(),
+                at: Moment::from_unix_ms(now),
+            });
+        }
+        let changes: Vec<Change> = stamped
+            .iter()
+            .map(|stamp| {
+                let entry = Entry::Stamp(stamp.clone());
+                (entry.key(), Some(entry.value()))
+            })
+            .collect();
+        let subject = subject(&item, &chain);
+        if let Some(records) = records(Event::FunctionTrusted, &stamped, |_| subject.clone()) {
+            tx.trust_change(&changes, now).await?;
+            tx.commit(records, now).await?;
+        }
+        Ok(Stamped {
+            item: item.id,
+            stamped: to_wire_all(&stamped)?,
+            already: to_wire_all(&already)?,
+        })
+    }
+
+    /// Removes stamps from an item: those that are chosen, or all of them.
+    pub async fn library_untrust(
+        &self,
+        caller: &Caller,
+        reference: &str,
+        wanted: &StampChoice,
+    ) -> Result<Unstamped, Error> {
+        let chosen = Chosen::of(wanted)?;
+        let user = person(caller)?;
+        let authorized = if user.is_in(ADMINISTRATOR) {
+            self.authorize(caller, Operation::ManageTrust).await?
+        } else {
+            self.require_some_author(caller, user).await?
+        };
+        let found = self.library_item_for(user, reference).await?;
+        self.unstamp(caller, &authorized, &found, &chosen).await
+    }
+
+    /// Removes all stamps from a function.
+    pub(crate) async fn unstamp_all(&self, caller: &Caller, item: &LibraryItem) -> Result<u64, Error> {
+        let user = person(caller)?;
+        let operation = if user.is_in(ADMINISTRATOR) {
+            Operation::ManageTrust
+        } else {
+            Operation::StampFunctions
+        };
+        let authorized = self.authorize(caller, operation).await?;
+        let mut removed = 0;
+        loop {
+            let answer = self
+                .unstamp(caller, &authorized, item, &Chosen::everything())
+                .await?;
+            removed += answer.removed.len() as u64;
+            if !answer.more {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn unstamp(
+        &self,
+        caller: &Caller,
+        authorized: &Authorized,
+        found: &LibraryItem,
+        chosen: &Chosen,
+    ) -> Result<Unstamped, Error> {
+        let tx = self.store().begin(authorized).await?;
+        let Held {
+            mut tx,
+            item,
+            chain,
+            user,
+        } = self.library_write(tx, authorized, found.id).await?;
+        let entries = locked(&mut tx).await?;
+        let mut gone: Vec<Stamp> = stamps_in(&entries)
+            .filter(|stamp| is_on(stamp, item.id) && chosen.has(stamp))
+            .collect();
+        let already = chosen.missing(&gone);
+        let more = gone.len() > MOST_AT_ONCE;
+        gone.truncate(MOST_AT_ONCE);
+        let kinds: BTreeSet<CodeType> = gone.iter().map(|stamp| stamp.kind).collect();
+        if !user.is_in(ADMINISTRATOR)
+            && let Some(denied) = lacking(&user, &kinds)
+        {
+            drop(tx);
+            self.record_denial(caller, "StampFunctions").await;
+            return Err(denied);
+        }
+        let subject = subject(&item, &chain);
+        self.remove_stamps(tx, &gone, |_| subject.clone()).await?;
+        Ok(Unstamped {
+            removed: to_wire_all(&gone)?,
+            already,
+            more,
+        })
+    }
+
+    /// Removes stamps from all items: those of the chosen contents, or all of them. For administrators.
+    pub async fn untrust_everywhere(
+        &self,
+        caller: &Caller,
+        wanted: &StampChoice,
+    ) -> Result<Unstamped, Error> {
+        let chosen = Chosen::of(wanted)?;
+        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
+        let tx = self.store().begin(&authorized).await?;
+        let (mut tx, ..) = self.library_asked(tx, &authorized, LibraryItemId::ROOT).await?;
+        let entries = locked(&mut tx).await?;
+        let mut gone: Vec<Stamp> = stamps_in(&entries).filter(|stamp| chosen.has(stamp)).collect();
+        let already = chosen.missing(&gone);
+        let more = gone.len() > MOST_AT_ONCE;
+        gone.truncate(MOST_AT_ONCE);
+        self.remove_stamps(tx, &gone, |stamp| format!("library item {}", stamp.library_item))
+            .await?;
+        Ok(Unstamped {
+            removed: to_wire_all(&gone)?,
+            already,
+            more,
+        })
+    }
+
+    /// Takes stamps away for ever, each with its record; without any, nothing.
+    async fn remove_stamps(
+        &self,
+        mut tx: Tx,
+        gone: &[Stamp],
+        subject: impl Fn(&Stamp) -> String,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        if let Some(records) = records(Event::FunctionUntrusted, gone, subject) {
+            tx.trust_change(&removals(gone, now), now).await?;
+            tx.commit(records, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stamps on an item whose content it does not have any more, in the change that saves it. Gives their records.
+    pub(crate) async fn end_stamps(
+        &self,
+        tx: &mut Tx,
+        item: (LibraryItemId, &str),
+        saved: (ItemKind, &ItemHash, &[u8]),
+        now: i64,
+    ) -> Result<Vec<Draft>, Error> {
+        let (id, path) = item;
+        let (kind, digest, manifest) = saved;
+        let mut stamps: Vec<Stamp> = stamps_in(&locked(tx).await?)
+            .filter(|stamp| is_on(stamp, id))
+            .collect();
+        let hashes = stamps.iter().map(|stamp| stamp.hash.clone()).collect();
+        let gone = self.code_gone(kind, (digest, manifest), hashes).await?;
+        stamps.retain(|stamp| gone.contains(&stamp.hash));
+        if stamps.is_empty() {
+            return Ok(Vec::new());
+        }
+        tx.trust_change(&removals(&stamps, now), now).await?;
+        Ok(drafts(Event::FunctionUntrusted, &stamps, |_| path.to_owned()))
+    }
+
+    /// The stamps on an item.
+    pub(crate) async fn stamps_on(&self, item: LibraryItemId) -> Result<Vec<Stamp>, Error> {
+        let entries = self.store().trust_entries().await?;
+        Ok(stamps_in(&entries).filter(|stamp| is_on(stamp, item)).collect())
+    }
+
+    /// The stamps on items that the caller may read.
+    pub async fn list_stamps(&self, caller: &Caller, query: &StampQuery) -> Result<Page<WireStamp>, Error> {
+        self.authorize(caller, Operation::Use).await?;
+        let user = person(caller)?;
+        let only = match &query.item {
+            Some(item) => Some(self.library_item_for(user, item).await?.id),
+            None => None,
+        };
+        let tree = self.store().library_tree().await?;
+        let page = PageQuery {
+            limit: query.limit,
+            next: query.next.clone(),
+            state: None,
+        };
+        self.trust_page(PREFIX, &page, |entry, _| {
+            let Entry::Stamp(stamp) = entry else { return None };
+            let wanted = only.is_none_or(|item| is_on(&stamp, item));
+            if wanted && may_read_stamped(&tree, user, &stamp) {
+                to_wire(&stamp).ok()
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    /// Refuses who can stamp nothing at all, before they learn what there is.
+    async fn require_some_author(&self, caller: &Caller, user: &UserCaller) -> Result<Authorized, Error> {
+        let user = Caller::User(user.clone());
+        match authorize(&user, Operation::StampQueries) {
+            Ok(authorized) if authorize(&user, Operation::StampFunctions).is_err() => Ok(authorized),
+            _ => self.authorize(caller, Operation::StampFunctions).await,
+        }
+    }
+}
+
+/// What one must be to stamp this kind.
+fn operation(kind: CodeType) -> Operation {
+    match kind {
+        CodeType::Script | CodeType::DataFunction => Operation::StampFunctions,
+        CodeType::CustomQuery => Operation::StampQueries,
+    }
+}
+
+/// Why somebody is not an author of all these kinds, if they are not.
+fn lacking(user: &UserCaller, kinds: &BTreeSet<CodeType>) -> Option<Error> {
+    let user = Caller::User(user.clone());
+    let denied = kinds
+        .iter()
+        .find_map(|kind| authorize(&user, operation(*kind)).err());
+    denied.map(Error::from)
+}
+
+/// The stamps among these entries, in the order of their identifiers.
+pub(crate) fn stamps_in(entries: &BTreeMap<String, String>) -> impl Iterator<Item = Stamp> {
+    entries
+        .range(PREFIX.to_owned()..)
+        .take_while(|(key, _)| key.starts_with(PREFIX))
+        .filter_map(|(key, value)| match Entry::parse(key, value) {
+            Ok(Entry::Stamp(stamp)) => Some(stamp),
+            _ => None,
+        })
+}
+
+/// Whether a stamp is on this item.
+fn is_on(stamp: &Stamp, item: LibraryItemId) -> bool {
+    stamp.library_item.as_str().parse() == Ok(item)
+}
+
+/// What takes these stamps away for ever.
+pub(crate) fn removals(gone: &[Stamp], now: i64) -> Vec<Change> {
+    gone.iter()
+        .flat_map(|stamp| {
+            let key = Entry::Stamp(stamp.clone()).key();
+            [(key, None), tombstone::of_stamp(stamp.id, now)]
+        })
+        .collect()
+}
+
+fn drafts(event: Event, stamps: &[Stamp], subject: impl Fn(&Stamp) -> String) -> Vec<Draft> {
+    let draft = |stamp: &Stamp| {
+        let detail = json!({
+            "stamp": stamp.id.to_string(),
+            "item": stamp.library_item.to_string(),
+            "kind": stamp.kind.as_str(),
+            "digest": stamp.hash.to_string(),
+        });
+        Draft::new(event, subject(stamp), detail)
+    };
+    stamps.iter().map(draft).collect()
+}
+
+fn records(event: Event, stamps: &[Stamp], subject: impl Fn(&Stamp) -> String) -> Option<Records> {
+    let mut drafts = drafts(event, stamps, subject).into_iter();
+    let first = drafts.next()?;
+    Some(Records::new(first, drafts.collect()))
+}
+
+/// How the audit names an item: functions by name, as in all their records.
+fn subject(item: &LibraryItem, chain: &[library::Step]) -> String {
+    match item.kind {
+        library::Kind::DataFunction => item.name.to_string(),
+        _ => library::path(chain),
+    }
+}
+
+fn to_wire_all(stamps: &[Stamp]) -> Result<Vec<WireStamp>, Error> {
+    stamps.iter().map(to_wire).collect()
+}
+
+fn to_wire(stamp: &Stamp) -> Result<WireStamp, Error> {
+    Ok(WireStamp {
+        id: stamp.id,
+        item: stamp.library_item.as_str().parse().map_err(Error::bug)?,
+        kind: stamp.kind.to_string(),
+        hash: stamp.hash.to_string(),
+        author: stamp.author.clone(),
+        created: rfc3339(stamp.at.unix_ms()),
+    })
+}
+
+fn nothing_to_trust(item: &LibraryItem) -> Error {
+    Error::invalid(format!(
+        "\"{}\" is of the kind {} and holds no script, data function or custom query that you can read, so there is nothing to trust; mods and external actions are trusted by signature, see muster trust add",
+        item.name, item.kind
+    ))
+}
