@@ -73,7 +73,7 @@ impl App {
             name,
             builtin: false,
         };
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         tx.group_insert(&group).await?;
         tx.commit(
             Draft::new(Event::GroupCreated, group.name.to_string(), json!({})),
@@ -102,7 +102,7 @@ impl App {
             ));
         }
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         tx.group_delete(group.id).await?;
         an_administrator_is_left(&mut tx).await?;
         // Another group of this name would have its trust.
@@ -138,7 +138,7 @@ impl App {
                 "everybody is in the group Everyone already",
             ));
         }
-        let mut tx = self.store().begin(authorized).await?;
+        let mut tx = self.begin_asked(authorized).await?;
         tx.group_add_member(group.id, user).await?;
         let added = json!({ "member_added": name.as_str() });
         self.changed(tx, Event::MemberAdded, group, added).await
@@ -149,7 +149,7 @@ impl App {
         let authorized = self.authorize(caller, Operation::ManageUsers).await?;
         let group = self.group_named(group).await?;
         let user = self.user_named(user).await?;
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         if !tx.group_remove_member(group.id, user.id).await? {
             return Err(Error::not_found(
                 "member",
@@ -166,7 +166,7 @@ impl App {
     pub async fn add_parent(&self, caller: &Caller, group: &Name, parent: &Name) -> Result<(), Error> {
         let authorized = self.authorize(caller, Operation::ManageUsers).await?;
         let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         tx.group_add_parent(group.id, parent.id).await?;
         let added = json!({ "parent_added": parent.name.as_str() });
         self.changed(tx, Event::GroupChanged, &group, added).await
@@ -176,7 +176,7 @@ impl App {
     pub async fn remove_parent(&self, caller: &Caller, group: &Name, parent: &Name) -> Result<(), Error> {
         let authorized = self.authorize(caller, Operation::ManageUsers).await?;
         let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         if !tx.group_remove_parent(group.id, parent.id).await? {
             return Err(Error::not_found(
                 "parent",
@@ -223,7 +223,7 @@ impl App {
             ));
         }
         let group = self.group_named(group).await?;
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         if on {
             tx.group_add_feature(group.id, feature).await?;
         } else if !tx.group_remove_feature(group.id, feature).await? {

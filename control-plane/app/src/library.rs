@@ -12,12 +12,12 @@ pub(crate) use code::Code;
 use muster_ids::{FunctionId, LibraryItemId, Name, UserId};
 use muster_model::{
     library::{self, Kind, Right, Step},
-    permission::{Authorized, Caller, Operation, UserCaller, authorize},
+    permission::{Authorized, Caller, Operation, UserCaller},
 };
 use muster_store::{LibraryItem, Tx};
 use muster_wire::admin::v1::{Page, PageQuery, library::LibraryItem as WireItem};
 
-use crate::{App, Error, page, session::caller_of, text::rfc3339};
+use crate::{App, Error, page, text::rfc3339};
 
 /// What people may know about an item: itself, and what decides about their rights.
 pub(crate) struct Found {
@@ -154,24 +154,8 @@ impl App {
     ) -> Result<(Tx, Vec<Step>, UserCaller), Error> {
         // Takes the lock of rights: what is read after it, by other connections too, holds at the commit.
         let chain = tx.library_chain(id).await?;
-        let before = person(authorized.caller())?;
-        let facts = self.known_facts(before.id, &before.name).await?;
-        let user = caller_of(before.id, &facts);
-        let denied = if self.known_active(before.id).await? {
-            let caller = Caller::User(user.clone());
-            authorize(&caller, authorized.operation()).err().map(Error::from)
-        } else {
-            Some(Error::denied(format!(
-                "user {} is disabled or gone; ask an administrator to enable the user",
-                user.name
-            )))
-        };
-        if let Some(denied) = denied {
-            drop(tx);
-            let what = format!("{:?}", authorized.operation());
-            self.record_denial(authorized.caller(), &what).await;
-            return Err(denied);
-        }
+        let (tx, caller) = self.asked_again(tx, authorized).await?;
+        let user = person(&caller)?.clone();
         Ok((tx, chain, user))
     }
 

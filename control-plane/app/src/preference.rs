@@ -76,7 +76,7 @@ impl App {
             .map_err(|_| Error::invalid("this preference is true or false"))?;
         let group = self.group_named(group).await?;
         let text = value.map(|value| value.to_string());
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let changed = tx
             .group_set_preference(group.id, preference.as_str(), text.as_deref())
             .await?;
@@ -111,7 +111,7 @@ impl App {
     ) -> Result<(), Error> {
         let authorized = self.authorize(caller, Operation::ManageUsers).await?;
         let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let found = if on {
             tx.group_set_primary(group.id, parent.id).await?
         } else {

@@ -49,7 +49,7 @@ impl App {
         };
         let entry = Entry::Setting(scope, setting);
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
             .await?;
         let detail = json!({ "scope": shown.scope, "value": shown.value });
@@ -72,7 +72,7 @@ impl App {
             ));
         }
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         tx.trust_change(&[(key, None)], now).await?;
         let detail = json!({ "scope": self.scope_name(scope).await?, "value": null });
         tx.commit(Draft::new(Event::SettingChanged, name.to_string(), detail), now)

@@ -72,7 +72,7 @@ impl App {
             created_at: now,
             version: 1,
         };
-        let mut tx = self.store().begin(authorized).await?;
+        let mut tx = self.begin_asked(authorized).await?;
         tx.user_insert(&user).await?;
         if let Some(hash) = &password_hash {
             tx.user_set_password(user.id, Some(hash)).await?;
@@ -121,7 +121,7 @@ impl App {
         user: User,
         hash: SecretString,
     ) -> Result<(), Error> {
-        let mut tx = self.store().begin(authorized).await?;
+        let mut tx = self.begin_asked(authorized).await?;
         let (id, name) = (user.id, user.name.to_string());
         tx.user_put(&User {
             version: user.version + 1,
@@ -161,7 +161,7 @@ impl App {
             version: user.version + 1,
             ..user
         };
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         tx.user_put(&changed).await?;
         let mut detail = json!({ "state": state.as_str() });
         if state == UserState::Disabled {

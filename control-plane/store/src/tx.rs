@@ -74,7 +74,7 @@ impl Tx {
 
     /// Waits for whoever decides by users, groups or the trust state, and keeps others from it until this ends: every
     /// change of them begins with it.
-    pub(crate) async fn change_rights(&mut self) -> Result<(), StoreError> {
+    pub async fn change_rights(&mut self) -> Result<(), StoreError> {
         let result = self.conn.rights(true).await;
         self.noting(result).map_err(StoreError::from)
     }

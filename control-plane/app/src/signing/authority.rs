@@ -99,7 +99,7 @@ impl App {
         let authorized: Authorized = self.authorize(caller, Operation::ManageTrust).await?;
         let by = author(caller)?.to_string();
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         locked(&mut tx).await?;
         let roots = tx.signing_roots().await?;
         let before = internal(&roots).map(|row| row.fingerprint);

@@ -197,7 +197,7 @@ impl App {
             added_by: author(caller)?.to_string(),
             added_at: now,
         };
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         tx.signing_certificate_insert(&row).await?;
         let detail = json!({ "issuer": row.issuer, "serial": row.serial, "not_after": row.not_after });
         let draft = Draft::new(Event::SigningCertificateImported, row.subject.clone(), detail);
@@ -240,7 +240,7 @@ impl App {
         }
         let given = moment("from", &asked.from)?;
         let reason = reason(asked.reason.as_deref())?;
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;
         // Read while nobody signs: no signature with this certificate can come after it.
         let now = self.now();

@@ -75,7 +75,7 @@ impl App {
             added_at: now,
         };
         let entry = Entry::Root(row.fingerprint.to_string().parse().map_err(Error::bug)?);
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         locked(&mut tx).await?;
         let known = tx.signing_roots().await?;
         // With the key of an own root it would speak for what that one signed.
@@ -115,7 +115,7 @@ impl App {
     pub async fn remove_signing_root(&self, caller: &Caller, fingerprint: &str) -> Result<(), Error> {
         let authorized = self.authorize(caller, Operation::ManageTrust).await?;
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         locked(&mut tx).await?;
         let roots = tx.signing_roots().await?;
         let named = |root: &&SigningRoot| {

@@ -58,7 +58,7 @@ impl App {
             at: Moment::from_unix_ms(now),
         });
         let entry = Entry::Block(block.clone());
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         if locked(&mut tx).await?.contains_key(&entry.key()) {
             return Err(duplicate(format!("{} is blocked already", subject(&block))));
         }
@@ -80,7 +80,7 @@ impl App {
     pub async fn delete_block(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let authorized = self.authorize(caller, Operation::ManageTrust).await?;
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;
         let Some((key, Entry::Block(block))) = find(&entries, PREFIX, id) else {
             return Err(no_such_block());

@@ -63,7 +63,7 @@ impl App {
             .map(|text| moment("until", text))
             .transpose()?;
         let reason = reason(new.reason.as_deref())?;
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;
         // Read while nobody signs: what was signed until now is stamped before it.
         let now = self.now();

@@ -121,7 +121,7 @@ impl App {
         };
         let authorized = self.authorize(&caller, operation).await?;
         let whole = Entry::Trust(entry.clone());
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;
         // Asked while nobody deletes a group with its trust.
         self.require_principal(&entry.principal).await?;
@@ -200,7 +200,7 @@ impl App {
         };
         let authorized = self.authorize(caller, operation).await?;
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;
         let Some((key, Entry::Trust(entry))) = find(&entries, PREFIX, id) else {
             return Err(no_such_entry());

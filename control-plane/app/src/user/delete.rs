@@ -47,7 +47,7 @@ impl App {
             ));
         }
         let now = self.now();
-        let mut tx = self.store().begin(&authorized).await?;
+        let mut tx = self.begin_asked(&authorized).await?;
         let entries = trust::locked(&mut tx).await?;
         let trust = trust::of_user(&entries, &user.name);
         // Refused where the user was changed since it was read.

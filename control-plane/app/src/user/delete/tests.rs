@@ -127,11 +127,33 @@ async fn nobody_deletes_themselves_or_the_last_who_could_administer() {
     app.remove_member(&admin, &administrators, &ann)
         .await
         .expect("removed");
-    // Her request came while she could, and would leave nobody who can.
-    assert_eq!(
-        kind(delete(&app, &late, "admin@SPOTFIRE").await),
-        "last-administrator"
-    );
+    // Her requests came while she could, and none of them is done.
+    let circle = name("Circle");
+    let blocked = of(json!({ "user": "admin@SPOTFIRE" }));
+    let setting = of(json!({ "name": "disable.spotfire.trust.checks", "scope": "all", "value": "true" }));
+    let signer = of(json!({
+        "principal": { "group": "Circle" }, "signer": { "user": "admin@SPOTFIRE", "role": "developer" },
+    }));
+    let preference = "Require valid signature to allow trust";
+    let done = [
+        delete(&app, &late, "admin@SPOTFIRE").await,
+        app.add_member(&late, &administrators, &ann).await,
+        app.create_group(&late, name("Hers")).await.map(drop),
+        app.delete_group(&late, &circle).await,
+        app.set_license(&late, &circle, "Trust Mods", true).await,
+        app.set_preference(&late, &circle, preference, Some("false"))
+            .await,
+        app.create_user(&late, of(json!({ "name": "eve@SPOTFIRE" })))
+            .await
+            .map(drop),
+        app.create_block(&late, &blocked).await.map(drop),
+        app.trust_signer(&late, &signer).await.map(drop),
+        app.set_setting(&late, &setting).await.map(drop),
+        app.reset_code_trust(&late).await.map(drop),
+    ];
+    for done in done {
+        assert!(matches!(done, Err(Error::Denied { .. })), "{done:?}");
+    }
     assert!(delete(&app, &late, "nobody@SPOTFIRE").await.is_err());
     let plain = caller(&app, "ann@SPOTFIRE").await;
     assert!(matches!(
