@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Server, folder, run_program};
+use crate::{Server, folder, process, run_program};
 
 /// `muster` with a session of the first administrator.
 pub struct CommandLine {
@@ -46,5 +46,19 @@ impl CommandLine {
         let mut all = vec!["--profile-dir", &profiles];
         all.extend(arguments);
         run_program("muster", &all)
+    }
+
+    /// Begins a command and kills it when it has complained this many lines, which it gives.
+    pub fn run_and_kill(&self, arguments: &[&str], lines: usize) -> Vec<String> {
+        let profiles = self.folder.to_string_lossy().into_owned();
+        let mut all = vec!["--profile-dir", &profiles];
+        all.extend(arguments);
+        process::run_and_kill("muster", &all, lines)
+    }
+
+    /// As scripts name it: the program with its options.
+    pub fn command(&self) -> String {
+        let program = process::program("muster");
+        format!("{} --profile-dir {}", program.display(), self.folder.display())
     }
 }

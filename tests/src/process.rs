@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     fmt::Write as _,
     fs::{self, File},
-    io,
+    io::{self, BufRead as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, OnceLock, PoisonError, mpsc},
@@ -179,6 +179,28 @@ pub(crate) fn run_with<A: Into<OsString>>(
     spawn(command)
         .and_then(Child::wait_with_output)
         .unwrap_or_else(|error| panic!("{} cannot be run: {error}", program.display()))
+}
+
+/// Begins a program of the product and kills it (`kill -9`) when it has complained this many lines. It gets no further than
+/// a pipe (64 KiB) holds beyond them.
+pub(crate) fn run_and_kill(name: &str, arguments: &[&str], lines: usize) -> Vec<String> {
+    let mut command = tied(&program(name));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = spawn(command).unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+    let said = child.stderr.take().expect("its standard error is a pipe");
+    let said: Vec<String> = io::BufReader::with_capacity(512, said)
+        .lines()
+        .take(lines)
+        .map(|line| line.expect("text"))
+        .collect();
+    let _ = child.kill();
+    let _ = child.wait();
+    assert_eq!(said.len(), lines, "{name} ended by itself: {said:?}");
+    said
 }
 
 /// Looks at `condition` until it gives something.

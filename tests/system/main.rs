@@ -13,6 +13,7 @@ mod doctor;
 mod engine_session;
 mod epoch;
 mod expression;
+mod find_scripts;
 mod front_end;
 mod grant;
 mod group_command;

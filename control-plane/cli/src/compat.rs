@@ -6,6 +6,7 @@ mod certificate;
 mod code_trust;
 mod code_trust_report;
 mod commands;
+mod find;
 mod group;
 mod group_file;
 mod license;
@@ -126,6 +127,7 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "re-sign-mod" => return signing::re_sign(context, command).await,
         "trust" => return script::trust(context, command).await,
         "untrust" => return script::untrust(context, command).await,
+        "find-analysis-scripts" => return find::find(context, command).await,
         "set-license" => return license::set(context, command).await,
         "remove-license" => return license::remove(context, command).await,
         "list-licenses" => return license::list(context, command).await,

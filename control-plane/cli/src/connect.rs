@@ -100,6 +100,11 @@ impl Context {
         Arc::new(move || clock.unix_ms())
     }
 
+    /// Of the control plane that is asked.
+    pub(crate) fn address(&self) -> Result<String, Failure> {
+        Ok(self.server(self.store.load()?.as_ref())?.to_string())
+    }
+
     fn server(&self, profile: Option<&Profile>) -> Result<Endpoint, Failure> {
         if let Some(server) = &self.options.server {
             return Ok(server.clone());

@@ -1,5 +1,6 @@
 //! `muster library`: folders, what is in them, and who may read and write it.
 
+pub(crate) mod find;
 mod import;
 mod permission;
 mod stamp;
@@ -66,6 +67,7 @@ pub(crate) enum Command {
     Trust(stamp::Trust),
     /// Remove stamps from an item, or from all
     Untrust(stamp::Untrust),
+    FindScripts(find::FindScripts),
     /// Move an item into another folder, or rename or describe it
     Move(Move),
     /// Delete an item; stamps on it end
@@ -156,6 +158,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Code { item } => stamp::code(context, &item).await,
         Command::Trust(wanted) => stamp::trust(context, &wanted).await,
         Command::Untrust(wanted) => stamp::untrust(context, &wanted).await,
+        Command::FindScripts(wanted) => find::find(context, wanted).await,
         Command::Move(wanted) => {
             let body = PatchItem {
                 folder: wanted.to,

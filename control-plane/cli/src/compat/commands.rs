@@ -167,7 +167,7 @@ pub(super) const COMMANDS: &[Documented] = &[
         "folders of mods; -l, -i, -b, -k and -t are refused with what to do",
     ),
     // Trust in scripts.
-    only("find-analysis-scripts"),
+    partly("find-analysis-scripts", "library find-scripts", COMMON),
     partly(
         "trust",
         "library trust",
