@@ -215,7 +215,7 @@ async fn everything(server: &Server) -> Vec<String> {
         .await;
     admin.delete(&["groups", "g"]).await.expect("deleted");
     let principal = json!({ "user": author.name() });
-    let certificate = json!({ "issuer": "CN=Corp CA", "serial": "01", "role": "developer" });
+    let certificate = crate::signing::known_signer(&admin).await;
     for (kind, decision) in [
         ("blocks", json!({ "user": name })),
         (

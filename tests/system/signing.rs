@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use self::elsewhere::Elsewhere;
 use crate::trust::{BLOCKS, SIGNERS, send};
 
+pub(crate) use self::elsewhere::known_signer;
+
 mod elsewhere;
+mod files;
+mod several;
 
 const SIGNATURES: &str = "/api/v1/trust/signatures";
 const VERIFY: &str = "/api/v1/trust/signatures/verify";

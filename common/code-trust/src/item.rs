@@ -13,6 +13,7 @@
 //! Invariant: an [`Item`] is one that every reader reads alike. Its JSON names no field twice, its paths stay inside of
 //! it, and no two of them could be taken for one another.
 
+mod archive;
 mod code;
 mod json;
 mod mod_manifest;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_ids::Sha512;
 
+pub use archive::{ArchiveError, MOST_ARCHIVE, ModArchive};
 pub use code::{CodeLanguage, CodeManifest, CodeParameter};
 pub use mod_manifest::{Capability, ModManifest, ModScript};
 pub use path::{ItemPath, PathError};

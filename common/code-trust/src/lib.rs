@@ -41,8 +41,9 @@ pub use groups::{
     UserFacts,
 };
 pub use item::{
-    CODE_FILE, Capability, CodeLanguage, CodeManifest, CodeParameter, Item, ItemError, ItemKind, ItemPath,
-    MOD_MANIFEST, MOD_SIGNATURE, MOST_FILES, MOST_MANIFEST, ModManifest, ModScript, PathError,
+    ArchiveError, CODE_FILE, Capability, CodeLanguage, CodeManifest, CodeParameter, Item, ItemError,
+    ItemKind, ItemPath, MOD_MANIFEST, MOD_SIGNATURE, MOST_ARCHIVE, MOST_FILES, MOST_MANIFEST, ModArchive,
+    ModManifest, ModScript, PathError,
 };
 pub use moment::{Moment, MomentError};
 pub use package::packages_of_run;

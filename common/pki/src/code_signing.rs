@@ -10,6 +10,7 @@
 //! collective, and chains are verified against the roots that are given here only.
 
 mod chain;
+mod external;
 mod facts;
 mod message;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use chain::{ChainError, CodeUsage, verify_code_chain};
+pub use external::{ExternalKey, ExternalKeyError};
 pub use facts::{Account, CodeCertificate, CodeCertificateError};
 pub use message::{CodeMessage, CodeMessageError, CodeSigned, MOST_CHAIN};
 

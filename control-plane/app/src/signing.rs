@@ -9,6 +9,8 @@
 
 mod authority;
 mod certificate;
+mod clock;
+mod kept;
 mod root;
 
 use muster_code_trust::{
@@ -51,6 +53,14 @@ impl App {
     pub async fn sign_item(&self, caller: &Caller, new: &SignItem) -> Result<SignedItem, Error> {
         let me = author(caller)?;
         let named = named(&new.item)?;
+        if let Some(bundle) = &new.bundle {
+            if new.user.is_some() {
+                return Err(Error::invalid(
+                    "a signature that is there already is that of its certificate; leave the field user away",
+                ));
+            }
+            return self.keep_signature(caller, &named, bundle).await;
+        }
         // Who names a user signs by the right of administrators, also where it is themselves.
         let own = new.user.as_ref().is_none_or(|user| user.key() == me.key());
         let administrator = matches!(caller, Caller::User(user) if user.is_in(ADMINISTRATOR));
@@ -75,7 +85,7 @@ impl App {
         let mut tx = self.store().begin(authorized).await?;
         let entries = locked(&mut tx).await?;
         // Read while nobody revokes: whatever was revoked before this signature is stamped lies behind it.
-        let now = self.now();
+        let now = self.after_decisions(&user.name).await?;
         refuse_blocked(&entries, Block::User(user.name.clone()))?;
         refuse_revoked(&entries, user, now)?;
         // Asked while nobody changes users.
@@ -131,7 +141,8 @@ impl App {
         tx.commit(records, now).await?;
         Ok(SignedItem {
             item: named.to_wire(),
-            user: user.name.clone(),
+            user: Some(user.name.clone()),
+            signer: certificate.subject,
             serial: certificate.serial,
             time: Moment::from_unix_ms(now).to_string(),
             bundle: serde_json::to_value(&bundle).map_err(Error::bug)?,
@@ -145,44 +156,39 @@ impl App {
             return Err(Error::invalid("users ask about signatures"));
         };
         let named = named(&asked.item)?;
-        let bundle = if let Some(bundle) = &asked.bundle {
-            Some(bundle.to_string())
-        } else {
-            let kept = self
-                .store()
-                .item_signature(named.r#type.as_str(), named.hash.as_str())
-                .await?;
-            kept.map(|kept| kept.bundle)
-        };
-        let (checked, unsigned) = match bundle {
-            None => (None, None),
-            Some(text) => match self.checked(&named, text.as_bytes()).await? {
-                Ok(checked) => (Some(checked), None),
-                Err(words) => (None, Some(words)),
-            },
-        };
-        let state = self.trust_state().await?;
         let facts = self.known_facts(user.id, &user.name).await?;
-        let signature = checked.as_ref().map(|checked| checked.signature.clone());
-        let revoked = signature
-            .as_ref()
-            .is_some_and(|signature| is_revoked(&state, signature));
-        let verdict = judged(&named, signature, &facts, &state, self.now());
-        let shown = VerifiedItem {
-            item: named.to_wire(),
-            status: "unsigned".to_owned(),
-            problem: unsigned,
-            signer: None,
-            issuer: None,
-            serial: None,
-            time: None,
-            root: None,
-            outcome: verdict.as_ref().map(|verdict| verdict.outcome.word().to_owned()),
-            why: verdict.as_ref().map(why),
+        if let Some(bundle) = &asked.bundle {
+            let (roots, state) = (self.code_roots().await?, self.trust_state().await?);
+            let bundle = bundle.to_string();
+            return self
+                .found(&named, bundle.as_bytes(), &roots, (&facts, &state))
+                .await;
+        }
+        if let Some(found) = self.kept(&named, &facts).await? {
+            return Ok(found);
+        }
+        let state = self.trust_state().await?;
+        Ok(shown(&named, None, None, (&facts, &state, self.now())))
+    }
+
+    /// What holds of one signature.
+    async fn found(
+        &self,
+        named: &Named,
+        bundle: &[u8],
+        roots: &[CodeRoot],
+        (facts, state): (&UserFacts, &TrustState),
+    ) -> Result<VerifiedItem, Error> {
+        let now = self.now();
+        let checked = match SignatureBundle::from_json(bundle) {
+            Ok(bundle) => self.checked(named, &bundle, roots).await?,
+            Err(error) => Err(error.to_string()),
         };
-        let Some(checked) = checked else {
-            return Ok(shown);
+        let checked = match checked {
+            Ok(checked) => checked,
+            Err(words) => return Ok(shown(named, None, Some(words), (facts, state, now))),
         };
+        let revoked = is_revoked(state, &checked.signature);
         let void =
             || "what the signer signed at this time was revoked; have the item signed again".to_owned();
         let (status, problem) = match checked.problem {
@@ -190,15 +196,15 @@ impl App {
             None if revoked => ("revoked", Some(void())),
             None => (SignatureStatus::Valid.as_str(), None),
         };
+        let signature = Some(checked.signature);
         Ok(VerifiedItem {
             status: status.to_owned(),
-            problem,
             signer: Some(checked.subject),
             issuer: Some(checked.certificate.issuer.to_string()),
             serial: Some(checked.certificate.serial.to_string()),
             time: checked.stamped.map(|time| time.to_string()),
             root: checked.root.map(|root| root.to_string()),
-            ..shown
+            ..shown(named, signature, problem, (facts, state, now))
         })
     }
 
@@ -222,12 +228,12 @@ impl App {
 
     /// What is found out about a signature with the roots and accounts as they are; `Err` with the reason where it counts
     /// as none.
-    async fn checked(&self, named: &Named, bundle: &[u8]) -> Result<Result<Checked, String>, Error> {
-        let bundle = match SignatureBundle::from_json(bundle) {
-            Ok(bundle) => bundle,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let roots = self.code_roots().await?;
+    async fn checked(
+        &self,
+        named: &Named,
+        bundle: &SignatureBundle,
+        roots: &[CodeRoot],
+    ) -> Result<Result<Checked, String>, Error> {
         let mut state = SignerState::Deleted;
         if let Some(account) = bundle.account()
             && let Some(user) = self.store().user(account.id).await?
@@ -239,12 +245,12 @@ impl App {
             };
         }
         let now = Moment::from_unix_ms(self.now());
-        let checked = bundle.check((named.r#type, &named.hash), &roots, now, |_| state);
+        let checked = bundle.check((named.r#type, &named.hash), roots, now, |_| state);
         let mut checked = match checked {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        self.refuse_namesake(&bundle, &mut checked).await?;
+        self.refuse_namesake(bundle, &mut checked).await?;
         Ok(Ok(checked))
     }
 
@@ -300,6 +306,28 @@ impl Named {
             kind: self.r#type.to_string(),
             hash: self.hash.to_string(),
         }
+    }
+}
+
+/// What is said of an item with this signature, or without one.
+fn shown(
+    named: &Named,
+    signature: Option<Signature>,
+    problem: Option<String>,
+    (facts, state, now): (&UserFacts, &TrustState, i64),
+) -> VerifiedItem {
+    let verdict = judged(named, signature, facts, state, now);
+    VerifiedItem {
+        item: named.to_wire(),
+        status: "unsigned".to_owned(),
+        problem,
+        signer: None,
+        issuer: None,
+        serial: None,
+        time: None,
+        root: None,
+        outcome: verdict.as_ref().map(|verdict| verdict.outcome.word().to_owned()),
+        why: verdict.as_ref().map(why),
     }
 }
 
@@ -462,3 +490,6 @@ async fn still_signs(tx: &mut Tx, authority: &CodeAuthority) -> Result<(), Error
 fn signer(pkcs8: &[u8], key_use: KeyUse) -> Result<SoftwareSigner, Error> {
     SoftwareSigner::from_pkcs8(pkcs8, key_use).map_err(Error::bug)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod group;
 mod group_file;
 mod license;
 mod node;
+mod re_sign;
 mod script;
 mod signing;
 mod user;
@@ -124,7 +125,7 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "import-code-signing-certificate" => return signing::import(context, command).await,
         "remove-code-signing-root-certificate" => return signing::remove_root(context, command).await,
         "reset-code-trust" => return signing::reset(context, command).await,
-        "re-sign-mod" => return signing::re_sign(context, command).await,
+        "re-sign-mod" => return re_sign::run(context, command).await,
         "trust" => return script::trust(context, command).await,
         "untrust" => return script::untrust(context, command).await,
         "find-analysis-scripts" => return find::find(context, command).await,

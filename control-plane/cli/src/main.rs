@@ -18,6 +18,7 @@ mod failure;
 mod function;
 mod generate;
 mod group;
+mod item_file;
 mod join;
 mod join_token;
 mod library;

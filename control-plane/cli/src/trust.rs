@@ -6,7 +6,7 @@ mod signing;
 mod target;
 
 pub(crate) use list::{blocks, items, revocations, signers};
-pub(crate) use signing::{read_mod, signed, verified};
+pub(crate) use signing::{Read, SIGNATURES, content_of, of_library, read_mod, signed, verified};
 pub(crate) use target::{Target, entry_id};
 
 use clap::{Args, Subcommand};
@@ -42,11 +42,16 @@ pub(crate) enum Command {
     /// Make what a user signed from a moment on invalid, for ever
     #[command(after_help = "Example:\n  muster trust revoke --user bob@SPOTFIRE --from 2026-11-01T00:00:00Z")]
     Revoke(Revoke),
-    /// Sign one version of a mod, external action or data function with a certificate of yours
+    /// Sign one version of an item: a mod, an external action, a script, a query or a data function
     #[command(
-        after_help = "Examples:\n  muster trust sign ./rose-chart\n  muster trust sign --action call-crm.json --save call-crm.sig.json"
+        after_help = "Examples:\n  muster trust sign ./rose-chart\n  muster trust sign rose-chart.mod\n  muster trust sign ./rose-chart --save rose-chart.mod\n  \
+                      muster trust sign --action call-crm.json --save call-crm.sig.json\n  \
+                      muster trust sign refresh.py --parameter table:Table --save refresh.sig.json\n  muster trust sign --item /Team/refresh\n  \
+                      muster trust sign ./rose-chart --key corp.key --certificate corp.pem\n\n\
+                      It is signed with a certificate of yours that the control plane keeps, or with --key by one that another \
+                      authority issued."
     )]
-    Sign(signing::Sign),
+    Sign(Box<signing::Sign>),
     /// Say what holds of a signature, and what would come of it; exit 1 unless it is valid
     #[command(
         after_help = "Examples:\n  muster trust verify ./rose-chart\n  muster trust verify ./rose-chart --roots root-ca.pem"
@@ -148,7 +153,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Block(arguments) => decide::block(context, arguments).await,
         Command::Unblock(arguments) => decide::unblock(context, &arguments).await,
         Command::Revoke(arguments) => decide::revoke(context, arguments).await,
-        Command::Sign(arguments) => signing::sign(context, arguments).await,
+        Command::Sign(arguments) => signing::sign(context, *arguments).await,
         Command::Verify(arguments) => signing::verify(context, arguments).await,
         Command::Explain {
             function,

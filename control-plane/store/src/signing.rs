@@ -252,15 +252,25 @@ impl Store {
         row.map(|row| certificate(&row)).transpose()
     }
 
-    /// The newest signature of this item, if it was signed here.
-    pub async fn item_signature(
+    /// The signatures of this item, of each certificate its newest, the newest of all first: at most `limit`.
+    pub async fn item_signatures(
         &self,
         item_type: &str,
         hash: &str,
-    ) -> Result<Option<ItemSignature>, StoreError> {
-        let sql = "SELECT id, item_type, hash, certificate, signed_by, signed_at, bundle FROM item_signatures \
-                   WHERE hash = $1 AND item_type = $2 ORDER BY signed_at DESC, id LIMIT 1";
-        let row = self.first(sql, args![hash, item_type]).await?;
+        limit: u32,
+    ) -> Result<Vec<ItemSignature>, StoreError> {
+        let sql = "SELECT id, item_type, hash, certificate, signed_by, signed_at, bundle FROM \
+                   (SELECT *, ROW_NUMBER() OVER (PARTITION BY certificate ORDER BY signed_at DESC, id) AS place \
+                   FROM item_signatures WHERE hash = $1 AND item_type = $2) AS numbered \
+                   WHERE place = 1 ORDER BY signed_at DESC, id LIMIT $3";
+        let rows = self.all(sql, args![hash, item_type, i64::from(limit)]).await?;
+        rows.iter().map(signature).collect()
+    }
+
+    /// The signature of this digest.
+    pub async fn item_signature(&self, id: &Digest) -> Result<Option<ItemSignature>, StoreError> {
+        let sql = "SELECT id, item_type, hash, certificate, signed_by, signed_at, bundle FROM item_signatures WHERE id = $1";
+        let row = self.first(sql, args![*id]).await?;
         row.map(|row| signature(&row)).transpose()
     }
 }
@@ -377,6 +387,14 @@ impl Tx {
         let empty: &[u8] = &[];
         let sql = "UPDATE signing_certificates SET state = 'deleted', sealed_key = $2 WHERE user_id = $1";
         self.execute(sql, args![user, empty]).await.map(drop)
+    }
+
+    /// The time of the last signature that was made here for this account, milliseconds; 0 before there is one.
+    pub async fn item_signed_at(&mut self, user: UserId) -> Result<i64, StoreError> {
+        let sql = "SELECT COALESCE(MAX(signed_at), 0) AS at FROM item_signatures WHERE certificate IN \
+                   (SELECT fingerprint FROM signing_certificates WHERE user_id = $1)";
+        let row = self.first(sql, args![user]).await?;
+        row.map_or(Ok(0), |row| row.int("at"))
     }
 
     /// Keeps a signature.

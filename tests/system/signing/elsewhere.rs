@@ -15,13 +15,13 @@ use muster_pki::{
 use muster_tests::{Person, Server, problem, refusal, unique};
 use serde_json::{Value, json};
 
-use super::{CERTIFICATES, ROOTS, found, licensed, rose};
+use super::{CERTIFICATES, ROOTS, SIGNATURES, found, licensed, rose};
 use crate::trust::{SIGNERS, send};
 
 /// An authority of somebody else, which signs with a certificate of its own.
 pub(super) struct Elsewhere {
     pub(super) root: CertificateDer<'static>,
-    key: SoftwareSigner,
+    pub(super) key: SoftwareSigner,
     pub(super) leaf: CertificateDer<'static>,
 }
 
@@ -82,6 +82,15 @@ impl Elsewhere {
     }
 }
 
+/// A developer by a certificate of another authority, which is known here.
+pub(crate) async fn known_signer(admin: &Person) -> Value {
+    let elsewhere = Elsewhere::new().await;
+    let import = json!({ "pem": pem::write_certificates([&elsewhere.leaf]) });
+    send(admin, CERTIFICATES, &import).await.expect("imported");
+    let facts = CodeCertificate::of(&elsewhere.leaf).expect("a certificate");
+    json!({ "issuer": facts.issuer, "serial": facts.serial, "role": "developer" })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
     let server = Server::shared();
@@ -106,6 +115,25 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
         refusal(send(&admin, CERTIFICATES, &import(&elsewhere.root)).await),
         (409, "duplicate".to_owned())
     );
+    // Kept for others by who may sign such an item, and once.
+    let bring = json!({ "item": item, "bundle": bundle });
+    assert_eq!(
+        problem(send(&analyst, SIGNATURES, &bring).await).status,
+        403,
+        "without the license"
+    );
+    let developer = licensed(server, &["Develop Visualization Mod"]).await;
+    let kept = send(&developer, SIGNATURES, &bring).await.expect("kept");
+    assert!(kept["user"].is_null() && kept["signer"].is_string(), "{kept}");
+    assert_eq!(
+        refusal(send(&developer, SIGNATURES, &bring).await),
+        (409, "duplicate".to_owned())
+    );
+    let other = json!({ "item": rose(&unique("rose"), "y"), "bundle": bundle });
+    assert_eq!(
+        refusal(send(&developer, SIGNATURES, &other).await),
+        (422, "invalid-signature".to_owned())
+    );
     let valid = found(&reader, &item, &bundle).await;
     assert_eq!(
         (&valid["status"], valid["root"].as_str()),
@@ -114,6 +142,14 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
     );
     // It names a user as this collective has one, and is none: what counts is the certificate.
     let facts = CodeCertificate::of(&elsewhere.leaf).expect("a certificate");
+    // Nobody is trusted whose certificate is not known.
+    let signer = json!({ "issuer": facts.issuer, "serial": facts.serial, "role": "developer" });
+    let trust = json!({ "principal": { "group": "Everyone" }, "signer": signer });
+    let unknown = problem(send(&admin, SIGNERS, &trust).await);
+    assert!(
+        unknown.status == 404 && unknown.detail.contains("import"),
+        "{unknown:?}"
+    );
     send(&admin, CERTIFICATES, &import(&elsewhere.leaf))
         .await
         .expect("imported");
@@ -121,8 +157,6 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
         .get(&format!("{CERTIFICATES}?external=true&limit=1000"))
         .await;
     assert!(external.to_string().contains(&facts.serial), "{external}");
-    let signer = json!({ "issuer": facts.issuer, "serial": facts.serial, "role": "developer" });
-    let trust = json!({ "principal": { "group": "Everyone" }, "signer": signer });
     send(&admin, SIGNERS, &trust).await.expect("trusted");
     assert_eq!(found(&reader, &item, &bundle).await["outcome"], "allow");
     // A time stamp of the collective lets it count after the certificate has ended.

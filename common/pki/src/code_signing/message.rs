@@ -7,7 +7,7 @@ use muster_ids::Digest;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{CodeCertificate, chain::ALGORITHMS};
+use super::{CodeCertificate, ExternalKey, chain::ALGORITHMS};
 use crate::{
     Purpose, SignError, Signer,
     envelope::{base64::Base64, pre_authentication},
@@ -36,7 +36,7 @@ impl CodeMessage {
         }
     }
 
-    fn purpose(self) -> Purpose {
+    pub(super) fn purpose(self) -> Purpose {
         match self {
             Self::ItemSignature => Purpose::ItemSignature,
             Self::TimeStamp => Purpose::TimeStamp,
@@ -94,18 +94,45 @@ impl CodeSigned {
         let own = chain.first().filter(|leaf| {
             CodeCertificate::of(leaf).is_ok_and(|facts| facts.spki == signer.public_key().spki())
         });
-        let keyid = Digest::of(own.ok_or(SignError::OtherKey { purpose })?);
+        own.ok_or(SignError::OtherKey { purpose })?;
         let bytes = pre_authentication(message.name(), &payload);
-        let sig = Base64(signer.sign(purpose, &bytes).await?);
-        let chain = chain
-            .iter()
-            .map(|certificate| Base64(certificate.to_vec()))
-            .collect();
-        Ok(Self {
+        let sig = signer.sign(purpose, &bytes).await?;
+        Ok(Self::of(message, payload, sig, chain))
+    }
+
+    /// Signs `payload` with the key of somebody whom another authority certified. `chain` is as for [`CodeSigned::sign`].
+    pub fn sign_externally(
+        message: CodeMessage,
+        payload: Vec<u8>,
+        key: &ExternalKey,
+        chain: &[CertificateDer<'_>],
+    ) -> Result<Self, SignError> {
+        let sig = key.sign(message, &pre_authentication(message.name(), &payload))?;
+        let signed = Self::of(message, payload, sig, chain);
+        match signed.verify(message) {
+            Ok(_) => Ok(signed),
+            // Whatever else is wrong, readers would say the same of it.
+            Err(_) => Err(SignError::OtherKey {
+                purpose: message.purpose(),
+            }),
+        }
+    }
+
+    fn of(message: CodeMessage, payload: Vec<u8>, sig: Vec<u8>, chain: &[CertificateDer<'_>]) -> Self {
+        let leaf = chain.first().map_or(&[][..], |leaf| leaf);
+        let signature = CodeSignature {
+            keyid: Digest::of(leaf),
+            sig: Base64(sig),
+            chain: chain
+                .iter()
+                .map(|certificate| Base64(certificate.to_vec()))
+                .collect(),
+        };
+        Self {
             payload_type: message.name().to_owned(),
             payload: Base64(payload),
-            signatures: vec![CodeSignature { keyid, sig, chain }],
-        })
+            signatures: vec![signature],
+        }
     }
 
     /// What a time stamp is about: type, payload, whose certificate, and the bytes of the one signature, each part after its

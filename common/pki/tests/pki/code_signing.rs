@@ -2,10 +2,10 @@
 
 use muster_ids::{CollectiveId, UserId};
 use muster_pki::{
-    CertificateDer, KeyUse, Roots, Signer as _, SoftwareSigner,
+    CertificateDer, KeyUse, Roots, SignError, Signer as _, SoftwareSigner,
     code_signing::{
-        ChainError, CodeCertificate, CodeHolder, CodeUsage, create_code_root, issue_code_certificate,
-        verify_code_chain,
+        ChainError, CodeCertificate, CodeHolder, CodeMessage, CodeSigned, CodeUsage, ExternalKey,
+        create_code_root, issue_code_certificate, verify_code_chain,
     },
 };
 use proptest::prelude::*;
@@ -270,5 +270,49 @@ proptest! {
     #[test]
     fn reading_a_certificate_never_fails_otherwise_than_by_refusing(bytes in any::<Vec<u8>>()) {
         prop_assert!(CodeCertificate::of(&bytes).is_err() || !bytes.is_empty());
+    }
+}
+
+#[test]
+fn keys_of_every_kind_that_others_certify_sign_items_and_nothing_else() {
+    let kinds = [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_RSA_SHA256,
+    ];
+    let root = Corporate::root("Corp", &rcgen::PKCS_ECDSA_P256_SHA256);
+    for algorithm in kinds {
+        let params = named("Signer", false, &[ExtendedKeyUsagePurpose::CodeSigning]);
+        let (leaf, other) = (
+            root.issue(params.clone(), algorithm),
+            root.issue(params, algorithm),
+        );
+        let key = ExternalKey::from_pkcs8(leaf.key.serialized_der()).expect("a key");
+        let sign = |message, certificate: &Corporate| {
+            CodeSigned::sign_externally(
+                message,
+                b"statement".to_vec(),
+                &key,
+                std::slice::from_ref(&certificate.der),
+            )
+        };
+        let signed = sign(CodeMessage::ItemSignature, &leaf).expect("signed");
+        assert_eq!(
+            signed.verify(CodeMessage::ItemSignature),
+            Ok(b"statement".as_slice())
+        );
+        assert!(matches!(
+            sign(CodeMessage::ItemSignature, &other),
+            Err(SignError::OtherKey { .. })
+        ));
+        assert!(matches!(
+            sign(CodeMessage::TimeStamp, &leaf),
+            Err(SignError::Purpose { .. })
+        ));
+        assert!(format!("{key:?}").len() < 30, "{key:?}");
+    }
+    let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+    for bytes in [ed25519.serialized_der(), b"garbage"] {
+        assert!(ExternalKey::from_pkcs8(bytes).is_err());
     }
 }

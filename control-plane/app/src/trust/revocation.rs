@@ -55,7 +55,8 @@ impl App {
             Operation::ManageTrust
         };
         let authorized = self.authorize(caller, operation).await?;
-        let user = self.user_named(user).await?.name;
+        let account = self.user_named(user).await?;
+        let (user, id) = (account.name, account.id);
         let from = moment("from", &new.from)?;
         let until = new
             .until
@@ -67,16 +68,18 @@ impl App {
         let entries = locked(&mut tx).await?;
         // Read while nobody signs: what was signed until now is stamped before it.
         let now = self.now();
+        // What another control plane, whose clock is ahead, has stamped was signed before now too.
+        let last = now.max(tx.item_signed_at(id).await?);
         let until = if own {
             if until.is_some() {
                 return Err(Error::invalid(
                     "what users say about their own signatures ends now; leave the field until away",
                 ));
             }
-            Some(Moment::from_unix_ms(now))
+            Some(Moment::from_unix_ms(last))
         } else {
             // About oneself without a word about the end: what comes after now is meant to count.
-            until.or_else(|| new.user.is_none().then(|| Moment::from_unix_ms(now)))
+            until.or_else(|| new.user.is_none().then(|| Moment::from_unix_ms(last)))
         };
         if until.is_some_and(|until| until < from) {
             return Err(Error::invalid(

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_code_trust::{
-    Block, Client, DenyReason, Entry, Feature, Moment, Outcome, Principal, Question, Role, Settings,
-    Signature, SignatureSource, Signed, SignedAction, SignedKind, Signer, SignerState, Subject, Target,
-    TrustEntry, TrustState, decide,
+    Block, Certificate, Client, DenyReason, Entry, Feature, Moment, Outcome, Principal, Question, Role,
+    Settings, Signature, SignatureSource, Signed, SignedAction, SignedKind, Signer, SignerState, Subject,
+    Target, TrustEntry, TrustState, decide,
 };
 use muster_ids::{Digest, Name, UserName};
 use muster_model::{
@@ -132,6 +132,7 @@ impl App {
         };
         if let Block::Certificate(certificate) = &block {
             refuse_long(certificate)?;
+            self.require_imported(certificate).await?;
         }
         block::refuse_blocked(&entries, block)?;
         if operation == Operation::TrustForOneself {
@@ -228,6 +229,30 @@ impl App {
             Principal::User(user) => self.user_named(user).await.map(drop),
             Principal::Group(group) => self.group_named(group).await.map(drop),
         }
+    }
+
+    /// Trust by issuer and number is trust in one certificate, so that one must be known first.
+    async fn require_imported(&self, certificate: &Certificate) -> Result<(), Error> {
+        let (issuer, serial) = (certificate.issuer.as_str(), certificate.serial.as_str());
+        if self
+            .store()
+            .signing_certificate_imported(issuer, serial)
+            .await?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let issued = self.store().signing_certificate_issued(serial).await?;
+        if issued.is_some_and(|issued| issued.issuer == issuer) {
+            return Err(Error::invalid(
+                "this is a certificate of a user of this collective; trust the user, whatever certificate signs",
+            ));
+        }
+        Err(Error::NotFound {
+            detail: format!(
+                "no certificate {serial} of {issuer} is known here; import it first with muster compat import-code-signing-certificate"
+            ),
+        })
     }
 
     /// The account of the signer, who must exist.

@@ -1,4 +1,4 @@
-//! The documented commands about certificates that sign, the roots that they lead to, and signing mods again.
+//! The documented commands about certificates that sign, and the roots that they lead to.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use muster_daemon::file::{self, Access};
 use muster_ids::UserName;
 use muster_pki::{CertificateDer, code_signing::CodeCertificate, pem};
 use muster_wire::admin::v1::signing::{
-    CodeTrustReset, ImportCertificate, ImportedCertificate, SignedItem, SigningCertificate, SigningRoot,
+    CodeTrustReset, ImportCertificate, ImportedCertificate, SigningCertificate, SigningRoot,
 };
 
 use super::{Common, options};
@@ -21,7 +21,7 @@ use crate::{
     escape::escaped,
     failure::{Failure, chain},
     list::{self, Extent},
-    table, terminal, trust,
+    table, terminal,
 };
 
 const ROOTS: &str = "/api/v1/trust/roots";
@@ -107,38 +107,6 @@ struct Reset {
     /// Do not ask
     #[arg(short = 'f', long)]
     force: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
-/// Signs a mod again, as a given user
-#[derive(Debug, Parser)]
-#[command(name = "re-sign-mod")]
-struct ReSign {
-    /// The user who will appear as the signer
-    #[arg(short = 'u', long)]
-    username: UserName,
-    /// The folder of the mod, with its mod-manifest.json
-    #[arg(short = 'p', long)]
-    file_path: Option<PathBuf>,
-    /// Where the signature is written [default: muster-signature.json in the folder]
-    #[arg(short = 'd', long)]
-    destination: Option<PathBuf>,
-    /// Replace a signature that is at the destination
-    #[arg(short = 'f', long)]
-    force_overwrite: bool,
-    /// Refused: name the folder of the mod
-    #[arg(short = 'l', long)]
-    library_path: Option<String>,
-    /// Refused: the manifest says what it is
-    #[arg(short = 'i', long)]
-    item_type: Option<String>,
-    /// All mods in the folders of this one
-    #[arg(long)]
-    folder: bool,
-    /// Sign also what has a valid signature, or was changed or revoked after it was signed
-    #[arg(long = "force-re-sign")]
-    valid_too: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -304,121 +272,8 @@ pub(super) async fn reset(context: &Context, arguments: &[String]) -> Result<(),
     })
 }
 
-/// `re-sign-mod -u USER -p FOLDER …`.
-pub(super) async fn re_sign(context: &Context, arguments: &[String]) -> Result<(), Failure> {
-    let Some(options) = options::<ReSign>(arguments)? else {
-        return Ok(());
-    };
-    options.common.check()?;
-    if options.library_path.is_some() || options.item_type.is_some() {
-        return Err(Failure::usage(
-            "-l and -i are not taken: export the mod, name its folder with -p, and save it to the library again",
-        ));
-    }
-    let Some(place) = &options.file_path else {
-        return Err(Failure::usage("name the folder of the mod: -p"));
-    };
-    if options.folder && options.destination.is_some() {
-        return Err(Failure::usage(
-            "-d names one file, and --folder may find several mods; leave one of them away",
-        ));
-    }
-    let folders = if options.folder {
-        folders_in(place)?
-    } else {
-        vec![place.clone()]
-    };
-    // All are looked at before the first is signed.
-    let mut again = Vec::new();
-    let mut left = 0;
-    for folder in folders {
-        let read = trust::read_mod(&folder)?;
-        let bundle = read.bundle()?;
-        if bundle.is_some() && !options.valid_too {
-            let found = trust::verified(context, read.content.clone(), bundle.as_deref()).await?;
-            match found.status.as_str() {
-                "valid" => {
-                    left += 1;
-                    continue;
-                }
-                status @ ("modified" | "revoked") => return Err(not_again(&folder, status, found.signer)),
-                _ => {}
-            }
-        }
-        again.push(read);
-    }
-    let mut done: Vec<SignedItem> = Vec::new();
-    for read in again {
-        let save = options
-            .destination
-            .clone()
-            .or_else(|| read.beside().map(Path::to_owned));
-        if let Some(path) = options.destination.as_deref() {
-            refuse_overwriting(path, options.force_overwrite, "-f")?;
-        }
-        done.push(
-            trust::signed(
-                context,
-                read.content,
-                Some(options.username.clone()),
-                save.as_deref(),
-            )
-            .await?,
-        );
-    }
-    context.show(&done, || {
-        let mut lines: Vec<String> = done
-            .iter()
-            .map(|made| {
-                escaped(&format!(
-                    "{} {} is signed by {} now.",
-                    made.item.kind, made.item.hash, made.user
-                ))
-            })
-            .collect();
-        if left > 0 {
-            lines.push(format!(
-                "{left} have a valid signature and were left alone; --force-re-sign signs them too."
-            ));
-        }
-        lines.join("\n")
-    })
-}
-
-/// What was changed after it was signed, or signed by somebody whose signatures are void, is looked at first.
-fn not_again(folder: &Path, status: &str, signer: Option<String>) -> Failure {
-    let signer = signer.map_or_else(String::new, |signer| format!(" of {}", escaped(&signer)));
-    Failure::failed(
-        "signature-void",
-        format!(
-            "nothing was signed: the signature{signer} beside {} is {status}; look at what is in the mod, and give --force-re-sign if it is to be signed as it is",
-            folder.display()
-        ),
-    )
-}
-
-/// The folders of mods in `place`.
-fn folders_in(place: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let failed =
-        |error: std::io::Error| Failure::usage(format!("{} cannot be listed: {error}", place.display()));
-    let mut found = Vec::new();
-    for entry in fs::read_dir(place).map_err(failed)? {
-        let folder = entry.map_err(failed)?.path();
-        if folder.join(muster_code_trust::MOD_MANIFEST).is_file() {
-            found.push(folder);
-        }
-    }
-    found.sort();
-    if found.is_empty() {
-        return Err(Failure::usage(format!(
-            "{} has no folder with a mod-manifest.json",
-            place.display()
-        )));
-    }
-    Ok(found)
-}
-
-fn refuse_overwriting(path: &Path, force: bool, option: &str) -> Result<(), Failure> {
+/// Refuses to replace what is at `path` unless somebody says so.
+pub(super) fn refuse_overwriting(path: &Path, force: bool, option: &str) -> Result<(), Failure> {
     if path.exists() && !force {
         return Err(Failure::failed(
             "file-exists",

@@ -1,7 +1,9 @@
-//! `muster trust sign|verify|stamp-time`: signatures of items that lie in files.
+//! `muster trust sign|verify`: signatures of items that lie in files or in the library.
 //!
-//! A mod is a folder with `mod-manifest.json`; only the files that the manifest names are read. Its signature lies beside
-//! it in `muster-signature.json` unless an option says otherwise.
+//! The signature of a mod lies in `muster-signature.json` beside its manifest, in a folder or an archive, unless an option
+//! says otherwise; those of others lie where an option says, and all that are made with the control plane are kept there.
+
+mod own_key;
 
 use std::{
     collections::BTreeMap,
@@ -11,29 +13,29 @@ use std::{
 use clap::Args;
 use muster_client::Request;
 use muster_code_trust::{
-    CodeRoot, INTERNAL_ROOT, Item, ItemHash, ItemType, MOD_MANIFEST, MOD_SIGNATURE, MOST_BUNDLE,
-    MOST_MANIFEST, ModManifest, Moment, SignatureBundle, SignatureProblem, SignatureStatus, SignerState,
+    CodeRoot, INTERNAL_ROOT, ItemHash, ItemType, MOST_BUNDLE, Moment, SignatureBundle, SignatureProblem,
+    SignatureStatus, SignerState,
 };
 use muster_daemon::file::{self, Access};
 use muster_ids::{Digest, Name, Sha512, UserName};
 use muster_pki::pem;
 use muster_wire::admin::v1::{
     function::Function,
+    library::Content,
     signing::{ItemContent, SignItem, SignedItem, VerifiedItem, VerifyItem},
     trust::Item as WireItem,
 };
 
 use crate::{
     context::Context,
-    escape::escaped,
+    escape::escaped_lines,
     failure::{Failure, chain},
+    item_file::{self, Declared, ItemFile, Place},
     table,
 };
 
 /// Where a signature is posted.
 pub(crate) const SIGNATURES: &str = "/api/v1/trust/signatures";
-/// Larger than any file of a mod should be.
-const LARGEST_FILE: u64 = 256 * 1024 * 1024;
 /// Larger than any list of roots.
 const LARGEST_ROOTS: u64 = 1024 * 1024;
 
@@ -41,14 +43,17 @@ const LARGEST_ROOTS: u64 = 1024 * 1024;
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Source {
-    /// The folder of a mod, with its mod-manifest.json
-    folder: Option<PathBuf>,
+    /// A folder or an archive (.mod) of a mod, a script (.py, .js) or a query (.sql)
+    path: Option<PathBuf>,
     /// The configuration of an external action, a JSON file
     #[arg(long, value_name = "FILE")]
     action: Option<PathBuf>,
     /// A data function of the library, in its current version
     #[arg(long, value_name = "NAME")]
     function: Option<Name>,
+    /// Another item of the library, in its current version: path or identifier
+    #[arg(long, value_name = "ITEM")]
+    item: Option<String>,
 }
 
 /// What is signed.
@@ -56,12 +61,24 @@ pub(crate) struct Source {
 pub(crate) struct Sign {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    declared: Declared,
     /// Whose signature it becomes; of others for administrators only [default: yours]
     #[arg(long, value_name = "NAME@DOMAIN")]
     user: Option<UserName>,
-    /// Where the signature is written [default: muster-signature.json in the folder of a mod; nowhere for others]
+    /// Where the signature is written; a name that ends with .mod makes an archive of the mod with it [default: with the
+    /// mod; nowhere for others]
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    /// Sign with this private key, PKCS#8 in PEM, which stays here, instead of one that the control plane keeps
+    #[arg(long, value_name = "FILE", requires = "certificate", conflicts_with = "user")]
+    key: Option<PathBuf>,
+    /// The certificate of that key, then what leads on from it, in PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Have no time stamp made, and no control plane keep the signature: it counts until the certificate ends
+    #[arg(long, requires = "key", conflicts_with_all = ["function", "item"])]
+    offline: bool,
 }
 
 /// What is verified.
@@ -69,69 +86,82 @@ pub(crate) struct Sign {
 pub(crate) struct Verify {
     #[command(flatten)]
     source: Source,
-    /// The signature [default: muster-signature.json in the folder of a mod, else the newest that the control plane has]
+    #[command(flatten)]
+    declared: Declared,
+    /// The signature [default: that with the mod, else one that the control plane keeps]
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
     /// Ask no control plane: accept what leads to these roots, in PEM, the collective's own first. Whether the signer's
     /// account still exists, and revocations and blocks, are then left out.
-    #[arg(long, value_name = "FILE", conflicts_with = "function")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["function", "item"])]
     roots: Option<PathBuf>,
 }
 
-/// An item as it was read, with where its signature lies.
+/// An item as it was read.
 pub(crate) struct Read {
     pub(crate) content: ItemContent,
-    beside: Option<PathBuf>,
-    named: Option<(ItemType, ItemHash)>,
+    named: (ItemType, ItemHash),
+    file: Option<ItemFile>,
 }
 
 /// `muster trust sign`.
 pub(super) async fn sign(context: &Context, arguments: Sign) -> Result<(), Failure> {
-    let read = read(context, &arguments.source).await?;
-    let save = arguments.save.or_else(|| read.beside.clone());
-    let made = signed(context, read.content, arguments.user, save.as_deref()).await?;
-    context.show(&made, || {
-        let place = save.map_or_else(String::new, |path| {
-            format!("\nThe signature is in {}.", path.display())
+    let read = read(context, &arguments.source, &arguments.declared).await?;
+    let save = arguments.save.clone().or_else(|| read.place());
+    read.refuse_archive(save.as_deref())?;
+    let by_key = match (&arguments.key, &arguments.certificate) {
+        (Some(key), Some(certificate)) => Some(own_key::sign(read.named.clone(), key, certificate)?),
+        _ => None,
+    };
+    if let (Some(bundle), true) = (&by_key, arguments.offline) {
+        let saved = read.save(save.as_deref(), bundle)?;
+        return context.show(bundle, || {
+            let (kind, hash) = &read.named;
+            escaped_lines(&format!(
+                "{kind} {hash}\nSigned without a time stamp: it counts until the certificate ends.{saved}"
+            ))
         });
+    }
+    let new = SignItem {
+        item: read.content.clone(),
+        user: arguments.user,
+        bundle: by_key.map(|bundle| serde_json::to_value(bundle).unwrap_or_default()),
+    };
+    let (made, saved) = signed(context, &read, new, save.as_deref()).await?;
+    context.show(&made, || {
         escaped_lines(&format!(
-            "{} {}\nSigned by {} at {} with the certificate {}.{place}",
-            made.item.kind, made.item.hash, made.user, made.time, made.serial
+            "{} {}\nSigned by {} at {} with the certificate {}.{saved}",
+            made.item.kind, made.item.hash, made.signer, made.time, made.serial
         ))
     })
 }
 
-/// Has an item signed, and writes the signature where it belongs.
+/// Has an item signed, and writes the signature where it belongs; what is to be said about that.
 pub(crate) async fn signed(
     context: &Context,
-    item: ItemContent,
-    user: Option<UserName>,
+    read: &Read,
+    new: SignItem,
     save: Option<&Path>,
-) -> Result<SignedItem, Failure> {
-    let new = SignItem { item, user };
+) -> Result<(SignedItem, String), Failure> {
     let made: SignedItem = context.rest()?.call(Request::post(SIGNATURES).json(&new)).await?;
-    if let Some(path) = save {
-        let text = serde_json::to_string_pretty(&made.bundle)
-            .map_err(|error| Failure::failed("file", error.to_string()))?;
-        // In its place, never through a link that lies there.
-        file::write(path, (text + "\n").as_bytes(), 0o644, "signature")
-            .map_err(|error| Failure::failed("file", chain(&error)))?;
-    }
-    Ok(made)
+    let saved = read.save(save, &made.bundle)?;
+    Ok((made, saved))
 }
 
 /// `muster trust verify`.
 pub(super) async fn verify(context: &Context, arguments: Verify) -> Result<(), Failure> {
-    let read = read(context, &arguments.source).await?;
-    let beside = arguments
-        .signature
-        .clone()
-        .or_else(|| read.beside.clone().filter(|path| path.exists()));
-    let bundle = beside.as_deref().map(bytes_of_bundle).transpose()?;
-    let found = match &arguments.roots {
-        Some(roots) => offline(context, &read, bundle.as_deref(), roots)?,
-        None => verified(context, read.content, bundle.as_deref()).await?,
+    let read = read(context, &arguments.source, &arguments.declared).await?;
+    let bundle = match &arguments.signature {
+        Some(path) => Some(item_file::bytes(path, MOST_BUNDLE)?),
+        None => read.bundle()?,
     };
+    let mut found = match &arguments.roots {
+        Some(roots) => offline(context, &read, bundle.as_deref(), roots)?,
+        None => verified(context, read.content.clone(), bundle.as_deref()).await?,
+    };
+    if bundle.is_none() && found.status == "unsigned" {
+        found.problem = found.problem.or_else(|| read.foreign());
+    }
     let colour = context.colour;
     context.show(&found, || {
         let shown = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -181,10 +211,7 @@ fn offline(
     bundle: Option<&[u8]>,
     roots: &Path,
 ) -> Result<VerifiedItem, Failure> {
-    let (r#type, hash) = read
-        .named
-        .as_ref()
-        .ok_or_else(|| Failure::usage("a data function is verified by the control plane"))?;
+    let (r#type, hash) = &read.named;
     let pem = file::read(roots, Access::Any, LARGEST_ROOTS).map_err(|error| Failure::usage(chain(&error)))?;
     let certificates =
         pem::certificates(&pem).map_err(|error| Failure::usage(format!("{}: {error}", roots.display())))?;
@@ -240,113 +267,167 @@ fn offline(
     })
 }
 
-fn bytes_of_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
-    let limit = u64::try_from(MOST_BUNDLE).unwrap_or(u64::MAX);
-    file::read(path, Access::Any, limit).map_err(|error| Failure::usage(chain(&error)))
-}
-
-async fn read(context: &Context, source: &Source) -> Result<Read, Failure> {
+async fn read(context: &Context, source: &Source, declared: &Declared) -> Result<Read, Failure> {
     match source {
-        Source {
-            folder: Some(folder), ..
-        } => read_mod(folder),
+        Source { path: Some(path), .. } => of_file(item_file::read(path, declared)?),
         Source {
             action: Some(path), ..
-        } => read_action(path),
+        } => {
+            let declared = Declared {
+                kind: Some(ItemType::ExternalAction.to_string()),
+                ..Declared::default()
+            };
+            of_file(item_file::read(path, &declared)?)
+        }
         Source {
             function: Some(name), ..
         } => {
             let request = Request::get("/api/v1/functions").segment(name.as_str());
             let function: Function = context.rest()?.call(request).await?;
+            let content = ItemContent {
+                kind: ItemType::DataFunction.to_string(),
+                manifest: None,
+                files: BTreeMap::new(),
+                hash: Some(function.digest.to_string()),
+            };
             Ok(Read {
-                content: ItemContent {
-                    kind: ItemType::DataFunction.to_string(),
-                    manifest: None,
-                    files: BTreeMap::new(),
-                    hash: Some(function.digest.to_string()),
-                },
-                beside: None,
-                named: None,
+                content,
+                named: (ItemType::DataFunction, function.digest.into()),
+                file: None,
             })
         }
-        _ => Err(Failure::usage("name the folder of a mod, --action or --function")),
+        Source { item: Some(item), .. } => of_library(context, item).await,
+        _ => Err(Failure::usage(
+            "name a folder or file, --action, --function or --item",
+        )),
     }
 }
 
-/// The mod in `folder`: its manifest and the files that it names.
-pub(crate) fn read_mod(folder: &Path) -> Result<Read, Failure> {
-    let manifest = bytes(
-        &folder.join(MOD_MANIFEST),
-        u64::try_from(MOST_MANIFEST).unwrap_or(u64::MAX),
-    )?;
-    let wrong =
-        |error: &dyn std::error::Error| Failure::usage(format!("{}: {}", folder.display(), chain(error)));
-    let declared = ModManifest::read(&manifest)
-        .map_err(|error| wrong(&error))?
-        .declared();
-    let mut files = BTreeMap::new();
-    for path in declared {
-        let content = bytes(&folder.join(path.as_str()), LARGEST_FILE)?;
-        files.insert(path.to_string(), Sha512::of(&content));
-    }
-    let item = Item::of_mod(manifest.clone(), files.clone()).map_err(|error| wrong(&error))?;
-    of_item(&item, manifest, &files, Some(folder.join(MOD_SIGNATURE)))
-}
-
-fn read_action(path: &Path) -> Result<Read, Failure> {
-    let manifest = bytes(path, u64::try_from(MOST_MANIFEST).unwrap_or(u64::MAX))?;
-    let item = Item::new::<&str>(muster_code_trust::ItemKind::ExternalAction, manifest.clone(), [])
-        .map_err(|error| Failure::usage(format!("{}: {}", path.display(), chain(&error))))?;
-    of_item(&item, manifest, &BTreeMap::new(), None)
-}
-
-fn of_item(
-    item: &Item,
-    manifest: Vec<u8>,
-    files: &BTreeMap<String, Sha512>,
-    beside: Option<PathBuf>,
-) -> Result<Read, Failure> {
-    let manifest =
-        String::from_utf8(manifest).map_err(|_| Failure::usage("the manifest is not UTF-8 text"))?;
-    let r#type = item
-        .kind()
-        .item_type()
-        .ok_or_else(|| Failure::usage("nothing of this kind is signed"))?;
+/// The current version of an item of the library.
+pub(crate) async fn of_library(context: &Context, item: &str) -> Result<Read, Failure> {
+    let request = Request::get("/api/v1/library").segment(item).segment("content");
+    let found: Content = context.rest()?.call(request).await?;
+    let unsignable = || Failure::usage(format!("items of the kind {} are not signed", found.kind));
+    let kind: ItemType = found.kind.parse().map_err(|_| unsignable())?;
+    let hash = found.digest.parse().map_err(|_| unsignable())?;
     Ok(Read {
         content: ItemContent {
-            kind: r#type.to_string(),
-            manifest: Some(manifest),
-            files: files
-                .iter()
-                .map(|(path, digest)| (path.clone(), digest.to_string()))
+            kind: found.kind,
+            manifest: Some(found.manifest),
+            files: found
+                .files
+                .into_iter()
+                .map(|file| (file.path, file.digest))
                 .collect(),
-            hash: Some(item.hash().to_string()),
+            hash: Some(found.digest),
         },
-        beside,
-        named: Some((r#type, item.hash())),
+        named: (kind, hash),
+        file: None,
     })
 }
 
+/// The mod in a folder or an archive.
+pub(crate) fn read_mod(path: &Path) -> Result<Read, Failure> {
+    if path.is_dir() || item_file::is_archive(path) {
+        return of_file(item_file::read(path, &Declared::default())?);
+    }
+    Err(Failure::usage(format!(
+        "{} is neither a folder nor an archive (.mod) of a mod",
+        path.display()
+    )))
+}
+
+fn of_file(file: ItemFile) -> Result<Read, Failure> {
+    let (content, named) = content_of(&file)?;
+    Ok(Read {
+        content,
+        named,
+        file: Some(file),
+    })
+}
+
+/// What was read, as its digest is made of it, and as signatures name it.
+pub(crate) fn content_of(file: &ItemFile) -> Result<(ItemContent, (ItemType, ItemHash)), Failure> {
+    let item = file.item()?;
+    let r#type = item.kind().item_type().ok_or_else(|| {
+        Failure::usage(format!(
+            "nothing of the kind {} is signed; its parts are. --action names an external action",
+            item.kind()
+        ))
+    })?;
+    let files = file.files.iter();
+    let content = ItemContent {
+        kind: r#type.to_string(),
+        manifest: Some(file.manifest.clone()),
+        files: files
+            .map(|(path, content)| (path.clone(), Sha512::of(content).to_string()))
+            .collect(),
+        hash: Some(item.hash().to_string()),
+    };
+    Ok((content, (r#type, item.hash())))
+}
+
 impl Read {
-    /// Where the signature of a mod lies.
-    pub(crate) fn beside(&self) -> Option<&Path> {
-        self.beside.as_deref()
+    /// Where its signature is written unless somebody says otherwise.
+    pub(crate) fn place(&self) -> Option<PathBuf> {
+        self.file.as_ref().and_then(ItemFile::signature_place)
     }
 
-    /// The signature that lies beside the mod, if one does.
+    /// The signature that lies with it.
     pub(crate) fn bundle(&self) -> Result<Option<Vec<u8>>, Failure> {
-        self.beside
-            .as_deref()
-            .filter(|path| path.exists())
-            .map(bytes_of_bundle)
-            .transpose()
+        self.file.as_ref().map_or(Ok(None), ItemFile::signature)
     }
-}
 
-fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    file::read(path, Access::Any, limit).map_err(|error| Failure::usage(chain(&error)))
-}
+    /// Refuses, before anything is signed, an archive of what is no mod or not here.
+    pub(crate) fn refuse_archive(&self, save: Option<&Path>) -> Result<(), Failure> {
+        let Some(path) = save.filter(|path| item_file::is_archive(path)) else {
+            return Ok(());
+        };
+        match &self.file {
+            Some(file) => file.archive(Vec::new()).map(drop),
+            None => Err(Failure::usage(format!(
+                "{} would be an archive, and the files of the item are not here; choose another name",
+                path.display()
+            ))),
+        }
+    }
 
-fn escaped_lines(text: &str) -> String {
-    text.lines().map(escaped).collect::<Vec<_>>().join("\n")
+    /// Writes a signature to `save`, into an archive of the mod where that is the name of one; what is to be said of it.
+    fn save(&self, save: Option<&Path>, bundle: &impl serde::Serialize) -> Result<String, Failure> {
+        let Some(path) = save else {
+            return Ok(String::new());
+        };
+        let text = serde_json::to_string_pretty(bundle)
+            .map_err(|error| Failure::failed("file", error.to_string()))?;
+        let mut bytes = (text + "\n").into_bytes();
+        let mut left_out = String::new();
+        if let Some(file) = self.file.as_ref().filter(|_| item_file::is_archive(path)) {
+            bytes = file.archive(bytes)?;
+            if let Place::Archive { others, .. } = &file.place
+                && !others.is_empty()
+            {
+                left_out = format!(
+                    " {} other files of the archive are no part of the mod and were left out.",
+                    others.len()
+                );
+            }
+        }
+        // In its place, never through a link that lies there.
+        file::write(path, &bytes, 0o644, "signature")
+            .map_err(|error| Failure::failed("file", chain(&error)))?;
+        Ok(format!("\nThe signature is in {}.{left_out}", path.display()))
+    }
+
+    /// What there may be instead of a signature of ours.
+    fn foreign(&self) -> Option<String> {
+        let Place::Archive { others, .. } = &self.file.as_ref()?.place else {
+            return None;
+        };
+        let first = others.first()?;
+        Some(format!(
+            "the archive has {} files that are no part of the mod, such as {first}; if one is a signature of the original, \
+             its form is not documented, and the mod counts as unsigned",
+            others.len()
+        ))
+    }
 }

@@ -3,7 +3,7 @@ use crate::world::on_both;
 on_both! {
     one_root_of_the_collective_is_accepted
     a_certificate_signs_until_it_is_revoked_or_deleted_and_then_has_no_key
-    the_newest_signature_of_an_item_is_found
+    of_each_signer_the_newest_signature_of_an_item_is_found
 }
 
 mod cases {
@@ -160,39 +160,41 @@ mod cases {
         );
     }
 
-    pub(super) async fn the_newest_signature_of_an_item_is_found(world: World) {
-        let signature = |name: &str, at: i64| ItemSignature {
+    pub(super) async fn of_each_signer_the_newest_signature_of_an_item_is_found(world: World) {
+        let signature = |name: &str, certificate: &str, at: i64| ItemSignature {
             id: Digest::of(name.as_bytes()),
             item_type: "action_mod".to_owned(),
             hash: "sha512=x".to_owned(),
-            certificate: Digest::of(b"certificate"),
-            signed_by: "ann@SPOTFIRE".to_owned(),
+            certificate: Digest::of(certificate.as_bytes()),
+            signed_by: certificate.to_owned(),
             signed_at: at,
             bundle: name.to_owned(),
         };
+        let all = [
+            signature("old", "ann", NOW),
+            signature("new", "ann", NOW + 1),
+            signature("first", "bob", NOW + 2),
+            signature("last", "bob", NOW + 3),
+        ];
         let mut tx = world.begin().await;
-        for (name, at) in [("old", NOW), ("new", NOW + 1)] {
-            tx.item_signature_insert(&signature(name, at))
-                .await
-                .expect("kept");
+        for one in &all {
+            tx.item_signature_insert(one).await.expect("kept");
         }
         commit(tx, Event::ItemSigned).await;
-        let newest = world
-            .store
-            .item_signature("action_mod", "sha512=x")
-            .await
-            .expect("read");
-        assert_eq!(newest, Some(signature("new", NOW + 1)));
-        assert_eq!(
-            world
-                .store
-                .item_signature("script", "sha512=x")
-                .await
-                .expect("read"),
-            None
-        );
+        let found = async |kind: &str, limit: u32| {
+            let found = world.store.item_signatures(kind, "sha512=x", limit).await;
+            let found = found.expect("read").into_iter();
+            found.map(|one| one.bundle).collect::<Vec<_>>()
+        };
+        assert_eq!(found("action_mod", 10).await, ["last", "new"]);
+        assert_eq!(found("action_mod", 1).await, ["last"]);
+        assert!(found("script", 10).await.is_empty());
+        let one = world.store.item_signature(&all[0].id).await.expect("read");
+        assert_eq!(one.as_ref(), Some(&all[0]));
         let mut tx = world.begin().await;
-        let twice = tx.item_signature_insert(&signature("old", NOW)).await;
+        let nobody = UserId::new(NOW, [9; 10]);
+        assert_eq!(tx.item_signed_at(nobody).await.expect("read"), 0);
+        let twice = tx.item_signature_insert(&all[0]).await;
         assert!(matches!(twice, Err(StoreError::Duplicate { .. })), "{twice:?}");
     }
 }

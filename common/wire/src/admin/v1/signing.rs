@@ -37,6 +37,10 @@ pub struct SignItem {
     /// Whose signature it becomes; the caller's when absent. Only administrators sign for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
+    /// A signature that was made elsewhere: it is kept if it is valid, stamped if it has no time stamp, and nothing is
+    /// signed. Without `user`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Value>,
 }
 
 /// A signature that was made.
@@ -46,8 +50,11 @@ pub struct SignItem {
 pub struct SignedItem {
     /// What was signed.
     pub item: Item,
-    /// Who signed.
-    pub user: UserName,
+    /// The user who signed; none of a certificate of another authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// Whose certificate it is.
+    pub signer: String,
     /// The number of the signer's certificate.
     pub serial: String,
     /// When.
@@ -63,7 +70,7 @@ pub struct SignedItem {
 pub struct VerifyItem {
     /// What is there.
     pub item: ItemContent,
-    /// Its signature; the newest that was made here when absent.
+    /// Its signature; when absent, of those that are kept here the newest that counts for the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Value>,
 }

@@ -16,7 +16,7 @@ use muster_pki::{
     code_signing::{CodeHolder, create_code_root, issue_code_certificate},
     pem,
 };
-use muster_store::{AuditFilter, AuditFrom, BlobStore, trust_digest};
+use muster_store::{AuditFilter, AuditFrom, BlobStore, Draft, SignerState, SigningCertificate, trust_digest};
 use tempfile::TempDir;
 
 use super::act::{self, ADMINISTRATOR, ANN, Act, CIRCLE, FOLDER, FUNCTION, SAM, STAFF, Subjects};
@@ -199,6 +199,7 @@ async fn people(app: &App) -> Result<Subjects, Error> {
     app.add_member(&admin, &authors, &administrator.map_err(Error::bug)?)
         .await?;
     app.set_license(&admin, &authors, "Author Scripts", true).await?;
+    known_certificate(app).await?;
     let (root, leaf) = elsewhere().await;
     Ok(Subjects {
         trusted: act::save(app, &admin, "1").await?,
@@ -206,6 +207,31 @@ async fn people(app: &App) -> Result<Subjects, Error> {
         root: pem::write_certificates([&root]),
         leaf: pem::write_certificates([&leaf]),
     })
+}
+
+/// The certificate that [`Act::TrustCertificate`] is about; only its name counts.
+async fn known_certificate(app: &App) -> Result<(), Error> {
+    let row = SigningCertificate {
+        fingerprint: Digest::of(b"certificate"),
+        issuer: "CN=Corp".to_owned(),
+        serial: "1a".to_owned(),
+        subject: "CN=Sam".to_owned(),
+        root: None,
+        user: None,
+        der: Vec::new(),
+        sealed_key: Vec::new(),
+        not_before: NOW,
+        not_after: i64::MAX,
+        state: SignerState::Valid,
+        added_by: ADMINISTRATOR.to_owned(),
+        added_at: NOW,
+    };
+    let mut tx = app.store().begin(&App::system()).await?;
+    tx.signing_certificate_insert(&row).await?;
+    let detail = serde_json::json!({});
+    let draft = Draft::new(Event::SigningCertificateImported, row.subject.clone(), detail);
+    tx.commit(draft, NOW).await?;
+    Ok(())
 }
 
 /// What decides now, and which records were written after `before`.

@@ -1,0 +1,128 @@
+use std::{sync::Arc, time::Duration};
+
+use muster_daemon::clock::{Clock, ClockHand};
+use muster_ids::UserName;
+use muster_wire::admin::v1::trust::CreateRevocation;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::fixture::{self, Memory};
+
+const NOW: i64 = 1_800_000_000_000;
+const ADMIN: &str = "admin@SPOTFIRE";
+
+fn of<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("the form of the interface")
+}
+
+fn at(ms: i64) -> String {
+    Moment::from_unix_ms(NOW + ms).to_string()
+}
+
+async fn administrator(app: &App) -> Caller {
+    let user = app
+        .user_named(&ADMIN.parse().expect("a name"))
+        .await
+        .expect("a user");
+    Caller::User(app.user_caller(&user).await.expect("their rights"))
+}
+
+/// One database, and a control plane over it whose clock is this much ahead of another's.
+async fn two(ahead: Duration) -> (App, App, TempDir) {
+    let keys: Arc<Memory> = Arc::default();
+    let (slow, _) = Clock::by_hand(NOW);
+    let (fast, hand): (Clock, ClockHand) = Clock::by_hand(NOW);
+    hand.advance(ahead);
+    let (slow, folder) = fixture::app_with(slow, Arc::clone(&keys)).await;
+    let fast = fixture::open(folder.path(), slow.blobs().clone(), fast, keys).await;
+    (slow, fast, folder)
+}
+
+async fn sign(app: &App, user: &str) -> Result<SignedItem, Error> {
+    let item = json!({ "type": "external_action", "manifest": "{\"service\":\"crm\"}" });
+    let new = of(json!({ "item": item, "user": user }));
+    app.sign_item(&administrator(app).await, &new).await
+}
+
+async fn revoke(app: &App, user: Option<&str>) -> Result<Option<String>, Error> {
+    let new: CreateRevocation = of(match user {
+        Some(user) => json!({ "user": user, "from": Moment::from_unix_ms(app.now()) }),
+        None => json!({ "from": at(-1000) }),
+    });
+    let made = app.create_revocation(&administrator(app).await, &new).await?;
+    Ok(made.until)
+}
+
+async fn status(app: &App, signed: &SignedItem) -> String {
+    let item = json!({ "type": "external_action", "manifest": "{\"service\":\"crm\"}" });
+    let asked = of(json!({ "item": item, "bundle": signed.bundle }));
+    let found = app.verify_item(&administrator(app).await, &asked).await;
+    found.expect("an answer").status
+}
+
+fn kind<T: std::fmt::Debug>(done: Result<T, Error>) -> &'static str {
+    match done {
+        Err(Error::Conflict { kind, .. }) => kind,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_waited_for_its_turn_is_dated_when_its_turn_comes() {
+    let (clock, hand) = Clock::by_hand(NOW);
+    let (app, _folder) = fixture::app_with(clock, Arc::default()).await;
+    app.own_signing_root(&administrator(&app).await)
+        .await
+        .expect("made");
+    let waits = async |hand: &ClockHand, done: &mut (dyn Future<Output = String> + Unpin)| {
+        let mut tx = app.store().begin(&App::system()).await.expect("begun");
+        locked(&mut tx).await.expect("locked");
+        // It cannot end before the lock is given back, however long that takes.
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut *done).await;
+        assert!(early.is_err(), "it does not wait");
+        hand.advance(Duration::from_mins(1));
+        drop(tx);
+        done.await
+    };
+    let mut signed = Box::pin(async { sign(&app, ADMIN).await.expect("signed").time });
+    assert_eq!(waits(&hand, &mut signed).await, at(60_000));
+    let mut revoked = Box::pin(async { revoke(&app, None).await.expect("revoked").unwrap_or_default() });
+    assert_eq!(waits(&hand, &mut revoked).await, at(120_000));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind_signs_nothing_that_was_revoked_before() {
+    let (slow, fast, _folder) = two(Duration::from_mins(1)).await;
+    let ann: UserName = "ann@SPOTFIRE".parse().expect("a name");
+    let new = of(json!({ "name": ann }));
+    slow.create_user(&administrator(&slow).await, new)
+        .await
+        .expect("made");
+    revoke(&fast, Some(ann.as_str())).await.expect("revoked");
+    assert_eq!(kind(sign(&slow, ann.as_str()).await), "signatures-revoked");
+    // Until now, by the clock that is ahead: what comes after counts, and is dated after.
+    revoke(&fast, None).await.expect("revoked");
+    let signed = sign(&slow, ADMIN).await.expect("signed");
+    assert_eq!(signed.time, at(60_001));
+    assert_eq!(status(&slow, &signed).await, "valid");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind_revokes_what_was_signed_before() {
+    let (slow, fast, _folder) = two(Duration::from_mins(1)).await;
+    let signed = sign(&fast, ADMIN).await.expect("signed");
+    assert_eq!(status(&slow, &signed).await, "valid");
+    let until = revoke(&slow, None).await.expect("revoked");
+    assert_eq!(until, Some(at(60_000)));
+    assert_eq!(status(&slow, &signed).await, "revoked");
+}
+
+#[tokio::test]
+async fn nothing_is_signed_where_clocks_differ_by_more_than_five_minutes() {
+    let (slow, fast, _folder) = two(Duration::from_mins(6)).await;
+    revoke(&fast, None).await.expect("revoked");
+    assert_eq!(kind(sign(&slow, ADMIN).await), "clock");
+    sign(&fast, ADMIN).await.expect("signed");
+}

@@ -1,0 +1,347 @@
+//! Items as they lie in files: a mod in a folder or an archive, and files that hold one script, query, external action or
+//! analysis.
+//!
+//! Invariant: of a mod only the files that its manifest names are read, and never more than an archive may hold.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use muster_code_trust::{
+    CODE_FILE, CodeLanguage, CodeManifest, CodeParameter, Item, ItemKind, ItemPath, MOD_MANIFEST,
+    MOD_SIGNATURE, MOST_ARCHIVE, MOST_BUNDLE, MOST_MANIFEST, ModArchive, ModManifest,
+};
+use muster_daemon::file::{self, Access};
+use muster_ids::Sha512;
+
+use crate::{
+    escape::escaped,
+    failure::{Failure, chain},
+};
+
+/// What a file does not say of itself.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Declared {
+    /// What it is, where its name says something else
+    #[arg(long, value_parser = ["external_action", "job_script"])]
+    pub(crate) kind: Option<String>,
+    /// A parameter of a script or query, in order; repeat for more
+    #[arg(long = "parameter", value_name = "NAME:TYPE")]
+    pub(crate) parameters: Vec<String>,
+    /// A package that a script asks for; repeat for more
+    #[arg(long = "package", value_name = "LINE")]
+    pub(crate) packages: Vec<String>,
+    /// A script that is not undone as one step
+    #[arg(long)]
+    pub(crate) no_transaction: bool,
+}
+
+/// An item that was read.
+#[derive(Debug)]
+pub(crate) struct ItemFile {
+    pub(crate) kind: ItemKind,
+    pub(crate) manifest: String,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// The name that it has of itself.
+    pub(crate) name: String,
+    pub(crate) place: Place,
+}
+
+/// Where it was read.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A mod in this folder; its signature lies in a file beside the manifest.
+    Folder(PathBuf),
+    /// A mod in this archive, with its signature in it and what else is there.
+    Archive {
+        path: PathBuf,
+        signature: Option<Vec<u8>>,
+        others: Vec<ItemPath>,
+    },
+    /// Anything else; its signature is kept elsewhere.
+    File,
+}
+
+/// Reads what lies at `source`.
+pub(crate) fn read(source: &Path, declared: &Declared) -> Result<ItemFile, Failure> {
+    let found = if source.is_dir() {
+        of_folder(source)?
+    } else if is_archive(source) {
+        of_archive(source)?
+    } else {
+        of_file(source, declared)?
+    };
+    if declared.kind.is_some() && declared.kind.as_deref() != Some(found.kind.as_str()) {
+        return Err(Failure::usage(format!(
+            "{} is of the kind {}",
+            source.display(),
+            found.kind
+        )));
+    }
+    let code = matches!(
+        found.kind,
+        ItemKind::Script | ItemKind::JobScript | ItemKind::CustomQuery
+    );
+    if !code && (!declared.parameters.is_empty() || !declared.packages.is_empty() || declared.no_transaction)
+    {
+        return Err(Failure::usage(
+            "--parameter, --package and --no-transaction are for scripts and queries",
+        ));
+    }
+    Ok(found)
+}
+
+/// Whether this is the name of an archive of a mod.
+pub(crate) fn is_archive(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("mod"))
+}
+
+impl ItemFile {
+    /// The item, if it is one.
+    pub(crate) fn item(&self) -> Result<Item, Failure> {
+        let digests = self
+            .files
+            .iter()
+            .map(|(path, content)| (path, Sha512::of(content)));
+        Item::new(self.kind, self.manifest.clone().into_bytes(), digests)
+            .map_err(|error| Failure::usage(format!("{}: {}", escaped(&self.name), chain(&error))))
+    }
+
+    /// The signature that lies with it.
+    pub(crate) fn signature(&self) -> Result<Option<Vec<u8>>, Failure> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let path = folder.join(MOD_SIGNATURE);
+                if path.exists() {
+                    bytes(&path, MOST_BUNDLE).map(Some)
+                } else {
+                    Ok(None)
+                }
+            }
+            Place::Archive { signature, .. } => Ok(signature.clone()),
+            Place::File => Ok(None),
+        }
+    }
+
+    /// Where its signature is written unless somebody says otherwise.
+    pub(crate) fn signature_place(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder.join(MOD_SIGNATURE)),
+            Place::Archive { path, .. } => Some(path.clone()),
+            Place::File => None,
+        }
+    }
+
+    /// An archive of this mod with this signature and nothing else.
+    pub(crate) fn archive(&self, signature: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let wrong = |error: &dyn std::error::Error| Failure::usage(chain(error));
+        if !matches!(self.kind, ItemKind::VisualizationMod | ItemKind::ActionMod) {
+            return Err(Failure::usage("only mods are packed into archives (.mod)"));
+        }
+        let files = self.files.iter().map(|(path, content)| {
+            let path = path
+                .parse()
+                .map_err(|error: muster_code_trust::PathError| wrong(&error))?;
+            Ok((path, content.clone()))
+        });
+        let archive = ModArchive {
+            manifest: self.manifest.clone().into_bytes(),
+            files: files.collect::<Result<_, Failure>>()?,
+            signature: Some(signature),
+            others: Vec::new(),
+        };
+        archive.to_bytes().map_err(|error| wrong(&error))
+    }
+}
+
+fn of_folder(folder: &Path) -> Result<ItemFile, Failure> {
+    let path = folder.join(MOD_MANIFEST);
+    let manifest = bytes(&path, MOST_MANIFEST)?;
+    let read = ModManifest::read(&manifest)
+        .map_err(|error| Failure::usage(format!("{}: {}", path.display(), chain(&error))))?;
+    let mut left = MOST_ARCHIVE;
+    let mut files = BTreeMap::new();
+    for path in read.declared() {
+        let content = bytes(&folder.join(path.as_str()), left)?;
+        left -= content.len();
+        files.insert(path.to_string(), content);
+    }
+    Ok(ItemFile {
+        kind: read.kind.into(),
+        manifest: text(folder, manifest)?,
+        files,
+        name: read.name,
+        place: Place::Folder(folder.to_owned()),
+    })
+}
+
+fn of_archive(path: &Path) -> Result<ItemFile, Failure> {
+    let wrong =
+        |error: &dyn std::error::Error| Failure::usage(format!("{}: {}", path.display(), chain(error)));
+    let archive = ModArchive::read(&bytes(path, MOST_ARCHIVE)?).map_err(|error| wrong(&error))?;
+    let read = ModManifest::read(&archive.manifest).map_err(|error| wrong(&error))?;
+    let files = archive.files.into_iter();
+    Ok(ItemFile {
+        kind: read.kind.into(),
+        manifest: text(path, archive.manifest)?,
+        files: files.map(|(path, content)| (path.to_string(), content)).collect(),
+        name: read.name,
+        place: Place::Archive {
+            path: path.to_owned(),
+            signature: archive.signature,
+            others: archive.others,
+        },
+    })
+}
+
+fn of_file(source: &Path, declared: &Declared) -> Result<ItemFile, Failure> {
+    let ending = source
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let (kind, language) = match (ending.as_str(), declared.kind.as_deref()) {
+        ("json", Some("external_action")) => (ItemKind::ExternalAction, None),
+        ("json", _) => (ItemKind::Analysis, None),
+        ("py", Some("job_script")) => (ItemKind::JobScript, Some(CodeLanguage::IronPython)),
+        ("py", _) => (ItemKind::Script, Some(CodeLanguage::IronPython)),
+        ("js", _) => (ItemKind::Script, Some(CodeLanguage::JavaScript)),
+        ("sql", _) => (ItemKind::CustomQuery, Some(CodeLanguage::Sql)),
+        _ => {
+            return Err(Failure::usage(format!(
+                "{} is neither a folder or an archive (.mod) of a mod nor a .json, .py, .js or .sql file",
+                source.display()
+            )));
+        }
+    };
+    let stem = source.file_stem().unwrap_or_default();
+    let name = stem.to_string_lossy().into_owned();
+    let (manifest, files) = match language {
+        None => (text(source, bytes(source, MOST_ARCHIVE)?)?, BTreeMap::new()),
+        Some(language) => {
+            let code = bytes(source, MOST_ARCHIVE)?;
+            (
+                declaration(language, declared)?.to_json(),
+                [(CODE_FILE.to_owned(), code)].into(),
+            )
+        }
+    };
+    Ok(ItemFile {
+        kind,
+        manifest,
+        files,
+        name,
+        place: Place::File,
+    })
+}
+
+fn declaration(language: CodeLanguage, declared: &Declared) -> Result<CodeManifest, Failure> {
+    let parameters = declared.parameters.iter().map(|text| {
+        let (name, kind) = text
+            .split_once(':')
+            .ok_or_else(|| Failure::usage(format!("\"{}\" is not NAME:TYPE", escaped(text))))?;
+        Ok(CodeParameter {
+            name: name.to_owned(),
+            r#type: kind.to_owned(),
+        })
+    });
+    Ok(CodeManifest {
+        language,
+        parameters: parameters.collect::<Result<_, Failure>>()?,
+        packages: declared.packages.iter().cloned().collect(),
+        transaction: !declared.no_transaction,
+    })
+}
+
+/// The bytes of a file.
+pub(crate) fn bytes(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    file::read(path, Access::Any, limit).map_err(|error| Failure::usage(chain(&error)))
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not UTF-8 text", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_told_by_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("written");
+            path
+        };
+        let script = write("refresh.py", "1");
+        let declared = Declared {
+            parameters: vec!["t:Table".to_owned()],
+            ..Declared::default()
+        };
+        let found = read(&script, &declared).expect("a script");
+        assert_eq!((found.kind.as_str(), found.name.as_str()), ("script", "refresh"));
+        assert!(
+            found
+                .manifest
+                .contains(r#""parameters":[{"name":"t","type":"Table"}]"#)
+        );
+        assert_eq!(found.files["code"], b"1");
+        assert!(found.item().is_ok());
+        let kinds = |source: &Path, kind: Option<&str>| {
+            let declared = Declared {
+                kind: kind.map(str::to_owned),
+                ..Declared::default()
+            };
+            read(source, &declared).map(|found| found.kind.as_str())
+        };
+        assert_eq!(kinds(&script, Some("job_script")).expect("read"), "job_script");
+        assert_eq!(
+            kinds(&write("q.sql", "select 1"), None).expect("read"),
+            "custom_query"
+        );
+        assert_eq!(kinds(&write("a.json", "{}"), None).expect("read"), "analysis");
+        let action = kinds(&write("b.json", "{}"), Some("external_action"));
+        assert_eq!(action.expect("read"), "external_action");
+        assert!(kinds(&script, Some("external_action")).is_err());
+        assert!(kinds(&write("c.dxp", ""), None).is_err());
+        assert!(read(&write("d.json", "{}"), &declared).is_err());
+    }
+
+    #[test]
+    fn a_mod_brings_the_files_that_its_manifest_names_and_no_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifest = r#"{"apiVersion":"1.2","version":"1.0","name":"Gantt","id":"gantt","type":"visualization","icon":"icon.svg","files":["index.html"]}"#;
+        for (name, text) in [
+            ("mod-manifest.json", manifest),
+            ("icon.svg", "<svg/>"),
+            ("index.html", "<html/>"),
+            ("package.json", "{}"),
+        ] {
+            fs::write(folder.path().join(name), text).expect("written");
+        }
+        let declared = Declared::default();
+        let found = read(folder.path(), &declared).expect("a mod");
+        assert_eq!(
+            (found.kind.as_str(), found.name.as_str()),
+            ("visualization_mod", "Gantt")
+        );
+        assert_eq!(found.files.keys().collect::<Vec<_>>(), ["icon.svg", "index.html"]);
+        let packed = folder.path().join("gantt.MOD");
+        fs::write(&packed, found.archive(b"{}".to_vec()).expect("packed")).expect("written");
+        let unpacked = read(&packed, &declared).expect("a mod");
+        assert_eq!(
+            unpacked.item().expect("a mod").hash(),
+            found.item().expect("a mod").hash()
+        );
+        assert_eq!(unpacked.signature().expect("read").as_deref(), Some(&b"{}"[..]));
+        fs::remove_file(folder.path().join("index.html")).expect("removed");
+        assert!(read(folder.path(), &declared).is_err());
+    }
+}
