@@ -159,7 +159,7 @@ impl App {
         let state = self.trust_state().await?;
         let hash = item_hash(&current.function.current)?;
         let stamps = self
-            .readable_stamps(user, &state, CodeType::DataFunction, &hash)
+            .readable_stamps(user, &state, (CodeType::DataFunction, &hash), None)
             .await?;
         Ok(!stamps.is_empty())
     }

@@ -42,6 +42,8 @@ use muster_wire::{
 
 use crate::{App, Error, library::person};
 
+/// Stamps that go with a question: one that counts is enough, the others are for when that one is taken away.
+const MOST_STAMPS: usize = 64;
 /// How long a beacon may be relied on (protocols.md 3: `trust.max_staleness`).
 const BEACON_LIFETIME_SECONDS: u64 = 15 * 60;
 /// Why somebody runs nothing of what they may not read; no rule of the decisions, which are about content.
@@ -103,20 +105,28 @@ impl App {
         self.library_item_for(person(caller)?, &id).await
     }
 
-    /// The stamps for this content on items that the user can read in the library: the others do not count.
+    /// The stamps for this content on items that the user can read in the library: the others do not count. Those on
+    /// `item` come first, and [`MOST_STAMPS`] are enough.
     pub(crate) async fn readable_stamps(
         &self,
         user: &UserCaller,
         state: &TrustState,
-        kind: CodeType,
-        hash: &ItemHash,
+        (kind, hash): (CodeType, &ItemHash),
+        item: Option<LibraryItemId>,
     ) -> Result<Vec<StampId>, Error> {
+        let on = |stamp: &Stamp| stamp.library_item.as_str().parse::<LibraryItemId>().ok();
+        let mut stamps: Vec<(bool, LibraryItemId, &Stamp)> = state
+            .stamps_of(kind, hash)
+            .filter_map(|stamp| on(stamp).map(|on| (item != Some(on), on, stamp)))
+            .collect();
+        stamps.sort_by_key(|(elsewhere, ..)| *elsewhere);
         let mut readable = Vec::new();
-        for stamp in state.stamps_of(kind, hash) {
-            if let Ok(item) = stamp.library_item.as_str().parse()
-                && self.right_to(user, item).await?.is_some()
-            {
+        for (_, on, stamp) in stamps {
+            if self.right_to(user, on).await?.is_some() {
                 readable.push(stamp.id);
+                if readable.len() == MOST_STAMPS {
+                    break;
+                }
             }
         }
         Ok(readable)

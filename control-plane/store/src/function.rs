@@ -75,6 +75,12 @@ impl Store {
         row.map(|row| function(&row)).transpose()
     }
 
+    /// Whether a function has this version, without its content.
+    pub async fn function_has_version(&self, id: FunctionId, digest: &Digest) -> Result<bool, StoreError> {
+        let sql = "SELECT digest FROM function_versions WHERE function_id = $1 AND digest = $2";
+        Ok(self.first(sql, args![id, *digest]).await?.is_some())
+    }
+
     /// One version of a function, current or older.
     pub async fn function_version(
         &self,

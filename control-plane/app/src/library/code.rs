@@ -6,6 +6,8 @@
 //!
 //! Invariant: what a reader gets to know of is what they can read, in the named item too.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use muster_code_trust::{
     Analysis, AnalysisPart, CodeKind, CodeLanguage, CodeManifest, ItemHash, ItemKind, Language, PartContent,
     PartKind, ScriptLanguage,
@@ -78,6 +80,8 @@ impl App {
         let version = version.ok_or_else(|| Error::bug("an item without its current version"))?;
         let analysis = Analysis::read(version.manifest.as_bytes()).map_err(Error::bug)?;
         let mut codes = Vec::new();
+        // An analysis may name one item thousands of times, and it is read once.
+        let mut known: BTreeMap<(LibraryItemId, String), Option<Code>> = BTreeMap::new();
         for AnalysisPart { kind, name, content } in analysis.parts {
             match content {
                 PartContent::Embedded { hash, language, .. } => {
@@ -104,7 +108,14 @@ impl App {
                     };
                     let digest = digest.map(|digest| digest.to_string());
                     if let Some(digest) = digest.or_else(|| named.current.clone()) {
-                        codes.extend(self.code_of(&named, &digest, &name).await?);
+                        let code = match known.entry((id, digest)) {
+                            Entry::Occupied(known) => known.into_mut(),
+                            Entry::Vacant(new) => {
+                                let code = self.code_of(&named, &new.key().1, &name).await?;
+                                new.insert(code)
+                            }
+                        };
+                        codes.extend(code.clone().map(|code| Code { name, ..code }));
                     }
                 }
             }

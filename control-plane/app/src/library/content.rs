@@ -3,7 +3,7 @@
 //! Invariant: a version is what [`Item`] makes of it, its bytes are kept under their digest before a row names them, and an
 //! analysis names only what its author can read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_code_trust::{Analysis, AnalysisPart, Item, ItemKind, PartContent, PartKind};
@@ -11,7 +11,7 @@ use muster_ids::{Digest, LibraryItemId, Sha512};
 use muster_model::{
     audit::Event,
     library::{self, Kind},
-    permission::{ADMINISTRATOR, Caller, Operation, UserCaller},
+    permission::{ADMINISTRATOR, Authorized, Caller, Operation, UserCaller},
 };
 use muster_store::{BlobReader, Draft, LibraryItem, LibraryVersion, Records};
 use muster_wire::admin::v1::{
@@ -48,25 +48,34 @@ impl App {
         }
         change::require_plain(&new.name)?;
         let description = page::clean_line(&new.description)?;
-        let (item, files) = self.sent_item(item_kind, new).await?;
+        let folder = self.library_folder(caller, &new.folder).await?;
+        let there = self.store().library_item_in(folder, &new.name).await?;
+        // Asked once before anything is read or kept for it, and once more where it is done.
+        drop(self.library_save_to(&authorized, folder, there.as_ref()).await?);
+        let (item, bytes) = sent_item(item_kind, new)?;
         if item_kind == ItemKind::Analysis {
             self.require_parts(user, item.manifest()).await?;
         }
-        let folder = self.library_folder(caller, &new.folder).await?;
-        let there = self.store().library_item_in(folder, &new.name).await?;
+        let files = self.keep_files(&item, &bytes).await?;
         let now = self.now();
         let digest = item.hash().as_str().to_owned();
-        let tx = self.store().begin(&authorized).await?;
-        let held = match &there {
-            Some(there) => self.library_write(tx, &authorized, there.id).await?,
-            None => self.library_write_folder(tx, &authorized, folder).await?,
-        };
         let Held {
             mut tx,
             item: before,
             chain,
             user,
-        } = held;
+        } = self.library_save_to(&authorized, folder, there.as_ref()).await?;
+        if let Some(there) = &there
+            && (before.parent != Some(folder) || before.name.key() != there.name.key())
+        {
+            return Err(Error::conflict(
+                "conflict",
+                format!(
+                    "the item \"{}\" was moved or renamed meanwhile; look where it is, and save it again",
+                    new.name
+                ),
+            ));
+        }
         if let Err(denied) = may_save(&user, kind) {
             drop(tx);
             self.record_denial(caller, "ChangeLibrary").await;
@@ -235,37 +244,26 @@ impl App {
         Ok((item, version, files))
     }
 
-    /// What was sent as an item, with its bytes on the disk.
-    async fn sent_item(
+    /// The right to save into a folder, or over what is there.
+    async fn library_save_to(
         &self,
-        kind: ItemKind,
-        new: &SaveItem,
-    ) -> Result<(Item, BTreeMap<String, Kept>), Error> {
-        let mut bytes = BTreeMap::new();
-        let mut total: u64 = 0;
-        for (path, text) in &new.files {
-            let content = STANDARD
-                .decode(text)
-                .map_err(|_| invalid(format!("the file \"{}\" is not base64", path.escape_default())))?;
-            total = total.saturating_add(content.len() as u64);
-            if total > MOST_BYTES {
-                return Err(invalid(format!(
-                    "the files of an item have at most {} MiB together",
-                    MOST_BYTES / (1024 * 1024)
-                )));
-            }
-            bytes.insert(path.as_str(), content);
+        authorized: &Authorized,
+        folder: LibraryItemId,
+        there: Option<&LibraryItem>,
+    ) -> Result<Held, Error> {
+        let tx = self.store().begin(authorized).await?;
+        match there {
+            Some(there) => self.library_write(tx, authorized, there.id).await,
+            None => self.library_write_folder(tx, authorized, folder).await,
         }
-        let digests = bytes.iter().map(|(path, content)| (*path, Sha512::of(content)));
-        let item = Item::new(kind, new.manifest.clone().into_bytes(), digests).map_err(|error| {
-            let mut said = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                said = format!("{said}: {cause}");
-                source = cause.source();
-            }
-            invalid(said)
-        })?;
+    }
+
+    /// Keeps the files of an item.
+    async fn keep_files(
+        &self,
+        item: &Item,
+        bytes: &BTreeMap<&str, Vec<u8>>,
+    ) -> Result<BTreeMap<String, Kept>, Error> {
         let mut files = BTreeMap::new();
         for (path, digest) in item.files() {
             let content = bytes
@@ -281,16 +279,21 @@ impl App {
             };
             files.insert(path.as_str().to_owned(), kept);
         }
-        Ok((item, files))
+        Ok(files)
     }
 
     /// That every part that an analysis names is there for who saves it.
     async fn require_parts(&self, user: &UserCaller, manifest: &[u8]) -> Result<(), Error> {
         let analysis = Analysis::read(manifest).map_err(|error| invalid(error.to_string()))?;
+        // An analysis may name one item thousands of times.
+        let mut known = BTreeSet::new();
         for AnalysisPart { kind, name, content } in &analysis.parts {
             let PartContent::Item { id, digest } = content else {
                 continue;
             };
+            if !known.insert((*kind, *id, digest)) {
+                continue;
+            }
             let part = format!("{kind} \"{}\"", name.escape_default());
             let refused = |why: String| invalid(format!("the analysis cannot be used: {part}: {why}"));
             let found = self.library_find(user, &id.to_string()).await;
@@ -311,11 +314,11 @@ impl App {
             let Some(digest) = digest else { continue };
             let there = if found.kind == Kind::DataFunction {
                 match digest.as_str().parse() {
-                    Ok(digest) => self
-                        .store()
-                        .function_version(found.id.into(), &digest)
-                        .await?
-                        .is_some(),
+                    Ok(digest) => {
+                        self.store()
+                            .function_has_version(found.id.into(), &digest)
+                            .await?
+                    }
                     Err(_) => false,
                 }
             } else {
@@ -328,6 +331,36 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// What was sent as an item, with the bytes of its files.
+fn sent_item(kind: ItemKind, new: &SaveItem) -> Result<(Item, BTreeMap<&str, Vec<u8>>), Error> {
+    let mut bytes = BTreeMap::new();
+    let mut total: u64 = 0;
+    for (path, text) in &new.files {
+        let content = STANDARD
+            .decode(text)
+            .map_err(|_| invalid(format!("the file \"{}\" is not base64", path.escape_default())))?;
+        total = total.saturating_add(content.len() as u64);
+        if total > MOST_BYTES {
+            return Err(invalid(format!(
+                "the files of an item have at most {} MiB together",
+                MOST_BYTES / (1024 * 1024)
+            )));
+        }
+        bytes.insert(path.as_str(), content);
+    }
+    let digests = bytes.iter().map(|(path, content)| (*path, Sha512::of(content)));
+    let item = Item::new(kind, new.manifest.clone().into_bytes(), digests).map_err(|error| {
+        let mut said = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            said = format!("{said}: {cause}");
+            source = cause.source();
+        }
+        invalid(said)
+    })?;
+    Ok((item, bytes))
 }
 
 /// Who makes or configures something of a licensed kind needs the license to do so, also by this way.

@@ -176,7 +176,7 @@ impl App {
     ) -> Result<Judged, Error> {
         let reader = caller_of(user, &facts);
         let stamps = self
-            .readable_stamps(&reader, state, kind.code_type(), &hash)
+            .readable_stamps(&reader, state, (kind.code_type(), &hash), item)
             .await?;
         let facts = facts.reading(stamps);
         let library_item = match item {
