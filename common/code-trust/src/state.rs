@@ -19,19 +19,24 @@ pub(crate) use index::{Index, ItemFacts, SignerFacts};
 
 /// What this program knows how to obey. A signed state names what its reader must know; the entries of this version
 /// need no more than this list.
-const FEATURES: &[&str] = &[
-    "authorities/1",
-    "blocks/1",
-    "blockings/1",
-    "policies/1",
-    "revocations/1",
-    "roots/1",
-    "settings/1",
-    "signers/1",
-    "stamps/1",
-    "tombstones/1",
-    "unblocks/1",
+///
+/// Each with what the keys begin with that need it.
+const FEATURES: &[(&str, &str)] = &[
+    ("authorities/1", "authority/"),
+    ("blocks/1", "block/"),
+    ("blockings/1", "blocking/"),
+    ("policies/1", "policy/"),
+    ("revocations/1", "revocation/"),
+    ("roots/1", "root/"),
+    ("settings/1", "setting/"),
+    ("signers/1", "trust/"),
+    ("stamps/1", "stamp/"),
+    ("tombstones/1", "tombstone/"),
+    ("unblocks/1", "tombstone/block/"),
 ];
+
+/// What a reader must know where the setting `trust.stamps` is set: those before it cannot read the entry.
+const STAMPS_COUNT: &str = "stamps/2";
 
 /// The trust state.
 #[derive(Debug, Clone, Default)]
@@ -89,7 +94,8 @@ pub enum StateError {
 
 /// Whether this program knows everything that a signed state requires of its readers.
 pub fn check_requires<'a>(required: impl IntoIterator<Item = &'a str>) -> Result<(), StateError> {
-    match required.into_iter().find(|feature| !FEATURES.contains(feature)) {
+    let known = |feature: &str| feature == STAMPS_COUNT || FEATURES.iter().any(|(name, _)| *name == feature);
+    match required.into_iter().find(|feature| !known(feature)) {
         None => Ok(()),
         Some(feature) => Err(StateError::Requires(
             feature.chars().take(64).flat_map(char::escape_default).collect(),
@@ -217,31 +223,21 @@ impl TrustState {
 
     /// What a reader of this state must know, for the `requires` of the signed message.
     pub fn requires(&self) -> Vec<&'static str> {
-        let kinds = [
-            "authority/",
-            "block/",
-            "blocking/",
-            "policy/",
-            "revocation/",
-            "root/",
-            "setting/",
-            "trust/",
-            "stamp/",
-            "tombstone/",
-            "tombstone/block/",
-        ];
         let present = |prefix: &str| {
             self.entries
                 .range(prefix.to_owned()..)
                 .next()
                 .is_some_and(|(key, _)| key.starts_with(prefix))
         };
-        kinds
+        let mut features: Vec<_> = FEATURES
             .iter()
-            .zip(FEATURES)
-            .filter(|(prefix, _)| present(prefix))
-            .map(|(_, feature)| *feature)
-            .collect()
+            .filter(|(_, prefix)| present(prefix))
+            .map(|(feature, _)| *feature)
+            .collect();
+        if self.index.has_setting(crate::SettingName::TrustStamps) {
+            features.push(STAMPS_COUNT);
+        }
+        features
     }
 
     /// The authorities of the collective, in the order of their fingerprints; none before the first rotation.

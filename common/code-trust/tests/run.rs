@@ -227,7 +227,7 @@ fn where_stamps_count_on_their_own_item_only_those_on_others_do_not() {
 }
 
 #[test]
-fn a_stamp_of_a_blocked_author_or_of_a_revoked_time_counts_for_nothing() {
+fn a_stamp_of_a_blocked_author_or_of_one_who_is_revoked_for_good_counts_for_nothing() {
     let author = || stamp().author;
     let revocation = |from: i64, until: Option<i64>| {
         Entry::Revocation(Revocation {
@@ -240,7 +240,12 @@ fn a_stamp_of_a_blocked_author_or_of_a_revoked_time_counts_for_nothing() {
     let refused = "service-refuses-untrusted";
     assert_eq!(run_of("smooth", [Entry::Block(Block::User(author()))]), refused);
     assert_eq!(run_of("smooth", [revocation(made, None)]), refused);
-    assert_eq!(run_of("smooth", [revocation(made - 1, Some(made))]), refused);
+    let ended = revocation(made - 1, Some(made + 1));
+    assert_eq!(
+        run_of("smooth", [ended]),
+        "stamped",
+        "signatures of that time only"
+    );
     assert_eq!(
         run_of("smooth", [revocation(made + 1, None)]),
         "stamped",

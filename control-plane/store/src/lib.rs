@@ -55,7 +55,7 @@ pub use function::{Function, FunctionVersion};
 pub use group::{Directory, DirectoryGroup, Group};
 pub use idempotency::Answer;
 pub use join::{Full, JoinFilter};
-pub use library::{LibraryItem, LibraryVersion};
+pub use library::{LibraryItem, LibraryVersion, Saved};
 pub use meta::{BuiltinGroups, Collective, NewCollective};
 pub use node::{Liveness, NodeFilter};
 pub use place::{Pool, Site};

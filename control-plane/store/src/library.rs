@@ -5,7 +5,7 @@
 
 mod version;
 
-pub use version::LibraryVersion;
+pub use version::{LibraryVersion, Saved};
 
 use std::collections::BTreeMap;
 

@@ -174,7 +174,7 @@ fn restricted_engine(engine: Engine, settings: &Settings) -> Option<Decision<'_>
 }
 
 /// A stamp for this content that the user can read and that the state still has, by an author whose word counts: who is
-/// blocked vouches for nothing, and who is revoked for nothing of the time of the revocation.
+/// blocked vouches for nothing, and who is revoked for good for nothing from that moment on.
 fn stamped<'a>(
     question: &'a Question<'a>,
     code: &'a Code,
@@ -188,7 +188,7 @@ fn stamped<'a>(
         user.readable_stamps.contains(&stamp.id)
             && only.is_none_or(|item| item == Some(&stamp.library_item))
             && (trust.index().signer(SignerRef::User(&stamp.author)))
-                .is_none_or(|author| !author.blocked && author.revocation(stamp.at).is_none())
+                .is_none_or(|author| !author.blocked && !author.is_revoked_for_good(stamp.at))
     };
     let stamp = facts?.stamps(code.kind.code_type()).find(counts)?;
     let reason = Reason::Stamped(&stamp.library_item, &user.user);

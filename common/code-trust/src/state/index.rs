@@ -183,6 +183,11 @@ impl Index {
         }
     }
 
+    /// Whether this setting is set anywhere.
+    pub(crate) fn has_setting(&self, name: SettingName) -> bool {
+        self.settings.keys().any(|(set, _)| *set == name)
+    }
+
     pub(crate) fn accepts_root(&self, root: &Label) -> bool {
         self.roots.contains(root)
     }
@@ -229,6 +234,14 @@ impl ItemFacts {
 impl SignerFacts {
     fn is_empty(&self) -> bool {
         !self.blocked && self.revocations.is_empty() && self.trusted.is_empty()
+    }
+
+    /// Whether what was done at this moment is revoked for good: a revocation that has an end is of signatures, one that
+    /// has none is of the signer.
+    pub(crate) fn is_revoked_for_good(&self, time: Moment) -> bool {
+        self.revocations
+            .iter()
+            .any(|(from, until)| *from <= time && until.is_none())
     }
 
     /// The revocation under which a signature of this moment falls.

@@ -88,6 +88,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         r#"{"limits":{"memory_mib":512},"network":{"class":"host"},"programs":["/usr/bin/git"]}"#,
     ),
     ("setting/all/trust.running", r#""finish""#),
+    ("setting/all/trust.stamps", r#""same_item""#),
     (
         "tombstone/block/00000000-0001-7000-8000-000000000000",
         r#"{"at":"2026-01-01T00:00:00Z","block":"00000000-0001-7000-8000-000000000000"}"#,
@@ -114,7 +115,12 @@ fn every_kind_of_entry_has_its_documented_key_and_value() {
         let entry = Entry::parse(key, value).expect(key);
         assert_eq!((entry.key().as_str(), entry.value().as_str()), (*key, *value));
     }
-    assert_eq!(state.requires(), FEATURES);
+    let features: Vec<&str> = FEATURES.iter().map(|(feature, _)| *feature).collect();
+    assert_eq!(state.requires(), [&features[..], &[STAMPS_COUNT]].concat());
+    let others = EXAMPLES.iter().filter(|(key, _)| !key.ends_with("trust.stamps"));
+    let before = TrustState::from_pairs(others.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let before = before.expect("the others");
+    assert_eq!(before.requires(), features, "readers of before can read this");
     assert!(check_requires(state.requires()).is_ok());
 }
 

@@ -78,9 +78,7 @@ impl Scene {
         self.entries.iter().any(|entry| match entry {
             Entry::Block(Block::User(user)) => user.key() == author.key(),
             Entry::Revocation(revocation) => {
-                revocation.user.key() == author.key()
-                    && revocation.from <= at
-                    && revocation.until.is_none_or(|until| at <= until)
+                revocation.user.key() == author.key() && revocation.from <= at && revocation.until.is_none()
             }
             _ => false,
         })

@@ -80,7 +80,12 @@ impl App {
             None => (self.default_place().await?, "any".to_owned()),
         };
         let hash = asked.hash.to_string();
-        let content = (asked.kind, asked.hash, Some(asked.item));
+        // A data function runs as the item that it is; what clients run is a part of the item that names it.
+        let item = match asked.kind {
+            CodeKind::DataFunction(_) => asked.held_by,
+            _ => asked.item,
+        };
+        let content = (asked.kind, asked.hash, Some(item));
         let Judged { verdict, .. } = self
             .judge_code(user.id, facts, content, &state, &place, client)
             .await?;

@@ -26,6 +26,17 @@ pub struct LibraryVersion {
     pub created_by: UserId,
 }
 
+/// When a version was first stored, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Names the content.
+    pub digest: String,
+    /// When it was first stored.
+    pub created_at: i64,
+    /// Who stored it.
+    pub created_by: UserId,
+}
+
 impl Store {
     /// One version of an item, current or older.
     pub async fn library_version(
@@ -46,13 +57,20 @@ impl Store {
         item: LibraryItemId,
         after: Option<&(i64, String)>,
         limit: u32,
-    ) -> Result<Vec<LibraryVersion>, StoreError> {
-        let sql = "SELECT item_id, digest, manifest, files, created_at, created_by FROM library_versions \
+    ) -> Result<Vec<Saved>, StoreError> {
+        let sql = "SELECT digest, created_at, created_by FROM library_versions \
                    WHERE item_id = $1 AND ($2 IS NULL OR created_at > $2 OR (created_at = $2 AND digest > $3)) \
                    ORDER BY created_at, digest LIMIT $4";
         let (at, digest) = (after.map(|after| after.0), after.map(|after| after.1.clone()));
         let rows = self.all(sql, args![item, at, digest, i64::from(limit)]).await?;
-        rows.iter().map(version).collect()
+        let saved = |row: &Row| {
+            Ok(Saved {
+                digest: row.text("digest")?,
+                created_at: row.int("created_at")?,
+                created_by: row.parsed("created_by")?,
+            })
+        };
+        rows.iter().map(saved).collect()
     }
 }
 
