@@ -437,6 +437,7 @@ impl Member {
             packages: None,
             node: self.id(),
             trust_number: grant.trust.number,
+            trust: Some(grant.trust.clone()),
             inputs: grant
                 .inputs
                 .iter()

@@ -14,6 +14,7 @@ mod jail;
 mod join;
 mod packages;
 mod policy;
+mod receipt;
 mod renewal;
 mod services;
 mod signed;
@@ -157,6 +158,11 @@ pub const TARGETS: &[Target] = &[
         name: "policy_test",
         run: policy::test,
         seeds: policy::test_seeds,
+    },
+    Target {
+        name: "receipt",
+        run: receipt::receipt,
+        seeds: receipt::receipt_seeds,
     },
     Target {
         name: "renewal",

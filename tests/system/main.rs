@@ -37,6 +37,7 @@ mod policy;
 mod postgres;
 mod read_by_others;
 mod real_node;
+mod receipt;
 mod rest;
 mod revocation;
 mod rights;

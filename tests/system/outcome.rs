@@ -158,7 +158,7 @@ async fn a_receipt_must_be_this_nodes_and_speak_of_this_run() {
         sign(&signer, &statement).await
     };
     let mut changed = Vec::new();
-    for change in 0..6 {
+    for change in 0..7 {
         let mut statement = statement.clone();
         match change {
             0 => statement.predicate.run = muster_ids::RunId::new(1, [1; 10]),
@@ -166,6 +166,7 @@ async fn a_receipt_must_be_this_nodes_and_speak_of_this_run() {
             2 => statement.predicate.node = other.id(),
             3 => "failed".clone_into(&mut statement.predicate.state),
             4 => "https://example.com/another".clone_into(&mut statement.predicate_type),
+            5 => statement.predicate.trust_number += 1,
             _ => statement.predicate.mode = None,
         }
         changed.push(sign(&work.signer, &statement).await);

@@ -1,7 +1,10 @@
 //! A run from the request to its end: claimed once, ended once, by whoever holds it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use muster_client::{Connection, Multipart, Request};
+use muster_client::{
+    Connection, Multipart, Request,
+    receipt::{Anchors, verify},
+};
 use muster_daemon::Random;
 use muster_ids::Digest;
 use muster_pki::{Envelope, PayloadType};
@@ -171,7 +174,14 @@ async fn a_run_ends_with_outputs_and_a_countersigned_receipt() {
             .count(),
         1
     );
-    assert!(!receipt.body.is_empty());
+    let pin = Anchors::Pins(vec![work.server.root()]);
+    let proven = verify(&receipt.body, &pin).expect("a receipt that proves");
+    assert_eq!(proven.statement, statement);
+    let record = ended.iter().find(|row| row["subject"] == subject.as_str());
+    assert_eq!(
+        record.and_then(|row| row["sequence"].as_u64()),
+        Some(proven.countersignature.audit_sequence)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

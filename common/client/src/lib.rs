@@ -13,6 +13,7 @@ mod endpoint;
 mod error;
 mod lines;
 mod multipart;
+pub mod receipt;
 mod request;
 mod rest;
 mod transport;

@@ -181,6 +181,11 @@ impl Envelope {
         (&self.payload.0, named)
     }
 
+    /// The payload, unverified: for a message that says itself at which time its signer must have been valid.
+    pub fn claimed(&self) -> &[u8] {
+        &self.payload.0
+    }
+
     /// Verifies an envelope that must be of type `expected` and have one signature, valid at `at_ms`
     /// (milliseconds since 1970, UTC). Revocation of the signer is the caller's question.
     pub fn verify(self, expected: PayloadType, roots: &Roots, at_ms: i64) -> Result<Verified, EnvelopeError> {

@@ -1,6 +1,7 @@
 //! `muster run`: runs of data functions.
 
 mod follow;
+mod receipt;
 pub(crate) mod result;
 pub(crate) mod wait;
 
@@ -10,7 +11,6 @@ use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
 use muster_ids::RunId;
 use muster_wire::admin::v1::run::Run;
-use serde_json::Value;
 
 use crate::{
     context::Context,
@@ -68,8 +68,9 @@ pub(crate) enum Command {
     },
     /// End a run with everything that it started
     Cancel(Which),
-    /// Print the signed receipt of a run, as JSON
-    Receipt(Which),
+    /// Signed receipts of runs: have them, and verify them without a control plane
+    #[command(subcommand)]
+    Receipt(receipt::Command),
 }
 
 /// A run.
@@ -81,18 +82,18 @@ pub(crate) struct Which {
 
 /// Does `command`.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
-    let rest = context.rest()?;
     match command {
         Command::List { state, extent } => {
             let request = || match &state {
                 Some(state) => Request::get(PATH).query("state", state),
                 None => Request::get(PATH),
             };
-            let runs: Vec<Run> = list::all(&rest, request, &extent).await?;
+            let runs: Vec<Run> = list::all(&context.rest()?, request, &extent).await?;
             context.show(&runs, || rows(&runs, context.colour))
         }
         Command::Show { which, saves } => {
             saves.iter().try_for_each(result::check_target)?;
+            let rest = context.rest()?;
             let run: Run = rest.call(at(Request::get(PATH), which.run)).await?;
             let saved = result::save(&rest, &run, &saves).await?;
             context.show(&run, || {
@@ -103,11 +104,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                     .join("\n")
             })
         }
-        Command::Logs { which, follow: true } => follow::follow(context, &rest, which.run).await,
-        Command::Logs { which, follow: false } => follow::so_far(context, &rest, which.run).await,
+        Command::Logs { which, follow: true } => follow::follow(context, &context.rest()?, which.run).await,
+        Command::Logs { which, follow: false } => follow::so_far(context, &context.rest()?, which.run).await,
         Command::Cancel(which) => {
             let request = at(Request::post(PATH), which.run).segment("cancel");
-            let run: Run = rest.call(request).await?;
+            let run: Run = context.rest()?.call(request).await?;
             context.show(&run, || {
                 if wait::is_final(&run) {
                     crate::escape::escaped(&format!("The run {} is {}.", run.id, run.state))
@@ -116,12 +117,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 }
             })
         }
-        Command::Receipt(which) => {
-            let receipt: Value = rest
-                .call(at(Request::get(PATH), which.run).segment("receipt"))
-                .await?;
-            output::json(&receipt)
-        }
+        Command::Receipt(command) => receipt::run(context, command).await,
     }
 }
 

@@ -3,7 +3,10 @@
 //! Invariant: the key lives in memory only and signs receipts only; it is certified before the first run is claimed,
 //! so that no run can end without a receipt.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_client::{ClientError, Connection, Request};
@@ -53,11 +56,24 @@ struct Certified {
     generation: u64,
 }
 
+/// The first version of the protocol in which a receipt names all of the version of the trust state.
+const WITH_VERSION: u32 = 6;
+
 /// The receipt key of this life of the agent.
 #[derive(Debug, Default)]
-pub struct Receipts(Mutex<Option<Arc<Certified>>>);
+pub struct Receipts {
+    certified: Mutex<Option<Arc<Certified>>>,
+    /// Whether the control plane understands the version of the trust state.
+    with_version: AtomicBool,
+}
 
 impl Receipts {
+    /// Receipts are for a control plane that speaks this version of the protocol, from now on.
+    pub fn are_read_with(&self, protocol: u32) {
+        self.with_version
+            .store(protocol >= WITH_VERSION, Ordering::Relaxed);
+    }
+
     /// Has a key certified unless there is one that came with the certificate of this `generation` of the node and
     /// has more than half of its time left.
     pub async fn ensure(
@@ -108,7 +124,11 @@ impl Receipts {
     /// `statement` in a signed envelope.
     pub async fn sign(&self, statement: &Statement) -> Result<Envelope, ReceiptError> {
         let current = self.current().ok_or(ReceiptError::Missing)?;
-        let payload = serde_json::to_vec(statement).expect("every map of a statement has text for keys");
+        let mut statement = statement.clone();
+        if !self.with_version.load(Ordering::Relaxed) {
+            statement.predicate.trust = None;
+        }
+        let payload = serde_json::to_vec(&statement).expect("every map of a statement has text for keys");
         Ok(Envelope::sign(PayloadType::Receipt, payload, &current.key, &current.chain).await?)
     }
 
@@ -132,6 +152,6 @@ impl Receipts {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Certified>>> {
         // A panic elsewhere leaves the option whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.certified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

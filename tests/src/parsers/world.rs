@@ -49,6 +49,7 @@ pub(super) struct World {
     pub(super) older: [CertificateDer<'static>; 2],
     pub(super) csr: Vec<u8>,
     root_key: SoftwareSigner,
+    receipts: SoftwareSigner,
     policy: SoftwareSigner,
     policy_chain: Vec<CertificateDer<'static>>,
 }
@@ -124,6 +125,7 @@ impl World {
             root_key,
             csr: ready(csr::request(&node_key)).expect("a request"),
             node_key,
+            receipts: key(NODE, KeyUse::Receipt),
             policy,
             policy_chain,
         }
@@ -136,6 +138,18 @@ impl World {
             payload,
             &self.policy,
             &self.policy_chain,
+        ))
+        .ok()
+    }
+
+    /// `payload`, signed by the receipt key of the node.
+    pub(super) fn sign_receipt(&self, payload: Vec<u8>) -> Option<Envelope> {
+        let chain = &self.chains[3];
+        ready(Envelope::sign(
+            PayloadType::Receipt,
+            payload,
+            &self.receipts,
+            chain,
         ))
         .ok()
     }

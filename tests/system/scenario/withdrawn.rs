@@ -100,6 +100,15 @@ async fn trust_58_trust_that_is_removed_while_a_function_runs_ends_it_or_lets_it
         ),
         (Some("item-blocked"), Some("unrestricted"), Some("failed"))
     );
+    let trust = &predicate["trust"];
+    assert_eq!(trust["number"], predicate["trust_number"]);
+    assert_eq!(trust["epoch"], 1, "{predicate}");
+    assert!(
+        trust["digest"]
+            .as_str()
+            .is_some_and(|digest| digest.starts_with("sha256:")),
+        "{predicate}"
+    );
     let refused = analyst.run(&function, &json!({ "pool": pool })).await;
     let refused = ended(&analyst, &refused).await;
     assert_eq!(refused.state, "refused", "{:?}", refused.ending);

@@ -3,5 +3,6 @@
 mod calls;
 mod connecting;
 mod content;
+mod receipts;
 mod server;
 mod streams;

@@ -103,6 +103,7 @@ impl App {
         let receipt = Receipt {
             receipt: outcome.receipt.clone(),
             countersignature: serde_json::to_value(envelope).map_err(Error::bug)?,
+            roots: Vec::new(),
         };
         let mode = outcome
             .ending
@@ -214,6 +215,10 @@ impl App {
             && predicate.state == outcome.state
             && predicate.mode == outcome.ending.mode
             && predicate.packages == outcome.ending.packages
+            && predicate
+                .trust
+                .as_ref()
+                .is_none_or(|trust| trust.number == predicate.trust_number)
             && statement.subject.len() == outcome.outputs.len()
             && statement.subject.iter().all(|subject| {
                 outcome

@@ -1,12 +1,16 @@
 //! Runs as people see them.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::{Name, RunId, UserId};
 use muster_model::{
     permission::{ADMINISTRATOR, Caller, Operation},
     run::RunState,
 };
 use muster_store::{RunFilter, RunRow};
-use muster_wire::admin::v1::{Page, PageQuery, run::Run as WireRun};
+use muster_wire::{
+    admin::v1::{Page, PageQuery, run::Run as WireRun},
+    node::v1::outcome::Receipt,
+};
 
 use super::no_such_run;
 use crate::{App, Error, page, text::rfc3339};
@@ -57,15 +61,22 @@ impl App {
         })
     }
 
-    /// The countersigned receipt of a run, as JSON.
-    pub async fn run_receipt(&self, caller: &Caller, id: RunId) -> Result<String, Error> {
+    /// The countersigned receipt of a run, with every root that signed: also those that were left, under which it may be.
+    pub async fn run_receipt(&self, caller: &Caller, id: RunId) -> Result<Receipt, Error> {
         self.authorize(caller, Operation::Run).await?;
         let row = self.run_visible_to(caller, id).await?;
-        row.receipt.ok_or_else(|| Error::NotFound {
+        let kept = row.receipt.ok_or_else(|| Error::NotFound {
             detail: format!(
                 "the run {id} has no receipt: it is {} and no node has reported about it",
                 row.run.state
             ),
+        })?;
+        let kept: Receipt = serde_json::from_str(&kept).map_err(Error::bug)?;
+        let authority = self.authority();
+        let roots = authority.receipt_roots.certificates();
+        Ok(Receipt {
+            roots: roots.iter().map(|root| STANDARD.encode(root)).collect(),
+            ..kept
         })
     }
 

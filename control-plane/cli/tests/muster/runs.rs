@@ -19,7 +19,7 @@ fn a_run_can_be_left_alone_and_looked_at_later() {
     server.on(
         &format!("GET /api/v1/runs/{RUN}/receipt"),
         200,
-        &json!({ "payloadType": "t" }),
+        &json!({ "receipt": { "a": 1 }, "countersignature": { "b": 2 }, "roots": ["c"] }),
     );
     server.on(
         "GET /api/v1/runs?state=failed&limit=1000",
@@ -71,10 +71,15 @@ fn a_run_can_be_left_alone_and_looked_at_later() {
         cancelled,
         format!("The run {RUN} is being ended; see muster run show.\n")
     );
+    let receipt = json!({ "receipt": { "a": 1 }, "countersignature": { "b": 2 }, "roots": ["c"] });
+    assert_eq!(home.muster(&["run", "receipt", "show", RUN]).json(), receipt);
+    let saved = home.muster(&["run", "receipt", "show", RUN, "--save", "r.json"]);
     assert_eq!(
-        home.muster(&["run", "receipt", RUN]).json(),
-        json!({ "payloadType": "t" })
+        saved.printed(),
+        format!("The receipt of the run {RUN} is in r.json.\n")
     );
+    let read: Value = serde_json::from_str(&home.read("r.json")).expect("JSON");
+    assert_eq!(read, receipt);
     assert_eq!(
         home.muster(&["run", "list", "--state", "failed"]).printed(),
         "No runs.\n"
@@ -160,4 +165,35 @@ fn a_wait_that_is_broken_off_names_the_run_that_goes_on() {
     );
     assert_eq!(server.asked(SUBMIT).len(), 1);
     assert_eq!(server.asked("GET").len(), 2);
+}
+
+#[test]
+fn a_receipt_is_verified_without_a_session_by_roots_that_are_named() {
+    let home = Home::new();
+    home.write("r.json", "{}");
+    home.write("roots.pem", "no certificate");
+    let pin = format!("sha256:{}", "0".repeat(64));
+    let verify = ["run", "receipt", "verify", "r.json"];
+    let with = |more: &[&str]| home.muster(&[&verify[..], more].concat());
+    let complaint = with(&[]).complaint(2);
+    assert!(
+        complaint.contains("give --roots FILE, or --ca-fingerprint"),
+        "{complaint}"
+    );
+    let complaint = with(&["--roots", "roots.pem", "--ca-fingerprint", &pin]).complaint(2);
+    assert!(complaint.contains("give either --roots"), "{complaint}");
+    let complaint = with(&["--roots", "roots.pem"]).complaint(2);
+    assert!(
+        complaint.contains("--roots roots.pem: the PEM text holds no certificate"),
+        "{complaint}"
+    );
+    let complaint = with(&["--ca-fingerprint", &pin]).complaint(1);
+    assert!(
+        complaint.contains("r.json proves nothing: it is not the receipt of a run"),
+        "{complaint}"
+    );
+    let complaint = home
+        .muster(&["run", "receipt", "verify", "none.json", "--ca-fingerprint", &pin])
+        .complaint(2);
+    assert!(complaint.contains("none.json"), "{complaint}");
 }

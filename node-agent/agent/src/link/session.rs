@@ -92,6 +92,7 @@ pub(super) async fn begin(agent: &Arc<Agent>, member: Arc<Membership>) -> Result
     if report_known {
         hand_in(agent, &connection).await?;
     }
+    agent.receipts.are_read_with(protocol);
     agent
         .receipts
         .ensure(&connection, &member.roots, member.holder(), agent.clock.unix_ms())

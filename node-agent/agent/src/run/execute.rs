@@ -29,7 +29,7 @@ use super::{
     stage,
     withdrawn::{self, Withdrawn},
 };
-use crate::{agent::Agent, sentence, spool::SpoolError};
+use crate::{agent::Agent, sentence, spool::SpoolError, trust::wire_version};
 
 /// How often to try to keep an outcome for which there is no room.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -104,7 +104,7 @@ async fn keep_the_end(agent: &Arc<Agent>, admitted: &Admitted, work: &Work, mut 
             tracing::error!(%run, error = %sentence(&error), "what a run has left cannot be removed");
         }
         let why = format!("The run ended, but its results could not be kept: {error}");
-        let grounds = Grounds::of_grant(admitted, started, 0);
+        let grounds = Grounds::of_grant(admitted, started);
         match end(agent, admitted, work, &grounds, Ended::failed("no-room", why)).await {
             Ok(ended) => {
                 agent.conditions.clear("spool");
@@ -134,7 +134,7 @@ pub(super) enum Ending {
 
 async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result<Ending, String> {
     let started = agent.clock.unix_ms();
-    let mut grounds = Grounds::of_grant(admitted, started, 0);
+    let mut grounds = Grounds::of_grant(admitted, started);
     // The message that there is a newer state may be lost or behind the grant.
     let wanted = admitted.grant.trust.number;
     if agent.trust.held().is_none_or(|held| held.version.number < wanted) {
@@ -145,7 +145,7 @@ async fn attempt(agent: &Arc<Agent>, admitted: &Admitted, work: &Work) -> Result
         () = work.cancel.cancelled() => return end(agent, admitted, work, &grounds, ended_early(work)).await,
     };
     match reached {
-        Ok(Ok(held)) => grounds.trust_number = held.version.number,
+        Ok(Ok(held)) => grounds.trust = Some(wire_version(&held.version)),
         Ok(Err(error)) => return Ok(Ending::PutBack(sentence(&error))),
         Err(_) => {
             return Ok(Ending::PutBack(

@@ -16,6 +16,7 @@ use muster_wire::{
             STATEMENT_TYPE, Statement, Subject,
         },
         run::WantedOutput,
+        trust_state::TrustVersion,
     },
 };
 
@@ -23,6 +24,7 @@ use super::{Why, admit::Admitted, withdrawn::Withdrawn};
 use crate::{
     receipt::{ReceiptError, Receipts},
     spool::{Claim, Spool, SpoolError},
+    trust::wire_version,
 };
 
 /// The problem of a run that was stopped because its trust was withdrawn.
@@ -47,8 +49,8 @@ pub struct Grounds {
     pub rule: String,
     /// The entry or setting that decided.
     pub entry: Option<String>,
-    /// The trust state that decided.
-    pub trust_number: u64,
+    /// The trust state that decided; none before there was one.
+    pub trust: Option<TrustVersion>,
     /// The policy of an unrestricted run, where one is set.
     pub policy: Option<Digest>,
     /// The content of the package set that it was given.
@@ -72,8 +74,8 @@ impl Grounds {
     }
 
     /// Those of an admitted grant; until the node has decided, the control plane's rule stands.
-    pub fn of_grant(admitted: &Admitted, started: i64, trust_number: u64) -> Self {
-        Self::new(&admitted.grant, admitted.digest, started, trust_number)
+    pub fn of_grant(admitted: &Admitted, started: i64) -> Self {
+        Self::new(&admitted.grant, admitted.digest, started, None)
     }
 
     /// Those of a claim that was found after a restart.
@@ -82,7 +84,7 @@ impl Grounds {
             &claim.grant,
             claim.digest,
             claim.claimed_at,
-            claim.grant.trust.number,
+            Some(claim.grant.trust.clone()),
         )
     }
 
@@ -90,7 +92,7 @@ impl Grounds {
         grant: &muster_wire::node::v1::run::RunGrant,
         digest: Digest,
         started: i64,
-        trust_number: u64,
+        trust: Option<TrustVersion>,
     ) -> Self {
         Self {
             run: grant.run,
@@ -105,7 +107,7 @@ impl Grounds {
                 .collect(),
             rule: grant.rule.clone(),
             entry: None,
-            trust_number,
+            trust,
             policy: None,
             packages: None,
             started,
@@ -231,11 +233,11 @@ pub fn note_withdrawn(withdrawn: &Withdrawn, ended: &mut Ended, grounds: &mut Gr
         ended.message = format!("{} {}", ended.message, withdrawn.reasons);
         grounds.rule.clone_from(&withdrawn.rule);
         grounds.entry.clone_from(&withdrawn.entry);
-        grounds.trust_number = withdrawn.number;
+        grounds.trust = Some(wire_version(&withdrawn.version));
     } else {
         ended.limits_met.push(format!(
             "trust withdrawn by state {} ({}), and it had not ended before",
-            withdrawn.number, withdrawn.rule
+            withdrawn.version.number, withdrawn.rule
         ));
     }
 }
@@ -398,7 +400,8 @@ pub async fn build(
             policy: grounds.policy,
             packages: grounds.packages,
             node,
-            trust_number: grounds.trust_number,
+            trust_number: grounds.trust.as_ref().map_or(0, |version| version.number),
+            trust: grounds.trust.clone(),
             inputs: grounds.inputs.clone(),
             state: ended.state.to_owned(),
             started: grounds.started,

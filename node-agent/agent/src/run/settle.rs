@@ -16,7 +16,7 @@ use super::{
     packages::{self, Choice},
     policy::{self, InForce},
 };
-use crate::agent::Agent;
+use crate::{agent::Agent, trust::wire_version};
 
 /// How often the packages of a run are built, should they be removed at once.
 const BUILDS: usize = 3;
@@ -113,7 +113,7 @@ async fn decided(
     let engines = agent.engines();
     let config = agent.config();
     let local = local(agent, work);
-    grounds.trust_number = held.version.number;
+    grounds.trust = Some(wire_version(&held.version));
     match decide(admitted, &held, &local) {
         Decision::Run { mode, rule, entry } => {
             (grounds.rule, grounds.entry) = (rule, entry);

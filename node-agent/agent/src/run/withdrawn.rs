@@ -21,8 +21,8 @@ use crate::{agent::Agent, trust::Held};
 /// That the newest trust state lets a run go on no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawn {
-    /// The number of that state.
-    pub number: u64,
+    /// That state.
+    pub version: StateVersion,
     /// The rule that decides now.
     pub rule: String,
     /// And its entry or setting.
@@ -93,7 +93,7 @@ pub fn again(admitted: &Admitted, mode: Mode, held: &Held, local: &Local) -> Opt
         Decision::Run { .. } | Decision::PutBack { .. } => return None,
     };
     Some(Withdrawn {
-        number: held.version.number,
+        version: held.version,
         rule,
         entry,
         reasons,

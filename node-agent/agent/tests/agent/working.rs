@@ -243,6 +243,7 @@ async fn a_run_ends_with_one_outcome_and_a_receipt_that_names_its_grant() {
             (predicate.run, predicate.fence, predicate.trust_number),
             (RunId::new(1, [1; 10]), 1, 7)
         );
+        assert_eq!(predicate.trust, None, "this back end speaks version 1 only");
         assert_eq!(predicate.inputs["x"], blob.digest);
     }
     let status = world

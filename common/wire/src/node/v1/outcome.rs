@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use muster_ids::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::Envelope;
+use super::{Envelope, trust_state::TrustVersion};
 use crate::function::{BlobRef, Blobs};
 
 /// The type of the statement that a receipt is (in-toto Statement v1).
@@ -96,7 +96,7 @@ pub struct Captured {
 }
 
 /// A receipt as the control plane keeps it: what the node signed, and the control plane's word about when it
-/// was taken and where the audit log says so.
+/// was taken and where the audit log says so. With `roots` it is what people keep and verify without a control plane.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
@@ -104,6 +104,10 @@ pub struct Receipt {
     pub receipt: Envelope,
     /// [`Countersignature`], signed by the control plane.
     pub countersignature: Envelope,
+    /// The roots that the signers' certificates may lead to, in base64 DER, also those that were left since. A reader accepts
+    /// those that they know. Absent from what the control plane keeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<String>,
 }
 
 /// The payload of a countersignature.
@@ -178,6 +182,10 @@ pub struct Predicate {
     pub node: muster_ids::NodeId,
     /// Number of the trust state that decided.
     pub trust_number: u64,
+    /// All of its version: a number alone names another state in each epoch. Absent where nothing was held yet, and towards
+    /// control planes that speak no protocol from 6 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustVersion>,
     /// Digests of the inputs.
     pub inputs: BTreeMap<String, Digest>,
     /// The state that the run ended in.

@@ -20,6 +20,7 @@ use muster_wire::{
         run::{Run, RunLogs},
     },
     function::{BlobRef, Blobs},
+    node::v1::outcome::Receipt,
 };
 use serde::Deserialize;
 
@@ -188,15 +189,14 @@ pub(super) async fn output(
     Ok(stream(content, content_type))
 }
 
-/// The countersigned receipt of a run: a DSSE envelope.
-#[utoipa::path(get, path = "/api/v1/runs/{run}/receipt", tag = "runs", params(("run" = String, Path)), responses((status = 200, description = "DSSE envelope"), (status = 404, body = Problem)))]
+/// The receipt of a run: the DSSE envelopes of node and control plane, and the roots that their signers may lead to.
+#[utoipa::path(get, path = "/api/v1/runs/{run}/receipt", tag = "runs", params(("run" = String, Path)), responses((status = 200, description = "`receipt`, `countersignature`, `roots`"), (status = 404, body = Problem)))]
 pub(super) async fn receipt(
     State(app): State<App>,
     User(caller): User,
     Path(run): Path<String>,
-) -> Result<Response, Failure> {
-    let receipt = app.run_receipt(&caller, parse(&run)?).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], receipt).into_response())
+) -> Result<Json<Receipt>, Failure> {
+    Ok(Json(app.run_receipt(&caller, parse(&run)?).await?))
 }
 
 /// Uploads stream to blobs, which have a limit of their own.
