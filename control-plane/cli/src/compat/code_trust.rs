@@ -54,7 +54,7 @@ struct AddCodeTrust {
     /// developer or configurator
     #[arg(long, requires = "trust_user")]
     trust_user_role: Option<String>,
-    /// Refused: trust in a signer is for a role
+    /// Type of the items: `visualization_mod`, `action_mod` or `mod` with developer, `external_action` with configurator
     #[arg(long = "type")]
     kind: Option<String>,
     /// Serial number of a certificate that signs
@@ -220,11 +220,6 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
         return Ok(());
     };
     options.common.check()?;
-    if options.kind.is_some() {
-        return Err(Failure::usage(
-            "--type is not taken: a signer is trusted in a role, developer for mods and configurator for external actions",
-        ));
-    }
     let user = options.trust_user.map(|user| Signer {
         user: Some(user),
         issuer: None,
@@ -238,6 +233,10 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
             "name a signer: --trust-user with --trust-user-role, or -n, -i and --certificate-role",
         ));
     }
+    let both_kinds = match &options.kind {
+        Some(kind) => check_kind(kind, &signers)?,
+        None => false,
+    };
     let rest = context.rest()?;
     let (mut made, mut so): (Vec<TrustedSigner>, _) = (Vec::new(), SoAlready::default());
     for signer in signers {
@@ -250,7 +249,36 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
         made.extend(so.unless("duplicate", rest.call(Request::post(SIGNERS).json(&new)).await)?);
     }
     so.all(made.len())?;
-    context.show(&made, || "The signer is trusted now.".to_owned())
+    context.show(&made, || {
+        let scope = if both_kinds {
+            "\nThe role developer is for visualization mods and action mods alike: --type does not make it narrower."
+        } else {
+            ""
+        };
+        format!("The signer is trusted now.{scope}")
+    })
+}
+
+/// Trust in a signer is for a role, and each type of item has one role: a type that says something else than the roles is
+/// refused. Whether the role is for more than that type.
+fn check_kind(kind: &str, signers: &[Signer]) -> Result<bool, Failure> {
+    let role = match kind {
+        "visualization_mod" | "action_mod" | "mod" => "developer",
+        "external_action" => "configurator",
+        other => {
+            return Err(Failure::usage(format!(
+                "{other:?} is no type of items that signers are trusted for; it is one of visualization_mod, action_mod, \
+                 mod, external_action"
+            )));
+        }
+    };
+    match signers.iter().find(|signer| signer.role != role) {
+        Some(signer) => Err(Failure::usage(format!(
+            "--type {kind} contradicts the role {:?}: items of this type are signed in the role {role}",
+            signer.role
+        ))),
+        None => Ok(matches!(kind, "visualization_mod" | "action_mod")),
+    }
 }
 
 /// `remove-code-trust`.

@@ -136,7 +136,7 @@ pub(super) const COMMANDS: &[Documented] = &[
     partly(
         "add-code-trust",
         "trust add",
-        "--type, -b, -k and -t are refused with what to do",
+        "--type must agree with the role and does not narrow it; -b, -k and -t are refused with what to do",
     ),
     partly("remove-code-trust", "trust remove", COMMON),
     partly("block-code-trust", "trust block", COMMON),

@@ -180,7 +180,7 @@ fn a_signer_is_trusted_natively_and_as_documented() {
                 "-g",
                 "G",
                 "--type",
-                "action_mod",
+                "external_action",
                 "--trust-user",
                 "c@D",
                 "--trust-user-role",
@@ -203,6 +203,55 @@ fn a_signer_is_trusted_natively_and_as_documented() {
         let arguments = [&["compat", command][..], wrong].concat();
         home.muster(&arguments).complaint(2);
     }
+}
+
+#[test]
+fn a_type_that_agrees_with_the_role_is_taken_and_a_contradiction_is_named() {
+    let server = Server::start();
+    let ann = json!({ "user": "ann@SPOTFIRE", "role": "developer" });
+    let entry = json!({
+        "id": id("t"), "principal": { "group": "Everyone" }, "signer": ann, "decided": decided(),
+    });
+    server.on(SIGNERS, 200, &entry);
+    let home = Home::at(&server);
+    let add = |role: &str, kind: &str| {
+        let signer = [
+            "--trust-user",
+            "ann@SPOTFIRE",
+            "--trust-user-role",
+            role,
+            "--type",
+            kind,
+        ];
+        home.muster(&[&["compat", "add-code-trust", "-g", "Everyone"][..], &signer].concat())
+    };
+    let said = add("developer", "action_mod").printed();
+    assert!(
+        said.contains("visualization mods and action mods alike"),
+        "{said}"
+    );
+    for (role, kind) in [("developer", "mod"), ("configurator", "external_action")] {
+        assert_eq!(add(role, kind).printed(), "The signer is trusted now.\n");
+    }
+    assert_eq!(server.asked(SIGNERS).len(), 3);
+    for (role, kind, wanted) in [
+        (
+            "developer",
+            "external_action",
+            "--type external_action contradicts the role \"developer\"",
+        ),
+        (
+            "configurator",
+            "visualization_mod",
+            "--type visualization_mod contradicts the role \"configurator\"",
+        ),
+        ("configurator", "mod", "signed in the role developer"),
+        ("developer", "script", "\"script\" is no type of items"),
+    ] {
+        let complaint = add(role, kind).complaint(2);
+        assert!(complaint.contains(wanted), "{complaint}");
+    }
+    assert_eq!(server.asked(SIGNERS).len(), 3, "nothing was asked for");
 }
 
 #[test]
