@@ -6,9 +6,11 @@ use muster_code_trust::Feature;
 use muster_ids::{GroupId, Name, UserId, UserName};
 use muster_model::{
     audit::Event,
-    permission::{ADMINISTRATOR, Authorized, Caller, EVERYONE, Operation},
+    permission::{
+        ADMINISTRATOR, Authorized, BUILTIN_GROUPS, Caller, EVERYONE, LIBRARY_ADMINISTRATOR, Operation,
+    },
 };
-use muster_store::{Draft, Group, Tx};
+use muster_store::{Draft, Group, Records, Tx};
 use muster_wire::admin::v1::group::{Group as WireGroup, License};
 use serde_json::json;
 
@@ -242,6 +244,57 @@ impl App {
             .await
     }
 
+    /// Has every built-in group, also in a database of before there were so many; of those that people made the members
+    /// stay. Administrators are members of a library administrators' group that is made here; that can be ended.
+    pub async fn complete_groups(&self) -> Result<(), Error> {
+        let there = self.store().group_list().await?;
+        let missing = BUILTIN_GROUPS.iter().filter(|name| {
+            !there
+                .iter()
+                .any(|group| group.builtin && group.name.as_str() == **name)
+        });
+        let missing: Vec<Name> = missing
+            .map(|name| name.parse().map_err(Error::bug))
+            .collect::<Result<_, _>>()?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let authorized = self.authorize(&Caller::System, Operation::Maintain).await?;
+        let administrator = self
+            .group_named(&ADMINISTRATOR.parse().map_err(Error::bug)?)
+            .await?;
+        let now = self.now();
+        let mut tx = self.store().begin(&authorized).await?;
+        let mut records = Vec::new();
+        for name in missing {
+            let group = Group {
+                id: self.random().id(now, GroupId::new),
+                name,
+                builtin: true,
+            };
+            // Another control plane that starts may have been faster.
+            let Some(id) = tx.group_build_in(&group).await? else {
+                continue;
+            };
+            let made = id == group.id;
+            if made && group.name.as_str() == LIBRARY_ADMINISTRATOR {
+                tx.group_add_parent(administrator.id, id).await?;
+            }
+            let event = if made {
+                Event::GroupCreated
+            } else {
+                Event::GroupChanged
+            };
+            let detail = json!({ "builtin": true });
+            records.push(Draft::new(event, group.name.to_string(), detail));
+        }
+        let mut records = records.into_iter();
+        if let Some(first) = records.next() {
+            tx.commit(Records::new(first, records.collect()), now).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn group_named(&self, name: &Name) -> Result<Group, Error> {
         self.store()
             .group_by_name(name)
@@ -276,3 +329,6 @@ pub(crate) async fn an_administrator_is_left(tx: &mut Tx) -> Result<(), Error> {
 fn no_such_group(name: &Name) -> Error {
     Error::not_found("group", name, "muster group list shows all of them")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,14 @@
 //! The library: what kinds of items it has, and who may read and write which.
 //!
 //! A folder or item has permissions of its own, or those of the folder that it is in. Invariant: whoever cannot read a
-//! folder can read and write nothing inside it, whatever the permissions there say; administrators can do everything.
+//! folder can read and write nothing inside it, whatever the permissions there say; administrators and library administrators
+//! can do everything.
 
 use std::{fmt, str::FromStr};
 
 use muster_ids::{LibraryItemId, Name, UserName};
 
-use crate::permission::{ADMINISTRATOR, UserCaller};
+use crate::permission::UserCaller;
 
 mod tree;
 
@@ -160,11 +161,11 @@ pub fn right(user: &UserCaller, chain: &[Step]) -> Option<Right> {
 
 /// As [`right`], with the steps from the root down: whether each inherits, and its own permissions.
 fn right_below<'a>(user: &UserCaller, steps: impl Iterator<Item = (bool, &'a [Grant])>) -> Option<Right> {
-    let administrator = user.is_in(ADMINISTRATOR);
+    let controls = user.controls_library();
     let mut grants: &[Grant] = &[];
     let mut last = None;
     for (inherits, own) in steps {
-        if administrator {
+        if controls {
             return Some(Right::Write);
         }
         if !inherits {

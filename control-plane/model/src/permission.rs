@@ -10,6 +10,23 @@ use muster_ids::{NodeId, UserId, UserName};
 pub const ADMINISTRATOR: &str = "Administrator";
 /// The group whose members' stamps are trusted, and whose own functions run as trusted.
 pub const SCRIPT_AUTHOR: &str = "Script Author";
+/// The group whose members do everything in the library, as administrators do.
+pub const LIBRARY_ADMINISTRATOR: &str = "Library Administrator";
+/// The groups that every collective has, and that cannot be deleted.
+pub const BUILTIN_GROUPS: [&str; 12] = [
+    EVERYONE,
+    ADMINISTRATOR,
+    SCRIPT_AUTHOR,
+    "Custom Query Author",
+    LIBRARY_ADMINISTRATOR,
+    "Deployment Administrator",
+    "Diagnostics Administrator",
+    "Scheduling and Routing Administrator",
+    "Scheduled Updates Users",
+    "Automation Services Users",
+    "Anonymous User",
+    "API User",
+];
 /// The group that everybody is in.
 pub const EVERYONE: &str = "Everyone";
 /// The license feature that lets a user write and trust scripts.
@@ -56,6 +73,11 @@ impl UserCaller {
     /// Whether the user is in this group, directly or by inheritance.
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.contains(group)
+    }
+
+    /// Whether the user does everything in the library, whatever the permissions there say.
+    pub fn controls_library(&self) -> bool {
+        self.is_in(ADMINISTRATOR) || self.is_in(LIBRARY_ADMINISTRATOR)
     }
 }
 
@@ -193,7 +215,9 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         | Operation::ManageTrust
         | Operation::ManagePolicies
         | Operation::ManageRuns => administrator,
-        Operation::RegisterFunctions => administrator || user.features.contains(REGISTER_DATA_FUNCTIONS),
+        Operation::RegisterFunctions => {
+            user.controls_library() || user.features.contains(REGISTER_DATA_FUNCTIONS)
+        }
         Operation::SignMods => user.features.contains(DEVELOP_MODS),
         Operation::SignActions => user.features.contains(CONFIGURE_ACTIONS),
         Operation::SignScripts => user.features.contains(AUTHOR_SCRIPTS),
@@ -347,6 +371,25 @@ mod tests {
                 let allowed = authorize(&user(&[ADMINISTRATOR], &[feature]), operation).is_ok();
                 assert_eq!(allowed, operation == other, "{operation:?} by {feature}");
             }
+        }
+    }
+
+    #[test]
+    fn a_library_administrator_controls_the_library_and_nothing_else() {
+        let all = [
+            (Operation::RegisterFunctions, true),
+            (Operation::ChangeLibrary, true),
+            (Operation::StampFunctions, false),
+            (Operation::ManageUsers, false),
+            (Operation::ManageTrust, false),
+            (Operation::ManageSettings, false),
+            (Operation::ManageRuns, false),
+            (Operation::ReadAdministration, false),
+            (Operation::SignScripts, false),
+        ];
+        for (operation, may) in all {
+            let allowed = authorize(&user(&[EVERYONE, LIBRARY_ADMINISTRATOR], &[]), operation).is_ok();
+            assert_eq!(allowed, may, "{operation:?}");
         }
     }
 

@@ -66,6 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     refresh_revoked(&app, &revoked).await?;
     app.reconcile_revocation_list().await?;
     app.forgive_silence().await?;
+    app.complete_groups().await?;
     let instance = Instance::begin(&config.state_dir, app.random())?;
     if config.back_end_is_loopback() && !config.registration.ip().is_loopback() {
         tracing::warn!(

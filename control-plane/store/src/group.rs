@@ -22,7 +22,7 @@ pub struct Group {
     pub id: GroupId,
     /// Unique.
     pub name: Name,
-    /// Made by `init`; it cannot be deleted.
+    /// Every collective has it; it cannot be deleted.
     pub builtin: bool,
 }
 
@@ -143,6 +143,37 @@ impl Tx {
             "a group of this identity",
         )
         .await
+    }
+
+    /// Has a built-in group of this name: makes it, or takes up the one that people made, with its members. Gives which it
+    /// is now; `None` where it was built in already.
+    pub async fn group_build_in(&mut self, builtin: &Group) -> Result<Option<GroupId>, StoreError> {
+        self.change_rights().await?;
+        let row = self
+            .first(
+                locking!("SELECT id, name, builtin FROM groups WHERE name_key = $1"),
+                args![builtin.name.key()],
+            )
+            .await?;
+        let Some(found) = row.map(|row| group(&row)).transpose()? else {
+            self.group_insert(builtin).await?;
+            return Ok(Some(builtin.id));
+        };
+        if found.builtin {
+            return Ok(None);
+        }
+        // Its power is looked for under the one spelling, and so are its permissions.
+        self.execute(
+            "UPDATE groups SET name = $1, builtin = $2 WHERE id = $3",
+            args![builtin.name.as_str(), true, found.id],
+        )
+        .await?;
+        self.execute(
+            "UPDATE library_permissions SET principal = $1 WHERE grantee = 'group' AND principal = $2",
+            args![builtin.name.as_str(), found.name.as_str()],
+        )
+        .await?;
+        Ok(Some(found.id))
     }
 
     /// Deletes a group with its memberships, features and permissions in the library; built-in ones stay.

@@ -11,7 +11,7 @@ use muster_ids::{Digest, LibraryItemId, Sha512};
 use muster_model::{
     audit::Event,
     library::{self, Kind},
-    permission::{ADMINISTRATOR, Authorized, Caller, Operation, UserCaller},
+    permission::{Authorized, Caller, Operation, UserCaller},
 };
 use muster_store::{BlobReader, Draft, LibraryItem, LibraryVersion, Records};
 use muster_wire::admin::v1::{
@@ -368,7 +368,7 @@ fn may_save(user: &UserCaller, kind: Kind) -> Result<(), Error> {
     let Some(feature) = library::license(kind) else {
         return Ok(());
     };
-    if user.is_in(ADMINISTRATOR) || user.features.contains(feature) {
+    if user.controls_library() || user.features.contains(feature) {
         return Ok(());
     }
     Err(Error::denied(format!(

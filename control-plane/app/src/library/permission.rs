@@ -1,13 +1,13 @@
 //! Permissions: who may read and write an item, by itself or by the folder that it is in.
 //!
-//! Invariant: administrators set all; others those of items that they may write, never those of the root.
+//! Invariant: administrators and library administrators set all; others those of items that they may write, never those of the root.
 
 use muster_code_trust::Feature;
 use muster_ids::LibraryItemId;
 use muster_model::{
     audit::Event,
     library::{self, Grant, Grantee},
-    permission::{ADMINISTRATOR, Caller, Operation},
+    permission::{Caller, Operation},
 };
 use muster_store::{Draft, Tx};
 use muster_wire::admin::v1::library::{Grant as WireGrant, Permissions, SetPermissions};
@@ -58,7 +58,7 @@ impl App {
             chain,
             user,
         } = self.library_write(tx, &authorized, found.id).await?;
-        if root && !user.is_in(ADMINISTRATOR) {
+        if root && !user.controls_library() {
             drop(tx);
             self.record_denial(caller, "ChangeLibrary").await;
             return Err(Error::denied(format!(

@@ -4,7 +4,7 @@ use muster_ids::UserId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::permission::EVERYONE;
+use crate::permission::{ADMINISTRATOR, EVERYONE, LIBRARY_ADMINISTRATOR};
 
 fn user(groups: &[&str], features: &[&str]) -> UserCaller {
     UserCaller {
@@ -65,7 +65,9 @@ fn nothing_is_open_inside_a_folder_that_is_closed() {
         root.clone(),
     ];
     assert_eq!(right(&user(&[], &[]), &chain), None);
-    assert_eq!(right(&user(&[ADMINISTRATOR], &[]), &chain), Some(Right::Write));
+    for group in [ADMINISTRATOR, LIBRARY_ADMINISTRATOR] {
+        assert_eq!(right(&user(&[group], &[]), &chain), Some(Right::Write), "{group}");
+    }
     let open = [step(false, &[(ann, Right::Write)]), root];
     assert_eq!(right(&user(&[], &[]), &open), Some(Right::Write));
 }

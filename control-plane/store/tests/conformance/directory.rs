@@ -8,6 +8,7 @@ on_both! {
     the_directory_of_a_user_is_whole
     a_group_cannot_inherit_from_itself
     two_halves_of_a_circle_cannot_be_closed_at_once
+    a_group_is_built_in_with_its_members_and_permissions
     built_in_groups_stay_and_others_go_with_their_memberships
     functions_keep_every_version_once
     what_is_decided_by_stays_until_the_decision_is_stored
@@ -299,6 +300,61 @@ mod cases {
             name: name.parse().expect("name"),
             builtin: false,
         }
+    }
+
+    pub(super) async fn a_group_is_built_in_with_its_members_and_permissions(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let before = group("library administrator");
+        let grants = [Grant {
+            grantee: Grantee::Group(before.name.clone()),
+            right: Right::Read,
+        }];
+        let mut tx = world.begin().await;
+        tx.group_insert(&before).await.expect("added");
+        tx.group_add_member(before.id, ann.id).await.expect("added");
+        tx.library_permit(LibraryItemId::ROOT, Some(&grants))
+            .await
+            .expect("set");
+        commit(tx, Event::GroupCreated).await;
+
+        let (wanted, new) = (group("Library Administrator"), group("API User"));
+        let (wanted, new) = (
+            Group {
+                builtin: true,
+                ..wanted
+            },
+            Group { builtin: true, ..new },
+        );
+        let mut tx = world.begin().await;
+        let taken = tx.group_build_in(&wanted).await.expect("taken up");
+        assert_eq!(taken, Some(before.id));
+        assert_eq!(tx.group_build_in(&new).await.expect("made"), Some(new.id));
+        for again in [&wanted, &new] {
+            assert_eq!(tx.group_build_in(again).await.expect("is so"), None);
+        }
+        commit(tx, Event::GroupChanged).await;
+
+        let found = world.store.group_by_name(&wanted.name).await.expect("read");
+        assert_eq!(
+            found,
+            Some(Group {
+                id: before.id,
+                ..wanted.clone()
+            })
+        );
+        assert_eq!(
+            world.store.group_members(before.id).await.expect("read"),
+            [ann.id]
+        );
+        let chain = world
+            .begin()
+            .await
+            .library_chain(LibraryItemId::ROOT)
+            .await
+            .expect("read");
+        assert_eq!(chain[0].grants[0].grantee, Grantee::Group(wanted.name));
+        let refused = world.begin().await.group_delete(before.id).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
     }
 
     pub(super) async fn the_directory_of_a_user_is_whole(world: World) {
