@@ -99,12 +99,12 @@ fn every_scenario_of_untrusted_code_has_exactly_one_test() {
 }
 
 /// What stands between back ticks.
-fn quoted(cell: &str) -> Vec<&str> {
+pub(crate) fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
 /// The names of all functions in files of tests and beside code.
-fn test_names() -> BTreeSet<String> {
+pub(crate) fn test_names() -> BTreeSet<String> {
     files::ending(".rs")
         .into_iter()
         .flat_map(|path| functions(&files::code(path)))

@@ -8,6 +8,7 @@ mod incidents;
 mod layering;
 mod migrations;
 mod packages;
+mod rows;
 mod rust_code;
 mod sources;
 mod units;

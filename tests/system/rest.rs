@@ -465,6 +465,9 @@ async fn functions_that_make_no_sense_are_not_registered() {
     for (field, value) in [
         ("language", json!("cobol")),
         ("language", json!("ironpython")),
+        // Run by services that are not here.
+        ("language", json!("matlab")),
+        ("language", json!("sas")),
         ("script", json!("")),
         ("script", json!(" \n")),
         ("script", json!("a\u{0}b")),

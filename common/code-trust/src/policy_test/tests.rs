@@ -58,6 +58,15 @@ fn absent_expectations_are_not_compared_and_options_have_no_order() {
 }
 
 #[test]
+fn there_is_no_cloud_client() {
+    for client in ["cloud", "cloud_analyst", "cloud_web"] {
+        let file = FILE.replace(r#""client": "web""#, &format!(r#""client": "{client}""#));
+        let error = run(&file).expect_err("refused").to_string();
+        assert!(error.contains(&format!("unknown variant `{client}`")), "{error}");
+    }
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_its_place_and_field() {
     let start = "the policy test is not valid: ";
     for (change, into, says) in [
