@@ -176,6 +176,13 @@ async fn r_and_python_refuse_what_nobody_trusts() {
             "the cure: {}",
             ending.message
         );
+        let denied = place.server.admin().await.audited("codetrust.denied").await;
+        let row = denied
+            .iter()
+            .find(|row| row["detail"]["run"] == run.id.to_string());
+        let row = row.expect("a record beside that of the end");
+        assert_eq!(row["detail"]["user"], analyst.name());
+        assert_eq!(row["detail"]["rule"], "service-refuses-untrusted");
         assert_eq!(
             place.verdict(&author, &function).await,
             "unrestricted script-author"

@@ -468,3 +468,33 @@ async fn permissions_are_said_in_words_and_nonsense_is_refused() {
     admin.add_member(&group, member.name()).await;
     assert_eq!(problem(show(&member, &team.path).await).status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_change_permissions_at_once_the_later_is_told() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let (ann, bob) = (server.analyst().await, server.analyst().await);
+    let made = folder(&admin, "/", &unique("shared")).await;
+    let parts = ["library", &made.id.to_string(), "permissions"];
+    let seen: Permissions = admin.show(&parts).await;
+    let grant = |person: &Person| json!({ "user": person.name(), "right": "write" });
+    let one = json!({ "grants": [grant(&ann)], "version": seen.version });
+    let set = permit(&admin, &made, &one).await.expect("set");
+    // Bob was read before, and would take back what ann was given.
+    let other = json!({ "grants": [grant(&bob)], "version": seen.version });
+    assert_eq!(
+        refusal(permit(&admin, &made, &other).await),
+        (409, "conflict".to_owned())
+    );
+    let now: Permissions = admin.show(&parts).await;
+    assert_eq!((now.version, now.grants.len()), (set.version, 1));
+    assert_eq!(
+        now.grants[0].user.as_ref().map(ToString::to_string).as_deref(),
+        Some(ann.name())
+    );
+    let both = json!({ "grants": [grant(&ann), grant(&bob)], "version": now.version });
+    assert_eq!(permit(&admin, &made, &both).await.expect("set").grants.len(), 2);
+    // Who says nothing about the version says what shall be, whatever is.
+    let none = json!({ "inherits": true });
+    permit(&admin, &made, &none).await.expect("set");
+}

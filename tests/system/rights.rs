@@ -211,6 +211,7 @@ impl Things {
                 json!({ "item": { "type": "visualization_mod", "hash": "h1" } }),
             ),
             ("POST /api/v1/trust/signatures", json!({ "item": item })),
+            ("POST /api/v1/trust/openings", json!({ "item": item })),
             ("POST /api/v1/trust/signatures/verify", json!({ "item": item })),
             (
                 "POST /api/v1/trust/time-stamps",

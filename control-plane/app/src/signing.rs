@@ -116,6 +116,11 @@ impl App {
             time_stamp: Some(authority.stamp(id, now).await?),
             signature,
         };
+        let again = self
+            .store()
+            .item_signature(named.r#type.as_str(), named.hash.as_str())
+            .await?
+            .is_some();
         tx.item_signature_insert(&ItemSignature {
             id,
             item_type: named.r#type.to_string(),
@@ -130,7 +135,11 @@ impl App {
             "type": named.r#type, "hash": named.hash, "serial": certificate.serial, "user": user.name,
         });
         let signed = Draft::new(
-            Event::ItemSigned,
+            if again {
+                Event::ItemSignedAgain
+            } else {
+                Event::ItemSigned
+            },
             format!("{} {}", named.r#type, named.hash),
             detail,
         );

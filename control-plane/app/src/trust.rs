@@ -7,6 +7,7 @@
 mod block;
 mod entry;
 mod explain;
+mod opening;
 #[cfg(test)]
 mod orders;
 mod revocation;
@@ -17,6 +18,7 @@ mod stamp;
 pub(crate) use block::{is_behind, refuse_blocked};
 pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
 pub(crate) use explain::Judged;
+pub(crate) use opening::{denied_by_node, denied_run};
 pub(crate) use revocation::{refuse_many_of, to_wire as revocation_to_wire};
 pub(crate) use signed::SignedState;
 pub(crate) use signer::{of_group, of_user};

@@ -2,6 +2,7 @@
 
 mod decide;
 mod list;
+mod open;
 mod signing;
 mod target;
 
@@ -57,6 +58,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  muster trust verify ./rose-chart\n  muster trust verify ./rose-chart --roots root-ca.pem"
     )]
     Verify(signing::Verify),
+    /// Open a mod or external action as a client does: ask whether to trust it where that is the question; exit 1 if it is
+    /// refused or declined
+    #[command(
+        after_help = "Examples:\n  muster trust open ./rose-chart\n  muster trust open ./rose-chart --decline"
+    )]
+    Open(open::Open),
     /// Say what would happen if somebody ran a function, or code in a library item, now, and why
     #[command(
         group = clap::ArgGroup::new("what").required(true),
@@ -154,6 +161,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Unblock(arguments) => decide::unblock(context, &arguments).await,
         Command::Revoke(arguments) => decide::revoke(context, arguments).await,
         Command::Sign(arguments) => signing::sign(context, *arguments).await,
+        Command::Open(arguments) => open::open(context, arguments).await,
         Command::Verify(arguments) => signing::verify(context, arguments).await,
         Command::Explain {
             function,

@@ -23,7 +23,7 @@ macro_rules! events {
 }
 
 impl Event {
-    /// Whether it says what became of one run, and nothing else.
+    /// Whether it says what became of one run, or of somebody who wanted to open something, and nothing else.
     pub fn is_of_run(self) -> bool {
         matches!(
             self,
@@ -33,6 +33,9 @@ impl Event {
                 | Self::RunEnded
                 | Self::RunCancelled
                 | Self::OutcomeRejected
+                | Self::ItemPrompted
+                | Self::ItemDeclined
+                | Self::ItemDenied
         )
     }
 }
@@ -204,6 +207,14 @@ events! {
     SigningCertificateImported = "codetrust.upload_extcert";
     /// A version of an item was signed.
     ItemSigned = "codetrust.sign";
+    /// A version of an item was signed for which there was a signature already.
+    ItemSignedAgain = "codetrust.re_sign";
+    /// Somebody opened an item and was asked whether to trust it.
+    ItemPrompted = "codetrust.prompted";
+    /// Somebody was asked whether to trust an item, and said no.
+    ItemDeclined = "codetrust.declined";
+    /// Trust refused that somebody opened an item, or had it run.
+    ItemDenied = "codetrust.denied";
     /// A signature that was made elsewhere got a time stamp.
     TimeStamped = "codetrust.time_stamp";
     /// A trust setting changed.

@@ -231,7 +231,7 @@ impl Tx {
         grants: Option<&[Grant]>,
     ) -> Result<(), StoreError> {
         self.change_rights().await?;
-        let sql = "UPDATE library_items SET inherits = $2 WHERE id = $1";
+        let sql = "UPDATE library_items SET inherits = $2, version = version + 1 WHERE id = $1";
         if self.execute(sql, args![id, grants.is_none()]).await? == 0 {
             return Err(StoreError::not_found("the library item"));
         }

@@ -30,6 +30,7 @@ impl App {
             inherits: at > 0,
             from: library::path(&found.chain[at..]),
             grants: found.chain[at].grants.iter().map(to_wire).collect(),
+            version: found.item.version,
         })
     }
 
@@ -66,6 +67,15 @@ impl App {
                 user.name
             )));
         }
+        if wanted.version.is_some_and(|version| version != item.version) {
+            return Err(Error::conflict(
+                "conflict",
+                format!(
+                    "{} was changed by somebody else meanwhile, and perhaps its permissions; look again and repeat",
+                    library::path(&chain)
+                ),
+            ));
+        }
         self.require_grantees(&mut tx, &grants).await?;
         tx.library_permit(item.id, (!wanted.inherits).then_some(&grants))
             .await?;
@@ -90,6 +100,7 @@ impl App {
             } else {
                 grants.iter().map(to_wire).collect()
             },
+            version: item.version + 1,
         })
     }
 

@@ -11,7 +11,7 @@ use muster_model::{
     run::{Mode, RunState},
 };
 use muster_pki::PayloadType;
-use muster_store::{Draft, RunRow, Tx};
+use muster_store::{Draft, Records, RunRow, Tx};
 use muster_wire::{
     function::FunctionDefinition,
     node::v1::run::{Claim, GrantPolicy, Granted, PutBack, RunGrant},
@@ -21,6 +21,8 @@ use serde_json::json;
 use super::{Request, ended, ending, no_such_run, refused, to_json};
 use crate::{App, Error, session::caller_of, trust};
 
+/// The problem of a run that the decision refused.
+const NOT_TRUSTED: &str = "not-trusted";
 /// How long a grant may be used after it was signed, in milliseconds.
 const GRANT_LIFETIME_MS: i64 = 10 * 60 * 1000;
 /// Runs that one claim may find refused before it gives the others a turn.
@@ -142,7 +144,7 @@ impl App {
             .await?;
         let Some(mode) = verdict.outcome.mode() else {
             let message = refusal(&row, &verdict);
-            self.refuse(tx, row, "not-trusted", message, Some(&verdict), now)
+            self.refuse(tx, row, NOT_TRUSTED, message, Some(&verdict), now)
                 .await?;
             return Ok(Claimed::Refused);
         };
@@ -328,7 +330,11 @@ impl App {
             ..row
         };
         tx.run_put(&row).await?;
-        tx.commit(ended(&row, problem), now).await?;
+        let mut records = Records::from(ended(&row, problem));
+        if let Some(verdict) = verdict.filter(|_| problem == NOT_TRUSTED) {
+            records = records.and(trust::denied_run(&row, verdict.rule));
+        }
+        tx.commit(records, now).await?;
         Ok(())
     }
 }

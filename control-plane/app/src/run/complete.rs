@@ -10,7 +10,7 @@ use muster_model::{
     run::{Mode, RunState},
 };
 use muster_pki::{Envelope, PayloadType, Subject};
-use muster_store::{Draft, RunRow};
+use muster_store::{Draft, Records, RunRow};
 use muster_wire::{
     admin::v1::run::Run as WireRun,
     function::BlobRef,
@@ -22,7 +22,7 @@ use muster_wire::{
 use serde_json::json;
 
 use super::{ended, ending, no_such_run, refused, to_json};
-use crate::{App, Error};
+use crate::{App, Error, trust};
 
 impl App {
     /// Records the outcome of a claim. Sending it twice is the same as once; an outcome that does not belong to
@@ -129,7 +129,12 @@ impl App {
         let kept = |captured: &Option<Captured>| captured.as_ref().map_or(0, |captured| captured.blob.size);
         let kept = (kept(&outcome.ending.stdout), kept(&outcome.ending.stderr));
         tx.run_output_settle(id, kept).await?;
-        tx.commit(ended(&row, &outcome.ending.rule), now).await?;
+        // The record of the end comes first: the countersignature names its place.
+        let mut records = Records::from(ended(&row, &outcome.ending.rule));
+        if let Some(denied) = trust::denied_by_node(&row, &outcome.ending) {
+            records = records.and(denied);
+        }
+        tx.commit(records, now).await?;
         Ok(())
     }
 

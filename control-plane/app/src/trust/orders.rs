@@ -26,7 +26,7 @@ use self::{
 const GOLDEN: &str = include_str!("../../tests/golden/trust-orders.txt");
 
 /// Records of what is no decision about code, by the part of their name before the point, or whole.
-const ELSEWHERE: [&str; 22] = [
+const ELSEWHERE: [&str; 25] = [
     // Who belongs to the collective, and under which authority: about nodes.
     "authority",
     "certificate",
@@ -45,6 +45,9 @@ const ELSEWHERE: [&str; 22] = [
     "run",
     "secret",
     "trust.tombstones_expired",
+    "codetrust.declined",
+    "codetrust.denied",
+    "codetrust.prompted",
     // What older versions wrote.
     "license.changed",
     // Somebody or something new, about whom nothing was decided.

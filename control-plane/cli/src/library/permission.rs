@@ -65,7 +65,9 @@ pub(super) async fn show(context: &Context, item: &str) -> Result<(), Failure> {
 /// Adds one permission.
 pub(super) async fn permit(context: &Context, wanted: Permit) -> Result<(), Failure> {
     let rest = context.rest()?;
-    let mut grants = fetch(&rest, &wanted.item).await?.grants;
+    let Permissions {
+        mut grants, version, ..
+    } = fetch(&rest, &wanted.item).await?;
     grants.retain(|grant| !wanted.who.is(grant));
     grants.push(Grant {
         user: wanted.who.user,
@@ -73,13 +75,17 @@ pub(super) async fn permit(context: &Context, wanted: Permit) -> Result<(), Fail
         license: wanted.who.license,
         right: wanted.right,
     });
-    put(context, &rest, &wanted.item, false, grants).await
+    put(context, &rest, &wanted.item, changed(grants, version)).await
 }
 
 /// Removes one permission.
 pub(super) async fn forbid(context: &Context, wanted: Forbid) -> Result<(), Failure> {
     let rest = context.rest()?;
-    let before = fetch(&rest, &wanted.item).await?.grants;
+    let Permissions {
+        grants: before,
+        version,
+        ..
+    } = fetch(&rest, &wanted.item).await?;
     let mut grants = before.clone();
     grants.retain(|grant| !wanted.who.is(grant));
     if grants.len() == before.len() {
@@ -88,12 +94,25 @@ pub(super) async fn forbid(context: &Context, wanted: Forbid) -> Result<(), Fail
             "they have no permission of their own there; muster library permissions shows who has",
         ));
     }
-    put(context, &rest, &wanted.item, false, grants).await
+    put(context, &rest, &wanted.item, changed(grants, version)).await
 }
 
 /// Removes the own permissions of an item.
 pub(super) async fn inherit(context: &Context, item: &str) -> Result<(), Failure> {
-    put(context, &context.rest()?, item, true, Vec::new()).await
+    let wanted = SetPermissions {
+        inherits: true,
+        ..SetPermissions::default()
+    };
+    put(context, &context.rest()?, item, wanted).await
+}
+
+/// Of two who change the same permissions at once, the later is told, and takes back nothing that they did not see.
+fn changed(grants: Vec<Grant>, version: i64) -> SetPermissions {
+    SetPermissions {
+        inherits: false,
+        grants,
+        version: Some(version),
+    }
 }
 
 async fn fetch(rest: &Rest, item: &str) -> Result<Permissions, Failure> {
@@ -102,16 +121,8 @@ async fn fetch(rest: &Rest, item: &str) -> Result<Permissions, Failure> {
         .await?)
 }
 
-async fn put(
-    context: &Context,
-    rest: &Rest,
-    item: &str,
-    inherits: bool,
-    grants: Vec<Grant>,
-) -> Result<(), Failure> {
-    let request = at(Request::put(PATH), item)
-        .segment("permissions")
-        .json(&SetPermissions { inherits, grants });
+async fn put(context: &Context, rest: &Rest, item: &str, wanted: SetPermissions) -> Result<(), Failure> {
+    let request = at(Request::put(PATH), item).segment("permissions").json(&wanted);
     let permissions: Permissions = rest.call(request).await?;
     context.show(&permissions, || rows(&permissions, context.colour))
 }

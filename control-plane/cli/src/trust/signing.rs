@@ -267,7 +267,7 @@ fn offline(
     })
 }
 
-async fn read(context: &Context, source: &Source, declared: &Declared) -> Result<Read, Failure> {
+pub(super) async fn read(context: &Context, source: &Source, declared: &Declared) -> Result<Read, Failure> {
     match source {
         Source { path: Some(path), .. } => of_file(item_file::read(path, declared)?),
         Source {

@@ -139,6 +139,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(trust::withdraw_item))
         .routes(routes!(trust::revocations, trust::revoke))
         .routes(routes!(trust::explain))
+        .routes(routes!(trust::open))
         .routes(routes!(signing::sign))
         .routes(routes!(signing::verify))
         .routes(routes!(signing::stamp_time))

@@ -129,6 +129,8 @@ pub struct Permissions {
     pub from: String,
     /// What they are. Administrators may do everything besides.
     pub grants: Vec<Grant>,
+    /// The version of the item that they were read from, for `PUT`.
+    pub version: i64,
 }
 
 /// `PUT /api/v1/library/{item}/permissions`: all permissions of the item itself.
@@ -143,6 +145,9 @@ pub struct SetPermissions {
     /// Its own. Nobody but administrators may read an item without any.
     #[serde(default)]
     pub grants: Vec<Grant>,
+    /// Only while the item has this version: what was read is what is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
 }
 
 /// `POST /api/v1/library/items`: a new item, or a new version of the one of this name.

@@ -2,8 +2,9 @@
 
 use muster_ids::{Digest, LibraryItemId, Name, UserName};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::run::Why;
+use super::{run::Why, signing::ItemContent};
 
 /// `GET /api/v1/trust/explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,4 +270,20 @@ pub struct Revocation {
     pub until: Option<String>,
     /// Who decided it, when and why.
     pub decided: Decided,
+}
+
+/// `POST /api/v1/trust/openings`: a client opens an item, or the person who was asked about it says no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OpenItem {
+    /// What is opened.
+    pub item: ItemContent,
+    /// Its signature; the newest that was made here when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Value>,
+    /// Whether the person was asked and does not want it. Who does sends what they trust to `/api/v1/trust/items` or
+    /// `/api/v1/trust/signers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declined: bool,
 }

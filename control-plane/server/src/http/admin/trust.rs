@@ -7,9 +7,10 @@ use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
+        signing::VerifiedItem,
         stamp::{Stamp, StampQuery},
         trust::{
-            Block, CreateBlock, CreateRevocation, ExplainQuery, Explanation, Revocation, TrustItem,
+            Block, CreateBlock, CreateRevocation, ExplainQuery, Explanation, OpenItem, Revocation, TrustItem,
             TrustSigner, TrustedItem, TrustedSigner,
         },
     },
@@ -38,6 +39,17 @@ pub(super) async fn explain(
     Params(query): Params<ExplainQuery>,
 ) -> Result<Json<Explanation>, Failure> {
     Ok(Json(app.explain(&caller, &query).await?))
+}
+
+/// Say that an item is opened, or that the person who was asked about it declined; questions and refusals are audited.
+#[utoipa::path(post, path = "/api/v1/trust/openings", tag = "trust", request_body = OpenItem,
+    responses((status = 200, body = VerifiedItem), (status = 401, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn open(
+    State(app): State<App>,
+    User(caller): User,
+    Body(asked): Body<OpenItem>,
+) -> Result<Json<VerifiedItem>, Failure> {
+    Ok(Json(app.open_item(&caller, &asked).await?))
 }
 
 /// What nobody may trust or use.
