@@ -26,7 +26,7 @@ use self::{
 const GOLDEN: &str = include_str!("../../tests/golden/trust-orders.txt");
 
 /// Records of what is no decision about code, by the part of their name before the point, or whole.
-const ELSEWHERE: [&str; 25] = [
+const ELSEWHERE: [&str; 26] = [
     // Who belongs to the collective, and under which authority: about nodes.
     "authority",
     "certificate",
@@ -55,6 +55,8 @@ const ELSEWHERE: [&str; 25] = [
     "user.created",
     "user.password_set",
     "library.saved",
+    // Signing is one operation, whatever was signed before.
+    "codetrust.re_sign",
     // What somebody else signed, dated: nothing is kept of it.
     "codetrust.time_stamp",
 ];
