@@ -217,7 +217,24 @@ async fn every_change_that_needs_a_license_is_refused_to_who_has_everything_else
         .expect("permitted");
     let everything = without(&server, None).await;
     let function = everything.register(&unique("f"), "terr", "1").await;
-    let changes = changes(&function, &everything);
+    let mut changes = changes(&function, &everything);
+    for (kind, feature) in [
+        ("script", Feature::AuthorScripts),
+        ("custom_query", Feature::CustomQuery),
+    ] {
+        let (manifest, files) = content(kind);
+        let [_, saved] = made(kind, feature, &manifest, &files);
+        let saved = everything.post(&saved.path, &saved.body).await.expect("saved");
+        let id = saved["id"].as_str().expect("an identity");
+        for endpoint in [
+            "POST /api/v1/library/{item}/trust",
+            "POST /api/v1/library/{item}/untrust",
+        ] {
+            let one = change(endpoint, feature, json!({}));
+            let path = one.path.replace("{item}", id);
+            changes.push(Change { path, ..one });
+        }
+    }
 
     // No change is forgotten: the others are free for a reason, or no license gives them.
     let licensed: BTreeSet<&str> = changes.iter().map(|change| change.endpoint).collect();
