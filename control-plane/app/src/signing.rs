@@ -116,11 +116,10 @@ impl App {
             time_stamp: Some(authority.stamp(id, now).await?),
             signature,
         };
-        let again = self
+        let known = self
             .store()
-            .item_signature(named.r#type.as_str(), named.hash.as_str())
-            .await?
-            .is_some();
+            .item_signatures(named.r#type.as_str(), named.hash.as_str(), 1)
+            .await?;
         tx.item_signature_insert(&ItemSignature {
             id,
             item_type: named.r#type.to_string(),
@@ -135,10 +134,10 @@ impl App {
             "type": named.r#type, "hash": named.hash, "serial": certificate.serial, "user": user.name,
         });
         let signed = Draft::new(
-            if again {
-                Event::ItemSignedAgain
-            } else {
+            if known.is_empty() {
                 Event::ItemSigned
+            } else {
+                Event::ItemSignedAgain
             },
             format!("{} {}", named.r#type, named.hash),
             detail,
