@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use muster_client::ClientError;
-use muster_code_trust::{CodeLanguage, CodeManifest, CodeParameter};
+use muster_code_trust::{CodeLanguage, CodeManifest, CodeParameter, SignatureBundle};
 use muster_ids::Sha512;
 use muster_pki::{CertificateDer, code_signing::CodeCertificate, pem};
 use muster_tests::{CommandLine, Person, Server, folder, problem, refusal, unique};
@@ -285,6 +285,22 @@ async fn a_revoked_certificate_takes_what_it_signed_with_it_and_the_next_signatu
     )
     .await;
     assert_ne!(next["serial"], serial);
+    // Nobody takes what is revoked out of that time by having it stamped anew.
+    let old: SignatureBundle = serde_json::from_value(made["bundle"].clone()).expect("a bundle");
+    let digest = json!({ "digest": SignatureBundle::stamped_digest(&old.signature) });
+    let stamp = send(&other, "/api/v1/trust/time-stamps", &digest)
+        .await
+        .expect("stamped");
+    let mut dated = made["bundle"].clone();
+    dated["time_stamp"] = stamp["stamp"].clone();
+    assert_eq!(found(&admin, &item, &dated).await["status"], "chain");
+    dated.as_object_mut().expect("fields").remove("time_stamp");
+    let kept = json!({ "item": item, "bundle": dated });
+    assert_eq!(
+        problem(send(&developer, SIGNATURES, &kept).await).status,
+        422,
+        "nor is it kept"
+    );
     assert_eq!(found(&admin, &item, &next["bundle"]).await["status"], "valid");
     let listed: Value = admin
         .get(&format!(

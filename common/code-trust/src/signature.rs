@@ -48,6 +48,20 @@ pub struct TimeStatement {
     pub digest: Digest,
     /// When they were there.
     pub at: Moment,
+    /// Whether who stamps has made the signature at this moment. Anybody may have a signature stamped that was there
+    /// before; under the collective's own root such a stamp counts for nothing, or an old signature would be taken out of
+    /// the time for which it is revoked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed_here: bool,
+}
+
+/// What a time stamp says, once it is verified.
+#[derive(Clone, Copy)]
+struct Stamped {
+    /// The place of the root that it leads to.
+    root: usize,
+    at: Moment,
+    signed_here: bool,
 }
 
 /// A signature with all that it takes to verify it.
@@ -209,7 +223,7 @@ impl SignatureBundle {
         roots.sort_by_key(others);
         let ders: Vec<CertificateDer<'_>> = roots.iter().map(|root| root.certificate.clone()).collect();
         let stamp = self.stamp(&ders);
-        let time = stamp.map_or(now, |(_, at)| at);
+        let time = stamp.map_or(now, |stamp| stamp.at);
         let leads = verify_code_chain(&chain, &ders, CodeUsage::Signing, time.unix_ms())
             .map_err(SignatureProblem::Chain)
             .and_then(|place| {
@@ -220,7 +234,9 @@ impl SignatureBundle {
                 match (stamp, &self.time_stamp) {
                     (None, Some(_)) => Err(SignatureProblem::TimeStamp),
                     (None, None) if internal => Err(SignatureProblem::NoTimeStamp),
-                    (Some((by, _)), _) if internal && by != place => Err(SignatureProblem::TimeStamp),
+                    (Some(stamp), _) if internal && !(stamp.root == place && stamp.signed_here) => {
+                        Err(SignatureProblem::TimeStamp)
+                    }
                     _ if internal && leaf.account.is_none() => Err(SignatureProblem::NoAccount),
                     _ => Ok(place),
                 }
@@ -265,7 +281,7 @@ impl SignatureBundle {
             problem: changed.or(chain_problem).or(deleted),
             subject: leaf.subject,
             certificate,
-            stamped: stamp.map(|(_, at)| at),
+            stamped: stamp.map(|stamp| stamp.at),
             root: root.ok(),
         })
     }
@@ -282,15 +298,19 @@ impl SignatureBundle {
     }
 
     /// When the signature was there, by a stamp that leads to the root at this place.
-    fn stamp(&self, roots: &[CertificateDer<'_>]) -> Option<(usize, Moment)> {
+    fn stamp(&self, roots: &[CertificateDer<'_>]) -> Option<Stamped> {
         let stamp = self.time_stamp.as_ref()?;
         let said: TimeStatement = serde_json::from_slice(stamp.verify(CodeMessage::TimeStamp).ok()?).ok()?;
         if said.digest != Self::stamped_digest(&self.signature) {
             return None;
         }
-        let place =
+        let root =
             verify_code_chain(&stamp.chain(), roots, CodeUsage::TimeStamping, said.at.unix_ms()).ok()?;
-        Some((place, said.at))
+        Some(Stamped {
+            root,
+            at: said.at,
+            signed_here: said.signed_here,
+        })
     }
 }
 

@@ -113,7 +113,7 @@ impl App {
             .map_err(Error::bug)?;
         let id = SignatureBundle::stamped_digest(&signature);
         let bundle = SignatureBundle {
-            time_stamp: Some(authority.stamp(id, now).await?),
+            time_stamp: Some(authority.stamp(id, true, now).await?),
             signature,
         };
         let known = self
@@ -221,7 +221,7 @@ impl App {
         let authorized = self.authorize(caller, Operation::Use).await?;
         let authority = self.code_authority().await?;
         let now = self.now();
-        let stamp = authority.stamp(new.digest, now).await?;
+        let stamp = authority.stamp(new.digest, false, now).await?;
         let tx = self.store().begin(&authorized).await?;
         tx.commit(
             Draft::new(Event::TimeStamped, new.digest.to_string(), json!({})),

@@ -66,9 +66,14 @@ impl Authority {
     }
 
     fn stamp(&self, signature: &CodeSigned, at: i64) -> CodeSigned {
+        self.stamp_as(signature, at, true)
+    }
+
+    fn stamp_as(&self, signature: &CodeSigned, at: i64, signed_here: bool) -> CodeSigned {
         let statement = TimeStatement {
             digest: SignatureBundle::stamped_digest(signature),
             at: Moment::from_unix_ms(at),
+            signed_here,
         };
         let payload = serde_json::to_vec(&statement).expect("JSON");
         let (key, certificate) = &self.stamps;
@@ -395,4 +400,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_signature_of_the_collective_is_not_dated_anew_by_having_it_stamped() {
+    let own = Authority::new(1);
+    let roots = [own.called(INTERNAL_ROOT)];
+    let mut bundle = signed(&own, 365);
+    assert_eq!(found(&bundle, &roots, NOW + 2 * DAY).problem, None);
+    bundle.time_stamp = Some(own.stamp_as(&bundle.signature, NOW + 2 * DAY, false));
+    let checked = found(&bundle, &roots, NOW + 2 * DAY);
+    assert_eq!(checked.problem, Some(SignatureProblem::TimeStamp));
+    // For the signature of another authority it says when that was there.
+    let elsewhere = [own.called("sha256:elsewhere")];
+    assert_eq!(found(&bundle, &elsewhere, NOW + 2 * DAY).problem, None);
 }

@@ -41,11 +41,17 @@ pub(super) struct CodeAuthority {
 }
 
 impl CodeAuthority {
-    /// The word that the signature with this digest was there at `now`.
-    pub(super) async fn stamp(&self, digest: Digest, now: i64) -> Result<CodeSigned, Error> {
+    /// The word that the signature with this digest was there at `now`; whether it was made here, at that moment.
+    pub(super) async fn stamp(
+        &self,
+        digest: Digest,
+        signed_here: bool,
+        now: i64,
+    ) -> Result<CodeSigned, Error> {
         let statement = TimeStatement {
             digest,
             at: Moment::from_unix_ms(now),
+            signed_here,
         };
         let payload = serde_json::to_vec(&statement).map_err(Error::bug)?;
         let chain = [self.stamp.clone()];

@@ -49,7 +49,7 @@ impl App {
         let now = self.now();
         let id = SignatureBundle::stamped_digest(&bundle.signature);
         if bundle.time_stamp.is_none() {
-            bundle.time_stamp = Some(authority.stamp(id, now).await?);
+            bundle.time_stamp = Some(authority.stamp(id, false, now).await?);
         }
         let checked = match self.checked(named, &bundle, &self.code_roots().await?).await? {
             Ok(checked) => checked,
