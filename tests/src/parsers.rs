@@ -140,6 +140,11 @@ pub const TARGETS: &[Target] = &[
         seeds: join::token_seeds,
     },
     Target {
+        name: "mod_archive",
+        run: item::mod_archive,
+        seeds: item::mod_archive_seeds,
+    },
+    Target {
         name: "mod_manifest",
         run: item::mod_manifest,
         seeds: item::mod_manifest_seeds,

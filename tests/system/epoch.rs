@@ -484,3 +484,51 @@ async fn a_block_that_an_older_database_has_forgotten_comes_back_and_one_that_wa
         [&json!(1), &json!(1), &json!(1)]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_of_signatures_that_was_removed_or_reset_does_not_come_back_with_an_older_database() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let pool = server.pool().await;
+    let node = RealNode::start(&server, &pool).await;
+    let kept = crate::signing::known_root(&admin).await;
+    let removed = crate::signing::known_root(&admin).await;
+    let own = async |admin: &Person| {
+        let made = admin.post("/api/v1/trust/roots/internal", &json!({})).await;
+        made.expect("the root")["fingerprint"]
+            .as_str()
+            .expect("a digest")
+            .to_owned()
+    };
+    let roots = async |admin: &Person| -> BTreeSet<String> {
+        let roots: Vec<muster_wire::admin::v1::signing::SigningRoot> = admin.get("/api/v1/trust/roots").await;
+        roots.iter().map(|root| root.fingerprint.to_string()).collect()
+    };
+    let left = own(&admin).await;
+    let backup = Backup::take(&server);
+    admin
+        .delete(&["trust", "roots", &removed])
+        .await
+        .expect("removed");
+    admin
+        .post("/api/v1/trust/reset", &json!({}))
+        .await
+        .expect("made anew");
+    assert_ne!(own(&admin).await, left);
+    node.connected(&server).await;
+    holds_number(&node, number(&server)).await;
+
+    backup.put_back(&server);
+    server.restart();
+    let all = [&kept, &removed, &left].map(String::clone).into();
+    assert_eq!(roots(&admin).await, all, "the old database has forgotten");
+    new_epoch(&server).await;
+    let admin = server.admin().await;
+    within(PATIENCE, "what the node knew was united", async || {
+        (!admin.audited("epoch.united").await.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(roots(&admin).await, [kept].into());
+    assert_eq!(admin.audited("epoch.united").await[0]["detail"]["roots"], 2);
+    assert_ne!(own(&admin).await, left);
+}

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use self::elsewhere::Elsewhere;
 use crate::trust::{BLOCKS, SIGNERS, send};
 
-pub(crate) use self::elsewhere::known_signer;
+pub(crate) use self::elsewhere::{known_root, known_signer};
 
 mod elsewhere;
 mod files;
+mod issuers;
 mod several;
 
 const SIGNATURES: &str = "/api/v1/trust/signatures";

@@ -203,13 +203,25 @@ impl SignatureBundle {
     /// was signed.
     pub fn check(
         &self,
-        (r#type, hash): (ItemType, &ItemHash),
+        named: (ItemType, &ItemHash),
         roots: &[CodeRoot],
         now: Moment,
         account: impl FnOnce(&Account) -> SignerState,
     ) -> Result<Checked, BundleError> {
+        self.check_with(named, (roots, &[]), now, account)
+    }
+
+    /// As [`Self::check`]; certificates in `known` may lead on where some of the bundle are missing.
+    pub fn check_with(
+        &self,
+        (r#type, hash): (ItemType, &ItemHash),
+        (roots, known): (&[CodeRoot], &[CertificateDer<'_>]),
+        now: Moment,
+        account: impl FnOnce(&Account) -> SignerState,
+    ) -> Result<Checked, BundleError> {
         self.signature.unverified(CodeMessage::ItemSignature)?;
-        let chain = self.signature.chain();
+        let mut chain = self.signature.chain();
+        chain.extend(known.iter().cloned());
         let leaf = CodeCertificate::of(&chain[0])?;
         let refused = CodeCertificateError::Name;
         let certificate = Certificate {

@@ -26,6 +26,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("blocks/1", "block/"),
     ("blockings/1", "blocking/"),
     ("policies/1", "policy/"),
+    ("removals/1", "tombstone/root/"),
     ("revocations/1", "revocation/"),
     ("roots/1", "root/"),
     ("settings/1", "setting/"),

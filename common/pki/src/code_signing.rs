@@ -26,7 +26,7 @@ use crate::{
 
 pub use chain::{ChainError, CodeUsage, verify_code_chain};
 pub use external::{ExternalKey, ExternalKeyError};
-pub use facts::{Account, CodeCertificate, CodeCertificateError};
+pub use facts::{Account, CodeCertificate, CodeCertificateError, issuer_addresses};
 pub use message::{CodeMessage, CodeMessageError, CodeSigned, MOST_CHAIN};
 
 /// Whom a certificate of the code-signing authority is for.

@@ -81,6 +81,7 @@ async fn of(store: Store, blobs: BlobStore, clock: Clock, keys: Arc<Memory>) -> 
             max_input: 1024,
             queues: crate::Queues::default(),
             certificates: crate::Certificates::default(),
+            allowed_issuers: Vec::new(),
         },
     };
     App::new(parts).await.expect("a control plane")

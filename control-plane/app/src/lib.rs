@@ -114,6 +114,8 @@ pub struct Options {
     pub queues: Queues,
     /// How long certificates of nodes are valid, and what may come after them.
     pub certificates: Certificates,
+    /// From where certificates of other authorities may be fetched by whoever imports one that is signed by them.
+    pub allowed_issuers: Vec<String>,
 }
 
 /// How many runs may wait at once.

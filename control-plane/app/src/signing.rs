@@ -10,6 +10,7 @@
 mod authority;
 mod certificate;
 mod clock;
+mod import;
 mod kept;
 mod root;
 
@@ -253,7 +254,8 @@ impl App {
             };
         }
         let now = Moment::from_unix_ms(self.now());
-        let checked = bundle.check((named.r#type, &named.hash), roots, now, |_| state);
+        let known = self.known_authorities(bundle).await?;
+        let checked = bundle.check_with((named.r#type, &named.hash), (roots, &known), now, |_| state);
         let mut checked = match checked {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error.to_string())),
@@ -294,7 +296,7 @@ impl App {
             .filter(|root| root.origin == RootOrigin::Internal || root.state == RootState::Accepted)
             .map(|root| {
                 let label = match root.origin {
-                    RootOrigin::Internal if root.state == RootState::Accepted => INTERNAL_ROOT.to_owned(),
+                    RootOrigin::Internal if root.state != RootState::Removed => INTERNAL_ROOT.to_owned(),
                     // Known, so that no other authority speaks for what it signed.
                     RootOrigin::Internal => FORMER_ROOT.to_owned(),
                     RootOrigin::Imported => root.fingerprint.to_string(),

@@ -6,6 +6,7 @@ mod certificate;
 mod code_trust;
 mod code_trust_report;
 mod commands;
+mod fetch;
 mod find;
 mod group;
 mod group_file;

@@ -77,6 +77,8 @@ pub struct Config {
     pub session_lifetime: Duration,
     /// Largest single input of a run, bytes.
     pub max_input: u64,
+    /// From where certificates of other authorities may be fetched.
+    pub allowed_issuers: Vec<String>,
     /// Runs that may wait at once.
     pub queues: Queues,
     /// `auto`, `human` or `json`.
@@ -160,6 +162,7 @@ impl Config {
             ),
             max_input: reader.number("runs", "max_input_mib", 256, 1..=65_536) * 1024 * 1024,
             queues: queues(&mut reader),
+            allowed_issuers: allowed_issuers(&mut reader),
             issuing_key: token_key(&mut reader),
             log_format: reader.choice("log", "format", &LogFormat::NAMES, "auto"),
             log_levels: reader.log_levels("log", "levels", "info"),
@@ -247,6 +250,27 @@ fn front_end_names(reader: &mut Reader) -> Vec<ServerName<'static>> {
         }
     }
     names
+}
+
+/// Addresses of certificates, in `[code_trust]`: without TLS, as certificates name them; what comes is verified.
+fn allowed_issuers(reader: &mut Reader) -> Vec<String> {
+    let addresses = reader.list("code_trust", "allowed_issuers", &[]);
+    for address in &addresses {
+        let plain = address.strip_prefix("http://").is_some_and(|rest| {
+            rest.contains('/') && !rest.starts_with('/') && !rest.contains(['@', '#', '\\', ' '])
+        });
+        if !plain || address.len() > 512 {
+            reader.refuse(
+                "code_trust",
+                "allowed_issuers",
+                format!(
+                    "\"{}\" is no address; write http://HOST/FILE as certificates name it",
+                    address.escape_default()
+                ),
+            );
+        }
+    }
+    addresses
 }
 
 /// How many runs may wait, in `[runs]`.

@@ -218,6 +218,7 @@ pub async fn app(config: &Config, store: Store) -> anyhow::Result<App> {
         max_input: config.max_input,
         queues: config.queues,
         certificates: config.certificates.clone(),
+        allowed_issuers: config.allowed_issuers.clone(),
     };
     let parts = Parts {
         store,

@@ -80,6 +80,8 @@ states! {
     RootState, "a state of a root" {
         /// Signatures may lead to it.
         Accepted = "accepted",
+        /// They may, and it signs no more: another one of the collective followed it before its end.
+        Retired = "retired",
         /// They may not any more.
         Removed = "removed",
     }
@@ -252,6 +254,18 @@ impl Store {
         row.map(|row| certificate(&row)).transpose()
     }
 
+    /// At most four imported certificates of this holder.
+    pub async fn signing_certificates_of(
+        &self,
+        subject: &str,
+    ) -> Result<Vec<SigningCertificate>, StoreError> {
+        let sql = certificates!(
+            "WHERE user_id IS NULL AND subject = $1 AND state <> 'deleted' ORDER BY not_after DESC, fingerprint LIMIT 4"
+        );
+        let rows = self.all(sql, args![subject]).await?;
+        rows.iter().map(certificate).collect()
+    }
+
     /// The signatures of this item, of each certificate its newest, the newest of all first: at most `limit`.
     pub async fn item_signatures(
         &self,
@@ -307,6 +321,23 @@ impl Tx {
             "a code-signing root of this collective",
         )
         .await
+    }
+
+    /// Lets a root, and the certificates under it, sign no more; what they signed counts. Their keys go.
+    pub async fn signing_root_retire(&mut self, fingerprint: &Digest) -> Result<(), StoreError> {
+        let empty: &[u8] = &[];
+        self.execute(
+            "UPDATE signing_roots SET state = 'retired', sealed_key = $2, sealed_stamp_key = $2 \
+             WHERE fingerprint = $1 AND state = 'accepted'",
+            args![*fingerprint, empty],
+        )
+        .await?;
+        self.execute(
+            "UPDATE signing_certificates SET sealed_key = $2 WHERE root = $1",
+            args![*fingerprint, empty],
+        )
+        .await
+        .map(drop)
     }
 
     /// Takes a root away, with its keys.

@@ -1,8 +1,8 @@
 //! Items of the library, which developers make elsewhere.
 
 use muster_code_trust::{
-    CodeRoot, INTERNAL_ROOT, Item, ItemError, ItemType, ModManifest, Moment, Serial, SignatureBundle,
-    SignerState,
+    CodeRoot, INTERNAL_ROOT, Item, ItemError, ItemType, ModArchive, ModManifest, Moment, Serial,
+    SignatureBundle, SignerState,
 };
 use muster_ids::Sha512;
 use muster_pki::{
@@ -47,6 +47,48 @@ pub(super) fn mod_manifest(bytes: &[u8]) {
             "{error}"
         ),
     }
+}
+
+/// An archive of a mod. What is accepted is the same when it is packed again, and names no path outside of the mod.
+pub(super) fn mod_archive(bytes: &[u8]) {
+    let Ok(read) = ModArchive::read(bytes) else { return };
+    for path in read.files.keys().chain(&read.others) {
+        let text = path.as_str();
+        assert!(!text.starts_with('/') && text.split('/').all(|part| !part.is_empty() && part != ".."));
+    }
+    let packed = ModArchive {
+        others: Vec::new(),
+        ..read.clone()
+    };
+    let again = ModArchive::read(&packed.to_bytes().expect("it was in an archive")).expect("accepted before");
+    assert_eq!(again, packed);
+    assert_eq!(
+        again.item().expect("a mod").hash(),
+        read.item().expect("a mod").hash()
+    );
+}
+
+pub(super) fn mod_archive_seeds() -> Vec<Vec<u8>> {
+    let manifest =
+        r#"{"apiVersion":"1.2","version":"1.0","name":"R","id":"r","icon":"i.svg","files":["a/b.js"]}"#;
+    let files = [("i.svg", b"<svg/>".to_vec()), ("a/b.js", b"1;".repeat(100))];
+    let whole = ModArchive {
+        manifest: manifest.into(),
+        files: files
+            .into_iter()
+            .map(|(path, content)| (path.parse().expect("a path"), content))
+            .collect(),
+        signature: None,
+        others: Vec::new(),
+    };
+    let signed = ModArchive {
+        signature: Some(b"{}".to_vec()),
+        ..whole.clone()
+    };
+    [whole, signed]
+        .iter()
+        .map(|archive| archive.to_bytes().expect("an archive"))
+        .collect()
 }
 
 pub(super) fn mod_manifest_seeds() -> Vec<Vec<u8>> {

@@ -82,6 +82,14 @@ impl Elsewhere {
     }
 }
 
+/// The root of another authority, which is accepted here.
+pub(crate) async fn known_root(admin: &Person) -> String {
+    let elsewhere = Elsewhere::new().await;
+    let import = json!({ "pem": pem::write_certificates([&elsewhere.root]) });
+    send(admin, CERTIFICATES, &import).await.expect("imported");
+    Digest::of(&elsewhere.root).to_string()
+}
+
 /// A developer by a certificate of another authority, which is known here.
 pub(crate) async fn known_signer(admin: &Person) -> Value {
     let elsewhere = Elsewhere::new().await;

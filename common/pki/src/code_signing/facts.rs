@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 
 use muster_ids::{UserId, UserName};
 use x509_parser::{
-    asn1_rs::ToDer as _, certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _,
+    asn1_rs::ToDer as _,
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension},
+    prelude::FromDer as _,
     x509::X509Name,
 };
 
@@ -19,6 +22,9 @@ const MOST_BYTES: usize = 16 * 1024;
 
 /// The longest serial number, bytes: RFC 5280 4.1.2.2 has at most 20.
 const MOST_SERIAL: usize = 32;
+
+/// id-ad-caIssuers.
+const CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +122,31 @@ impl CodeCertificate {
             account,
         })
     }
+}
+
+/// Where `certificate` (DER) says that the one of its issuer can be had: addresses of authority information access, as
+/// they stand there. Nothing may be asked for having been named by a certificate.
+pub fn issuer_addresses(certificate: &[u8]) -> Vec<String> {
+    let Some((_, x509)) = Some(certificate)
+        .filter(|der| der.len() <= MOST_BYTES)
+        .and_then(|der| X509Certificate::from_der(der).ok())
+    else {
+        return Vec::new();
+    };
+    let mut addresses = Vec::new();
+    for extension in x509.extensions() {
+        let ParsedExtension::AuthorityInfoAccess(access) = extension.parsed_extension() else {
+            continue;
+        };
+        for one in access.iter() {
+            if let (CA_ISSUERS, GeneralName::URI(address)) =
+                (one.access_method.to_id_string().as_str(), &one.access_location)
+            {
+                addresses.push((*address).to_owned());
+            }
+        }
+    }
+    addresses
 }
 
 fn account(x509: &X509Certificate<'_>) -> Option<Account> {

@@ -1,7 +1,7 @@
 //! Tombstones: what was taken away for ever stands in the trust state, so that nodes know it too.
 
 use muster_code_trust::{Entry, Gone, Moment, Tombstone};
-use muster_ids::{BlockId, NodeId, StampId};
+use muster_ids::{BlockId, Digest, NodeId, StampId};
 use muster_model::audit::Event;
 use muster_store::{Certificate, Draft, Tx};
 use serde_json::json;
@@ -32,6 +32,14 @@ pub(crate) fn of_block(block: BlockId, now: i64) -> Change {
 /// That a node was untrusted; its certificates go with it.
 pub(crate) fn of_node(node: NodeId, now: i64) -> Change {
     entry(Gone::Node(node), now)
+}
+
+/// That a root of signatures was removed.
+pub(crate) fn of_root(fingerprint: &Digest, now: i64) -> Result<Change, Error> {
+    Ok(entry(
+        Gone::Root(fingerprint.to_string().parse().map_err(Error::bug)?),
+        now,
+    ))
 }
 
 /// That a single certificate was revoked.

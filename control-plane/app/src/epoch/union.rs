@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use muster_code_trust::{Blocking, Entry, Gone, Moment, TrustState};
-use muster_ids::{BlockId, NodeId};
+use muster_ids::{BlockId, Digest, NodeId};
 use muster_model::{
     audit::Event,
     node::Trust,
     permission::{Authorized, Caller, Operation},
 };
 use muster_pki::{Envelope, PayloadType, Roots};
-use muster_store::{Draft, Records, TrustHead, Tx};
+use muster_store::{Draft, Records, RootOrigin, RootState, TrustHead, Tx};
 use muster_wire::node::v1::{
     epoch::{Known, KnownState},
     trust_state::TrustHead as WireHead,
@@ -37,6 +37,7 @@ struct Losses {
     revocations: usize,
     nodes: Vec<NodeId>,
     certificates: Vec<String>,
+    roots: Vec<Digest>,
 }
 
 impl App {
@@ -104,6 +105,17 @@ impl App {
         let entries = locked(&mut tx).await?;
         let losses = losses(&entries, state, Moment::from_unix_ms(now));
         tx.trust_change(&losses.changes, now).await?;
+        let mut roots = 0;
+        for known in tx.signing_roots().await? {
+            if known.state != RootState::Removed && losses.roots.contains(&known.fingerprint) {
+                tx.signing_root_remove(&known.fingerprint).await?;
+                // Code trust was reset: what users were issued before went with the root.
+                if known.origin == RootOrigin::Internal {
+                    tx.signing_certificates_delete().await?;
+                }
+                roots += 1;
+            }
+        }
         tx.epoch_report(self.epoch(), node, version, now).await?;
         let detail = json!({
             "epoch": version.epoch,
@@ -115,6 +127,7 @@ impl App {
             "revocations": losses.revocations,
             "nodes": untrusted,
             "certificates": certificates,
+            "roots": roots,
         });
         let draft = Draft::new(Event::EpochUnited, node.to_string(), detail);
         tx.commit(Records::new(draft, records), now).await?;
@@ -173,6 +186,13 @@ fn losses(entries: &BTreeMap<String, String>, state: &TrustState, now: Moment) -
             }
             Gone::Block(id) => lifted.push(id),
             Gone::Node(id) => losses.nodes.push(id),
+            Gone::Root(name) => {
+                let key = Entry::Root(name.clone()).key();
+                if entries.contains_key(&key) {
+                    losses.changes.push((key, None));
+                }
+                losses.roots.extend(name.as_str().parse::<Digest>());
+            }
             // In the database serial numbers have all their digits.
             Gone::Certificate { serial, .. } => {
                 losses.certificates.push(format!("{:0>32}", serial.to_string()));

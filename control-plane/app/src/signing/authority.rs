@@ -1,11 +1,12 @@
 //! The collective's code-signing authority: apart from the one that nodes belong to.
 //!
 //! ```text
-//! none ── first need ──► accepted ── reset ──► removed, and another one accepted
+//! none ── first need ──► accepted ── its last 400 days ──► retired, and another one accepted
+//!                           └───────────── reset ──────────► removed (the retired ones too), and another one accepted
 //! ```
 //!
-//! Invariant: one root is accepted, and the trust state names it as long as there is one. Keys lie sealed in the database,
-//! so that every control plane has them; those of a root that was removed are gone.
+//! Invariant: one root signs, and the trust state names it as long as there is one; what retired ones signed counts beside
+//! what it signs. Keys lie sealed in the database, so that every control plane has them; those of others are gone.
 
 use std::time::Duration;
 
@@ -26,10 +27,13 @@ use muster_wire::admin::v1::signing::CodeTrustReset;
 use serde_json::json;
 
 use super::{author, root::to_wire, signer};
-use crate::{App, Error, trust::locked};
+use crate::{App, Error, epoch::tombstone, trust::locked};
 
 /// How long a code-signing root is valid, and the key that stamps times under it.
 const ROOT_LIFETIME: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// How long before its end a root is followed by another: a certificate of a user and a month, so that none is cut short.
+const RENEWAL: Duration = Duration::from_hours(400 * 24);
 
 /// The authority with its keys, about to sign.
 pub(super) struct CodeAuthority {
@@ -77,21 +81,28 @@ impl CodeAuthority {
 }
 
 impl App {
-    /// The authority that signs; the first who needs it makes it.
+    /// The authority that signs; the first who needs it makes it, or the next one before its end.
     pub(super) async fn code_authority(&self) -> Result<CodeAuthority, Error> {
         let roots = self.store().signing_roots().await?;
-        if let Some(row) = internal(&roots) {
+        if let Some(row) = internal(&roots)
+            && !ends_soon(row, self.now())?
+        {
             return self.opened(row);
         }
-        let now = self.now();
         let mut tx = self.store().begin(&Self::system()).await?;
         locked(&mut tx).await?;
+        let now = self.now();
         let roots = tx.signing_roots().await?;
-        if let Some(row) = internal(&roots) {
-            return self.opened(row);
+        let before = internal(&roots);
+        if let Some(row) = before {
+            if !ends_soon(row, now)? {
+                return self.opened(row);
+            }
+            tx.signing_root_retire(&row.fingerprint).await?;
         }
+        let before = before.map(|row| row.fingerprint);
         let row = self.new_code_root(&mut tx, "system", now).await?;
-        let detail = json!({ "fingerprint": row.fingerprint });
+        let detail = json!({ "fingerprint": row.fingerprint, "before": before });
         tx.commit(
             Draft::new(Event::SigningRootMade, row.subject.clone(), detail),
             now,
@@ -109,9 +120,14 @@ impl App {
         locked(&mut tx).await?;
         let roots = tx.signing_roots().await?;
         let before = internal(&roots).map(|row| row.fingerprint);
-        if let Some(before) = &before {
-            tx.signing_root_remove(before).await?;
+        let mut gone = Vec::new();
+        for root in roots.iter().filter(|root| root.origin == RootOrigin::Internal) {
+            if root.state != RootState::Removed {
+                tx.signing_root_remove(&root.fingerprint).await?;
+                gone.push(tombstone::of_root(&root.fingerprint, now)?);
+            }
         }
+        tx.trust_change(&gone, now).await?;
         let deleted = tx.signing_certificates_delete().await?;
         let row = self.new_code_root(&mut tx, &by, now).await?;
         let detail = json!({ "before": before, "fingerprint": row.fingerprint, "deleted": deleted });
@@ -176,6 +192,16 @@ impl App {
             stamp_key: signer(&open(STAMP_KEY, &row.sealed_stamp_key)?, KeyUse::TimeStamp)?,
         })
     }
+}
+
+/// Whether a root is to be followed by another.
+fn ends_soon(root: &SigningRoot, now: i64) -> Result<bool, Error> {
+    let end = CodeCertificate::of(&root.der)
+        .map_err(Error::bug)?
+        .validity
+        .not_after_ms();
+    let before = i64::try_from(RENEWAL.as_millis()).map_err(Error::bug)?;
+    Ok(end.saturating_sub(before) <= now)
 }
 
 /// What the key of a root is sealed as.

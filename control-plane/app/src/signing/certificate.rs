@@ -19,10 +19,7 @@ use muster_pki::{
 use muster_store::{Draft, SignerState, SigningCertificate, TrustReason, Tx, User};
 use muster_wire::admin::v1::{
     Page, PageQuery,
-    signing::{
-        ImportCertificate, ImportedCertificate, RevokeSigningCertificate,
-        SigningCertificate as WireCertificate, SigningCertificateQuery,
-    },
+    signing::{RevokeSigningCertificate, SigningCertificate as WireCertificate, SigningCertificateQuery},
     trust::Revocation as WireRevocation,
 };
 use serde_json::json;
@@ -31,7 +28,7 @@ use super::{authority::CodeAuthority, signer};
 use crate::{
     App, Error, page,
     text::rfc3339,
-    trust::{author, duplicate, locked, moment, reason, refuse_long, refuse_many_of, revocation_to_wire},
+    trust::{author, duplicate, locked, moment, reason, refuse_many_of, revocation_to_wire},
 };
 
 /// How long the certificate of a user is valid.
@@ -142,72 +139,6 @@ impl App {
         ))
     }
 
-    /// Takes the certificate of another authority: a root that signatures may lead to, or that of a signer, which can
-    /// then be trusted or blocked by issuer and number.
-    pub async fn import_signing_certificate(
-        &self,
-        caller: &Caller,
-        new: &ImportCertificate,
-    ) -> Result<ImportedCertificate, Error> {
-        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
-        let certificates =
-            pem::certificates(new.pem.as_bytes()).map_err(|error| Error::invalid(error.to_string()))?;
-        let [certificate] = certificates.as_slice() else {
-            return Err(Error::invalid(
-                "the PEM text holds several certificates; import one after the other",
-            ));
-        };
-        let facts = CodeCertificate::of(certificate).map_err(|error| Error::invalid(error.to_string()))?;
-        let signer = Signer {
-            issuer: facts
-                .issuer
-                .parse()
-                .map_err(|_| Error::invalid("the issuer has no usable name"))?,
-            serial: facts
-                .serial
-                .parse()
-                .map_err(|_| Error::invalid("the certificate has no usable number"))?,
-        };
-        refuse_long(&signer)?;
-        if facts.is_authority {
-            let root = self.import_root(caller, certificate, facts).await?;
-            return Ok(ImportedCertificate {
-                root: Some(root),
-                certificate: None,
-            });
-        }
-        if !facts.signs_code {
-            return Err(Error::invalid(
-                "the certificate may not sign code: its extended key usage lacks codeSigning, and it is no root either",
-            ));
-        }
-        let now = self.now();
-        let row = SigningCertificate {
-            fingerprint: Digest::of(certificate),
-            issuer: facts.issuer,
-            serial: facts.serial,
-            subject: facts.subject,
-            root: None,
-            user: None,
-            der: certificate.to_vec(),
-            sealed_key: Vec::new(),
-            not_before: facts.validity.not_before_ms(),
-            not_after: facts.validity.not_after_ms(),
-            state: SignerState::Valid,
-            added_by: author(caller)?.to_string(),
-            added_at: now,
-        };
-        let mut tx = self.begin_asked(&authorized).await?;
-        tx.signing_certificate_insert(&row).await?;
-        let detail = json!({ "issuer": row.issuer, "serial": row.serial, "not_after": row.not_after });
-        let draft = Draft::new(Event::SigningCertificateImported, row.subject.clone(), detail);
-        tx.commit(draft, now).await?;
-        Ok(ImportedCertificate {
-            root: None,
-            certificate: Some(to_wire(row, now)),
-        })
-    }
-
     /// Revokes one certificate that was issued here: it signs no more, and what its user signed while it was in use, from
     /// a moment until now, is void.
     pub async fn revoke_signing_certificate(
@@ -291,7 +222,7 @@ pub(super) fn named(row: &SigningCertificate) -> Result<Signer, Error> {
     })
 }
 
-fn to_wire(row: SigningCertificate, now: i64) -> WireCertificate {
+pub(super) fn to_wire(row: SigningCertificate, now: i64) -> WireCertificate {
     let state = match row.state {
         SignerState::Valid if row.not_after < now => "expired",
         SignerState::Valid => "valid",

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     App, Error,
+    epoch::tombstone,
     text::rfc3339,
     trust::{author, duplicate, locked},
 };
@@ -26,7 +27,7 @@ impl App {
         let roots = self.store().signing_roots().await?;
         roots
             .into_iter()
-            .filter(|root| root.state == RootState::Accepted)
+            .filter(|root| root.state != RootState::Removed)
             .map(to_wire)
             .collect()
     }
@@ -100,7 +101,9 @@ impl App {
             Some(_) => return Err(duplicate("this root is accepted already")),
         }
         tx.signing_root_insert(&row).await?;
-        tx.trust_change(&[(entry.key(), Some(entry.value()))], now)
+        // Whoever accepts it knows that it was removed.
+        let (tombstone, _) = tombstone::of_root(&row.fingerprint, now)?;
+        tx.trust_change(&[(entry.key(), Some(entry.value())), (tombstone, None)], now)
             .await?;
         let detail = json!({ "fingerprint": row.fingerprint });
         tx.commit(
@@ -119,7 +122,7 @@ impl App {
         locked(&mut tx).await?;
         let roots = tx.signing_roots().await?;
         let named = |root: &&SigningRoot| {
-            root.state == RootState::Accepted && root.fingerprint.to_string() == fingerprint
+            root.state != RootState::Removed && root.fingerprint.to_string() == fingerprint
         };
         let root = roots.iter().find(named).ok_or_else(|| Error::NotFound {
             detail:
@@ -134,7 +137,8 @@ impl App {
         }
         tx.signing_root_remove(&root.fingerprint).await?;
         let entry = Entry::Root(root.fingerprint.to_string().parse().map_err(Error::bug)?);
-        tx.trust_change(&[(entry.key(), None)], now).await?;
+        let tombstone = tombstone::of_root(&root.fingerprint, now)?;
+        tx.trust_change(&[(entry.key(), None), tombstone], now).await?;
         let detail = json!({ "fingerprint": root.fingerprint });
         tx.commit(
             Draft::new(Event::SigningRootRemoved, root.subject.clone(), detail),

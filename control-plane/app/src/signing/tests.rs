@@ -126,3 +126,49 @@ async fn nothing_is_signed_where_clocks_differ_by_more_than_five_minutes() {
     assert_eq!(kind(sign(&slow, ADMIN).await), "clock");
     sign(&fast, ADMIN).await.expect("signed");
 }
+
+#[tokio::test]
+async fn a_root_is_followed_by_another_before_its_end_and_what_it_signed_counts() {
+    let (clock, hand) = Clock::by_hand(NOW);
+    let (app, _folder) = fixture::app_with(clock, Arc::default()).await;
+    let admin = administrator(&app).await;
+    let first = sign(&app, ADMIN).await.expect("signed");
+    let own = async || app.own_signing_root(&admin).await.expect("the root").fingerprint;
+    let before = own().await;
+    let year = Duration::from_hours(365 * 24);
+    hand.advance(year * 8);
+    assert_eq!(own().await, before);
+    hand.advance(year);
+    let second = sign(&app, ADMIN).await.expect("signed");
+    let after = own().await;
+    assert_ne!(before, after);
+    assert_ne!(first.serial, second.serial);
+    // Also when the first has ended.
+    hand.advance(year * 2);
+    for signed in [&first, &second] {
+        assert_eq!(status(&app, signed).await, "valid");
+    }
+    let known = app.list_signing_roots(&admin).await.expect("roots");
+    let known: Vec<Digest> = known.into_iter().map(|root| root.fingerprint).collect();
+    assert_eq!(known, [before, after]);
+    // Its keys are gone, and it is not taken away like an imported one.
+    let rows = app.store().signing_roots().await.expect("roots");
+    let retired = rows
+        .iter()
+        .find(|root| root.fingerprint == before)
+        .expect("a row");
+    assert!(retired.sealed_key.is_empty() && retired.sealed_stamp_key.is_empty());
+    let removed = app.remove_signing_root(&admin, &before.to_string()).await;
+    assert_eq!(kind(removed), "own-root");
+    app.reset_code_trust(&admin).await.expect("made anew");
+    for signed in [&first, &second] {
+        assert_eq!(status(&app, signed).await, "chain");
+    }
+    // Nodes are told of all that are gone.
+    let gone = app.trust_state().await.expect("a state");
+    let gone: Vec<_> = gone.tombstones().map(|tombstone| tombstone.gone).collect();
+    for root in [before, after] {
+        let label = root.to_string().parse().expect("a label");
+        assert!(gone.contains(&muster_code_trust::Gone::Root(label)), "{gone:?}");
+    }
+}

@@ -12,10 +12,14 @@ use muster_daemon::file::{self, Access};
 use muster_ids::UserName;
 use muster_pki::{CertificateDer, code_signing::CodeCertificate, pem};
 use muster_wire::admin::v1::signing::{
-    CodeTrustReset, ImportCertificate, ImportedCertificate, SigningCertificate, SigningRoot,
+    AllowedIssuers, CodeTrustReset, ImportCertificate, ImportedCertificate, SigningCertificate, SigningRoot,
 };
 
-use super::{Common, options};
+use super::{
+    Common,
+    fetch::{self, Fetched},
+    options,
+};
 use crate::{
     context::Context,
     escape::escaped,
@@ -215,12 +219,17 @@ pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<()
         }
         (None, None) => return Err(Failure::usage("name a certificate: -p, or --base64-certificate")),
     };
+    let (pem, fetched) = with_issuers(context, pem).await?;
     let new = ImportCertificate { pem };
     let made: ImportedCertificate = context
         .rest()?
         .call(Request::post(CERTIFICATES).json(&new))
         .await?;
     context.show(&made, || {
+        let between: Vec<String> = fetched
+            .iter()
+            .map(|one| format!(" That of its issuer was fetched from {}.", one.address))
+            .collect();
         let said = match (&made.root, &made.certificate) {
             (Some(root), _) => format!("Signatures may lead to {} now.", root.subject),
             (None, Some(leaf)) => format!(
@@ -229,8 +238,27 @@ pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<()
             ),
             (None, None) => "It was imported.".to_owned(),
         };
-        escaped(&said)
+        escaped(&(said + &between.concat()))
     })
+}
+
+/// The certificate of a signer with those of its issuers, where the configuration allows to fetch them; else what it was.
+async fn with_issuers(context: &Context, text: String) -> Result<(String, Vec<Fetched>), Failure> {
+    let certificates = pem::certificates(text.as_bytes()).map_err(|error| Failure::usage(chain(&error)))?;
+    let [leaf] = certificates.as_slice() else {
+        return Ok((text, Vec::new()));
+    };
+    let signs = CodeCertificate::of(leaf).is_ok_and(|facts| facts.signs_code);
+    let rest = context.rest()?;
+    let allowed: AllowedIssuers = rest.call(Request::get("/api/v1/trust/allowed-issuers")).await?;
+    if !signs || allowed.addresses.is_empty() {
+        return Ok((text, Vec::new()));
+    }
+    let roots: Vec<SigningRoot> = rest.call(Request::get(ROOTS)).await?;
+    let roots: Vec<String> = roots.into_iter().map(|root| root.subject).collect();
+    let fetched = fetch::between(leaf, &roots, &allowed.addresses).await?;
+    let others = fetched.iter().map(|one| &one.certificate);
+    Ok((pem::write_certificates([leaf].into_iter().chain(others)), fetched))
 }
 
 /// `remove-code-signing-root-certificate -n SERIAL -i ISSUER`.

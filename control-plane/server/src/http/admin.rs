@@ -144,6 +144,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(signing::verify))
         .routes(routes!(signing::stamp_time))
         .routes(routes!(signing::roots))
+        .routes(routes!(signing::allowed_issuers))
         .routes(routes!(signing::own_root))
         .routes(routes!(signing::remove_root))
         .routes(routes!(signing::certificates, signing::import))

@@ -202,8 +202,19 @@ pub struct SigningCertificateQuery {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportCertificate {
-    /// One certificate in PEM.
+    /// One certificate in PEM. Behind that of a signer may stand those of the authorities between it and an accepted root;
+    /// they lead on from signatures beside which they are missing.
     pub pem: String,
+}
+
+/// `GET /api/v1/trust/allowed-issuers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AllowedIssuers {
+    /// The addresses from which certificates of issuers may be fetched when one is imported; none unless they are
+    /// configured. The control plane itself asks none of them.
+    pub addresses: Vec<String>,
 }
 
 /// What was imported: one of both.

@@ -44,6 +44,30 @@ fn united(mut entries: BTreeMap<String, String>, reported: &TrustState) -> BTree
 }
 
 #[test]
+fn a_root_that_was_removed_does_not_come_back() {
+    let name = Digest::of(b"root").to_string();
+    let root = Entry::Root(name.parse().expect("a label"));
+    let other = Entry::Root("internal".parse().expect("a label"));
+    let gone = Tombstone {
+        gone: Gone::Root(name.parse().expect("a label")),
+        at: Moment::from_unix_ms(1),
+    };
+    let reported = TrustState::from_entries([Entry::Tombstone(gone.clone())]);
+    let backup = pairs(&TrustState::from_entries([root.clone(), other.clone()]));
+    let losses = losses(&backup, &reported, Moment::from_unix_ms(9));
+    assert_eq!(losses.roots, [Digest::of(b"root")]);
+    let after = united(backup, &reported);
+    assert!(!after.contains_key(&root.key()) && after.contains_key(&other.key()));
+    assert!(after.contains_key(&Entry::Tombstone(gone).key()));
+    // Once known, nothing is taken away a second time: people may have accepted it since.
+    assert!(
+        super::losses(&after, &reported, Moment::from_unix_ms(9))
+            .changes
+            .is_empty()
+    );
+}
+
+#[test]
 fn a_block_that_was_forgotten_comes_back_and_one_that_was_lifted_does_not() {
     let (eve, bob) = (act(1, "eve"), act(2, "bob"));
     let forgotten = united(BTreeMap::new(), &state(std::slice::from_ref(&eve), &[]));

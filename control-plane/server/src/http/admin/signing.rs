@@ -8,9 +8,9 @@ use muster_wire::{
     admin::v1::{
         Page,
         signing::{
-            CodeTrustReset, ImportCertificate, ImportedCertificate, RevokeSigningCertificate, SignItem,
-            SignedItem, SigningCertificate, SigningCertificateQuery, SigningRoot, StampTime, TimeStamp,
-            VerifiedItem, VerifyItem,
+            AllowedIssuers, CodeTrustReset, ImportCertificate, ImportedCertificate, RevokeSigningCertificate,
+            SignItem, SignedItem, SigningCertificate, SigningCertificateQuery, SigningRoot, StampTime,
+            TimeStamp, VerifiedItem, VerifyItem,
         },
         trust::Revocation,
     },
@@ -78,6 +78,15 @@ pub(super) async fn remove_root(
 ) -> Result<StatusCode, Failure> {
     app.remove_signing_root(&caller, &fingerprint).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// From where certificates of issuers may be fetched by whoever imports one.
+#[utoipa::path(get, path = "/api/v1/trust/allowed-issuers", tag = "trust", responses((status = 200, body = AllowedIssuers), (status = 401, body = Problem)))]
+pub(super) async fn allowed_issuers(
+    State(app): State<App>,
+    User(caller): User,
+) -> Result<Json<AllowedIssuers>, Failure> {
+    Ok(Json(app.allowed_issuers(&caller).await?))
 }
 
 /// Certificates of signers: issued here, or imported.
