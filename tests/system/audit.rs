@@ -213,7 +213,23 @@ async fn everything(server: &Server) -> Vec<String> {
     admin
         .put_empty(&["groups", "g", "licenses", "Author Scripts"])
         .await;
+    admin.create("/api/v1/groups", "above").await;
+    admin.put_empty(&["groups", "g", "parents", "above"]).await;
+    let preference = Request::put("/api/v1/groups")
+        .segment("g")
+        .segment("preferences")
+        .segment("Require valid signature to allow trust")
+        .json(&json!({ "value": "false" }));
+    admin.send(preference).await.expect("set");
+    let license = ["groups", "g", "licenses", "Author Scripts"];
+    admin.delete(&license).await.expect("taken away");
+    admin
+        .delete(&["groups", "g", "members", name])
+        .await
+        .expect("removed");
     admin.delete(&["groups", "g"]).await.expect("deleted");
+    admin.create_user("gone@SPOTFIRE", new).await;
+    admin.delete(&["users", "gone@SPOTFIRE"]).await.expect("deleted");
     let principal = json!({ "user": author.name() });
     let certificate = crate::signing::known_signer(&admin).await;
     for (kind, decision) in [
