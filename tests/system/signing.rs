@@ -384,7 +384,13 @@ async fn after_code_trust_was_reset_mods_are_signed_again_and_roots_move_between
     // Somebody else's folder may have a link where the signature goes.
     let (beside, victim) = (rose.join("muster-signature.json"), place.join("victim"));
     std::os::unix::fs::symlink(&victim, &beside).expect("a link");
-    let signed = done(&["compat", "re-sign-mod", "-u", admin, "-p", &rose_text]);
+    let resign = ["compat", "re-sign-mod", "-u", admin, "-p", &rose_text];
+    let (code, _, complained) = run(&resign);
+    assert!(
+        code == Some(1) && complained.contains("has no signature"),
+        "{complained}"
+    );
+    let signed = done(&[&resign[..], &["--force-re-sign"]].concat());
     assert!(!victim.exists() && !beside.is_symlink());
     assert!(
         signed.contains("sha512=UbWkqDVpObMBJ5wH") && signed.contains("is signed by"),

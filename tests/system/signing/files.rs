@@ -215,6 +215,7 @@ async fn an_archive_of_a_mod_is_signed_verified_imported_and_signed_again() {
         &desk.at("."),
         "--folder",
         "-f",
+        "--force-re-sign",
     ]);
     assert!(desk.done(&["trust", "verify", &packed]).contains("valid"));
 

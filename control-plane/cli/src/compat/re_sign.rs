@@ -73,13 +73,18 @@ pub(super) async fn run(context: &Context, arguments: &[String]) -> Result<(), F
         let bundle = target.read.bundle()?;
         // What the control plane keeps about an item of the library is its signature.
         let signed = bundle.is_some() || options.library_path.is_some();
-        if signed && !options.valid_too {
+        if !options.valid_too {
+            if !signed {
+                return Err(unsigned(&target.name));
+            }
             let found = trust::verified(context, target.read.content.clone(), bundle.as_deref()).await?;
             match found.status.as_str() {
                 "valid" => {
                     left += 1;
                     continue;
                 }
+                // Who changes a mod can take its signature away as well.
+                "unsigned" => return Err(unsigned(&target.name)),
                 status @ ("modified" | "revoked") => {
                     return Err(not_again(&target.name, status, found.signer));
                 }
@@ -198,6 +203,16 @@ async fn targets(context: &Context, options: &ReSign) -> Result<Vec<Target>, Fai
 }
 
 /// What was changed after it was signed, or signed by somebody whose signatures are void, is looked at first.
+fn unsigned(name: &str) -> Failure {
+    Failure::failed(
+        "signature-void",
+        format!(
+            "nothing was signed: {} has no signature that could be renewed; look at what is in the mod, and give --force-re-sign if it is to be signed as it is",
+            escaped(name)
+        ),
+    )
+}
+
 fn not_again(name: &str, status: &str, signer: Option<String>) -> Failure {
     let signer = signer.map_or_else(String::new, |signer| format!(" of {}", escaped(&signer)));
     Failure::failed(

@@ -28,8 +28,13 @@ const DESCRIBED: u16 = 1 << 3;
 const UTF8: u16 = 1 << 11;
 /// Bits 1 and 2 say how hard was packed; with those above they are all that is accepted.
 const KNOWN: u16 = DESCRIBED | UTF8 | 1 << 1 | 1 << 2;
-/// Extra fields that change sizes (ZIP64), or the name (the Unicode path of Info-ZIP).
-const REFUSED_EXTRA: [u16; 2] = [0x0001, 0x7075];
+/// The extra fields that are accepted: times and owners, as packers of Unix and Windows write them. None changes a size
+/// (ZIP64) or a name (the Unicode path of Info-ZIP), and nobody knows what others mean.
+const EXTRA: [u16; 4] = [0x5455, 0x5855, 0x7875, 0x000a];
+/// The longest that one of them is, bytes: so much is too little for anything else.
+const LONGEST_EXTRA: usize = 36;
+/// What stands directly before the end where there is a directory in ZIP64, and how long it is.
+const ZIP64_LOCATOR: (&[u8], usize) = (b"PK\x06\x07", 20);
 /// Midnight of 1 January 1980, the first moment that there is.
 const MOMENT: [u8; 4] = [0, 0, 0x21, 0];
 
@@ -62,6 +67,10 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, ArchiveError> {
     if start.checked_add(length) != Some(end_at) {
         return Err(ArchiveError::Form("its directory is not where it should be"));
     }
+    let locator = end_at.saturating_sub(ZIP64_LOCATOR.1);
+    if bytes[locator..].starts_with(ZIP64_LOCATOR.0) {
+        return Err(ArchiveError::Form("it is in ZIP64"));
+    }
     let mut directory = Cursor(&bytes[start..end_at]);
     if usize::from(count) > MOST_FILES {
         return Err(ArchiveError::Form("it has too many files"));
@@ -75,7 +84,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, ArchiveError> {
     }
     records.sort_by_key(|record| record.at);
     let mut at = 0;
-    let mut found = Vec::with_capacity(records.len());
+    let (mut found, mut folders) = (Vec::with_capacity(records.len()), Vec::new());
     for record in &records {
         if record.at != at {
             return Err(ArchiveError::Form("there is something between its files"));
@@ -86,6 +95,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, ArchiveError> {
             if folder.is_empty() || record.size != 0 {
                 return Err(ArchiveError::Form("it has a folder with bytes of its own"));
             }
+            folders.push(record.name);
             continue;
         }
         found.push(Entry {
@@ -95,6 +105,14 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, ArchiveError> {
             size: record.size,
             crc: record.crc,
         });
+    }
+    let empty = |folder: &&str| {
+        !found
+            .iter()
+            .any(|entry: &Entry<'_>| entry.name.starts_with(*folder))
+    };
+    if folders.iter().any(|folder| empty(&folder)) {
+        return Err(ArchiveError::Form("it has a folder without files"));
     }
     if at == start {
         Ok(found)
@@ -206,9 +224,11 @@ fn extra_fields(extra: &[u8]) -> Result<(), ArchiveError> {
     let mut rest = Cursor(extra);
     while !rest.0.is_empty() {
         let (kind, length) = (rest.u16()?, rest.u16()?);
-        rest.take(length.into())?;
-        if REFUSED_EXTRA.contains(&kind) {
-            return Err(ArchiveError::Form("it is in ZIP64, or gives a file two names"));
+        let field = rest.take(length.into())?;
+        if !EXTRA.contains(&kind) || field.len() > LONGEST_EXTRA {
+            return Err(ArchiveError::Form(
+                "it is in ZIP64, or says more of a file than its time and owner",
+            ));
         }
     }
     Ok(())

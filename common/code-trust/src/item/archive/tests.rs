@@ -103,6 +103,34 @@ fn an_archive_that_could_be_read_in_two_ways_is_refused() {
     end[16..20].copy_from_slice(&u32::try_from(at_directory + header).expect("small").to_le_bytes());
     both.extend(end);
     refused(&both);
+    // A folder that is a file as well, and one that leads out.
+    for folder in ["index.html/", "../../x/"] {
+        let folders: [(&str, &[u8]); 2] = [(folder, b""), ("index.html", b"x")];
+        refused(&write(&folders).expect("an archive"));
+    }
+    // The last record says more: what stands there could be another directory, in ZIP64, for who looks for one.
+    let mut more = |kind: u16, field: &[u8]| {
+        let mut extra = kind.to_le_bytes().to_vec();
+        extra.extend(u16::try_from(field.len()).expect("short").to_le_bytes());
+        extra.extend(field);
+        let record = plain[..start]
+            .windows(4)
+            .rposition(|four| four == 0x0201_4b50_u32.to_le_bytes())
+            .expect("a record");
+        let mut changed = plain[..start].to_vec();
+        changed[record + 30..record + 32]
+            .copy_from_slice(&u16::try_from(extra.len()).expect("short").to_le_bytes());
+        changed.extend(&extra);
+        let mut end = plain[start..].to_vec();
+        let length = u32::try_from(changed.len() - at_directory).expect("small");
+        end[12..16].copy_from_slice(&length.to_le_bytes());
+        changed.extend(end);
+        changed
+    };
+    assert!(ModArchive::read(&more(0x5455, &[3; 9])).is_ok(), "a time");
+    refused(&more(0xcafe, b"anything"));
+    refused(&more(0x5455, &[0; 40]));
+    refused(&more(0x5455, &[b"PK\x06\x07".as_slice(), &[0; 16]].concat()));
     // A name in the header that is another than in the directory.
     let mut other = plain.clone();
     let name = other

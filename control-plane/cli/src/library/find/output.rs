@@ -156,7 +156,9 @@ impl Output {
             return Self::begin(folder, progress, wanted, now);
         };
         let header: Header = serde_json::from_str(first).map_err(|_| not_ours(&path))?;
-        if header.muster_find != 1 {
+        // What it names is written into: no other file than those that a search makes.
+        let names = [&header.report, &header.trust, &header.untrust];
+        if header.muster_find != 1 || names.into_iter().any(|name| !is_made_here(name)) {
             return Err(not_ours(&path));
         }
         if header.search != wanted {
@@ -530,6 +532,13 @@ fn line<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
 
 fn failed(attempt: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::failed("file", format!("cannot {attempt} {} ({error})", path.display()))
+}
+
+/// Whether a search makes files of this name, as [`Output::begin`] names them.
+fn is_made_here(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '(' | ')' | '.');
+    let begins = ["report_", "trust_", "untrust_"];
+    name.chars().all(plain) && begins.iter().any(|begin| name.starts_with(begin))
 }
 
 fn not_ours(path: &Path) -> Failure {

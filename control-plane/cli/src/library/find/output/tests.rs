@@ -242,3 +242,26 @@ fn another_search_and_another_process_are_refused() {
     fs::write(folder.path().join(PROGRESS), "no search\n").expect("written");
     assert!(refused(wanted()).contains("not what a search left"));
 }
+
+#[test]
+fn a_file_of_progress_that_names_other_files_is_refused_and_leaves_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let victim = folder.path().join("victim");
+    fs::write(&victim, "kept").expect("written");
+    for named in ["../victim", "victim", "/tmp/report_x", "report_/../victim"] {
+        let place = folder.path().join("reports");
+        fs::create_dir_all(&place).expect("a folder");
+        let at = json!({ "report": 0, "trust": 0, "untrust": 0 });
+        let header = json!({
+            "muster_find": 1, "begun": "2026-11-22T00:00:00Z", "search": wanted(), "report": named,
+            "trust": "trust_1.sh", "untrust": "untrust_1.sh", "at": at,
+        });
+        fs::write(place.join(PROGRESS), format!("{header}\n")).expect("written");
+        let refused = Output::open(&place, wanted(), 0).expect_err(named);
+        assert!(
+            refused.to_string().contains("not what a search left"),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(fs::read_to_string(&victim).expect("read"), "kept");
+}
