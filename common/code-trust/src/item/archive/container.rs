@@ -111,7 +111,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, ArchiveError> {
             .iter()
             .any(|entry: &Entry<'_>| entry.name.starts_with(*folder))
     };
-    if folders.iter().any(|folder| empty(&folder)) {
+    if folders.iter().any(empty) {
         return Err(ArchiveError::Form("it has a folder without files"));
     }
     if at == start {

@@ -109,7 +109,7 @@ fn an_archive_that_could_be_read_in_two_ways_is_refused() {
         refused(&write(&folders).expect("an archive"));
     }
     // The last record says more: what stands there could be another directory, in ZIP64, for who looks for one.
-    let mut more = |kind: u16, field: &[u8]| {
+    let more = |kind: u16, field: &[u8]| {
         let mut extra = kind.to_le_bytes().to_vec();
         extra.extend(u16::try_from(field.len()).expect("short").to_le_bytes());
         extra.extend(field);
