@@ -21,7 +21,7 @@ mod cases {
             schema,
             Schema {
                 current: super::newest(),
-                min_compatible: 11,
+                min_compatible: 14,
                 known: super::newest()
             }
         );

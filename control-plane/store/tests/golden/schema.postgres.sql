@@ -98,6 +98,15 @@ CREATE TABLE public.group_parents (
     group_id text NOT NULL COLLATE pg_catalog."C",
     parent_id text NOT NULL COLLATE pg_catalog."C"
 );
+CREATE TABLE public.group_preferences (
+    group_id text NOT NULL COLLATE pg_catalog."C",
+    name text NOT NULL COLLATE pg_catalog."C",
+    value text NOT NULL
+);
+CREATE TABLE public.group_primaries (
+    group_id text NOT NULL COLLATE pg_catalog."C",
+    parent_id text NOT NULL COLLATE pg_catalog."C"
+);
 CREATE TABLE public.groups (
     id text NOT NULL COLLATE pg_catalog."C",
     name text NOT NULL,
@@ -408,6 +417,10 @@ ALTER TABLE ONLY public.group_members
     ADD CONSTRAINT group_members_pkey PRIMARY KEY (group_id, user_id);
 ALTER TABLE ONLY public.group_parents
     ADD CONSTRAINT group_parents_pkey PRIMARY KEY (group_id, parent_id);
+ALTER TABLE ONLY public.group_preferences
+    ADD CONSTRAINT group_preferences_pkey PRIMARY KEY (group_id, name);
+ALTER TABLE ONLY public.group_primaries
+    ADD CONSTRAINT group_primaries_pkey PRIMARY KEY (group_id);
 ALTER TABLE ONLY public.groups
     ADD CONSTRAINT groups_name_key_key UNIQUE (name_key);
 ALTER TABLE ONLY public.groups
@@ -526,6 +539,10 @@ ALTER TABLE ONLY public.group_parents
     ADD CONSTRAINT group_parents_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.groups(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.group_parents
     ADD CONSTRAINT group_parents_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.groups(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.group_preferences
+    ADD CONSTRAINT group_preferences_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.groups(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.group_primaries
+    ADD CONSTRAINT group_primaries_group_id_parent_id_fkey FOREIGN KEY (group_id, parent_id) REFERENCES public.group_parents(group_id, parent_id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.join_token_uses
     ADD CONSTRAINT join_token_uses_token_id_fkey FOREIGN KEY (token_id) REFERENCES public.join_tokens(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.library_items

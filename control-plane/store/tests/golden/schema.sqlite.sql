@@ -110,6 +110,17 @@ CREATE TABLE group_parents (
     PRIMARY KEY (group_id, parent_id)
 ) STRICT;
 CREATE INDEX group_parents_by_parent ON group_parents (parent_id);
+CREATE TABLE group_preferences (
+    group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (group_id, name)
+) STRICT;
+CREATE TABLE group_primaries (
+    group_id TEXT NOT NULL PRIMARY KEY,
+    parent_id TEXT NOT NULL,
+    FOREIGN KEY (group_id, parent_id) REFERENCES group_parents (group_id, parent_id) ON DELETE CASCADE
+) STRICT;
 CREATE TABLE groups (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
