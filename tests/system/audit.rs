@@ -5,8 +5,8 @@ use muster_model::audit::Event;
 use muster_tests::{Applicant, Person, Server, challenge, refusal};
 use serde_json::{Value, json};
 
-/// Events of the control plane's own clock, of tokens, several approvers, copies, rotations, epochs and signatures: the
-/// tests of those tell their stories. And what only older versions wrote.
+/// Events of the control plane's own clock, of tokens, several approvers, copies, rotations, epochs, signatures and openings:
+/// the tests of those tell their stories. And what only older versions wrote.
 const NOT_HERE: &[Event] = &[
     Event::JoinRefused,
     Event::JoinVoted,
@@ -44,6 +44,10 @@ const NOT_HERE: &[Event] = &[
     Event::ItemSigned,
     Event::TimeStamped,
     Event::LicenseChanged,
+    Event::ItemSignedAgain,
+    Event::ItemPrompted,
+    Event::ItemDeclined,
+    Event::ItemDenied,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
