@@ -11,7 +11,7 @@ use muster_code_trust::{Block, CodeType, Entry, ItemHash, ItemKind, ItemRef, Mom
 use muster_ids::{LibraryItemId, StampId};
 use muster_model::{
     audit::Event,
-    library,
+    library::{self, Kind},
     permission::{ADMINISTRATOR, Authorized, Caller, Operation, UserCaller, authorize},
 };
 use muster_store::{Draft, LibraryItem, Records, Tx};
@@ -197,7 +197,14 @@ impl App {
         let already = chosen.missing(&gone);
         let more = gone.len() > MOST_AT_ONCE;
         gone.truncate(MOST_AT_ONCE);
-        let kinds: BTreeSet<CodeType> = gone.iter().map(|stamp| stamp.kind).collect();
+        // Of what is code itself the right is asked for where nothing is on it, too.
+        let itself = match item.kind {
+            Kind::Script => Some(CodeType::Script),
+            Kind::CustomQuery => Some(CodeType::CustomQuery),
+            Kind::DataFunction => Some(CodeType::DataFunction),
+            _ => None,
+        };
+        let kinds: BTreeSet<CodeType> = gone.iter().map(|stamp| stamp.kind).chain(itself).collect();
         if !user.is_in(ADMINISTRATOR)
             && let Some(denied) = lacking(&user, &kinds)
         {
@@ -383,7 +390,7 @@ fn records(event: Event, stamps: &[Stamp], subject: impl Fn(&Stamp) -> String) -
 /// How the audit names an item: functions by name, as in all their records.
 fn subject(item: &LibraryItem, chain: &[library::Step]) -> String {
     match item.kind {
-        library::Kind::DataFunction => item.name.to_string(),
+        Kind::DataFunction => item.name.to_string(),
         _ => library::path(chain),
     }
 }
