@@ -51,21 +51,27 @@ impl SettingName {
     /// What it does, in one sentence.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::TerrRestrictedExecutionMode => "TERR services run all code restricted, trusted or not.",
-            Self::DisableTrustChecks => "Services run all code as if it were trusted.",
-            Self::RestrictedEngines => "Engines that run untrusted code restricted instead of refusing it.",
+            Self::TerrRestrictedExecutionMode => "Whether TERR services run every function restricted.",
+            Self::DisableTrustChecks => {
+                "Whether services run every function as if a Script Author trusted it."
+            }
+            Self::RestrictedEngines => {
+                "Engines whose untrusted functions run restricted where they would be refused."
+            }
             Self::UnrestrictedPolicy => {
-                "Paths, network, programs and limits of unrestricted runs, in place of the node's own file."
+                "What unrestricted runs may use (JSON); where it is not set, the node's own file says it."
             }
             Self::PythonPackages => {
-                "The locked list of packages that Python functions without a list of their own have."
+                "The locked list of packages of Python functions that have none of their own."
             }
             Self::RPackages => {
-                "The locked list of packages that R and TERR functions without a list of their own have."
+                "The locked list of packages of R and TERR functions that have none of their own."
             }
-            Self::TrustRunning => "What becomes of a run whose trust is taken away while it runs.",
+            Self::TrustRunning => {
+                "What becomes of a run whose trust is taken away while it runs: stop or finish."
+            }
             Self::TrustStamps => {
-                "Whether a stamp counts on every readable item of its content or on its own item."
+                "Where a stamp counts: for its content in every item (readable), or on its own item only (same_item)."
             }
         }
     }

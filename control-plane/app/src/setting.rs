@@ -158,34 +158,10 @@ fn parse_name(text: &str) -> Result<SettingName, Error> {
 }
 
 fn describe(name: SettingName) -> SettingInfo {
-    let meaning = match name {
-        SettingName::TerrRestrictedExecutionMode => "Whether TERR services run every function restricted.",
-        SettingName::DisableTrustChecks => {
-            "Whether services run every function as if a Script Author trusted it."
-        }
-        SettingName::RestrictedEngines => {
-            "Engines whose untrusted functions run restricted where they would be refused."
-        }
-        SettingName::UnrestrictedPolicy => {
-            "What unrestricted runs may use (JSON); where it is not set, the node's own file says it."
-        }
-        SettingName::PythonPackages => {
-            "The locked list of packages of Python functions that have none of their own."
-        }
-        SettingName::RPackages => {
-            "The locked list of packages of R and TERR functions that have none of their own."
-        }
-        SettingName::TrustRunning => {
-            "What becomes of a run whose trust is taken away while it runs: stop or finish."
-        }
-        SettingName::TrustStamps => {
-            "Where a stamp counts: for its content in every item (readable), or on its own item only (same_item)."
-        }
-    };
     SettingInfo {
         name: name.to_string(),
         default: name.default_setting().to_text(),
-        meaning: meaning.to_owned(),
+        meaning: name.meaning().to_owned(),
         values: Vec::new(),
     }
 }
