@@ -7,7 +7,8 @@
 //! for each file, in the byte order of the paths: path, the 64 bytes of its SHA-512
 //! ```
 //!
-//! The manifest is its bytes, unchanged. What a manifest and the files of each kind must be is in [`ItemKind`]. Data
+//! The manifest is its bytes, unchanged; only the configuration of an external action, which other items may embed, is
+//! written anew with sorted fields and without white space. What a manifest and the files of each kind must be is in [`ItemKind`]. Data
 //! functions have a form of their own, [`FunctionContent`](crate::FunctionContent).
 //!
 //! Invariant: an [`Item`] is one that every reader reads alike. Its JSON names no field twice, its paths stay inside of
@@ -28,7 +29,7 @@ pub use code::{CodeLanguage, CodeManifest, CodeParameter};
 pub use mod_manifest::{Capability, ModManifest, ModScript};
 pub use path::{ItemPath, PathError};
 
-use crate::{ItemHash, ItemType, SignedKind, words::words};
+use crate::{ItemHash, ItemType, SignedKind, entry::canonical, words::words};
 
 /// The longest manifest, bytes.
 pub const MOST_MANIFEST: usize = 1024 * 1024;
@@ -126,7 +127,7 @@ impl Item {
     /// An item of these parts. Paths are as somebody sent them; the manifest of a mod is no file.
     pub fn new<P: AsRef<str>>(
         kind: ItemKind,
-        manifest: Vec<u8>,
+        mut manifest: Vec<u8>,
         files: impl IntoIterator<Item = (P, Sha512)>,
     ) -> Result<Self, ItemError> {
         if manifest.len() > MOST_MANIFEST {
@@ -145,11 +146,13 @@ impl Item {
                 exactly(files, &read.declared(), Some(&MOD_MANIFEST.parse()?))?
             }
             ItemKind::ExternalAction => {
-                json::object(&manifest)?;
+                manifest = configuration(&manifest)?;
                 exactly(files, &[], None)?
             }
             ItemKind::Analysis => {
                 json::object(&manifest)?;
+                // An external action in it is named by its configuration, which is written anew.
+                json::plain_numbers(&manifest)?;
                 path::tree(files, None)?
             }
             ItemKind::Script | ItemKind::CustomQuery | ItemKind::JobScript => {
@@ -190,7 +193,7 @@ impl Item {
         self.kind
     }
 
-    /// Its manifest, as it came.
+    /// Its manifest, as it came; a configuration in its canonical form.
     pub fn manifest(&self) -> &[u8] {
         &self.manifest
     }
@@ -230,6 +233,23 @@ impl From<SignedKind> for ItemKind {
             SignedKind::ExternalAction => Self::ExternalAction,
         }
     }
+}
+
+/// The canonical form of a configuration.
+fn configuration(manifest: &[u8]) -> Result<Vec<u8>, ItemError> {
+    let object = json::object(manifest)?;
+    json::plain_numbers(manifest)?;
+    let written = canonical(&object).into_bytes();
+    if written.len() > MOST_MANIFEST {
+        return Err(ItemError::LongManifest(written.len()));
+    }
+    json::plain_numbers(&written)?;
+    if canonical(&json::object(&written)?).as_bytes() != written {
+        return Err(ItemError::Manifest(
+            "it cannot be written in one way; write its numbers as texts".to_owned(),
+        ));
+    }
+    Ok(written)
 }
 
 /// The files, which must be these and no others, beside what lies there too.

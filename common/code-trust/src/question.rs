@@ -222,6 +222,9 @@ pub struct Signature {
     pub source: SignatureSource,
     /// Whether the content differs from what was signed.
     pub tampered: bool,
+    /// The certificates that vouch for the signer's, up to the root's: a block of one of them is a block of all that was
+    /// signed under it.
+    pub authorities: Vec<Certificate>,
 }
 
 /// Who made a signature, and the root that it leads to.

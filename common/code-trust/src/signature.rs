@@ -238,7 +238,8 @@ impl SignatureBundle {
         let time = stamp.map_or(now, |stamp| stamp.at);
         let leads = verify_code_chain(&chain, &ders, CodeUsage::Signing, time.unix_ms())
             .map_err(SignatureProblem::Chain)
-            .and_then(|place| {
+            .and_then(|path| {
+                let place = path.root;
                 let internal = roots[place].label.as_str() == INTERNAL_ROOT;
                 if roots[place].label.as_str() == FORMER_ROOT {
                     return Err(SignatureProblem::Chain(ChainError::UnknownIssuer));
@@ -250,11 +251,23 @@ impl SignatureBundle {
                         Err(SignatureProblem::TimeStamp)
                     }
                     _ if internal && leaf.account.is_none() => Err(SignatureProblem::NoAccount),
-                    _ => Ok(place),
+                    _ => Ok(path),
                 }
             });
+        // Where nothing leads to a root, what was sent along says under whom it was signed: a block needs no proof.
+        let authorities = match &leads {
+            Ok(path) => {
+                let root = &roots[path.root].certificate;
+                path.between
+                    .iter()
+                    .chain([root])
+                    .filter_map(|der| named_in(der))
+                    .collect()
+            }
+            Err(_) => chain[1..].iter().filter_map(|der| named_in(der)).collect(),
+        };
         let (root, chain_problem) = match leads {
-            Ok(place) => (Ok(roots[place].label.clone()), None),
+            Ok(path) => (Ok(roots[path.root].label.clone()), None),
             Err(problem) => (Err(unverified(&problem)), Some(problem)),
         };
         let own = match &root {
@@ -289,6 +302,7 @@ impl SignatureBundle {
             signature: Signature {
                 source,
                 tampered: changed.is_some(),
+                authorities,
             },
             problem: changed.or(chain_problem).or(deleted),
             subject: leaf.subject,
@@ -316,14 +330,24 @@ impl SignatureBundle {
         if said.digest != Self::stamped_digest(&self.signature) {
             return None;
         }
-        let root =
-            verify_code_chain(&stamp.chain(), roots, CodeUsage::TimeStamping, said.at.unix_ms()).ok()?;
+        let root = verify_code_chain(&stamp.chain(), roots, CodeUsage::TimeStamping, said.at.unix_ms())
+            .ok()?
+            .root;
         Some(Stamped {
             root,
             at: said.at,
             signed_here: said.signed_here,
         })
     }
+}
+
+/// What a certificate is called in blocks; nothing where it cannot be read.
+fn named_in(der: &CertificateDer<'_>) -> Option<Certificate> {
+    let facts = CodeCertificate::of(der).ok()?;
+    Some(Certificate {
+        issuer: facts.issuer.parse().ok()?,
+        serial: facts.serial.parse().ok()?,
+    })
 }
 
 /// The root that no state accepts, with the reason for people: roots are called [`INTERNAL_ROOT`] or by their digest.

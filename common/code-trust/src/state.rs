@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Authority, Blocking, CodeType, Entry, EntryError, ItemHash, Place, Revocation, RunPolicy, Settings,
-    Stamp, Tombstone,
+    SignerRef, Stamp, Tombstone,
 };
 
 mod index;
@@ -281,6 +281,13 @@ impl TrustState {
     pub fn stamps_of(&self, kind: CodeType, hash: &ItemHash) -> impl Iterator<Item = &Stamp> {
         let facts = self.index.item(Some(hash));
         facts.into_iter().flat_map(move |facts| facts.stamps(kind))
+    }
+
+    /// Whether the word of the stamp's author counts for it: who is blocked vouches for nothing, and who is revoked for good
+    /// for nothing from that moment on.
+    pub fn has_word(&self, stamp: &Stamp) -> bool {
+        let author = self.index.signer(SignerRef::User(&stamp.author));
+        author.is_none_or(|author| !author.blocked && author.revoked_for_good(stamp.at).is_none())
     }
 
     pub(crate) fn index(&self) -> &Index {

@@ -206,15 +206,17 @@ fn a_block_that_reaches_the_node_after_the_grant_stops_the_run() {
     assert_eq!(verdict.entry, Some(block.key()));
 }
 
-/// What comes of the run of content that lies in `library_item`, with these entries besides.
+/// The rule of what comes of the run of content that lies in `library_item`, with these entries besides.
 fn run_of(library_item: &str, besides: impl IntoIterator<Item = Entry>) -> &'static str {
+    verdict_of(library_item, besides).rule
+}
+
+fn verdict_of(library_item: &str, besides: impl IntoIterator<Item = Entry>) -> Verdict {
     let state = TrustState::from_entries(entries().into_iter().chain(besides));
     let facts = granted(&state);
     let content = (content(), library_item.parse().ok());
     let question = Question::run_function(&facts, Client::Web, Engine::RService, content, now());
-    decide(&question, &state, &state.settings_at(&place()))
-        .verdict()
-        .rule
+    decide(&question, &state, &state.settings_at(&place())).verdict()
 }
 
 #[test]
@@ -224,6 +226,44 @@ fn where_stamps_count_on_their_own_item_only_those_on_others_do_not() {
     assert_eq!(run_of("twin", []), "stamped", "readable is enough");
     assert_eq!(run_of("smooth", [strict()]), "stamped");
     assert_eq!(run_of("twin", [strict()]), "service-refuses-untrusted");
+}
+
+#[test]
+fn why_a_stamp_that_is_there_does_not_count_is_said() {
+    let author = stamp().author;
+    let (block, made) = (Entry::Block(Block::User(author.clone())), stamp().at);
+    let revoked = Entry::Revocation(Revocation {
+        user: author.clone(),
+        from: made,
+        until: None,
+    });
+    let strict = Entry::Setting(Scope::All, Setting::TrustStamps(StampsCount::SameItem));
+    let place = &stamp().library_item;
+    for (item, entry, wanted) in [
+        (
+            "smooth",
+            block,
+            format!("The stamp of {author} on the library item {place} does not count: {author} is blocked."),
+        ),
+        (
+            "smooth",
+            revoked,
+            format!(
+                "The stamp of {author} on the library item {place} does not count: what {author} vouches for is revoked from {made} on."
+            ),
+        ),
+        (
+            "twin",
+            strict,
+            format!(
+                "The stamp on the library item {place} does not count for another item: trust.stamps is same_item."
+            ),
+        ),
+    ] {
+        let reasons = verdict_of(item, [entry]).reasons;
+        assert!(reasons.contains(&wanted), "{wanted}: {reasons:?}");
+        assert!(!reasons.concat().contains("No stamp"), "{reasons:?}");
+    }
 }
 
 #[test]

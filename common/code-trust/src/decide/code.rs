@@ -5,7 +5,7 @@ use super::{
     Reason, SCRIPT_AUTHOR_KEY, SettingName, Settings, TrustState, by_license, has_license, item_blocked,
     path,
 };
-use crate::{Client, Code, CodeAction, CodeKind, Engine, PromptOption, SignerRef, Stamp, StampsCount};
+use crate::{Client, Code, CodeAction, CodeKind, Engine, PromptOption, SignerRef, StampsCount};
 
 pub(super) fn decide<'a>(
     question: &'a Question<'a>,
@@ -29,16 +29,16 @@ pub(super) fn decide<'a>(
             terr_service(question, stamped, settings)
         }
         (CodeAction::Run, CodeKind::DataFunction(engine @ (Engine::RService | Engine::PythonService))) => {
-            vouched_for(question, stamped, settings)
-                .or_else(|| restricted_engine(engine, settings))
-                .unwrap_or_else(|| {
+            vouched_for(question, stamped, settings).unwrap_or_else(|missing| {
+                restricted_engine(engine, settings).unwrap_or_else(|| {
                     let refused = Decision::deny(
                         DenyReason::EngineRefused,
                         "service-refuses-untrusted",
                         Reason::TrustedOnly(engine),
                     );
-                    nobody_vouches(question, refused)
+                    nobody_vouches(question, refused, missing)
                 })
+            })
         }
         (CodeAction::Run, kind) => on_the_users_side(question, code, kind, stamped, settings),
     }
@@ -60,7 +60,7 @@ fn author_or_trust<'a>(question: &'a Question<'a>, code: &Code) -> Decision<'a> 
 fn save_trusted<'a>(
     question: &'a Question<'a>,
     code: &Code,
-    stamped: impl FnOnce() -> Option<Decision<'a>>,
+    stamped: impl FnOnce() -> Result<Decision<'a>, Reason<'a>>,
 ) -> Decision<'a> {
     let refused = |reason| Decision::deny(DenyReason::NotScriptAuthor, "save-needs-author", reason);
     let (user, code_type) = (&question.user.user, code.kind.code_type());
@@ -74,7 +74,7 @@ fn save_trusted<'a>(
     if !question.user.groups.contains(key) {
         return refused(Reason::NotAuthor(user, group));
     }
-    if !code.trusted_by_user && stamped().is_none() {
+    if !code.trusted_by_user && stamped().is_err() {
         return refused(Reason::NothingToPassOn(user));
     }
     let reason = Reason::AuthorSaves(user, group, feature);
@@ -83,7 +83,7 @@ fn save_trusted<'a>(
 
 fn terr_service<'a>(
     question: &'a Question<'a>,
-    stamped: impl FnOnce() -> Option<Decision<'a>>,
+    stamped: impl FnOnce() -> Result<Decision<'a>, Reason<'a>>,
     settings: &'a Settings,
 ) -> Decision<'a> {
     if settings.terr_restricted_execution_mode.value {
@@ -91,9 +91,9 @@ fn terr_service<'a>(
         return Decision::new(Outcome::Restricted, "terr-restricted-mode", reason)
             .entry(source(settings, SettingName::TerrRestrictedExecutionMode));
     }
-    vouched_for(question, stamped, settings).unwrap_or_else(|| {
+    vouched_for(question, stamped, settings).unwrap_or_else(|missing| {
         let restricted = Decision::new(Outcome::Restricted, "terr-untrusted", Reason::TerrUntrusted);
-        nobody_vouches(question, restricted)
+        nobody_vouches(question, restricted, missing)
     })
 }
 
@@ -101,31 +101,36 @@ fn source(settings: &Settings, name: SettingName) -> Decider<'_> {
     Decider::Setting(name, settings.origin(name))
 }
 
-/// What makes any service run code unrestricted.
+/// What makes any service run code unrestricted; or else what is missing of a stamp.
 fn vouched_for<'a>(
     question: &'a Question<'a>,
-    stamped: impl FnOnce() -> Option<Decision<'a>>,
+    stamped: impl FnOnce() -> Result<Decision<'a>, Reason<'a>>,
     settings: &'a Settings,
-) -> Option<Decision<'a>> {
-    if let Some(stamped) = stamped() {
-        return Some(stamped);
-    }
+) -> Result<Decision<'a>, Reason<'a>> {
+    let missing = match stamped() {
+        Ok(stamped) => return Ok(stamped),
+        Err(missing) => missing,
+    };
     let user = question.user;
     if let Some(path) = path(user, SCRIPT_AUTHOR_KEY) {
         let reason = Reason::ScriptAuthor(&user.user);
-        return Some(Decision::new(Outcome::Allow, "script-author", reason).path(Some(path)));
+        return Ok(Decision::new(Outcome::Allow, "script-author", reason).path(Some(path)));
     }
     if settings.disable_trust_checks.value {
         let allowed = Decision::new(Outcome::Allow, "trust-checks-disabled", Reason::ChecksOff);
-        return Some(allowed.entry(source(settings, SettingName::DisableTrustChecks)));
+        return Ok(allowed.entry(source(settings, SettingName::DisableTrustChecks)));
     }
-    None
+    Err(missing)
 }
 
-fn nobody_vouches<'a>(question: &'a Question<'a>, decision: Decision<'a>) -> Decision<'a> {
+fn nobody_vouches<'a>(
+    question: &'a Question<'a>,
+    decision: Decision<'a>,
+    missing: Reason<'a>,
+) -> Decision<'a> {
     let user = &question.user.user;
     decision
-        .because(Reason::NoStamp(user))
+        .because(missing)
         .because(Reason::NotAuthor(user, crate::SCRIPT_AUTHOR))
         .because(Reason::ChecksOn)
 }
@@ -135,12 +140,13 @@ fn on_the_users_side<'a>(
     question: &'a Question<'a>,
     code: &Code,
     kind: CodeKind,
-    stamped: impl FnOnce() -> Option<Decision<'a>>,
+    stamped: impl FnOnce() -> Result<Decision<'a>, Reason<'a>>,
     settings: &'a Settings,
 ) -> Decision<'a> {
-    if let Some(stamped) = stamped() {
-        return stamped;
-    }
+    let missing = match stamped() {
+        Ok(stamped) => return stamped,
+        Err(missing) => missing,
+    };
     let user = &question.user.user;
     let feature = authoring_feature(kind.code_type());
     let may_trust = installed(question.client) && has_license(question, feature);
@@ -158,10 +164,10 @@ fn on_the_users_side<'a>(
     }
     if may_trust {
         let options = &[PromptOption::Item];
-        return Decision::new(Outcome::Prompt { options }, "ask-user", Reason::NoStamp(user))
+        return Decision::new(Outcome::Prompt { options }, "ask-user", missing)
             .because(Reason::CanTrust(user, feature));
     }
-    Decision::deny(DenyReason::Untrusted, "untrusted", Reason::NoStamp(user))
+    Decision::deny(DenyReason::Untrusted, "untrusted", missing)
 }
 
 fn restricted_engine(engine: Engine, settings: &Settings) -> Option<Decision<'_>> {
@@ -174,25 +180,41 @@ fn restricted_engine(engine: Engine, settings: &Settings) -> Option<Decision<'_>
 }
 
 /// A stamp for this content that the user can read and that the state still has, by an author whose word counts: who is
-/// blocked vouches for nothing, and who is revoked for good for nothing from that moment on.
+/// blocked vouches for nothing, and who is revoked for good for nothing from that moment on. Without one, why there is none:
+/// of a stamp that does not count the first.
 fn stamped<'a>(
     question: &'a Question<'a>,
     code: &'a Code,
     facts: Option<&'a ItemFacts>,
     trust: &'a TrustState,
     settings: &Settings,
-) -> Option<Decision<'a>> {
+) -> Result<Decision<'a>, Reason<'a>> {
     let user = question.user;
-    let only = (settings.trust_stamps.value == StampsCount::SameItem).then_some(code.library_item.as_ref());
-    let counts = |stamp: &&Stamp| {
-        user.readable_stamps.contains(&stamp.id)
-            && only.is_none_or(|item| item == Some(&stamp.library_item))
-            && (trust.index().signer(SignerRef::User(&stamp.author)))
-                .is_none_or(|author| !author.blocked && !author.is_revoked_for_good(stamp.at))
-    };
-    let stamp = facts?.stamps(code.kind.code_type()).find(counts)?;
-    let reason = Reason::Stamped(&stamp.library_item, &user.user);
-    Some(Decision::new(Outcome::Allow, "stamped", reason).entry(Decider::Stamp(stamp.id)))
+    let same_item = settings.trust_stamps.value == StampsCount::SameItem;
+    let stamps = facts
+        .into_iter()
+        .flat_map(|facts| facts.stamps(code.kind.code_type()));
+    let mut missing = None;
+    for stamp in stamps.filter(|stamp| user.readable_stamps.contains(&stamp.id)) {
+        let elsewhere = same_item && code.library_item.as_ref() != Some(&stamp.library_item);
+        let void = match trust.index().signer(SignerRef::User(&stamp.author)) {
+            _ if elsewhere => Some(Reason::StampElsewhere(&stamp.library_item)),
+            Some(author) if author.blocked => {
+                Some(Reason::StampOfBlocked(&stamp.library_item, &stamp.author))
+            }
+            Some(author) => author
+                .revoked_for_good(stamp.at)
+                .map(|from| Reason::StampOfRevoked(&stamp.library_item, &stamp.author, from)),
+            None => None,
+        };
+        let Some(void) = void else {
+            let reason = Reason::Stamped(&stamp.library_item, &user.user);
+            let allowed = Decision::new(Outcome::Allow, "stamped", reason);
+            return Ok(allowed.entry(Decider::Stamp(stamp.id)));
+        };
+        missing.get_or_insert(void);
+    }
+    Err(missing.unwrap_or(Reason::NoStamp(&user.user)))
 }
 
 fn installed(client: Client) -> bool {

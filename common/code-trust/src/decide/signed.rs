@@ -19,7 +19,7 @@ struct Looked<'a> {
     /// Whom the signature names, valid or not.
     signer: Option<SignerRef<'a>>,
     signer_facts: Option<&'a SignerFacts>,
-    /// The certificate of a user who signed, if it is blocked.
+    /// A certificate that the signature hangs on, the signer's or one that vouches for it, if it is blocked.
     certificate: Option<SignerRef<'a>>,
 }
 
@@ -38,14 +38,17 @@ pub(super) fn decide<'a>(
         return no_license(question, needed);
     }
     let signer = item.signature.as_ref().and_then(named);
-    let certificate = item.signature.as_ref().and_then(certificate);
     let looked = Looked {
         item,
         facts: trust.index().item(item.hash.as_ref()),
         signer,
         signer_facts: signer.and_then(|signer| trust.index().signer(signer)),
-        certificate: certificate
-            .filter(|signer| trust.index().signer(*signer).is_some_and(|facts| facts.blocked)),
+        certificate: item.signature.iter().flat_map(certificates).find(|certificate| {
+            trust
+                .index()
+                .signer(*certificate)
+                .is_some_and(|facts| facts.blocked)
+        }),
     };
     if let Some(blocked) = blocked(&looked) {
         return blocked;
@@ -104,12 +107,16 @@ fn named(signature: &Signature) -> Option<SignerRef<'_>> {
     }
 }
 
-/// The certificate that a user signed with.
-fn certificate(signature: &Signature) -> Option<SignerRef<'_>> {
-    match &signature.source {
-        SignatureSource::User { certificate, .. } => certificate.as_ref().map(SignerRef::Certificate),
+/// The certificates that a signature hangs on, beside the signer's that is [`named`].
+fn certificates(signature: &Signature) -> impl Iterator<Item = SignerRef<'_>> {
+    let users = match &signature.source {
+        SignatureSource::User { certificate, .. } => certificate.as_ref(),
         SignatureSource::Vendor | SignatureSource::External { .. } => None,
-    }
+    };
+    users
+        .into_iter()
+        .chain(&signature.authorities)
+        .map(SignerRef::Certificate)
 }
 
 /// Whom a valid signature speaks for.

@@ -80,6 +80,12 @@ pub enum Reason<'a> {
     Stamped(&'a Label, &'a UserName),
     /// The user can read no stamp.
     NoStamp(&'a UserName),
+    /// The user can read a stamp on this item, whose author is blocked.
+    StampOfBlocked(&'a Label, &'a UserName),
+    /// The user can read a stamp on this item, whose author's word is revoked from this moment on.
+    StampOfRevoked(&'a Label, &'a UserName, Moment),
+    /// The user can read a stamp on this item, and it is another one.
+    StampElsewhere(&'a Label),
     /// The user trusted the content for themselves.
     TrustedByUser(&'a UserName, Feature),
     /// The user can trust the content for themselves.
@@ -127,6 +133,7 @@ impl fmt::Display for Reason<'_> {
         const MODE: SettingName = SettingName::TerrRestrictedExecutionMode;
         const CHECKS: SettingName = SettingName::DisableTrustChecks;
         const ENGINES: SettingName = SettingName::RestrictedEngines;
+        const STAMPS: SettingName = SettingName::TrustStamps;
         match self {
             Self::ItemBlocked(r#type) => {
                 write!(f, "This version of the item ({type}) is blocked for everybody.")
@@ -206,6 +213,18 @@ impl fmt::Display for Reason<'_> {
             Self::NoStamp(user) => write!(
                 f,
                 "No stamp for this content is on a library item that {user} can read."
+            ),
+            Self::StampOfBlocked(library_item, author) => write!(
+                f,
+                "The stamp of {author} on the library item {library_item} does not count: {author} is blocked."
+            ),
+            Self::StampOfRevoked(library_item, author, from) => write!(
+                f,
+                "The stamp of {author} on the library item {library_item} does not count: what {author} vouches for is revoked from {from} on."
+            ),
+            Self::StampElsewhere(library_item) => write!(
+                f,
+                "The stamp on the library item {library_item} does not count for another item: {STAMPS} is same_item."
             ),
             Self::TrustedByUser(user, feature) => write!(
                 f,

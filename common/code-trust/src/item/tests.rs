@@ -372,3 +372,66 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_configuration_is_the_same_action_however_it_is_written() {
+    let hash = |text: &str| {
+        let item = Item::new::<&str>(ItemKind::ExternalAction, text.into(), []);
+        item.map(|item| {
+            (
+                item.hash(),
+                String::from_utf8(item.manifest().to_vec()).expect("UTF-8"),
+            )
+        })
+    };
+    let plain = hash(r#"{"a":[1,2.5,"é"],"service":"crm"}"#).expect("an action");
+    assert_eq!(plain.1, r#"{"a":[1,2.5,"é"],"service":"crm"}"#);
+    let written = "{\n  \"service\": \"crm\",\n  \"a\": [ 1, 25e-1, \"\\u00e9\" ]\n}\n";
+    assert_eq!(hash(written).expect("an action"), plain);
+    assert_ne!(
+        hash(r#"{"a":[1,2.5,"e"],"service":"crm"}"#).expect("an action"),
+        plain
+    );
+    // What was written once is not written otherwise again.
+    for number in [
+        "1e15",
+        "0.1",
+        "-0.0",
+        "1.5E-250",
+        "123456789012345",
+        "1e+2",
+        "7000000000000000000000",
+    ] {
+        let (first, text) = hash(&format!("{{\"n\":{number}}}")).expect("an action");
+        assert_eq!(hash(&text).expect("an action"), (first, text), "{number}");
+    }
+    // Two that one reader tells apart and another rounds to one.
+    for number in [
+        "12345678901234567890123",
+        "12345678901234567890124",
+        "0.1000000000000000055",
+        "1e-400",
+        "1e99999999999",
+        "9007199254740993",
+    ] {
+        let error = hash(&format!("{{\"n\":[\"1e-400\",{number}]}}")).expect_err("refused");
+        assert!(matches!(error, ItemError::Manifest(_)), "{number}: {error}");
+        let embedded = format!("[{{\"name\":\"a\",\"configuration\":{{\"n\":{number}}}}}]");
+        let analysis = format!("{{\"muster_analysis\":1,\"actions\":{embedded}}}");
+        assert!(crate::Analysis::read(analysis.as_bytes()).is_err(), "{number}");
+    }
+    assert!(hash(r#"{"n":"12345678901234567890123 \"","m":1}"#).is_ok());
+}
+
+proptest! {
+    /// The canonical form of a configuration is its own canonical form.
+    #[test]
+    fn a_configuration_that_is_accepted_stays_as_it_is(whole in 0..999_999_999_999_999_u64, fraction in -999_999_i32..999_999, text in ".{0,8}") {
+        let written = json!({ "z": f64::from(fraction) / 64.0, "a": { "y": whole, "b": text } });
+        let pretty = serde_json::to_vec_pretty(&written).expect("JSON");
+        if let Ok(item) = Item::new::<&str>(ItemKind::ExternalAction, pretty, []) {
+            let again = Item::new::<&str>(ItemKind::ExternalAction, item.manifest().to_vec(), []);
+            prop_assert_eq!(again.expect("an action"), item);
+        }
+    }
+}

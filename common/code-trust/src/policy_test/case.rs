@@ -88,13 +88,18 @@ pub(super) fn ask(case: &CaseForm, world: &World) -> Result<Asked, String> {
 }
 
 /// The optional fields of an item: name, whether it is given, and the types that it belongs to.
-fn belonging(item: &ItemForm) -> [(&'static str, bool, &'static [ItemType]); 7] {
+fn belonging(item: &ItemForm) -> [(&'static str, bool, &'static [ItemType]); 8] {
     use ItemType::{
         ActionMod, CustomQuery, DataFunction, ExternalAction, JobScript, Script, VisualizationMod,
     };
     [
         ("language", item.language.is_some(), &[Script]),
         ("engine", item.engine.is_some(), &[DataFunction]),
+        (
+            "library_item",
+            item.library_item.is_some(),
+            &[Script, DataFunction, CustomQuery],
+        ),
         (
             "restricted_execution_mode",
             item.restricted_execution_mode.is_some(),
@@ -138,7 +143,7 @@ fn code(item: &ItemForm, kind: CodeKind, action: ActionWord) -> Result<Subject, 
         Code {
             kind,
             hash: item.hash.clone(),
-            library_item: None,
+            library_item: item.library_item.clone(),
             trusted_by_user,
         },
         action,
@@ -208,6 +213,7 @@ fn signature(form: &SignatureForm, world: &World) -> Result<Signature, String> {
     Ok(Signature {
         source,
         tampered: tampered.unwrap_or(false),
+        authorities: Vec::new(),
     })
 }
 

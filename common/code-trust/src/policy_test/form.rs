@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     Block, Client, DenyReason, Engine, Feature, ItemHash, ItemType, Label, Moment, PromptOption, Revocation,
-    ScriptLanguage, Serial, SignerState, TrustEntry, words::words,
+    ScriptLanguage, Serial, SignerState, StampsCount, TrustEntry, words::words,
 };
 
 #[derive(Deserialize)]
@@ -19,6 +19,8 @@ pub(super) struct WorldForm {
     pub(super) users: Vec<UserForm>,
     #[serde(default)]
     pub(super) preferences: PreferencesForm,
+    #[serde(default)]
+    pub(super) settings: SettingsForm,
     pub(super) roots: Option<Vec<Label>>,
     #[serde(default)]
     pub(super) trust: Vec<TrustEntry>,
@@ -60,6 +62,14 @@ fn active() -> SignerState {
 pub(super) struct PreferencesForm {
     pub(super) require_valid_signature: Option<bool>,
     pub(super) restricted_engines: Option<BTreeSet<RestrictableEngine>>,
+}
+
+/// What holds for the whole world; what an item runs under is with the item.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SettingsForm {
+    #[serde(rename = "trust.stamps")]
+    pub(super) trust_stamps: Option<StampsCount>,
 }
 
 words! {
@@ -123,6 +133,10 @@ pub(super) struct StampForm {
     pub(super) hash: ItemHash,
     #[serde(default)]
     pub(super) readable_by: Vec<UserName>,
+    /// Who made it; somebody whom no block and no revocation of the world names where absent.
+    pub(super) author: Option<UserName>,
+    /// When; at the first moment that there is where absent.
+    pub(super) at: Option<Moment>,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +155,7 @@ pub(super) struct CaseForm {
 pub(super) struct ItemForm {
     pub(super) r#type: ItemType,
     pub(super) hash: Option<ItemHash>,
+    pub(super) library_item: Option<Label>,
     pub(super) language: Option<ScriptLanguage>,
     pub(super) engine: Option<Engine>,
     pub(super) executing_account: Option<UserName>,

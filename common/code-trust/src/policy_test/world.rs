@@ -9,8 +9,8 @@ use super::{
     form::{GroupForm, UserForm, WorldForm},
 };
 use crate::{
-    CodeType, Entry, Group, GroupGraph, Moment, Origin, Principal, SYSTEM_GROUPS, Setting, Settings,
-    SignerState, Stamp, TrustEntry, TrustState, UserFacts,
+    Block, CodeType, Entry, Group, GroupGraph, Moment, Origin, Principal, Revocation, SYSTEM_GROUPS, Setting,
+    Settings, SignerState, Stamp, TrustEntry, TrustState, UserFacts,
 };
 
 pub(super) struct World {
@@ -76,9 +76,14 @@ impl World {
         let roots = form
             .roots
             .unwrap_or_else(|| vec!["internal".parse().expect("a label")]);
+        let nobody = nobody(&form.blocks, &form.revocations);
         let mut readable: BTreeMap<String, BTreeSet<StampId>> = BTreeMap::new();
         let mut stamps = Vec::new();
         for (at, stamp) in form.stamps.into_iter().enumerate() {
+            let author = match &stamp.author {
+                Some(author) => author.clone(),
+                None => nobody.clone(),
+            };
             // The format does not say what kind a stamp is for, so it counts for each.
             for (kind, number) in CodeType::ALL.iter().zip(0_u8..) {
                 let id = StampId::new(i64::try_from(at).unwrap_or(i64::MAX), [number; 10]);
@@ -90,8 +95,8 @@ impl World {
                     kind: *kind,
                     hash: stamp.hash.clone(),
                     library_item: stamp.library_item.clone(),
-                    author: "author@SPOTFIRE".parse().expect("a user name"),
-                    at: Moment::from_unix_ms(0),
+                    author: author.clone(),
+                    at: stamp.at.unwrap_or(Moment::from_unix_ms(i64::MIN)),
                 });
             }
         }
@@ -108,6 +113,9 @@ impl World {
         if let Some(engines) = form.preferences.restricted_engines {
             let engines = engines.into_iter().map(Into::into).collect();
             settings.set(Setting::RestrictedEngines(engines), Origin::Given);
+        }
+        if let Some(count) = form.settings.trust_stamps {
+            settings.set(Setting::TrustStamps(count), Origin::Given);
         }
         Ok(Self {
             graph: GroupGraph::new(form.groups.into_iter().map(|group| Group {
@@ -160,6 +168,23 @@ impl World {
     pub(super) fn now(&self) -> Moment {
         self.now
     }
+}
+
+/// A user of whom no block and no revocation of the world speaks: who made a stamp that names no author.
+fn nobody(blocks: &[Block], revocations: &[Revocation]) -> UserName {
+    let named: BTreeSet<String> = blocks
+        .iter()
+        .filter_map(|block| match block {
+            Block::User(user) => Some(user.key()),
+            _ => None,
+        })
+        .chain(revocations.iter().map(|revocation| revocation.user.key()))
+        .collect();
+    // One more name than are spoken of: one of them is free.
+    (0..=named.len())
+        .map(|number| format!("author{number}@SPOTFIRE").parse().expect("a user name"))
+        .find(|name: &UserName| !named.contains(&name.key()))
+        .expect("one of more names than are spoken of")
 }
 
 /// The comparison keys of the groups that are listed and of those that every directory has.

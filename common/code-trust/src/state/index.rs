@@ -236,12 +236,11 @@ impl SignerFacts {
         !self.blocked && self.revocations.is_empty() && self.trusted.is_empty()
     }
 
-    /// Whether what was done at this moment is revoked for good: a revocation that has an end is of signatures, one that
-    /// has none is of the signer.
-    pub(crate) fn is_revoked_for_good(&self, time: Moment) -> bool {
-        self.revocations
-            .iter()
-            .any(|(from, until)| *from <= time && until.is_none())
+    /// Since when what was done at this moment is revoked for good: a revocation that has an end is of signatures, one
+    /// that has none is of the signer.
+    pub(crate) fn revoked_for_good(&self, time: Moment) -> Option<Moment> {
+        let mut for_good = self.revocations.iter().filter(|(_, until)| until.is_none());
+        for_good.find(|(from, _)| *from <= time).map(|(from, _)| *from)
     }
 
     /// The revocation under which a signature of this moment falls.

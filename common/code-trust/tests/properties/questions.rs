@@ -39,7 +39,12 @@ pub(crate) fn signature() -> impl Strategy<Value = Signature> {
             }
         })
     ];
-    (source, prop::bool::weighted(0.2)).prop_map(|(source, tampered)| Signature { source, tampered })
+    let authorities = collection::vec(select(&["1", "2"][..]).prop_map(certificate), 0..2);
+    (source, prop::bool::weighted(0.2), authorities).prop_map(|(source, tampered, authorities)| Signature {
+        source,
+        tampered,
+        authorities,
+    })
 }
 
 pub(crate) fn subject() -> impl Strategy<Value = Subject> {

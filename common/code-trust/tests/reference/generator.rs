@@ -5,7 +5,8 @@ use crate::world::{
 };
 
 const USERS: [&str; 5] = [
-    "ann@SPOTFIRE",
+    // What the product calls the author of a stamp that has none, unless it is named.
+    "author0@SPOTFIRE",
     "bob@SPOTFIRE",
     "cat@SPOTFIRE",
     "dan@SPOTFIRE",
@@ -49,6 +50,7 @@ const ENGINES: [&str; 6] = [
     "r_service",
 ];
 const RESTRICTED: [&str; 3] = ["python_service", "r_service", "python_local"];
+const FILES: [&str; 2] = ["F", "G"];
 const HASHES: [&str; 3] = ["h1", "h2", "h3"];
 const ROOTS: [&str; 3] = ["internal", "corp-ca", "test-ca"];
 const ISSUERS: [&str; 2] = ["CN=Corp CA", "CN=Other CA"];
@@ -135,12 +137,16 @@ pub(crate) fn world(random: &mut Random) -> World {
         trust: (0..random.below(12)).map(|_| trust(random)).collect(),
         blocks: (0..random.below(5)).map(|_| block(random)).collect(),
         revocations: (0..random.below(4)).map(|_| revocation(random)).collect(),
-        stamps: (0..random.below(4))
+        stamps: (0..random.below(5))
             .map(|_| Stamp {
+                library_item: random.one(&FILES),
                 hash: random.one(&HASHES),
+                author: random.maybe(80, &USERS),
+                at: random.maybe(80, &TIMES),
                 readable_by: random.some(40, &USERS),
             })
             .collect(),
+        same_item: random.percent(30),
         now: random.one(&TIMES),
     }
 }
@@ -228,6 +234,7 @@ pub(crate) fn question(random: &mut Random) -> Question {
         item: Item {
             kind,
             hash: random.one(&HASHES),
+            held_by: random.maybe(80, &FILES),
             language: random.one(&["ironpython", "javascript"]),
             engine: random.one(&ENGINES),
             restricted_mode: random.percent(40),

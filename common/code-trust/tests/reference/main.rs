@@ -115,7 +115,7 @@ type Blind = fn(&mut World);
 
 #[test]
 fn a_reference_that_is_blind_to_any_part_of_the_world_is_caught() {
-    let blinds: [(&str, Blind); 12] = [
+    let blinds: [(&str, Blind); 16] = [
         ("trust", |world| world.trust.clear()),
         ("expiry", |world| {
             world.trust.iter_mut().for_each(|entry| entry.expires = None);
@@ -129,6 +129,16 @@ fn a_reference_that_is_blind_to_any_part_of_the_world_is_caught() {
                 .for_each(|revocation| revocation.until = None);
         }),
         ("stamps", |world| world.stamps.clear()),
+        ("authors of stamps", |world| {
+            world.stamps.iter_mut().for_each(|stamp| stamp.author = None);
+        }),
+        ("times of stamps", |world| {
+            world.stamps.iter_mut().for_each(|stamp| stamp.at = None);
+        }),
+        ("items of stamps", |world| {
+            world.stamps.iter_mut().for_each(|stamp| stamp.library_item = "F");
+        }),
+        ("where stamps count", |world| world.same_item = false),
         ("users", |world| world.users.clear()),
         ("states of users", |world| {
             world.users.iter_mut().for_each(|user| user.state = "active");

@@ -1,7 +1,9 @@
 //! The rules of trust once more, written from their specification and from nothing else: every answer is found by
 //! searching the lists of the world from the front, slowly and plainly.
 
-use crate::world::{Answer, Block, Item, Principal, Question, Signature, Signer, Target, Trust, World};
+use crate::world::{
+    Answer, Block, Item, Principal, Question, Signature, Signer, Stamp, Target, Trust, World,
+};
 
 /// What the rules answer.
 pub(crate) fn answer(world: &World, question: &Question) -> Answer {
@@ -261,11 +263,43 @@ fn signed(world: &World, question: &Question) -> Answer {
 
 fn is_stamped(world: &World, question: &Question) -> bool {
     for stamp in &world.stamps {
-        if stamp.hash == question.item.hash && stamp.readable_by.contains(&question.user) {
+        if stamp.hash != question.item.hash || !stamp.readable_by.contains(&question.user) {
+            continue;
+        }
+        // Under this setting a stamp is worth nothing elsewhere, nor for what is in no item.
+        if world.same_item && question.item.held_by != Some(stamp.library_item) {
+            continue;
+        }
+        if has_word(world, stamp) {
             return true;
         }
     }
     false
+}
+
+/// Who is blocked vouches for nothing; who is revoked, with no end to it, for nothing since. A revocation that ends is
+/// about signatures and not about stamps. A stamp without a time is older than every revocation.
+fn has_word(world: &World, stamp: &Stamp) -> bool {
+    let Some(author) = stamp.author else {
+        return true;
+    };
+    for block in &world.blocks {
+        if let Block::User(user) = block
+            && *user == author
+        {
+            return false;
+        }
+    }
+    for revocation in &world.revocations {
+        if revocation.user == author
+            && revocation.until.is_none()
+            && let Some(at) = stamp.at
+            && revocation.from <= at
+        {
+            return false;
+        }
+    }
+    true
 }
 
 fn code(world: &World, question: &Question) -> Answer {

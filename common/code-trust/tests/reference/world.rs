@@ -14,6 +14,8 @@ pub(crate) struct World {
     pub(crate) blocks: Vec<Block>,
     pub(crate) revocations: Vec<Revocation>,
     pub(crate) stamps: Vec<Stamp>,
+    /// Whether a stamp counts for its own item only.
+    pub(crate) same_item: bool,
     pub(crate) now: &'static str,
 }
 
@@ -83,7 +85,10 @@ pub(crate) struct Revocation {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Stamp {
+    pub(crate) library_item: &'static str,
     pub(crate) hash: &'static str,
+    pub(crate) author: Option<&'static str>,
+    pub(crate) at: Option<&'static str>,
     pub(crate) readable_by: Vec<&'static str>,
 }
 
@@ -100,6 +105,7 @@ pub(crate) struct Question {
 pub(crate) struct Item {
     pub(crate) kind: &'static str,
     pub(crate) hash: &'static str,
+    pub(crate) held_by: Option<&'static str>,
     pub(crate) language: &'static str,
     pub(crate) engine: &'static str,
     pub(crate) restricted_mode: bool,
@@ -177,15 +183,27 @@ fn world_value(world: &World) -> Value {
             value
         })
         .collect();
-    let stamps: Vec<Value> = (world.stamps.iter())
-        .map(|stamp| json!({"library_item": "F", "hash": stamp.hash, "readable_by": stamp.readable_by}))
-        .collect();
+    let stamps: Vec<Value> = (world.stamps.iter()).map(stamp).collect();
+    let counts = if world.same_item { "same_item" } else { "readable" };
     json!({
+        "settings": {"trust.stamps": counts},
         "groups": groups, "users": users, "roots": world.roots, "trust": trust, "blocks": blocks,
         "revocations": revocations, "stamps": stamps, "now": world.now,
         "preferences": {"require_valid_signature": !world.any_signature,
                         "restricted_engines": world.restricted_engines},
     })
+}
+
+fn stamp(stamp: &Stamp) -> Value {
+    let mut value =
+        json!({"library_item": stamp.library_item, "hash": stamp.hash, "readable_by": stamp.readable_by});
+    if let Some(author) = stamp.author {
+        value["author"] = json!(author);
+    }
+    if let Some(at) = stamp.at {
+        value["at"] = json!(at);
+    }
+    value
 }
 
 fn trust(entry: &Trust) -> Value {
@@ -219,6 +237,9 @@ fn item(item: &Item) -> Value {
         "job_script" => value["executing_account"] = json!(item.executing_account),
         kind => {
             value["trusted_by_user"] = json!(item.trusted_by_user);
+            if let Some(held_by) = item.held_by {
+                value["library_item"] = json!(held_by);
+            }
             if kind == "script" {
                 value["language"] = json!(item.language);
             }

@@ -114,6 +114,7 @@ fn open_mod(facts: &'static UserFacts, about: usize, by: usize) -> Question<'sta
         signature: Some(Signature {
             source,
             tampered: false,
+            authorities: Vec::new(),
         }),
     };
     Question {
