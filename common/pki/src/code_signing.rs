@@ -24,7 +24,7 @@ use crate::{
     profile::{ProfileError, base, subject, uri},
 };
 
-pub use chain::{ChainError, CodeUsage, verify_code_chain};
+pub use chain::{ChainError, CodePath, CodeUsage, verify_code_chain};
 pub use external::{ExternalKey, ExternalKeyError};
 pub use facts::{Account, CodeCertificate, CodeCertificateError, issuer_addresses};
 pub use message::{CodeMessage, CodeMessageError, CodeSigned, MOST_CHAIN};

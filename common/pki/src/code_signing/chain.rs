@@ -60,15 +60,24 @@ pub enum ChainError {
     Path(#[source] webpki::Error),
 }
 
+/// How a leaf leads to a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodePath {
+    /// The place of the root among those that were asked about.
+    pub root: usize,
+    /// What is between both, the issuer of the leaf first.
+    pub between: Vec<CertificateDer<'static>>,
+}
+
 /// Which of `roots` the leaf of `chain` (leaf first, then what leads on from it) leads to at `at_ms`, milliseconds since
-/// 1970, UTC; by its place among them. Of several the first counts, and no certificate with the key of one of them leads
+/// 1970, UTC, and by what. Of several the first counts, and no certificate with the key of one of them leads
 /// on to another: whoever issues one for a root that is accepted here could speak for that root otherwise.
 pub fn verify_code_chain(
     chain: &[CertificateDer<'_>],
     roots: &[CertificateDer<'_>],
     usage: CodeUsage,
     at_ms: i64,
-) -> Result<usize, ChainError> {
+) -> Result<CodePath, ChainError> {
     let (leaf, others) = chain.split_first().ok_or(ChainError::Missing)?;
     let facts = CodeCertificate::of(leaf)?;
     let fits = match usage {
@@ -135,7 +144,14 @@ pub fn verify_code_chain(
             Some(&allowed),
         )
         .map_err(named)?;
-    root_of(&path).map(|(place, _)| *place).map_err(named)
+    let (root, _) = root_of(&path).map_err(named)?;
+    Ok(CodePath {
+        root: *root,
+        between: path
+            .intermediate_certificates()
+            .map(|certificate| certificate.der().into_owned())
+            .collect(),
+    })
 }
 
 /// A clock before 1970 becomes 1970, where no certificate is valid yet.

@@ -62,7 +62,7 @@ impl Corporate {
 
 fn leads(chain: &[&Corporate], roots: &[&Corporate], at_ms: i64) -> Result<usize, ChainError> {
     let ders = |all: &[&Corporate]| all.iter().map(|one| one.der.clone()).collect::<Vec<_>>();
-    verify_code_chain(&ders(chain), &ders(roots), CodeUsage::Signing, at_ms)
+    verify_code_chain(&ders(chain), &ders(roots), CodeUsage::Signing, at_ms).map(|path| path.root)
 }
 
 #[test]
@@ -239,6 +239,7 @@ fn the_authority_for_code_is_none_of_the_back_end_and_signs_as_its_profiles_say(
             usage,
             NOW_MS,
         )
+        .map(|path| path.root)
     };
     assert_eq!(leads(&user, CodeUsage::Signing), Ok(0));
     assert_eq!(leads(&user, CodeUsage::TimeStamping), Err(ChainError::Usage));
