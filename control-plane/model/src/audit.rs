@@ -153,6 +153,8 @@ events! {
     LicenseSet = "admin.set_license";
     /// A group lost a license feature.
     LicenseRemoved = "admin.remove_license";
+    /// A group got a license without all of its features.
+    LicenseExcluded = "admin.exclude_license";
     /// License features of a group changed: what older versions wrote.
     LicenseChanged = "license.changed";
     /// A preference of a group was set or cleared.
@@ -207,6 +209,8 @@ events! {
     SigningCertificateImported = "codetrust.upload_extcert";
     /// A version of an item was signed.
     ItemSigned = "codetrust.sign";
+    /// A version of a mod or external action got known: it was saved, signed, or sent to be trusted.
+    HashUploaded = "codetrust.upload_hash";
     /// A version of an item was signed for which there was a signature already.
     ItemSignedAgain = "codetrust.re_sign";
     /// Somebody opened an item and was asked whether to trust it.

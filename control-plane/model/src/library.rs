@@ -91,8 +91,8 @@ words! {
     }
 }
 
-/// The license feature that saving an item of this kind needs: that of making or configuring it. What an analysis has in
-/// it is saved by everybody who may write, and runs only where it is trusted.
+/// The license feature that saving an item of this kind needs: that of making or configuring it. An analysis needs those
+/// of what it embeds.
 pub fn license(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Folder | Kind::Analysis => None,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use muster_ids::{NodeId, UserId, UserName};
+use muster_ids::{NodeId, UserId, UserName, is_deceptive};
 
 /// The group whose members administrate.
 pub const ADMINISTRATOR: &str = "Administrator";
@@ -125,7 +125,7 @@ pub enum Operation {
     Use,
     /// Make, move and delete folders and items of the library, where the permissions of these allow it.
     ChangeLibrary,
-    /// Save functions in the library.
+    /// Write functions and save them in the library, and delete them there.
     RegisterFunctions,
     /// Trust and untrust functions and scripts.
     StampFunctions,
@@ -141,8 +141,55 @@ pub enum Operation {
     ManageRuns,
     /// Speak as a node: heartbeat, claim, report.
     ActAsNode,
+    /// Have it recorded that one was refused.
+    BeRefused,
     /// What the control plane does on its own.
     Maintain,
+}
+
+/// What somebody tries, as refusals and the audit log say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// A verb phrase: `delete the group`.
+    pub what: &'static str,
+    /// Its object, as people name it; empty where there is only one, or the phrase says all.
+    pub on: String,
+}
+
+impl Attempt {
+    /// The longest object, in characters: it may be what somebody sent.
+    const LONGEST: usize = 200;
+
+    /// To do `what` with `on`.
+    pub fn new(what: &'static str, on: impl std::fmt::Display) -> Self {
+        let on = on.to_string();
+        let plain = on.chars().filter(|character| !is_deceptive(*character));
+        Self {
+            what,
+            on: plain.take(Self::LONGEST).collect(),
+        }
+    }
+}
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.on.as_str() {
+            "" => f.write_str(self.what),
+            on => write!(f, "{} {on}", self.what),
+        }
+    }
+}
+
+impl From<&'static str> for Attempt {
+    fn from(what: &'static str) -> Self {
+        Self::new(what, "")
+    }
+}
+
+impl<T: std::fmt::Display> From<(&'static str, T)> for Attempt {
+    fn from((what, on): (&'static str, T)) -> Self {
+        Self::new(what, on)
+    }
 }
 
 /// The proof that [`authorize`] said yes.
@@ -150,6 +197,7 @@ pub enum Operation {
 pub struct Authorized {
     caller: Caller,
     operation: Operation,
+    attempt: Attempt,
 }
 
 impl Authorized {
@@ -162,6 +210,11 @@ impl Authorized {
     pub fn operation(&self) -> Operation {
         self.operation
     }
+
+    /// What exactly.
+    pub fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
 }
 
 /// Why not, as one sentence with the cure.
@@ -170,16 +223,22 @@ impl Authorized {
 pub struct Denied {
     /// Who asked.
     pub caller: String,
-    /// What for, as a verb phrase.
-    pub what: &'static str,
+    /// What for.
+    pub what: Attempt,
     /// What would help.
     pub cure: &'static str,
 }
 
-/// The table.
+/// Whether `caller` may do this, in the words of the operation.
 pub fn authorize(caller: &Caller, operation: Operation) -> Result<Authorized, Denied> {
+    authorize_to(caller, operation, words(operation).0.into())
+}
+
+/// The table. Whether `caller` may do this; `attempt` says what exactly.
+pub fn authorize_to(caller: &Caller, operation: Operation, attempt: Attempt) -> Result<Authorized, Denied> {
     let allowed = match (caller, operation) {
-        (Caller::System, Operation::Maintain)
+        (_, Operation::BeRefused)
+        | (Caller::System, Operation::Maintain)
         | (Caller::Stranger(_), Operation::Join)
         | (Caller::Node(_), Operation::ActAsNode) => true,
         (Caller::User(user), operation) => user_may(user, operation),
@@ -189,13 +248,13 @@ pub fn authorize(caller: &Caller, operation: Operation) -> Result<Authorized, De
         return Ok(Authorized {
             caller: caller.clone(),
             operation,
+            attempt,
         });
     }
-    let (what, cure) = words(operation);
     Err(Denied {
         caller: caller.to_string(),
-        what,
-        cure,
+        what: attempt,
+        cure: words(operation).1,
     })
 }
 
@@ -206,7 +265,8 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         | Operation::ChangeLibrary
         | Operation::Run
         | Operation::ChangeOwnPassword
-        | Operation::TrustForOneself => true,
+        | Operation::TrustForOneself
+        | Operation::BeRefused => true,
         Operation::ReadAdministration
         | Operation::ManageNodes
         | Operation::ManageAuthority
@@ -216,7 +276,8 @@ fn user_may(user: &UserCaller, operation: Operation) -> bool {
         | Operation::ManagePolicies
         | Operation::ManageRuns => administrator,
         Operation::RegisterFunctions => {
-            user.controls_library() || user.features.contains(REGISTER_DATA_FUNCTIONS)
+            user.controls_library()
+                || (user.features.contains(REGISTER_DATA_FUNCTIONS) && user.features.contains(AUTHOR_SCRIPTS))
         }
         Operation::SignMods => user.features.contains(DEVELOP_MODS),
         Operation::SignActions => user.features.contains(CONFIGURE_ACTIONS),
@@ -237,13 +298,13 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
             "join",
             "join messages come from nodes on the registration listener",
         ),
-        Operation::ReadAdministration => ("read this", ADMIN),
+        Operation::ReadAdministration => ("read what only administrators see", ADMIN),
         Operation::ManageNodes => ("manage nodes", ADMIN),
         Operation::ManageAuthority => ("exchange the certificate authority", ADMIN),
         Operation::ManageUsers => ("manage users, groups and licenses", ADMIN),
         Operation::ChangeOwnPassword => ("change a password", "log in first"),
         Operation::ManageSettings => ("change settings", ADMIN),
-        Operation::ManageTrust => ("block, revoke, or trust for others", ADMIN),
+        Operation::ManageTrust => ("sign, trust, revoke or block for others", ADMIN),
         Operation::TrustForOneself => ("trust for themselves", "log in first"),
         Operation::SignMods => (
             "sign mods",
@@ -266,10 +327,10 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         Operation::ChangeLibrary => ("change the library", "log in first"),
         Operation::RegisterFunctions => (
             "register functions",
-            "ask for a group with the license feature Register Data Functions",
+            "ask for a group with the license features Author Scripts, to write them, and Register Data Functions, to save them",
         ),
         Operation::StampFunctions => (
-            "trust functions",
+            "trust scripts and data functions",
             "ask for membership of the group Script Author and the license feature Author Scripts",
         ),
         Operation::StampQueries => (
@@ -283,6 +344,7 @@ fn words(operation: Operation) -> (&'static str, &'static str) {
         ),
         Operation::ManageRuns => ("see or end the runs of others", ADMIN),
         Operation::ActAsNode => ("act as a node", "nodes are known by their certificates"),
+        Operation::BeRefused => ("have a refusal recorded", "everybody may"),
         Operation::Maintain => ("do this", "only the control plane itself does"),
     }
 }
@@ -375,6 +437,19 @@ mod tests {
     }
 
     #[test]
+    fn a_function_is_saved_by_who_may_write_it_and_save_it() {
+        for (features, may) in [
+            (&[][..], false),
+            (&[REGISTER_DATA_FUNCTIONS], false),
+            (&[AUTHOR_SCRIPTS], false),
+            (&[REGISTER_DATA_FUNCTIONS, AUTHOR_SCRIPTS], true),
+        ] {
+            let allowed = authorize(&user(&[EVERYONE], features), Operation::RegisterFunctions).is_ok();
+            assert_eq!(allowed, may, "{features:?}");
+        }
+    }
+
+    #[test]
     fn a_library_administrator_controls_the_library_and_nothing_else() {
         let all = [
             (Operation::RegisterFunctions, true),
@@ -391,6 +466,20 @@ mod tests {
             let allowed = authorize(&user(&[EVERYONE, LIBRARY_ADMINISTRATOR], &[]), operation).is_ok();
             assert_eq!(allowed, may, "{operation:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_tried_on_what() {
+        let caller = user(&[EVERYONE], &[]);
+        let tried = Attempt::new("delete the group", "Sub\u{202e}\n");
+        let denied = authorize_to(&caller, Operation::ManageUsers, tried).expect_err("denied");
+        assert_eq!(
+            denied.to_string(),
+            "user ann@SPOTFIRE may not delete the group Sub; ask for membership of the group Administrator"
+        );
+        let long = Attempt::new("import", "x".repeat(1_000));
+        assert_eq!(long.on.len(), Attempt::LONGEST);
+        assert!(authorize(&caller, Operation::BeRefused).is_ok());
     }
 
     #[test]

@@ -145,6 +145,24 @@ impl Tx {
         .await
     }
 
+    /// Gives a group that is not built in another name; its permissions in the library go along. False where it has the
+    /// name no more.
+    pub async fn group_rename(&mut self, group: &Group, to: &Name) -> Result<bool, StoreError> {
+        self.change_rights().await?;
+        let sql =
+            "UPDATE groups SET name = $1, name_key = $2 WHERE id = $3 AND name_key = $4 AND NOT builtin";
+        let values = args![to.as_str(), to.key(), group.id, group.name.key()];
+        if self.execute(sql, values).await? == 0 {
+            return Ok(false);
+        }
+        self.execute(
+            "UPDATE library_permissions SET principal = $1 WHERE grantee = 'group' AND principal = $2",
+            args![to.as_str(), group.name.as_str()],
+        )
+        .await?;
+        Ok(true)
+    }
+
     /// Has a built-in group of this name: makes it, or takes up the one that people made, with its members. Gives which it
     /// is now; `None` where it was built in already.
     pub async fn group_build_in(&mut self, builtin: &Group) -> Result<Option<GroupId>, StoreError> {
@@ -259,11 +277,11 @@ impl Tx {
         Ok(self.execute(sql, args![group, parent]).await? > 0)
     }
 
-    /// Gives a license feature to a group; nothing happens when it has it.
-    pub async fn group_add_feature(&mut self, group: GroupId, feature: &str) -> Result<(), StoreError> {
+    /// Gives a license feature to a group; false when it has it.
+    pub async fn group_add_feature(&mut self, group: GroupId, feature: &str) -> Result<bool, StoreError> {
         self.change_rights().await?;
         let sql = "INSERT INTO group_features (group_id, feature) VALUES ($1, $2) ON CONFLICT (group_id, feature) DO NOTHING";
-        self.execute(sql, args![group, feature]).await.map(drop)
+        Ok(self.execute(sql, args![group, feature]).await? > 0)
     }
 
     /// Takes a license feature from a group; false when it does not have it.

@@ -55,7 +55,7 @@ pub use function::{Function, FunctionVersion};
 pub use group::{Directory, DirectoryGroup, Group};
 pub use idempotency::Answer;
 pub use join::{Full, JoinFilter};
-pub use library::{LibraryItem, LibraryVersion, Saved};
+pub use library::{CodeEntity, LibraryItem, LibraryVersion, Saved};
 pub use meta::{BuiltinGroups, Collective, NewCollective};
 pub use node::{Liveness, NodeFilter};
 pub use place::{Pool, Site};
@@ -64,7 +64,9 @@ pub use run::{LeaseAnswer, NewOutput, Piece, ProgressRow, QueueLength, RunFilter
 pub use schema::Schema;
 pub use secret::Secret;
 pub use session::{NewSession, Session};
-pub use signing::{ItemSignature, RootOrigin, RootState, SignerState, SigningCertificate, SigningRoot};
+pub use signing::{
+    ItemSignature, RootOrigin, RootState, SignatureHead, SignerState, SigningCertificate, SigningRoot,
+};
 pub use store::{Store, StoreConfig};
 pub use trust::{TrustChange, TrustHead, TrustReason, trust_digest};
 pub use tx::Tx;

@@ -3,8 +3,10 @@
 //! Invariants: every item but the root is in a folder, and in a folder no two have one name; what changes what somebody
 //! may read takes the lock of rights first, so that a decision that rests on it holds until it is stored.
 
+mod entity;
 mod version;
 
+pub use entity::CodeEntity;
 pub use version::{LibraryVersion, Saved};
 
 use std::collections::BTreeMap;

@@ -138,6 +138,7 @@ impl Tx {
         }
         self.group_add_feature(new.groups.script_author, AUTHOR_SCRIPTS)
             .await
+            .map(drop)
     }
 }
 

@@ -99,6 +99,12 @@ const STEPS: &[Step] = &[
         include_str!("../../migrations/sqlite/0014_preferences.sql"),
         include_str!("../../migrations/postgres/0014_preferences.sql"),
     ),
+    (
+        15,
+        "versions_by_digest",
+        include_str!("../../migrations/sqlite/0015_versions_by_digest.sql"),
+        include_str!("../../migrations/postgres/0015_versions_by_digest.sql"),
+    ),
 ];
 
 /// Which schema a database has.

@@ -175,7 +175,18 @@ impl fmt::Debug for SigningCertificate {
     }
 }
 
-/// One signature that was made here.
+/// A signature that is kept, without what it takes to verify it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureHead {
+    /// As in [`ItemSignature`].
+    pub id: Digest,
+    /// The signer.
+    pub signed_by: String,
+    /// When, milliseconds.
+    pub signed_at: i64,
+}
+
+/// One signature that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemSignature {
     /// SHA-256 of the signature's bytes.
@@ -186,7 +197,7 @@ pub struct ItemSignature {
     pub hash: String,
     /// The fingerprint of the signer's certificate.
     pub certificate: Digest,
-    /// The signer.
+    /// The signer: the name of a user, or issuer and number of a certificate of another authority.
     pub signed_by: String,
     /// When, milliseconds.
     pub signed_at: i64,
@@ -266,19 +277,30 @@ impl Store {
         rows.iter().map(certificate).collect()
     }
 
-    /// The signatures of this item, of each certificate its newest, the newest of all first: at most `limit`.
+    /// The signatures of this item: those of one signer together, the newest first, at most `of_one`; the signer of the
+    /// newest of all first. At most `limit` in all.
     pub async fn item_signatures(
         &self,
         item_type: &str,
         hash: &str,
+        of_one: u32,
         limit: u32,
-    ) -> Result<Vec<ItemSignature>, StoreError> {
-        let sql = "SELECT id, item_type, hash, certificate, signed_by, signed_at, bundle FROM \
-                   (SELECT *, ROW_NUMBER() OVER (PARTITION BY certificate ORDER BY signed_at DESC, id) AS place \
+    ) -> Result<Vec<SignatureHead>, StoreError> {
+        let sql = "SELECT id, signed_by, signed_at FROM (SELECT id, signed_by, signed_at, \
+                   ROW_NUMBER() OVER (PARTITION BY signed_by ORDER BY signed_at DESC, id) AS place, \
+                   MAX(signed_at) OVER (PARTITION BY signed_by) AS newest \
                    FROM item_signatures WHERE hash = $1 AND item_type = $2) AS numbered \
-                   WHERE place = 1 ORDER BY signed_at DESC, id LIMIT $3";
-        let rows = self.all(sql, args![hash, item_type, i64::from(limit)]).await?;
-        rows.iter().map(signature).collect()
+                   WHERE place <= $3 ORDER BY newest DESC, signed_by, place LIMIT $4";
+        let values = args![hash, item_type, i64::from(of_one), i64::from(limit)];
+        let rows = self.all(sql, values).await?;
+        let head = |row: &Row| {
+            Ok(SignatureHead {
+                id: row.parsed("id")?,
+                signed_by: row.text("signed_by")?,
+                signed_at: row.int("signed_at")?,
+            })
+        };
+        rows.iter().map(head).collect()
     }
 
     /// The signature of this digest.
@@ -405,12 +427,12 @@ impl Tx {
         Ok(self.execute(sql, args![*fingerprint, empty]).await? == 1)
     }
 
-    /// Deletes all certificates that were issued here, with their keys; how many that were.
-    pub async fn signing_certificates_delete(&mut self) -> Result<u64, StoreError> {
+    /// Deletes all certificates that were issued here under this root, with their keys; how many that were.
+    pub async fn signing_certificates_delete(&mut self, root: &Digest) -> Result<u64, StoreError> {
         let empty: &[u8] = &[];
-        let sql = "UPDATE signing_certificates SET state = 'deleted', sealed_key = $1 \
-                   WHERE user_id IS NOT NULL AND state <> 'deleted'";
-        self.execute(sql, args![empty]).await
+        let sql = "UPDATE signing_certificates SET state = 'deleted', sealed_key = $2 \
+                   WHERE root = $1 AND state <> 'deleted'";
+        self.execute(sql, args![*root, empty]).await
     }
 
     /// Deletes all certificates that were issued here for this account, with their keys.

@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use muster_daemon::file::write_point;
+use muster_model::permission::Authorized;
 
 use crate::{
     audit::{self, AuditHead, Records},
@@ -77,6 +78,14 @@ impl Tx {
     pub async fn change_rights(&mut self) -> Result<(), StoreError> {
         let result = self.conn.rights(true).await;
         self.noting(result).map_err(StoreError::from)
+    }
+
+    /// The same change, of somebody else: who asked for it turned out not to be who decides.
+    pub fn by(self, authorized: &Authorized) -> Self {
+        Self {
+            actor: authorized.caller().to_string(),
+            ..self
+        }
     }
 
     /// Who makes the change, as the audit names them.

@@ -1,8 +1,12 @@
 //! Users of the built-in directory. A password's hash leaves the database by one function only.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
-use muster_ids::{UserId, UserName};
+use muster_ids::{Name, UserId, UserName};
 use muster_model::{audit::Event, library::Grantee};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -134,6 +138,18 @@ impl Store {
             )
             .await?;
         rows.iter().map(|row| row.text("subject")).collect()
+    }
+
+    /// The groups that disabled users are direct members of, by name.
+    pub async fn groups_of_disabled(&self) -> Result<BTreeMap<UserId, Vec<Name>>, StoreError> {
+        let sql = "SELECT m.user_id AS member, g.name AS name FROM group_members m JOIN groups g ON g.id = m.group_id \
+                   JOIN users u ON u.id = m.user_id WHERE u.state = 'disabled' ORDER BY g.name_key";
+        let mut groups: BTreeMap<UserId, Vec<Name>> = BTreeMap::new();
+        for row in self.all(sql, args![]).await? {
+            let of: &mut Vec<Name> = groups.entry(row.parsed("member")?).or_default();
+            of.push(row.parsed("name")?);
+        }
+        Ok(groups)
     }
 
     /// All who made or changed something that is in the library.

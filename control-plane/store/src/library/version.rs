@@ -1,6 +1,7 @@
 //! Versions of library items other than data functions: each is named by the digest of its content and never changes.
 
 use muster_ids::{LibraryItemId, UserId};
+use muster_model::library::Kind;
 
 use crate::{
     error::StoreError,
@@ -48,6 +49,13 @@ impl Store {
                    WHERE item_id = $1 AND digest = $2";
         let row = self.first(sql, args![item, digest]).await?;
         row.map(|row| version(&row)).transpose()
+    }
+
+    /// Whether some item of this kind has, or had, this content.
+    pub async fn library_holds(&self, kind: Kind, digest: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT item_id FROM library_versions WHERE digest = $1 AND item_id IN \
+                   (SELECT id FROM library_items WHERE kind = $2) LIMIT 1";
+        Ok(self.first(sql, args![digest, kind.as_str()]).await?.is_some())
     }
 
     /// At most `limit` versions of an item, the first stored first, from after the one that was stored at the moment and

@@ -43,6 +43,11 @@ pub struct QueueLength {
 impl Tx {
     /// Asks to end all that runs for a user; how many that are. Whoever waits is woken after the commit.
     pub async fn runs_cancel_of(&mut self, user: UserId) -> Result<u64, StoreError> {
+        // In the order of all who change several runs: nobody waits for whoever waits for them.
+        let which = locking!(
+            "SELECT id FROM runs WHERE user_id = $1 AND state = 'running' AND NOT cancel_requested ORDER BY id"
+        );
+        self.all(which, args![user]).await?;
         let sql = "UPDATE runs SET cancel_requested = $2, version = version + 1 \
                    WHERE user_id = $1 AND state = 'running' AND NOT cancel_requested";
         let asked = self.execute(sql, args![user, true]).await?;
@@ -216,6 +221,9 @@ impl Store {
         let list: Vec<_> = held.iter().collect();
         let mut renewed = BTreeMap::new();
         let mut conn = self.db.begin().await?;
+        // As who cancels all runs of a user: in the order of their identities.
+        let which = locking!("SELECT id FROM runs WHERE node_id = $1 AND state = 'running' ORDER BY id");
+        conn.all(which, args![node]).await?;
         for batch in list.chunks(BATCH) {
             let mut values = args![node, now + LEASE_MS];
             values.extend(

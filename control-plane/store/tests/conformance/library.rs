@@ -8,6 +8,8 @@ on_both! {
     versions_stay_under_their_digests
     a_group_that_is_gone_leaves_no_permission
     functions_of_an_older_program_stand_in_the_root
+    contents_are_listed_by_what_they_are_known_by
+    a_group_with_another_name_keeps_what_it_has
 }
 
 mod cases {
@@ -17,7 +19,7 @@ mod cases {
         library::{Grant, Grantee, Kind, Right, path},
         permission::REGISTER_DATA_FUNCTIONS,
     };
-    use muster_store::{Group, LibraryItem, LibraryVersion, Saved, StoreError};
+    use muster_store::{Group, ItemSignature, LibraryItem, LibraryVersion, Saved, StoreError};
 
     use crate::world::{NOW, World, commit, function, random};
 
@@ -249,6 +251,12 @@ mod cases {
         commit(tx, Event::LibraryItemSaved).await;
         let found = world.store.library_version(plan.id, "a").await.expect("read");
         assert_eq!(found, Some(version("a", NOW)), "the first to store it");
+        let holds = async |kind, digest| {
+            let found = world.store.library_holds(kind, digest).await;
+            found.expect("read")
+        };
+        assert!(holds(plan.kind, "a").await && holds(plan.kind, "c").await);
+        assert!(!holds(plan.kind, "d").await && !holds(Kind::Folder, "a").await);
         let page = world
             .store
             .library_versions(plan.id, None, 2)
@@ -267,10 +275,144 @@ mod cases {
         let mut tx = world.begin().await;
         tx.library_delete(&plan).await.expect("deleted");
         commit(tx, Event::LibraryItemDeleted).await;
+        assert!(!holds(plan.kind, "a").await);
         assert_eq!(
             world.store.library_version(plan.id, "a").await.expect("read"),
             None
         );
+    }
+
+    pub(super) async fn contents_are_listed_by_what_they_are_known_by(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let forecast = function("Forecast", b"1", ann.id);
+        let mut tx = world.begin().await;
+        tx.function_insert(&forecast, "{}", LibraryItemId::ROOT)
+            .await
+            .expect("added");
+        for (kind, digests) in [
+            (Kind::ActionMod, ["sha512=b", "sha512=a"]),
+            (Kind::Analysis, ["sha512=y", "sha512=z"]),
+        ] {
+            let item = LibraryItem {
+                kind,
+                current: Some(digests[1].to_owned()),
+                ..folder(LibraryItemId::ROOT, kind.as_str(), ann.id)
+            };
+            tx.library_insert(&item).await.expect("added");
+            for digest in digests {
+                let version = LibraryVersion {
+                    item: item.id,
+                    digest: digest.to_owned(),
+                    manifest: "{}".to_owned(),
+                    files: "{}".to_owned(),
+                    created_at: NOW,
+                    created_by: ann.id,
+                };
+                tx.library_add_version(&version).await.expect("stored");
+            }
+        }
+        for (id, by) in [
+            ("1", "ann@SPOTFIRE"),
+            ("2", "ann@SPOTFIRE"),
+            ("3", "CN=Elsewhere"),
+        ] {
+            let signature = ItemSignature {
+                id: Digest::of(id.as_bytes()),
+                item_type: "action_mod".to_owned(),
+                hash: "sha512=a".to_owned(),
+                certificate: Digest::of(by.as_bytes()),
+                signed_by: by.to_owned(),
+                signed_at: NOW,
+                bundle: "{}".to_owned(),
+            };
+            tx.item_signature_insert(&signature).await.expect("kept");
+        }
+        commit(tx, Event::LibraryItemSaved).await;
+        let mut found = Vec::new();
+        let mut after: Option<String> = None;
+        // Two at a time: pages follow each other without gap or overlap.
+        loop {
+            let page = world
+                .store
+                .code_entities(after.as_deref(), 2)
+                .await
+                .expect("read");
+            let Some(last) = page.last() else { break };
+            after = Some(last.place.clone());
+            found.extend(
+                page.into_iter()
+                    .map(|row| (row.hash, row.kind, row.known, row.name)),
+            );
+        }
+        found.sort();
+        let digest = forecast.current.to_string();
+        let expected = [
+            (digest.as_str(), "data_function", "library", "Forecast"),
+            ("sha512=a", "action_mod", "library", "action_mod"),
+            ("sha512=a", "action_mod", "signed", "CN=Elsewhere"),
+            ("sha512=a", "action_mod", "signed", "ann@SPOTFIRE"),
+            ("sha512=b", "action_mod", "library", "action_mod"),
+        ]
+        .map(|(hash, kind, known, name)| {
+            (
+                hash.to_owned(),
+                kind.to_owned(),
+                known.to_owned(),
+                name.to_owned(),
+            )
+        });
+        assert_eq!(found, expected);
+    }
+
+    pub(super) async fn a_group_with_another_name_keeps_what_it_has(world: World) {
+        let ann = world.add_user("ann@SPOTFIRE").await;
+        let staff = Group {
+            id: GroupId::new(NOW, random()),
+            name: name("Staff"),
+            builtin: false,
+        };
+        let mut tx = world.begin().await;
+        tx.group_insert(&staff).await.expect("added");
+        assert!(tx.group_add_member(staff.id, ann.id).await.expect("added"));
+        tx.library_permit(LibraryItemId::ROOT, Some(&[group("Staff", Right::Write)]))
+            .await
+            .expect("set");
+        commit(tx, Event::GroupCreated).await;
+        let mut tx = world.begin().await;
+        assert!(tx.group_rename(&staff, &name("Crew")).await.expect("renamed"));
+        assert!(
+            !tx.group_rename(&staff, &name("Other")).await.expect("is gone"),
+            "once"
+        );
+        commit(tx, Event::GroupChanged).await;
+        let found = world.store.group_by_name(&name("crew")).await.expect("read");
+        assert_eq!(found.map(|group| group.id), Some(staff.id));
+        let chain = world
+            .store
+            .library_chain(LibraryItemId::ROOT)
+            .await
+            .expect("read");
+        assert_eq!(chain[0].grants, [group("Crew", Right::Write)]);
+
+        let disabled = muster_store::User {
+            state: muster_store::UserState::Disabled,
+            version: ann.version + 1,
+            ..ann.clone()
+        };
+        assert!(world.store.groups_of_disabled().await.expect("read").is_empty());
+        let mut tx = world.begin().await;
+        tx.user_put(&disabled).await.expect("disabled");
+        commit(tx, Event::UserChanged).await;
+        let groups = world.store.groups_of_disabled().await.expect("read");
+        assert_eq!(groups.get(&ann.id), Some(&vec![name("Crew")]));
+        let builtin = world
+            .store
+            .group_by_name(&name("Administrator"))
+            .await
+            .expect("read")
+            .expect("there");
+        let refused = world.begin().await.group_rename(&builtin, &name("Mine")).await;
+        assert!(!refused.expect("nothing is done"));
     }
 
     pub(super) async fn a_group_that_is_gone_leaves_no_permission(world: World) {

@@ -3,7 +3,7 @@ use crate::world::on_both;
 on_both! {
     one_root_of_the_collective_is_accepted
     a_certificate_signs_until_it_is_revoked_or_deleted_and_then_has_no_key
-    of_each_signer_the_newest_signature_of_an_item_is_found
+    of_each_signer_the_newest_signatures_of_an_item_are_found
 }
 
 mod cases {
@@ -150,7 +150,10 @@ mod cases {
             .expect("it is there");
         assert_eq!((found.state, found.sealed_key.len()), (SignerState::Revoked, 0));
         let mut tx = world.begin().await;
-        assert_eq!(tx.signing_certificates_delete().await.expect("deleted"), 1);
+        let other = Digest::of(b"another root");
+        assert_eq!(tx.signing_certificates_delete(&other).await.expect("deleted"), 0);
+        let under = tx.signing_certificates_delete(&root.fingerprint).await;
+        assert_eq!(under.expect("deleted"), 1);
         commit(tx, Event::CodeTrustReset).await;
         assert_eq!(listed(false, None).await, [""; 0]);
         assert_eq!(listed(true, None).await, ["b2"]);
@@ -160,7 +163,7 @@ mod cases {
         );
     }
 
-    pub(super) async fn of_each_signer_the_newest_signature_of_an_item_is_found(world: World) {
+    pub(super) async fn of_each_signer_the_newest_signatures_of_an_item_are_found(world: World) {
         let signature = |name: &str, certificate: &str, at: i64| ItemSignature {
             id: Digest::of(name.as_bytes()),
             item_type: "action_mod".to_owned(),
@@ -181,14 +184,20 @@ mod cases {
             tx.item_signature_insert(one).await.expect("kept");
         }
         commit(tx, Event::ItemSigned).await;
-        let found = async |kind: &str, limit: u32| {
-            let found = world.store.item_signatures(kind, "sha512=x", limit).await;
-            let found = found.expect("read").into_iter();
-            found.map(|one| one.bundle).collect::<Vec<_>>()
+        let found = async |kind: &str, of_one: u32, limit: u32| {
+            let found = world.store.item_signatures(kind, "sha512=x", of_one, limit).await;
+            let mut names = Vec::new();
+            for head in found.expect("read") {
+                let one = all.iter().find(|one| one.id == head.id).expect("it was kept");
+                assert_eq!((&head.signed_by, head.signed_at), (&one.signed_by, one.signed_at));
+                names.push(one.bundle.as_str());
+            }
+            names
         };
-        assert_eq!(found("action_mod", 10).await, ["last", "new"]);
-        assert_eq!(found("action_mod", 1).await, ["last"]);
-        assert!(found("script", 10).await.is_empty());
+        assert_eq!(found("action_mod", 1, 10).await, ["last", "new"]);
+        assert_eq!(found("action_mod", 9, 10).await, ["last", "first", "new", "old"]);
+        assert_eq!(found("action_mod", 9, 3).await, ["last", "first", "new"]);
+        assert!(found("script", 9, 10).await.is_empty());
         let one = world.store.item_signature(&all[0].id).await.expect("read");
         assert_eq!(one.as_ref(), Some(&all[0]));
         let mut tx = world.begin().await;

@@ -511,6 +511,7 @@ CREATE INDEX joins_pending ON public.joins USING btree (revealed_at) WHERE (stat
 CREATE INDEX joins_waiting_by_name ON public.joins USING btree (name_key) WHERE (state = 'pending'::text);
 CREATE INDEX joins_waiting_by_prefix ON public.joins USING btree (prefix, source) WHERE (state = 'pending'::text);
 CREATE UNIQUE INDEX library_items_by_name ON public.library_items USING btree (parent_id, name_key);
+CREATE INDEX library_versions_by_digest ON public.library_versions USING btree (digest);
 CREATE INDEX nodes_by_pool ON public.nodes USING btree (pool_id);
 CREATE INDEX nodes_by_site ON public.nodes USING btree (site_id);
 CREATE INDEX run_output_by_age ON public.run_output USING btree (at);

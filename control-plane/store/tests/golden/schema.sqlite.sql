@@ -233,6 +233,7 @@ CREATE TABLE library_versions (
     created_by TEXT NOT NULL,
     PRIMARY KEY (item_id, digest)
 ) STRICT;
+CREATE INDEX library_versions_by_digest ON library_versions (digest);
 CREATE TABLE meta (
     single INTEGER NOT NULL PRIMARY KEY CHECK (single = 1),
     collective TEXT NOT NULL,
