@@ -24,6 +24,7 @@ use muster_daemon::file::FileError;
 use muster_ids::Digest;
 use muster_pki::{Envelope, EnvelopeError, PayloadType, Roots};
 use muster_wire::node::v1::{
+    Envelope as WireEnvelope,
     beacon::Beacon,
     epoch,
     trust_state::{TrustStateReply, TrustVersion},
@@ -128,6 +129,8 @@ struct Inner {
     /// What must not be undercut; its head may be known where the state itself is unusable.
     known: Known,
     freshness: Freshness,
+    /// What led to the epoch of the stored state; kept with it for the next start.
+    bump: Option<WireEnvelope>,
 }
 
 impl Trust {
@@ -138,6 +141,7 @@ impl Trust {
         let claimed = stored.as_ref().and_then(store::Stored::claimed_version);
         let lines = stored.as_ref().map(|stored| stored.lines.clone());
         let known = Known::new(joined, claimed, lines.unwrap_or_default());
+        let bump = stored.as_ref().and_then(store::Stored::bump);
         let held = stored.and_then(|stored| {
             read(&stored.reply(), None, roots, now_ms)
                 .inspect_err(|error| {
@@ -151,6 +155,7 @@ impl Trust {
             held,
             known,
             freshness: Freshness::new(max_staleness),
+            bump,
         });
         Self {
             path,
@@ -220,9 +225,9 @@ impl Trust {
         self.not_before_join(&offered)?;
         // Of two that come at once, the second is judged by what the first has left.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, mut known) = {
+        let (before, mut known, stored) = {
             let inner = self.lock();
-            (inner.held.clone(), inner.known.clone())
+            (inner.held.clone(), inner.known.clone(), inner.bump.clone())
         };
         let present = known.head().map_or(self.joined, |head| head.epoch);
         let bump = reply.bump.as_ref().filter(|_| offered.epoch > present);
@@ -230,13 +235,11 @@ impl Trust {
         known.judge(&offered, opened.as_ref())?;
         let held = build(reply, &head, before.as_deref())?;
         known.accept(offered);
-        let bump = match bump {
-            Some(bump) => Some(bump.clone()),
-            None => store::read(&self.path).and_then(store::Stored::bump),
-        };
-        store::write(&self.path, &reply.head, &held, bump, known.lines())?;
+        let bump = bump.cloned().or(stored);
+        store::write(&self.path, &reply.head, &held, bump.as_ref(), known.lines())?;
         let version = held.version;
         let mut inner = self.lock();
+        inner.bump = bump;
         inner.known = known;
         inner.held = Some(Arc::new(held));
         inner.freshness.settle(&version);

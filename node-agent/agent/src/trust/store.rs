@@ -18,7 +18,7 @@ use super::Held;
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 /// What is stored.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stored {
     /// The signed head.
@@ -26,11 +26,21 @@ pub(super) struct Stored {
     /// The state that it signs.
     entries: BTreeMap<String, String>,
     /// The bump that led to its epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     bump: Option<Envelope>,
     /// The lines that were seen, oldest first.
     #[serde(default)]
     pub(super) lines: Vec<Line>,
+}
+
+/// [`Stored`] as it is written: a state may have many entries, and is written with every change.
+#[derive(Serialize)]
+struct Storing<'a> {
+    head: &'a Envelope,
+    entries: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bump: Option<&'a Envelope>,
+    lines: &'a [Line],
 }
 
 impl Stored {
@@ -60,8 +70,8 @@ impl Stored {
     }
 
     /// The bump that led to its epoch.
-    pub(super) fn bump(self) -> Option<Envelope> {
-        self.bump
+    pub(super) fn bump(&self) -> Option<Envelope> {
+        self.bump.clone()
     }
 }
 
@@ -85,19 +95,15 @@ pub(super) fn write(
     path: &Path,
     head: &Envelope,
     held: &Held,
-    bump: Option<Envelope>,
+    bump: Option<&Envelope>,
     lines: &[Line],
 ) -> Result<(), FileError> {
-    let entries = held
-        .state
-        .pairs()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
-    let stored = Stored {
-        head: head.clone(),
+    let entries = held.state.pairs().collect();
+    let stored = Storing {
+        head,
         entries,
         bump,
-        lines: lines.to_vec(),
+        lines,
     };
     let bytes = serde_json::to_vec(&stored).expect("every map has text for keys");
     file::write(path, &bytes, 0o600, "trust.state")

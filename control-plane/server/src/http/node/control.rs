@@ -17,7 +17,6 @@ use muster_wire::node::v1::{
     control::{ControlMessage, OpenControl, ReceiptCertificate, ReceiptKey},
     epoch::Known,
     renew::{Renew, Renewed},
-    trust_state::{TrustChange, TrustStateReply},
 };
 use serde::Deserialize;
 use tokio::{
@@ -46,8 +45,6 @@ const BACKLOG: usize = 64;
 const REPORTS: usize = 16;
 /// The first version of the protocol in which changes of the trust state come with their hint.
 const WITH_CHANGES: u32 = 5;
-/// Keys and values of changes that are sent so, bytes; what is larger is fetched, beside what else there is to say.
-const MOST_CHANGED: usize = 32 * 1024;
 /// The longest challenge or nonce.
 const MAX_NONCE: usize = 64;
 
@@ -214,12 +211,10 @@ impl Told {
             self.placement(state, node, lines).await?;
         }
         if topics.contains(&Topic::Trust) {
-            let number = state.app.trust_number().await?;
-            let before = self.trust.replace(number);
-            if before != Some(number) {
-                let reply = self.changes(state, node, before).await?;
-                send(lines, &ControlMessage::Trust { number, reply }).await?;
-                beacon(state, node, lines).await?;
+            let with_changes = self.protocol >= WITH_CHANGES;
+            if let Some(hint) = state.app.trust_hint(node, self.trust, with_changes).await? {
+                self.trust = Some(hint.number);
+                send_line(lines, hint.line).await?;
             }
         }
         if topics.contains(&Topic::Work) {
@@ -233,30 +228,6 @@ impl Told {
             }
         }
         Ok(())
-    }
-
-    /// What changed since the node was told of the state `before`, where that is worth sending unasked.
-    async fn changes(
-        &self,
-        state: &BackEnd,
-        node: NodeId,
-        before: Option<u64>,
-    ) -> Result<Option<Box<TrustStateReply>>, Error> {
-        let Some(before) = before.filter(|_| self.protocol >= WITH_CHANGES) else {
-            return Ok(None);
-        };
-        let reply = state.app.trust_state_for_node(node, Some(before)).await?;
-        let size = |changes: &Vec<TrustChange>| -> usize {
-            let sizes = changes
-                .iter()
-                .map(|change| change.key.len() + change.value.as_ref().map_or(0, String::len));
-            sizes.sum()
-        };
-        let little = reply
-            .changes
-            .as_ref()
-            .is_some_and(|changes| size(changes) <= MOST_CHANGED);
-        Ok(little.then(|| Box::new(TrustStateReply::clone(&reply))))
     }
 
     /// Tells the node where it is, unless it knows.
@@ -286,8 +257,12 @@ async fn beacon(state: &BackEnd, node: NodeId, lines: &mpsc::Sender<Bytes>) -> R
 async fn send(lines: &mpsc::Sender<Bytes>, message: &ControlMessage) -> Result<(), Error> {
     let mut line = serde_json::to_vec(message).map_err(Error::bug)?;
     line.push(b'\n');
+    send_line(lines, line.into()).await
+}
+
+async fn send_line(lines: &mpsc::Sender<Bytes>, line: Bytes) -> Result<(), Error> {
     // A node that does not read for this long is not there.
-    match lines.send_timeout(line.into(), Duration::from_secs(30)).await {
+    match lines.send_timeout(line, Duration::from_secs(30)).await {
         Ok(()) => Ok(()),
         Err(_) => Err(Error::Unavailable {
             detail: "the node does not read its control connection".to_owned(),
