@@ -12,7 +12,8 @@ use crate::{App, Error, page, text::rfc3339};
 impl App {
     /// The log, newest first.
     pub async fn list_audit(&self, caller: &Caller, query: &PageQuery) -> Result<Page<AuditRow>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "read the audit log", "")
+            .await?;
         let limit = page::limit(query)?;
         let from = match page::after::<(i64, muster_ids::AuditWriter, u64)>(query)? {
             Some((at, writer, sequence)) => AuditFrom::Before(AuditCursor { at, writer, sequence }),
@@ -41,7 +42,8 @@ impl App {
 
     /// Checks every row of every chain.
     pub async fn verify_audit(&self, caller: &Caller) -> Result<AuditVerification, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "verify the audit log", "")
+            .await?;
         let report = self.store().audit_verify().await?;
         Ok(AuditVerification {
             rows: report.rows,

@@ -1,8 +1,10 @@
 //! The permission check of every use case, and the record of every refusal.
 
+use std::fmt::Display;
+
 use muster_model::{
     audit::Event,
-    permission::{self, Authorized, Caller, Operation},
+    permission::{self, Attempt, Authorized, Caller, Denied, Operation},
 };
 use muster_store::{Draft, Tx};
 use serde_json::json;
@@ -12,10 +14,28 @@ use crate::{App, Error, session::caller_of};
 impl App {
     /// Proves that `caller` may do `operation`, or records that they tried.
     pub(crate) async fn authorize(&self, caller: &Caller, operation: Operation) -> Result<Authorized, Error> {
-        match permission::authorize(caller, operation) {
+        self.proved(caller, permission::authorize(caller, operation))
+            .await
+    }
+
+    /// The same, of an operation that is for several things: to do `what` with `on`, as a refusal says it.
+    pub(crate) async fn authorize_to(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        what: &'static str,
+        on: impl Display,
+    ) -> Result<Authorized, Error> {
+        let attempt = Attempt::new(what, on);
+        self.proved(caller, permission::authorize_to(caller, operation, attempt))
+            .await
+    }
+
+    async fn proved(&self, caller: &Caller, answer: Result<Authorized, Denied>) -> Result<Authorized, Error> {
+        match answer {
             Ok(authorized) => Ok(authorized),
             Err(denied) => {
-                self.record_denial(caller, &format!("{operation:?}")).await;
+                self.record_denial(caller, denied.what.clone()).await;
                 Err(denied.into())
             }
         }
@@ -39,7 +59,7 @@ impl App {
         let facts = self.known_facts(before.id, &before.name).await?;
         let caller = Caller::User(caller_of(before.id, &facts));
         let denied = if self.known_active(before.id).await? {
-            permission::authorize(&caller, authorized.operation())
+            permission::authorize_to(&caller, authorized.operation(), authorized.attempt().clone())
                 .err()
                 .map(Error::from)
         } else {
@@ -52,8 +72,8 @@ impl App {
             return Ok((tx, caller));
         };
         drop(tx);
-        let what = format!("{:?}", authorized.operation());
-        self.record_denial(authorized.caller(), &what).await;
+        self.record_denial(authorized.caller(), authorized.attempt().clone())
+            .await;
         Err(denied)
     }
 
@@ -64,18 +84,21 @@ impl App {
     }
 
     /// Records a refused request. Failing to record must not turn a refusal into something else.
-    pub(crate) async fn record_denial(&self, caller: &Caller, what: &str) {
+    pub(crate) async fn record_denial(&self, caller: &Caller, tried: impl Into<Attempt>) {
+        let Attempt { what, on } = tried.into();
         let draft = Draft {
             event: Event::Denied,
-            subject: what.to_owned(),
-            detail: json!({ "caller": caller.to_string() }),
+            subject: if on.is_empty() { what.to_owned() } else { on },
+            detail: json!({ "attempted": what }),
         };
         let recorded = async {
-            let tx = self.store().begin(&Self::system()).await?;
-            tx.commit(draft, self.now()).await
+            let refused = permission::authorize(caller, Operation::BeRefused).map_err(Error::from)?;
+            let tx = self.store().begin(&refused).await?;
+            tx.commit(draft, self.now()).await?;
+            Ok::<_, Error>(())
         };
         if let Err(error) = recorded.await {
-            tracing::error!(error = %error, operation = what, "a refused request could not be recorded");
+            tracing::error!(error = %error, attempted = what, "a refused request could not be recorded");
         }
     }
 }

@@ -44,7 +44,13 @@ impl App {
         caller: &Caller,
         query: CertificateQuery,
     ) -> Result<Page<WireCertificate>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(
+            caller,
+            Operation::ReadAdministration,
+            "list certificates of nodes",
+            "",
+        )
+        .await?;
         let subject = match query.subject {
             Some(subject) => Some(self.holder_named(subject).await?),
             None => None,
@@ -141,7 +147,13 @@ impl App {
 
     /// One certificate, whole.
     pub async fn show_certificate(&self, caller: &Caller, serial: &str) -> Result<WireCertificate, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(
+            caller,
+            Operation::ReadAdministration,
+            "read the certificate",
+            serial,
+        )
+        .await?;
         let serial = parse(serial)?;
         let row = self.store().certificate(&serial).await?;
         let row = row.ok_or_else(|| no_such_certificate(&serial))?;
@@ -163,7 +175,9 @@ impl App {
         serial: &str,
         request: &RevokeCertificate,
     ) -> Result<RevokedCertificates, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "revoke the certificate", serial)
+            .await?;
         let serial = parse(serial)?;
         let reason = match &request.reason {
             None => RevocationReason::Unspecified,
@@ -247,7 +261,9 @@ impl App {
     /// Revokes every certificate of the collective's authority and untrusts every node; control planes go on with new
     /// ones of their own.
     pub async fn reset_trust(&self, caller: &Caller, request: &ResetTrust) -> Result<TrustReset, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "reset the trust in nodes", "")
+            .await?;
         let now = self.now();
         let reason = "trust was reset";
         let mut nodes = self.store().node_list(&NodeFilter::default(), None, ALL).await?;

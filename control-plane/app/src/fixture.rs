@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    fmt::Debug,
     path::Path,
+    str::FromStr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,6 +13,8 @@ use muster_daemon::{clock::Clock, random::Random};
 use muster_ids::Digest;
 use muster_pki::{KeyUse, Signer, SoftwareSigner};
 use muster_store::{BlobStore, Store, StoreConfig};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -21,6 +25,16 @@ use crate::{
 
 /// Seals the other keys.
 const MASTER: [u8; 32] = [7; 32];
+
+/// What a request or an answer is in the interface.
+pub(crate) fn form<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("the form of the interface")
+}
+
+/// What this text names.
+pub(crate) fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("a name")
+}
 
 /// A new collective with the administrator `admin@SPOTFIRE`; it lives as long as the folder.
 pub(crate) async fn app() -> (App, TempDir) {

@@ -112,7 +112,8 @@ impl App {
             (tx, chain, user) = self.library_asked(tx, &authorized, function.id.into()).await?;
             if library::right(&user, &chain) != Some(Right::Write) {
                 drop(tx);
-                self.record_denial(caller, "RegisterFunctions").await;
+                let tried = ("register another version of the function", &definition.name);
+                self.record_denial(caller, tried).await;
                 return Err(Error::denied(format!(
                     "a function named \"{}\" exists, and user {} may not change it; ask an administrator for the right to write it in the library, or choose another name",
                     definition.name, user.name
@@ -186,15 +187,13 @@ impl App {
         let Current {
             function, definition, ..
         } = current;
-        let author = self.store().user(function.updated_by).await?;
+        let updated_by = self.name_of(Some(function.updated_by)).await?;
         Ok(WireFunction {
             id: function.id,
             digest: function.current,
             definition,
             trusted,
-            updated_by: author
-                .map(|user| user.name)
-                .ok_or_else(|| Error::bug("a function of an unknown user"))?,
+            updated_by,
             updated: rfc3339(function.updated_at),
         })
     }

@@ -1,6 +1,6 @@
-//! Groups, who is in them, and the license features that they give.
+//! Groups, and who is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_code_trust::Feature;
 use muster_ids::{GroupId, Name, UserId, UserName};
@@ -16,10 +16,19 @@ use serde_json::json;
 
 use crate::{App, Error, trust};
 
+mod import;
+mod license;
+
 impl App {
     /// All groups.
     pub async fn list_groups(&self, caller: &Caller) -> Result<Vec<WireGroup>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(
+            caller,
+            Operation::ReadAdministration,
+            "read groups and their licenses",
+            "",
+        )
+        .await?;
         // The structure is the same for every user; an identifier of nobody gives it without memberships.
         let directory = self.store().directory_of(UserId::new(0, [0; 10])).await?;
         let users: BTreeMap<UserId, UserName> = self
@@ -68,7 +77,9 @@ impl App {
 
     /// Makes a group.
     pub async fn create_group(&self, caller: &Caller, name: Name) -> Result<WireGroup, Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "make the group", &name)
+            .await?;
         let now = self.now();
         let group = Group {
             id: self.random().id(now, GroupId::new),
@@ -95,7 +106,9 @@ impl App {
 
     /// Deletes a group that is not built in.
     pub async fn delete_group(&self, caller: &Caller, name: &Name) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "delete the group", name)
+            .await?;
         let group = self.group_named(name).await?;
         if group.builtin {
             return Err(Error::conflict(
@@ -121,7 +134,9 @@ impl App {
 
     /// Puts a user into a group. Twice is the same as once.
     pub async fn add_member(&self, caller: &Caller, group: &Name, user: &UserName) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "add members to the group", group)
+            .await?;
         let group = self.group_named(group).await?;
         let user = self.user_named(user).await?;
         self.add_member_as(&authorized, &group, user.id, &user.name).await
@@ -141,14 +156,23 @@ impl App {
             ));
         }
         let mut tx = self.begin_asked(authorized).await?;
-        tx.group_add_member(group.id, user).await?;
+        if !tx.group_add_member(group.id, user).await? {
+            return Ok(());
+        }
         let added = json!({ "member_added": name.as_str() });
         self.changed(tx, Event::MemberAdded, group, added).await
     }
 
     /// Takes a user out of a group.
     pub async fn remove_member(&self, caller: &Caller, group: &Name, user: &UserName) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManageUsers,
+                "remove members from the group",
+                group,
+            )
+            .await?;
         let group = self.group_named(group).await?;
         let user = self.user_named(user).await?;
         let mut tx = self.begin_asked(&authorized).await?;
@@ -164,19 +188,25 @@ impl App {
         self.changed(tx, Event::MemberRemoved, &group, removed).await
     }
 
-    /// Puts a group into another, from which it inherits.
+    /// Puts a group into another, from which it inherits. Twice is the same as once.
     pub async fn add_parent(&self, caller: &Caller, group: &Name, parent: &Name) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "set parents of the group", group)
+            .await?;
         let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
         let mut tx = self.begin_asked(&authorized).await?;
-        tx.group_add_parent(group.id, parent.id).await?;
+        if !tx.group_add_parent(group.id, parent.id).await? {
+            return Ok(());
+        }
         let added = json!({ "parent_added": parent.name.as_str() });
         self.changed(tx, Event::GroupChanged, &group, added).await
     }
 
     /// Takes a group out of another.
     pub async fn remove_parent(&self, caller: &Caller, group: &Name, parent: &Name) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "set parents of the group", group)
+            .await?;
         let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
         let mut tx = self.begin_asked(&authorized).await?;
         if !tx.group_remove_parent(group.id, parent.id).await? {
@@ -207,45 +237,9 @@ impl App {
             .collect())
     }
 
-    /// Gives a group a license feature, or takes it.
-    pub async fn set_license(
-        &self,
-        caller: &Caller,
-        group: &Name,
-        feature: &str,
-        on: bool,
-    ) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
-        // One that an older version gave can still be taken.
-        if on && feature.parse::<Feature>().is_err() {
-            return Err(Error::not_found(
-                "license feature",
-                feature,
-                "muster license list shows all of them",
-            ));
-        }
-        let group = self.group_named(group).await?;
-        let mut tx = self.begin_asked(&authorized).await?;
-        if on {
-            tx.group_add_feature(group.id, feature).await?;
-        } else if !tx.group_remove_feature(group.id, feature).await? {
-            return Err(Error::not_found(
-                "license feature of this group",
-                feature,
-                "muster group show lists them",
-            ));
-        }
-        let event = if on {
-            Event::LicenseSet
-        } else {
-            Event::LicenseRemoved
-        };
-        self.changed(tx, event, &group, json!({ "feature": feature }))
-            .await
-    }
-
     /// Has every built-in group, also in a database of before there were so many; of those that people made the members
-    /// stay. Administrators are members of a library administrators' group that is made here; that can be ended.
+    /// stay. One of people's own by the name of the library administrators gets another name, with all that it has: who is in
+    /// it was not meant to have the library. Administrators are members of the one that is made here; that can be ended.
     pub async fn complete_groups(&self) -> Result<(), Error> {
         let there = self.store().group_list().await?;
         let missing = BUILTIN_GROUPS.iter().filter(|name| {
@@ -266,6 +260,12 @@ impl App {
         let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;
         let mut records = Vec::new();
+        if let Some(own) = there
+            .iter()
+            .find(|group| !group.builtin && group.name.as_str().eq_ignore_ascii_case(LIBRARY_ADMINISTRATOR))
+        {
+            records.extend(self.put_aside(&mut tx, own, &there, now).await?);
+        }
         for name in missing {
             let group = Group {
                 id: self.random().id(now, GroupId::new),
@@ -293,6 +293,45 @@ impl App {
             tx.commit(Records::new(first, records.collect()), now).await?;
         }
         Ok(())
+    }
+
+    /// Gives a group of people's own another name, under which it keeps its members, permissions and trust. Gives the record.
+    async fn put_aside(
+        &self,
+        tx: &mut Tx,
+        own: &Group,
+        there: &[Group],
+        now: i64,
+    ) -> Result<Option<Draft>, Error> {
+        let taken: BTreeSet<String> = there.iter().map(|group| group.name.key()).collect();
+        let mut names = (1_u32..).map(|number| format!("{} (own {number})", own.name));
+        let free = names.find(|name| !taken.contains(&name.to_lowercase()));
+        let name: Name = free
+            .ok_or_else(|| Error::bug("no name is left"))?
+            .parse()
+            .map_err(Error::bug)?;
+        // Another control plane that starts may have been faster.
+        if !tx.group_rename(own, &name).await? {
+            return Ok(None);
+        }
+        let trust = trust::of_renamed(&trust::locked(tx).await?, &own.name, &name);
+        let reasons = self.store().trust_reasons("trust/group/").await?;
+        let changes: Vec<_> = trust
+            .iter()
+            .flat_map(|(gone, new)| [(gone.clone(), None), (new.key(), Some(new.value()))])
+            .collect();
+        tx.trust_change(&changes, now).await?;
+        for (gone, new) in &trust {
+            if let Some(reason) = reasons.get(gone) {
+                tx.trust_reason_put(&new.key(), reason).await?;
+            }
+        }
+        tracing::warn!(
+            group = %own.name, renamed = %name,
+            "a group of this name is built in now; the one that people had made has another name, and its members have nothing of the built-in one"
+        );
+        let detail = json!({ "renamed_from": own.name.as_str(), "trust_entries": trust.len() });
+        Ok(Some(Draft::new(Event::GroupChanged, name.to_string(), detail)))
     }
 
     pub(crate) async fn group_named(&self, name: &Name) -> Result<Group, Error> {

@@ -48,7 +48,9 @@ enum Proof {
 impl App {
     /// The waiting request with this code. Nothing is changed; a code that matches nothing is recorded.
     pub async fn match_join(&self, caller: &Caller, code: &str) -> Result<Join, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "look for a join by its code", "")
+            .await?;
         let proof = Proof::Code(parse_code(code)?);
         let attempt = self.inner.attempts.begin(caller, self.clock()).await?;
         let now = self.now();
@@ -75,7 +77,9 @@ impl App {
         id: JoinId,
         approval: &ApproveJoin,
     ) -> Result<Join, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "approve the join", id)
+            .await?;
         let Caller::User(user) = caller else {
             return Err(Error::denied(
                 "joins are approved by people; log in with muster login",
@@ -191,7 +195,9 @@ impl App {
         id: JoinId,
         rejection: &RejectJoin,
     ) -> Result<Join, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "reject the join", id)
+            .await?;
         let now = self.now();
         let reason = rejection
             .reason

@@ -31,7 +31,9 @@ impl App {
         caller: &Caller,
         new: &CreateJoinToken,
     ) -> Result<NewJoinToken, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "make a join token", "")
+            .await?;
         let now = self.now();
         let roots = self.authority().roots.fingerprints();
         let secret = muster_pki::join::JoinToken::new(
@@ -111,7 +113,8 @@ impl App {
         caller: &Caller,
         query: &PageQuery,
     ) -> Result<Page<WireToken>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "list join tokens", "")
+            .await?;
         let limit = page::limit(query)?;
         let state = query
             .state
@@ -139,7 +142,8 @@ impl App {
 
     /// One token.
     pub async fn show_join_token(&self, caller: &Caller, id: TokenId) -> Result<WireToken, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "read the join token", id)
+            .await?;
         let token = self.store().join_token(id).await?;
         token
             .map(|token| to_wire(token, self.now()))
@@ -153,7 +157,9 @@ impl App {
         id: TokenId,
         revocation: &RevokeJoinToken,
     ) -> Result<WireToken, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "revoke the join token", id)
+            .await?;
         let reason = revocation.reason.as_deref().map(page::clean_line).transpose()?;
         let now = self.now();
         let mut tx = self.store().begin(&authorized).await?;

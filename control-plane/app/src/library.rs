@@ -6,6 +6,7 @@
 mod change;
 mod code;
 mod content;
+mod embed;
 mod permission;
 
 pub(crate) use code::Code;
@@ -14,7 +15,7 @@ use muster_model::{
     library::{self, Kind, Right, Step},
     permission::{Authorized, Caller, Operation, UserCaller},
 };
-use muster_store::{LibraryItem, Tx};
+use muster_store::{LibraryItem, Tx, UserState};
 use muster_wire::admin::v1::{Page, PageQuery, library::LibraryItem as WireItem};
 
 use crate::{App, Error, page, text::rfc3339};
@@ -192,7 +193,11 @@ impl App {
             }),
             (Some(Right::Read), Some(_)) => {
                 drop(tx);
-                self.record_denial(authorized.caller(), "ChangeLibrary").await;
+                self.record_denial(
+                    authorized.caller(),
+                    ("change an item of the library", library::path(&chain)),
+                )
+                .await;
                 Err(Error::denied(format!(
                     "user {} may not change {} in the library; ask an administrator, or somebody who may, for the right to write it",
                     user.name,
@@ -247,9 +252,13 @@ impl App {
         })
     }
 
-    async fn name_of(&self, user: Option<UserId>) -> Result<Option<muster_ids::UserName>, Error> {
+    pub(crate) async fn name_of(&self, user: Option<UserId>) -> Result<Option<muster_ids::UserName>, Error> {
         let Some(id) = user else { return Ok(None) };
-        Ok(self.store().user(id).await?.map(|user| user.name))
+        // The row of a deleted user stays, and its name may be that of somebody else by now.
+        let user = self.store().user(id).await?;
+        Ok(user
+            .filter(|user| user.state != UserState::Deleted)
+            .map(|user| user.name))
     }
 }
 

@@ -98,7 +98,8 @@ impl Liveness {
 impl App {
     /// The nodes, by name.
     pub async fn list_nodes(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireNode>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "list nodes", "")
+            .await?;
         let limit = page::limit(query)?;
         let trust = query
             .state
@@ -124,7 +125,8 @@ impl App {
 
     /// One node, by name or identifier.
     pub async fn show_node(&self, caller: &Caller, reference: &str) -> Result<WireNode, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "read the node", reference)
+            .await?;
         let node = self.node_named(reference).await?;
         self.node_to_wire(node, &self.places().await?).await
     }
@@ -136,7 +138,9 @@ impl App {
         reference: &str,
         untrust: &UntrustNode,
     ) -> Result<WireNode, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "untrust the node", reference)
+            .await?;
         let reason = untrust.reason.as_deref().map(page::clean_line).transpose()?;
         let id = self.node_named(reference).await?.id;
         let now = self.now();
@@ -165,7 +169,9 @@ impl App {
         reference: &str,
         patch: &PatchNode,
     ) -> Result<WireNode, Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "change the node", reference)
+            .await?;
         let id = self.node_named(reference).await?.id;
         let pool = match &patch.pool {
             Some(name) => Some(self.pool_or_default(Some(name)).await?.id),
@@ -204,7 +210,9 @@ impl App {
 
     /// Deletes a node that was untrusted.
     pub async fn delete_node(&self, caller: &Caller, reference: &str) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageNodes, "delete the node", reference)
+            .await?;
         let id = self.node_named(reference).await?.id;
         let mut tx = self.store().begin(&authorized).await?;
         let node = tx.node_get(id).await?.ok_or_else(|| no_such_node(reference))?;

@@ -19,7 +19,7 @@ macro_rules! places {
         impl App {$(
             #[doc = concat!("Every ", $word, ".")]
             pub async fn $list(&self, caller: &Caller) -> Result<Vec<Place>, Error> {
-                self.authorize(caller, Operation::ReadAdministration).await?;
+                self.authorize_to(caller, Operation::ReadAdministration, concat!("list ", $word, "s"), "").await?;
                 let nodes = self.store().node_list(&NodeFilter::default(), None, crate::node::ALL).await?;
                 let places = self.store().$store_list().await?;
                 Ok(places
@@ -34,7 +34,7 @@ macro_rules! places {
 
             #[doc = concat!("Makes a ", $word, ".")]
             pub async fn $create(&self, caller: &Caller, name: Name) -> Result<Place, Error> {
-                let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+                let authorized = self.authorize_to(caller, Operation::ManageNodes, concat!("make the ", $word), &name).await?;
                 let now = self.now();
                 let place = $type { id: self.random().id(now, <$id>::new), name, builtin: false, created_at: now };
                 let mut tx = self.store().begin(&authorized).await?;
@@ -45,7 +45,7 @@ macro_rules! places {
 
             #[doc = concat!("Deletes a ", $word, " that nothing needs.")]
             pub async fn $delete(&self, caller: &Caller, name: &Name) -> Result<(), Error> {
-                let authorized = self.authorize(caller, Operation::ManageNodes).await?;
+                let authorized = self.authorize_to(caller, Operation::ManageNodes, concat!("delete the ", $word), name).await?;
                 let place = self.$or_default(Some(name)).await?;
                 let mut tx = self.store().begin(&authorized).await?;
                 tx.$remove(place.id).await?;

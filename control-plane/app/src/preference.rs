@@ -22,13 +22,15 @@ impl App {
         caller: &Caller,
         name: &Name,
     ) -> Result<Vec<WirePreference>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(
+            caller,
+            Operation::ReadAdministration,
+            "read preferences of the group",
+            name,
+        )
+        .await?;
         let group = self.group_named(name).await?;
-        // The structure is the same for every user; an identifier of nobody gives it without memberships.
-        let directory = self
-            .store()
-            .directory_of(muster_ids::UserId::new(0, [0; 10]))
-            .await?;
+        let directory = self.structure().await?;
         let preferences = of(&directory);
         let held = |preference| preferences.of_group(preference, group.id);
         Ok(shown(&directory, held))
@@ -54,6 +56,21 @@ impl App {
         Ok(shown(&directory, held))
     }
 
+    /// Whether who is in this group alone may trust what has no valid signature.
+    pub(crate) async fn group_accepts_invalid_signatures(&self, group: &Name) -> Result<bool, Error> {
+        let group = self.group_named(group).await?;
+        let directory = self.structure().await?;
+        Ok(!of(&directory)
+            .of_group(Preference::RequireValidSignature, group.id)
+            .value)
+    }
+
+    /// All groups, as somebody sees them who is in none.
+    async fn structure(&self) -> Result<Directory, Error> {
+        let nobody = muster_ids::UserId::new(0, [0; 10]);
+        Ok(self.store().directory_of(nobody).await?)
+    }
+
     /// Sets a preference of a group; nothing for `value` clears it.
     pub async fn set_preference(
         &self,
@@ -62,7 +79,14 @@ impl App {
         preference: &str,
         value: Option<&str>,
     ) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManageUsers,
+                "set preferences of the group",
+                group,
+            )
+            .await?;
         let preference: Preference = preference.parse().map_err(|()| {
             Error::not_found(
                 "preference",
@@ -109,7 +133,14 @@ impl App {
         parent: &Name,
         on: bool,
     ) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManageUsers,
+                "set the primary parent of the group",
+                group,
+            )
+            .await?;
         let (group, parent) = (self.group_named(group).await?, self.group_named(parent).await?);
         let mut tx = self.begin_asked(&authorized).await?;
         let found = if on {

@@ -36,7 +36,14 @@ impl App {
 
     /// Sets a value at one scope.
     pub async fn set_setting(&self, caller: &Caller, wanted: &WireSetting) -> Result<WireSetting, Error> {
-        let authorized = self.authorize(caller, Operation::ManageSettings).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManageSettings,
+                "change the setting",
+                &wanted.name,
+            )
+            .await?;
         let name = parse_name(&wanted.name)?;
         let scope = self.scope_of(&wanted.scope).await?;
         self.require_place(scope).await?;
@@ -60,7 +67,9 @@ impl App {
 
     /// Removes what is set at one scope, so that the wider one or the default holds.
     pub async fn remove_setting(&self, caller: &Caller, name: &str, scope: &str) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageSettings).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageSettings, "remove the setting", name)
+            .await?;
         let name = parse_name(name)?;
         let scope = self.scope_of(scope).await?;
         let key = Entry::Setting(scope, name.default_setting()).key();

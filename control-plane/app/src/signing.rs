@@ -10,15 +10,19 @@
 mod authority;
 mod certificate;
 mod clock;
+mod evidence;
 mod import;
 mod kept;
 mod root;
+mod verify;
+
+pub(crate) use evidence::Sent;
+use evidence::in_order;
+pub(crate) use verify::{Doing, Seen, problem};
 
 use muster_code_trust::{
-    Block, Checked, Client, CodeRoot, Entry, FORMER_ROOT, INTERNAL_ROOT, Item, ItemHash, ItemKind,
-    ItemStatement, ItemType, Moment, Question, Settings, Signature, SignatureBundle, SignatureProblem,
-    SignatureSource, SignatureStatus, Signed, SignedAction, SignedKind, SignerState, Subject, TrustState,
-    UserFacts, Verdict, decide,
+    Block, Entry, Item, ItemHash, ItemKind, ItemStatement, ItemType, ModManifest, Moment, SignatureBundle,
+    SignedKind,
 };
 use muster_ids::{Digest, Sha512};
 use muster_model::{
@@ -27,11 +31,11 @@ use muster_model::{
 };
 use muster_pki::{
     CertificateDer, KeyUse, SoftwareSigner,
-    code_signing::{ChainError, CodeMessage, CodeSigned},
+    code_signing::{CodeMessage, CodeSigned},
 };
-use muster_store::{Draft, ItemSignature, Records, RootOrigin, RootState, Tx, User, UserState};
+use muster_store::{Draft, ItemSignature, RootState, Tx, User, UserState};
 use muster_wire::admin::v1::{
-    signing::{ItemContent, SignItem, SignedItem, StampTime, TimeStamp, VerifiedItem, VerifyItem},
+    signing::{ItemContent, SignItem, SignedItem, StampTime, TimeStamp},
     trust::Item as WireItem,
 };
 use serde_json::json;
@@ -40,13 +44,17 @@ use self::authority::CodeAuthority;
 use crate::{
     App, Error,
     text::rfc3339,
-    trust::{author, locked, refuse_blocked, why},
+    trust::{author, locked, refuse_blocked},
 };
 
 /// What is signed or verified.
-struct Named {
-    r#type: ItemType,
-    hash: ItemHash,
+pub(crate) struct Named {
+    pub(crate) r#type: ItemType,
+    pub(crate) hash: ItemHash,
+    /// What it may do outside of the analysis, if it is an action mod.
+    capabilities: Vec<String>,
+    /// The addresses that it loads from, if it is a visualization.
+    external_resources: Vec<String>,
 }
 
 impl App {
@@ -83,7 +91,7 @@ impl App {
         named: &Named,
         authority: &CodeAuthority,
     ) -> Result<SignedItem, Error> {
-        let mut tx = self.store().begin(authorized).await?;
+        let mut tx = self.begin_asked(authorized).await?;
         let entries = locked(&mut tx).await?;
         // Read while nobody revokes: whatever was revoked before this signature is stamped lies behind it.
         let now = self.after_decisions(&user.name).await?;
@@ -117,10 +125,7 @@ impl App {
             time_stamp: Some(authority.stamp(id, true, now).await?),
             signature,
         };
-        let known = self
-            .store()
-            .item_signatures(named.r#type.as_str(), named.hash.as_str(), 1)
-            .await?;
+        let (uploaded, event) = self.records_of(named).await?;
         tx.item_signature_insert(&ItemSignature {
             id,
             item_type: named.r#type.to_string(),
@@ -134,19 +139,8 @@ impl App {
         let detail = json!({
             "type": named.r#type, "hash": named.hash, "serial": certificate.serial, "user": user.name,
         });
-        let signed = Draft::new(
-            if known.is_empty() {
-                Event::ItemSigned
-            } else {
-                Event::ItemSignedAgain
-            },
-            format!("{} {}", named.r#type, named.hash),
-            detail,
-        );
-        let records = match issued {
-            Some(issued) => Records::from(issued).and(signed),
-            None => signed.into(),
-        };
+        let signed = Draft::new(event, named.subject(), detail);
+        let records = in_order(issued.into_iter().chain(uploaded), signed);
         tx.commit(records, now).await?;
         Ok(SignedItem {
             item: named.to_wire(),
@@ -155,65 +149,6 @@ impl App {
             serial: certificate.serial,
             time: Moment::from_unix_ms(now).to_string(),
             bundle: serde_json::to_value(&bundle).map_err(Error::bug)?,
-        })
-    }
-
-    /// What holds of the signature of an item, and what would come of it for the caller.
-    pub async fn verify_item(&self, caller: &Caller, asked: &VerifyItem) -> Result<VerifiedItem, Error> {
-        self.authorize(caller, Operation::Use).await?;
-        let Caller::User(user) = caller else {
-            return Err(Error::invalid("users ask about signatures"));
-        };
-        let named = named(&asked.item)?;
-        let facts = self.known_facts(user.id, &user.name).await?;
-        if let Some(bundle) = &asked.bundle {
-            let (roots, state) = (self.code_roots().await?, self.trust_state().await?);
-            let bundle = bundle.to_string();
-            return self
-                .found(&named, bundle.as_bytes(), &roots, (&facts, &state))
-                .await;
-        }
-        if let Some(found) = self.kept(&named, &facts).await? {
-            return Ok(found);
-        }
-        let state = self.trust_state().await?;
-        Ok(shown(&named, None, None, (&facts, &state, self.now())))
-    }
-
-    /// What holds of one signature.
-    async fn found(
-        &self,
-        named: &Named,
-        bundle: &[u8],
-        roots: &[CodeRoot],
-        (facts, state): (&UserFacts, &TrustState),
-    ) -> Result<VerifiedItem, Error> {
-        let now = self.now();
-        let checked = match SignatureBundle::from_json(bundle) {
-            Ok(bundle) => self.checked(named, &bundle, roots).await?,
-            Err(error) => Err(error.to_string()),
-        };
-        let checked = match checked {
-            Ok(checked) => checked,
-            Err(words) => return Ok(shown(named, None, Some(words), (facts, state, now))),
-        };
-        let revoked = is_revoked(state, &checked.signature);
-        let void =
-            || "what the signer signed at this time was revoked; have the item signed again".to_owned();
-        let (status, problem) = match checked.problem {
-            Some(problem) => (problem.status().as_str(), Some(problem.to_string())),
-            None if revoked => ("revoked", Some(void())),
-            None => (SignatureStatus::Valid.as_str(), None),
-        };
-        let signature = Some(checked.signature);
-        Ok(VerifiedItem {
-            status: status.to_owned(),
-            signer: Some(checked.subject),
-            issuer: Some(checked.certificate.issuer.to_string()),
-            serial: Some(checked.certificate.serial.to_string()),
-            time: checked.stamped.map(|time| time.to_string()),
-            root: checked.root.map(|root| root.to_string()),
-            ..shown(named, signature, problem, (facts, state, now))
         })
     }
 
@@ -234,83 +169,35 @@ impl App {
             stamp: serde_json::to_value(&stamp).map_err(Error::bug)?,
         })
     }
-
-    /// What is found out about a signature with the roots and accounts as they are; `Err` with the reason where it counts
-    /// as none.
-    async fn checked(
-        &self,
-        named: &Named,
-        bundle: &SignatureBundle,
-        roots: &[CodeRoot],
-    ) -> Result<Result<Checked, String>, Error> {
-        let mut state = SignerState::Deleted;
-        if let Some(account) = bundle.account()
-            && let Some(user) = self.store().user(account.id).await?
-        {
-            state = match user.state {
-                UserState::Active => SignerState::Active,
-                UserState::Disabled => SignerState::Disabled,
-                UserState::Deleted => SignerState::Deleted,
-            };
-        }
-        let now = Moment::from_unix_ms(self.now());
-        let known = self.known_authorities(bundle).await?;
-        let checked = bundle.check_with((named.r#type, &named.hash), (roots, &known), now, |_| state);
-        let mut checked = match checked {
-            Ok(checked) => checked,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        self.refuse_namesake(bundle, &mut checked).await?;
-        Ok(Ok(checked))
-    }
-
-    /// Refuses a certificate that has issuer and number of an imported one, and is another: trust by them means that one.
-    async fn refuse_namesake(&self, bundle: &SignatureBundle, checked: &mut Checked) -> Result<(), Error> {
-        let SignatureSource::External { root, .. } = &mut checked.signature.source else {
-            return Ok(());
-        };
-        let (issuer, serial) = (&checked.certificate.issuer, &checked.certificate.serial);
-        let known = self
-            .store()
-            .signing_certificate_imported(issuer.as_str(), serial.as_str())
-            .await?;
-        let chain = bundle.signature.chain();
-        let own = chain.first().map(|leaf| Digest::of(leaf));
-        if known.is_some_and(|known| Some(known.fingerprint) != own) {
-            *root = "unverified (another certificate has its issuer and number)"
-                .parse()
-                .map_err(Error::bug)?;
-            checked.root = None;
-            checked
-                .problem
-                .get_or_insert(SignatureProblem::Chain(ChainError::UnknownIssuer));
-        }
-        Ok(())
-    }
-
-    /// The roots that signatures may lead to.
-    async fn code_roots(&self) -> Result<Vec<CodeRoot>, Error> {
-        let roots = self.store().signing_roots().await?;
-        roots
-            .into_iter()
-            .filter(|root| root.origin == RootOrigin::Internal || root.state == RootState::Accepted)
-            .map(|root| {
-                let label = match root.origin {
-                    RootOrigin::Internal if root.state != RootState::Removed => INTERNAL_ROOT.to_owned(),
-                    // Known, so that no other authority speaks for what it signed.
-                    RootOrigin::Internal => FORMER_ROOT.to_owned(),
-                    RootOrigin::Imported => root.fingerprint.to_string(),
-                };
-                Ok(CodeRoot {
-                    label: label.parse().map_err(Error::bug)?,
-                    certificate: root.der.into(),
-                })
-            })
-            .collect()
-    }
 }
 
 impl Named {
+    /// One of which nothing else is said.
+    pub(crate) fn of(r#type: ItemType, hash: ItemHash) -> Self {
+        Self {
+            r#type,
+            hash,
+            capabilities: Vec::new(),
+            external_resources: Vec::new(),
+        }
+    }
+
+    /// The same with what its manifest says that it may do.
+    pub(crate) fn with_manifest(mut self, manifest: &[u8]) -> Self {
+        if let Ok(read) = ModManifest::read(manifest)
+            && ItemType::from(read.kind) == self.r#type
+        {
+            self.capabilities = read.capabilities.iter().map(ToString::to_string).collect();
+            self.external_resources = read.external_resources;
+        }
+        self
+    }
+
+    /// As records name it.
+    fn subject(&self) -> String {
+        format!("{} {}", self.r#type, self.hash)
+    }
+
     fn to_wire(&self) -> WireItem {
         WireItem {
             kind: self.r#type.to_string(),
@@ -319,30 +206,8 @@ impl Named {
     }
 }
 
-/// What is said of an item with this signature, or without one.
-fn shown(
-    named: &Named,
-    signature: Option<Signature>,
-    problem: Option<String>,
-    (facts, state, now): (&UserFacts, &TrustState, i64),
-) -> VerifiedItem {
-    let verdict = judged(named, signature, facts, state, now);
-    VerifiedItem {
-        item: named.to_wire(),
-        status: "unsigned".to_owned(),
-        problem,
-        signer: None,
-        issuer: None,
-        serial: None,
-        time: None,
-        root: None,
-        outcome: verdict.as_ref().map(|verdict| verdict.outcome.word().to_owned()),
-        why: verdict.as_ref().map(why),
-    }
-}
-
 /// Type and hash of what was sent; the hash is computed here.
-fn named(content: &ItemContent) -> Result<Named, Error> {
+pub(crate) fn named(content: &ItemContent) -> Result<Named, Error> {
     let unusable = |why: String| Error::Invalid {
         kind: "invalid-item",
         detail: format!("the item cannot be used: {why}"),
@@ -356,10 +221,7 @@ fn named(content: &ItemContent) -> Result<Named, Error> {
                 "a data function is named by its digest alone, as muster function show has it".to_owned(),
             )
         })?;
-        return Ok(Named {
-            r#type: ItemType::DataFunction,
-            hash: digest.into(),
-        });
+        return Ok(Named::of(ItemType::DataFunction, digest.into()));
     }
     let kind: ItemKind = content
         .kind
@@ -383,7 +245,7 @@ fn named(content: &ItemContent) -> Result<Named, Error> {
             "its digest is {hash}, and not the one that was given with it"
         )));
     }
-    Ok(Named { r#type, hash })
+    Ok(Named::of(r#type, hash).with_manifest(item.manifest()))
 }
 
 /// An error with what it comes from.
@@ -407,7 +269,8 @@ fn operation(r#type: ItemType) -> Operation {
     }
 }
 
-fn signed_kind(r#type: ItemType) -> Option<SignedKind> {
+/// The kind whose trust is by signature, if it is one.
+pub(crate) fn signed_kind(r#type: ItemType) -> Option<SignedKind> {
     SignedKind::ALL
         .iter()
         .copied()
@@ -439,45 +302,6 @@ fn refuse_revoked(
         ));
     }
     Ok(())
-}
-
-fn is_revoked(state: &TrustState, signature: &Signature) -> bool {
-    let SignatureSource::User { user, time, .. } = &signature.source else {
-        return false;
-    };
-    state.revocations().any(|known| {
-        known.user.key() == user.key()
-            && known.from <= *time
-            && known.until.is_none_or(|until| *time <= until)
-    })
-}
-
-/// What would come of it if the user opened a mod or ran an external action in a browser; of other types no signature
-/// decides.
-fn judged(
-    named: &Named,
-    signature: Option<Signature>,
-    facts: &UserFacts,
-    state: &TrustState,
-    now: i64,
-) -> Option<Verdict> {
-    let kind = signed_kind(named.r#type)?;
-    let action = match kind {
-        SignedKind::ExternalAction => SignedAction::Run,
-        SignedKind::VisualizationMod | SignedKind::ActionMod => SignedAction::Open,
-    };
-    let signed = Signed {
-        kind,
-        hash: Some(named.hash.clone()),
-        signature,
-    };
-    let question = Question {
-        user: facts,
-        client: Client::Web,
-        subject: Subject::Signed(signed, action),
-        now: Moment::from_unix_ms(now),
-    };
-    Some(decide(&question, state, &Settings::default()).verdict())
 }
 
 /// That the authority which is about to sign is still the one of the collective.

@@ -5,6 +5,7 @@
 //! database within the last second.
 
 mod block;
+mod entity;
 mod entry;
 mod explain;
 mod opening;
@@ -20,11 +21,10 @@ pub(crate) use entry::{author, duplicate, locked, moment, reason, refuse_long};
 pub(crate) use explain::Judged;
 pub(crate) use opening::{denied_by_node, denied_run};
 pub(crate) use revocation::{refuse_many_of, to_wire as revocation_to_wire};
+pub use signed::Hint;
 pub(crate) use signed::SignedState;
-pub(crate) use signer::{of_group, of_user};
+pub(crate) use signer::{of_group, of_renamed, of_user};
 pub(crate) use stamp::{removals, stamps_in};
-
-use std::sync::Arc;
 
 use muster_code_trust::{CodeType, DenyReason, ItemHash, Outcome, Place, Stamp, TrustState, Verdict};
 use muster_ids::{Digest, FunctionId, LibraryItemId, Name, NodeId, StampId, UserName};
@@ -35,11 +35,8 @@ use muster_model::{
 use muster_pki::PayloadType;
 use muster_store::{LibraryItem, TrustHead};
 use muster_wire::{
-    admin::v1::{run::Why, stamp::Stamp as WireStamp},
-    node::v1::{
-        beacon::Beacon,
-        trust_state::{TrustStateReply, TrustVersion},
-    },
+    admin::v1::{function::Untrusted, run::Why, stamp::Stamp as WireStamp},
+    node::v1::{beacon::Beacon, trust_state::TrustVersion},
 };
 
 use crate::{App, Error, library::person};
@@ -81,8 +78,8 @@ impl App {
             .ok_or_else(|| Error::bug("a function that is no code"))
     }
 
-    /// Removes every stamp of a function, whatever its version.
-    pub async fn untrust_function(&self, caller: &Caller, reference: &str) -> Result<u64, Error> {
+    /// Removes the stamps of a function, whatever their version: one's own, or as an administrator all.
+    pub async fn untrust_function(&self, caller: &Caller, reference: &str) -> Result<Untrusted, Error> {
         let operation = match caller {
             Caller::User(user) if user.is_in(ADMINISTRATOR) => Operation::ManageTrust,
             _ => Operation::StampFunctions,
@@ -90,16 +87,7 @@ impl App {
         self.authorize(caller, operation).await?;
         let current = self.function_for(caller, reference).await?;
         let item = self.item_of(caller, current.function.id).await?;
-        match self.unstamp_all(caller, &item).await? {
-            0 => Err(Error::conflict(
-                "not-trusted",
-                format!(
-                    "the function \"{}\" is not trusted; nothing was changed",
-                    current.function.name
-                ),
-            )),
-            removed => Ok(removed),
-        }
+        self.unstamp_all(caller, &item).await
     }
 
     async fn item_of(&self, caller: &Caller, function: FunctionId) -> Result<LibraryItem, Error> {
@@ -107,8 +95,8 @@ impl App {
         self.library_item_for(person(caller)?, &id).await
     }
 
-    /// The stamps for this content on items that the user can read in the library: the others do not count. Those on
-    /// `item` come first, and [`MOST_STAMPS`] are enough.
+    /// The stamps for this content on items that the user can read in the library: the others do not count. Those whose
+    /// author's word counts come first, and of these those on `item`; [`MOST_STAMPS`] are enough.
     pub(crate) async fn readable_stamps(
         &self,
         user: &UserCaller,
@@ -117,11 +105,11 @@ impl App {
         item: Option<LibraryItemId>,
     ) -> Result<Vec<StampId>, Error> {
         let on = |stamp: &Stamp| stamp.library_item.as_str().parse::<LibraryItemId>().ok();
-        let mut stamps: Vec<(bool, LibraryItemId, &Stamp)> = state
+        let mut stamps: Vec<((bool, bool), LibraryItemId, &Stamp)> = state
             .stamps_of(kind, hash)
-            .filter_map(|stamp| on(stamp).map(|on| (item != Some(on), on, stamp)))
+            .filter_map(|stamp| on(stamp).map(|on| ((!state.has_word(stamp), item != Some(on)), on, stamp)))
             .collect();
-        stamps.sort_by_key(|(elsewhere, ..)| *elsewhere);
+        stamps.sort_by_key(|(last, ..)| *last);
         let mut readable = Vec::new();
         for (_, on, stamp) in stamps {
             if self.right_to(user, on).await?.is_some() {
@@ -143,27 +131,6 @@ impl App {
         let (head, entries) = self.store().trust_state().await?;
         let state = TrustState::from_pairs(entries).map_err(Error::bug)?;
         Ok((head, state))
-    }
-
-    /// The signed state for a node: what changed since `since`, or all of it. After a change many ask, so it is read and
-    /// signed once for all of them.
-    pub async fn trust_state_for_node(
-        &self,
-        node: NodeId,
-        since: Option<u64>,
-    ) -> Result<Arc<TrustStateReply>, Error> {
-        self.authorize(&Caller::Node(node), Operation::ActAsNode).await?;
-        let head = self.trust_head_now().await?;
-        let authority = self.authority();
-        // One makes it, and the others wait for what it makes.
-        let mut kept = self.fleet().signed_state().await;
-        let signed = match kept.take().filter(|signed| signed.serves(&head, &authority)) {
-            Some(signed) => signed,
-            None => Arc::new(self.sign_trust_state(authority).await?),
-        };
-        *kept = Some(Arc::clone(&signed));
-        drop(kept);
-        Ok(signed.reply(since))
     }
 
     /// The signed word that a state is the current one, in answer to a node's challenge.
@@ -223,12 +190,7 @@ pub(crate) fn version(head: &TrustHead) -> TrustVersion {
 }
 
 /// For whom the function is not there, however much its content is trusted.
-fn not_readable(user: &UserName, kind: CodeType) -> Verdict {
-    let what = match kind {
-        CodeType::DataFunction => "function",
-        CodeType::Script => "script",
-        CodeType::CustomQuery => "custom query",
-    };
+fn not_readable(user: &UserName, what: &str) -> Verdict {
     Verdict {
         outcome: Outcome::Deny {
             reason: DenyReason::Untrusted,
@@ -248,3 +210,6 @@ pub(crate) fn why(verdict: &Verdict) -> Why {
         reasons: verdict.reasons.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

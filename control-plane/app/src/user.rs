@@ -20,7 +20,8 @@ use crate::{App, Error, group::an_administrator_is_left, page, session, text::rf
 impl App {
     /// All users, by name.
     pub async fn list_users(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireUser>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "list users", "")
+            .await?;
         let limit = page::limit(query)?;
         let rows = self
             .store()
@@ -48,7 +49,9 @@ impl App {
 
     /// Makes a user.
     pub async fn create_user(&self, caller: &Caller, new: CreateUser) -> Result<WireUser, Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "make the user", &new.name)
+            .await?;
         let password = new.password.map(SecretString::from);
         let user = self.add_user(&authorized, new.name, password).await?;
         self.user_to_wire(user).await
@@ -98,7 +101,9 @@ impl App {
         } else {
             Operation::ManageUsers
         };
-        let authorized = self.authorize(caller, operation).await?;
+        let authorized = self
+            .authorize_to(caller, operation, "set the password of the user", name)
+            .await?;
         let user = self.user_named(name).await?;
         if own {
             let current = new
@@ -142,7 +147,9 @@ impl App {
         name: &UserName,
         patch: &PatchUser,
     ) -> Result<WireUser, Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "change the user", name)
+            .await?;
         let state: UserState = patch
             .state
             .parse()

@@ -37,7 +37,14 @@ const REVOKED: &str = "its authority was revoked";
 impl App {
     /// Takes a step of the rotation; the same step again changes nothing.
     pub async fn rotate_authority(&self, caller: &Caller, rotate: &Rotate) -> Result<WireAuthority, Error> {
-        let authorized = self.authorize(caller, Operation::ManageAuthority).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManageAuthority,
+                "rotate the certificate authority",
+                "",
+            )
+            .await?;
         let step = rotate.step.parse::<Step>().map_err(Error::invalid)?;
         self.take_step(&authorized, step, rotate.force).await?;
         self.show_authority(caller).await

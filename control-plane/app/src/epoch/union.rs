@@ -10,7 +10,7 @@ use muster_model::{
     permission::{Authorized, Caller, Operation},
 };
 use muster_pki::{Envelope, PayloadType, Roots};
-use muster_store::{Draft, Records, RootOrigin, RootState, TrustHead, Tx};
+use muster_store::{Draft, Records, RootState, TrustHead, Tx};
 use muster_wire::node::v1::{
     epoch::{Known, KnownState},
     trust_state::TrustHead as WireHead,
@@ -109,10 +109,8 @@ impl App {
         for known in tx.signing_roots().await? {
             if known.state != RootState::Removed && losses.roots.contains(&known.fingerprint) {
                 tx.signing_root_remove(&known.fingerprint).await?;
-                // Code trust was reset: what users were issued before went with the root.
-                if known.origin == RootOrigin::Internal {
-                    tx.signing_certificates_delete().await?;
-                }
+                // Code trust was reset: what users were issued under the root went with it.
+                tx.signing_certificates_delete(&known.fingerprint).await?;
                 roots += 1;
             }
         }

@@ -31,7 +31,14 @@ impl App {
         reference: &str,
         policy: &Value,
     ) -> Result<FunctionPolicy, Error> {
-        let authorized = self.authorize(caller, Operation::ManagePolicies).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManagePolicies,
+                "set the run policy of the function",
+                reference,
+            )
+            .await?;
         let function = self.function_for(caller, reference).await?.function;
         let policy =
             RunPolicy::parse(&policy.to_string()).map_err(|error| Error::invalid(error.to_string()))?;
@@ -52,7 +59,14 @@ impl App {
 
     /// Removes the policy of a function, so that the setting `unrestricted_policy` alone holds.
     pub async fn clear_function_policy(&self, caller: &Caller, reference: &str) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManagePolicies).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManagePolicies,
+                "clear the run policy of the function",
+                reference,
+            )
+            .await?;
         let function = self.function_for(caller, reference).await?.function;
         let Some(policy) = self.trust_state().await?.function_policy(function.id) else {
             return Err(Error::not_found(

@@ -17,7 +17,8 @@ use crate::{App, Error, page, text::rfc3339};
 impl App {
     /// The requests, oldest first.
     pub async fn list_joins(&self, caller: &Caller, query: &PageQuery) -> Result<Page<Join>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "list joins", "")
+            .await?;
         let limit = page::limit(query)?;
         let state = query
             .state
@@ -44,7 +45,8 @@ impl App {
 
     /// One request.
     pub async fn show_join(&self, caller: &Caller, id: JoinId) -> Result<Join, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "read the join", id)
+            .await?;
         let now = self.now();
         let row = self.store().join_by_id(id).await?;
         let row = row.ok_or_else(|| super::no_such_join(id))?;

@@ -87,7 +87,13 @@ impl App {
 
     /// The requests that wait and could be approved without a code, oldest first.
     pub async fn list_renewals(&self, caller: &Caller) -> Result<Vec<Join>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(
+            caller,
+            Operation::ReadAdministration,
+            "list renewals of nodes",
+            "",
+        )
+        .await?;
         let now = self.now();
         let mut renewals = Vec::new();
         let filter = JoinFilter {
@@ -108,7 +114,8 @@ impl App {
         caller: &Caller,
         approval: &ApproveRenewals,
     ) -> Result<ApprovedRenewals, Error> {
-        self.authorize(caller, Operation::ManageNodes).await?;
+        self.authorize_to(caller, Operation::ManageNodes, "approve renewals of nodes", "")
+            .await?;
         if approval.joins.is_empty() || approval.joins.len() > MOST {
             return Err(Error::invalid(format!(
                 "the field joins must name between 1 and {MOST} requests"

@@ -195,7 +195,8 @@ impl App {
             let user = Caller::User(user);
             if let Err(denied) = muster_model::permission::authorize(&user, Operation::RegisterFunctions) {
                 drop(tx);
-                self.record_denial(caller, "RegisterFunctions").await;
+                self.record_denial(caller, ("delete data functions in the library", path))
+                    .await;
                 return Err(denied.into());
             }
         }
@@ -221,11 +222,12 @@ impl App {
         done: &str,
     ) -> Result<T, Error> {
         drop(tx);
-        self.record_denial(caller, "ChangeLibrary").await;
+        let path = library::path(chain);
+        self.record_denial(caller, ("change everything in a part of the library", &path))
+            .await;
         Err(Error::denied(format!(
-            "user {} may not change everything in {}, so none of it was {done}; ask an administrator",
-            user.name,
-            library::path(chain)
+            "user {} may not change everything in {path}, so none of it was {done}; ask an administrator",
+            user.name
         )))
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Code {
     pub(crate) hash: ItemHash,
     /// The item whose content it is: another one where an analysis names it.
     pub(crate) held_by: LibraryItemId,
+    /// Whether it is whatever that item holds now, and not a version that is named by its digest.
+    pub(crate) follows: bool,
 }
 
 impl App {
@@ -92,6 +94,7 @@ impl App {
                             language,
                             hash,
                             held_by: item.id,
+                            follows: false,
                         });
                     }
                 }
@@ -107,6 +110,7 @@ impl App {
                         continue;
                     };
                     let digest = digest.map(|digest| digest.to_string());
+                    let follows = digest.is_none();
                     if let Some(digest) = digest.or_else(|| named.current.clone()) {
                         let code = match known.entry((id, digest)) {
                             Entry::Occupied(known) => known.into_mut(),
@@ -115,7 +119,11 @@ impl App {
                                 new.insert(code)
                             }
                         };
-                        codes.extend(code.clone().map(|code| Code { name, ..code }));
+                        codes.extend(code.clone().map(|code| Code {
+                            name,
+                            follows,
+                            ..code
+                        }));
                     }
                 }
             }
@@ -159,6 +167,7 @@ impl App {
             language,
             hash: digest.parse().map_err(Error::bug)?,
             held_by: item.id,
+            follows: true,
         }))
     }
 

@@ -27,6 +27,9 @@ use crate::{App, Error, blob_failure, page, text::rfc3339};
 /// The most bytes of all files of an item.
 const MOST_BYTES: u64 = 12 * 1024 * 1024;
 
+/// What is refused for lack of a license, as the audit log says it.
+const WITHOUT_LICENSE: &str = "save an item of the library without its license";
+
 /// Where the bytes of a file are.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Kept {
@@ -43,7 +46,7 @@ impl App {
         let item_kind = item_kind(&new.kind)?;
         let kind: Kind = item_kind.as_str().parse().map_err(Error::bug)?;
         if let Err(denied) = may_save(user, kind) {
-            self.record_denial(caller, "ChangeLibrary").await;
+            self.record_denial(caller, (WITHOUT_LICENSE, &new.name)).await;
             return Err(denied);
         }
         change::require_plain(&new.name)?;
@@ -53,9 +56,10 @@ impl App {
         // Asked once before anything is read or kept for it, and once more where it is done.
         drop(self.library_save_to(&authorized, folder, there.as_ref()).await?);
         let (item, bytes) = sent_item(item_kind, new)?;
-        if item_kind == ItemKind::Analysis {
-            self.require_parts(user, item.manifest()).await?;
-        }
+        let parts = match item_kind {
+            ItemKind::Analysis => self.require_parts(user, item.manifest()).await?,
+            _ => Vec::new(),
+        };
         let files = self.keep_files(&item, &bytes).await?;
         let now = self.now();
         let digest = item.hash().as_str().to_owned();
@@ -76,9 +80,13 @@ impl App {
                 ),
             ));
         }
-        if let Err(denied) = may_save(&user, kind) {
+        let denied = match may_save(&user, kind) {
+            Ok(()) => self.unlicensed(&user, &parts, &before).await?,
+            Err(denied) => Some(denied),
+        };
+        if let Some(denied) = denied {
             drop(tx);
-            self.record_denial(caller, "ChangeLibrary").await;
+            self.record_denial(caller, (WITHOUT_LICENSE, &new.name)).await;
             return Err(denied);
         }
         let (id, path);
@@ -131,9 +139,14 @@ impl App {
             created_at: now,
             created_by: user.id,
         };
+        let uploaded = match item_kind.item_type() {
+            Some(r#type) => self.upload_of(r#type, &item.hash()).await?,
+            None => None,
+        };
         tx.library_add_version(&version).await?;
         let detail = json!({ "item": id.to_string(), "kind": kind.as_str(), "digest": digest });
         let saved = Draft::new(Event::LibraryItemSaved, path, detail);
+        ended.extend(uploaded);
         tx.commit(Records::new(saved, ended), now).await?;
         self.library_show(caller, &id.to_string()).await
     }
@@ -252,9 +265,22 @@ impl App {
         there: Option<&LibraryItem>,
     ) -> Result<Held, Error> {
         let tx = self.store().begin(authorized).await?;
-        match there {
-            Some(there) => self.library_write(tx, authorized, there.id).await,
-            None => self.library_write_folder(tx, authorized, folder).await,
+        let Some(there) = there else {
+            return self.library_write_folder(tx, authorized, folder).await;
+        };
+        match self.library_write(tx, authorized, there.id).await {
+            // Of what they may not read they learn no more than that the name is taken, where they could use it.
+            Err(Error::NotFound { .. }) => {
+                let tx = self.store().begin(authorized).await?;
+                let folder = self.library_write_folder(tx, authorized, folder).await?;
+                let path = change::child(&library::path(&folder.chain), &there.name);
+                drop(folder);
+                Err(Error::conflict(
+                    "duplicate",
+                    format!("an item named {path} exists; choose another name"),
+                ))
+            }
+            held => held,
         }
     }
 
@@ -282,8 +308,8 @@ impl App {
         Ok(files)
     }
 
-    /// That every part that an analysis names is there for who saves it.
-    async fn require_parts(&self, user: &UserCaller, manifest: &[u8]) -> Result<(), Error> {
+    /// The parts of an analysis. Every one that it names is there for who saves it.
+    async fn require_parts(&self, user: &UserCaller, manifest: &[u8]) -> Result<Vec<AnalysisPart>, Error> {
         let analysis = Analysis::read(manifest).map_err(|error| invalid(error.to_string()))?;
         // An analysis may name one item thousands of times.
         let mut known = BTreeSet::new();
@@ -329,12 +355,17 @@ impl App {
                 return Err(refused(format!("the library item {id} has no version {digest}")));
             }
         }
-        Ok(())
+        Ok(analysis.parts)
     }
 }
 
 /// What was sent as an item, with the bytes of its files.
 fn sent_item(kind: ItemKind, new: &SaveItem) -> Result<(Item, BTreeMap<&str, Vec<u8>>), Error> {
+    if kind == ItemKind::Analysis && !new.files.is_empty() {
+        return Err(invalid(
+            "an analysis has no files, and nothing would read them; leave them out".to_owned(),
+        ));
+    }
     let mut bytes = BTreeMap::new();
     let mut total: u64 = 0;
     for (path, text) in &new.files {

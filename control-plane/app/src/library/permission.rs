@@ -9,11 +9,11 @@ use muster_model::{
     library::{self, Grant, Grantee},
     permission::{Caller, Operation},
 };
-use muster_store::{Draft, Tx};
+use muster_store::{Draft, LibraryItem, Tx};
 use muster_wire::admin::v1::library::{Grant as WireGrant, Permissions, SetPermissions};
 use serde_json::json;
 
-use super::{Held, person};
+use super::{Held, no_such_item, person};
 use crate::{App, Error};
 
 /// The most permissions of one item.
@@ -23,14 +23,26 @@ impl App {
     /// The permissions that hold for an item, and where they are set.
     pub async fn library_permissions(&self, caller: &Caller, reference: &str) -> Result<Permissions, Error> {
         self.authorize(caller, Operation::Use).await?;
-        let found = self.library_find(person(caller)?, reference).await?;
-        let at = found.chain.iter().position(|step| !step.inherits);
-        let at = at.ok_or_else(|| Error::bug("a library item without permissions"))?;
+        let user = person(caller)?;
+        let found = self.library_find(user, reference).await?;
+        let held = library::holding(&found.chain).map(|step| step.id);
+        let holder = match held.filter(|id| *id != found.item.id) {
+            Some(id) => self.store().library_item(id).await?,
+            None => None,
+        };
+        let version = version(&found.item, holder.as_ref());
+        // Read after the versions, so that what is newer than they say is refused where it is put.
+        let chain = self.store().library_chain(found.item.id).await?;
+        if library::right(user, &chain).is_none() {
+            return Err(no_such_item(reference));
+        }
+        let at = chain.iter().position(|step| !step.inherits);
+        let at = at.ok_or_else(|| no_such_item(reference))?;
         Ok(Permissions {
             inherits: at > 0,
-            from: library::path(&found.chain[at..]),
-            grants: found.chain[at].grants.iter().map(to_wire).collect(),
-            version: found.item.version,
+            from: library::path(&chain[at..]),
+            grants: chain[at].grants.iter().map(to_wire).collect(),
+            version,
         })
     }
 
@@ -61,13 +73,19 @@ impl App {
         } = self.library_write(tx, &authorized, found.id).await?;
         if root && !user.controls_library() {
             drop(tx);
-            self.record_denial(caller, "ChangeLibrary").await;
+            self.record_denial(caller, ("set permissions of the library", "/"))
+                .await;
             return Err(Error::denied(format!(
                 "user {} may not set the permissions of the root of the library; ask an administrator",
                 user.name
             )));
         }
-        if wanted.version.is_some_and(|version| version != item.version) {
+        let holder = match library::holding(&chain).filter(|step| step.id != item.id) {
+            Some(step) => tx.library_item(step.id).await?,
+            None => None,
+        };
+        let now_is = version(&item, holder.as_ref());
+        if wanted.version.as_ref().is_some_and(|version| *version != now_is) {
             return Err(Error::conflict(
                 "conflict",
                 format!(
@@ -85,22 +103,28 @@ impl App {
             "grants": wanted.grants,
         });
         let draft = Draft::new(Event::LibraryPermissionsChanged, library::path(&chain), detail);
+        let above = chain.get(1..).unwrap_or_default();
+        let next = LibraryItem {
+            version: item.version + 1,
+            ..item
+        };
+        let holder = match library::holding(above).filter(|_| wanted.inherits) {
+            Some(step) => tx.library_item(step.id).await?,
+            None => None,
+        };
+        let version = version(&next, holder.as_ref());
         tx.commit(draft, now).await?;
         // Whoever has just closed it to themselves is told what they did.
         Ok(Permissions {
             inherits: wanted.inherits,
-            from: library::path(if wanted.inherits {
-                chain.get(1..).unwrap_or_default()
-            } else {
-                &chain
-            }),
+            from: library::path(if wanted.inherits { above } else { &chain }),
             grants: if wanted.inherits {
-                let above = library::holding(&chain[1..]);
+                let above = library::holding(above);
                 above.map_or_else(Vec::new, |step| step.grants.iter().map(to_wire).collect())
             } else {
                 grants.iter().map(to_wire).collect()
             },
-            version: item.version + 1,
+            version,
         })
     }
 
@@ -155,6 +179,14 @@ impl App {
             }
         }
         Ok(())
+    }
+}
+
+/// What names the permissions of an item as they are now: its version, and the version of what it inherits from.
+fn version(item: &LibraryItem, holder: Option<&LibraryItem>) -> String {
+    match holder {
+        Some(holder) => format!("{}.{}.{}", item.version, holder.id, holder.version),
+        None => item.version.to_string(),
     }
 }
 

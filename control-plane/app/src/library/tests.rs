@@ -5,21 +5,12 @@ use muster_model::audit::Event;
 use muster_store::{AuditFilter, AuditFrom, Draft};
 use muster_wire::{admin::v1::library::CreateFolder, function::FunctionDefinition};
 use proptest::prelude::*;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixture;
+use crate::fixture::{self, form as of, name};
 
-const LICENSE: &str = "Register Data Functions";
-
-fn of<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("the form of the interface")
-}
-
-fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
-    text.parse().expect("a name")
-}
+const LICENSES: [&str; 2] = ["Register Data Functions", "Author Scripts"];
 
 async fn caller(app: &App, user: &str) -> Caller {
     let user = app.user_named(&name(user)).await.expect("a user");
@@ -33,9 +24,11 @@ async fn with_ann() -> (App, tempfile::TempDir, Caller) {
     let new = of(json!({ "name": "ann@SPOTFIRE" }));
     app.create_user(&admin, new).await.expect("made");
     app.create_group(&admin, name("Circle")).await.expect("made");
-    app.set_license(&admin, &name("Circle"), LICENSE, true)
-        .await
-        .expect("given");
+    for feature in LICENSES {
+        app.set_feature(&admin, &name("Circle"), feature, true)
+            .await
+            .expect("given");
+    }
     let ann = name("ann@SPOTFIRE");
     app.add_member(&admin, &name("Circle"), &ann)
         .await
@@ -104,7 +97,7 @@ async fn nothing_is_decided_about_what_is_deleted_meanwhile() {
     app.add_member(&admin, &authors, &administrator)
         .await
         .expect("added");
-    app.set_license(&admin, &authors, "Author Scripts", true)
+    app.set_feature(&admin, &authors, "Author Scripts", true)
         .await
         .expect("given");
     let author = caller(&app, "admin@SPOTFIRE").await;
@@ -176,6 +169,54 @@ async fn a_record_names_all_that_was_deleted_and_too_much_is_refused() {
     let ids = rows[0].record.detail["ids"].as_array().expect("all of them");
     assert_eq!(ids.len(), 1_000);
     assert_eq!(ids[0], top.id.to_string());
+}
+
+#[tokio::test]
+async fn permissions_are_put_only_while_what_they_inherit_is_as_it_was() {
+    let (app, _folder, admin) = with_ann().await;
+    make_folder(&app, &admin, "top").await.expect("made");
+    let inside: CreateFolder = of(json!({ "folder": "/top", "name": "in" }));
+    app.library_create_folder(&admin, &inside).await.expect("made");
+    let everyone = json!({ "group": "Everyone", "right": "read" });
+    let ann = json!({ "user": "ann@SPOTFIRE", "right": "write" });
+    let put = async |item: &str, body: Value| app.library_permit(&admin, item, &of(body)).await;
+    put("/top", json!({ "grants": [everyone, ann] }))
+        .await
+        .expect("set");
+    let read = async || app.library_permissions(&admin, "/top/in").await.expect("read");
+    let seen = read().await;
+    assert!(seen.inherits && seen.grants.len() == 2);
+    // Ann is taken out above; who read before does not bring her back below.
+    put("/top", json!({ "grants": [everyone] })).await.expect("set");
+    let back = json!({ "grants": [everyone, ann], "version": seen.version });
+    let refused = put("/top/in", back).await;
+    assert!(
+        matches!(refused, Err(Error::Conflict { kind: "conflict", .. })),
+        "{refused:?}"
+    );
+    assert_eq!(read().await.grants.len(), 1);
+    // Nor where it inherits from another folder by now, or has its own.
+    let seen = read().await;
+    let own = put(
+        "/top/in",
+        json!({ "grants": [everyone], "version": seen.version }),
+    )
+    .await
+    .expect("set");
+    assert_eq!(
+        own.version,
+        read().await.version,
+        "what is answered is what is there"
+    );
+    let refused = put("/top/in", json!({ "grants": [], "version": seen.version })).await;
+    assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
+    let inherited = put("/top/in", json!({ "inherits": true, "version": own.version }))
+        .await
+        .expect("set");
+    assert_eq!(inherited.version, read().await.version);
+    put("/top", json!({ "inherits": true })).await.expect("set");
+    let refused = put("/top/in", json!({ "grants": [], "version": inherited.version })).await;
+    assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
 }
 
 #[test]

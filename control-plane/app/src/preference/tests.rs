@@ -1,20 +1,11 @@
 use muster_ids::Sha512;
 use muster_wire::admin::v1::signing::VerifyItem;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::*;
-use crate::fixture;
+use crate::fixture::{self, form, name};
 
 const REQUIRE: &str = "Require valid signature to allow trust";
-
-fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
-    text.parse().expect("a name")
-}
-
-fn form<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("the form of the interface")
-}
 
 async fn caller(app: &App, user: &str) -> Caller {
     let user = app.user_named(&name(user)).await.expect("a user");
@@ -36,7 +27,7 @@ async fn with_ann() -> (App, tempfile::TempDir, Caller) {
             .expect("added");
     }
     for feature in ["Trust Mods", "Open Visualization Mod from Library"] {
-        app.set_license(&admin, &name("Circle"), feature, true)
+        app.set_feature(&admin, &name("Circle"), feature, true)
             .await
             .expect("given");
     }

@@ -1,7 +1,7 @@
 //! A node asks for work: the oldest run that fits is decided about, granted and signed, or refused.
 
 use muster_code_trust::{
-    Client, Engine, Language, Mode as TrustMode, Outcome, RunPolicy, Verdict, packages_of_run,
+    Client, DenyReason, Engine, Language, Mode as TrustMode, Outcome, RunPolicy, Verdict, packages_of_run,
 };
 use muster_ids::{NodeId, RunId};
 use muster_model::{
@@ -23,6 +23,8 @@ use crate::{App, Error, session::caller_of, trust};
 
 /// The problem of a run that the decision refused.
 const NOT_TRUSTED: &str = "not-trusted";
+/// The same where the content is blocked; also said by nodes.
+const BLOCKED: &str = "blocked-item";
 /// How long a grant may be used after it was signed, in milliseconds.
 const GRANT_LIFETIME_MS: i64 = 10 * 60 * 1000;
 /// Runs that one claim may find refused before it gives the others a turn.
@@ -143,8 +145,14 @@ impl App {
             .judge(row.user, facts, content, state, &place, client)
             .await?;
         let Some(mode) = verdict.outcome.mode() else {
-            let message = refusal(&row, &verdict);
-            self.refuse(tx, row, NOT_TRUSTED, message, Some(&verdict), now)
+            let (problem, message) = if is_blocked(&verdict) {
+                let entry = verdict.entry.as_deref().unwrap_or_default();
+                let reason = tx.trust_reason(entry).await?.and_then(|beside| beside.reason);
+                (BLOCKED, blocked(&row, &verdict, reason.as_deref()))
+            } else {
+                (NOT_TRUSTED, refusal(&row, &verdict))
+            };
+            self.refuse(tx, row, problem, message, Some(&verdict), now)
                 .await?;
             return Ok(Claimed::Refused);
         };
@@ -301,15 +309,17 @@ impl App {
         Ok(())
     }
 
+    /// Ends a run before any node has it. The node only asked for work: who refuses is the control plane.
     async fn refuse(
         &self,
-        mut tx: Tx,
+        tx: Tx,
         row: RunRow,
         problem: &str,
         message: String,
         verdict: Option<&Verdict>,
         now: i64,
     ) -> Result<(), Error> {
+        let mut tx = tx.by(&Self::system());
         let run = row.run.clone().refuse().map_err(|error| refused(&error))?;
         let mut ending = ending(&row, problem, message);
         verdict
@@ -331,7 +341,7 @@ impl App {
         };
         tx.run_put(&row).await?;
         let mut records = Records::from(ended(&row, problem));
-        if let Some(verdict) = verdict.filter(|_| problem == NOT_TRUSTED) {
+        if let Some(verdict) = verdict.filter(|verdict| verdict.outcome.mode().is_none()) {
             records = records.and(trust::denied_run(&row, verdict.rule));
         }
         tx.commit(records, now).await?;
@@ -357,6 +367,23 @@ fn traced() -> Verdict {
             "What it oversteps is listed, so it runs restricted although it is trusted.".to_owned(),
         ],
     }
+}
+
+/// Whether the content is blocked, so that no trust makes it run.
+fn is_blocked(verdict: &Verdict) -> bool {
+    let reason = DenyReason::BlockedItem;
+    verdict.outcome == Outcome::Deny { reason }
+}
+
+/// What a person reads when what would run is blocked.
+fn blocked(row: &RunRow, verdict: &Verdict, reason: Option<&str>) -> String {
+    let reason = reason.map_or_else(String::new, |reason| format!(" The reason: {reason}."));
+    format!(
+        "the function \"{}\" may not run: {}{reason}\nAn administrator can lift that with muster trust unblock --type data_function --hash {}; another version of the function is not blocked by it.",
+        row.function_name,
+        verdict.reasons.join(" "),
+        row.digest,
+    )
 }
 
 /// What a person reads when a run is refused.

@@ -113,22 +113,24 @@ impl App {
 
     /// Makes the authority anew and deletes what the one before has issued: what it signed leads to no root any more.
     pub async fn reset_code_trust(&self, caller: &Caller) -> Result<CodeTrustReset, Error> {
-        let authorized: Authorized = self.authorize(caller, Operation::ManageTrust).await?;
+        let authorized: Authorized = self
+            .authorize_to(caller, Operation::ManageTrust, "reset the code trust", "")
+            .await?;
         let by = author(caller)?.to_string();
         let now = self.now();
         let mut tx = self.begin_asked(&authorized).await?;
         locked(&mut tx).await?;
         let roots = tx.signing_roots().await?;
         let before = internal(&roots).map(|row| row.fingerprint);
-        let mut gone = Vec::new();
+        let (mut gone, mut deleted) = (Vec::new(), 0);
         for root in roots.iter().filter(|root| root.origin == RootOrigin::Internal) {
             if root.state != RootState::Removed {
                 tx.signing_root_remove(&root.fingerprint).await?;
+                deleted += tx.signing_certificates_delete(&root.fingerprint).await?;
                 gone.push(tombstone::of_root(&root.fingerprint, now)?);
             }
         }
         tx.trust_change(&gone, now).await?;
-        let deleted = tx.signing_certificates_delete().await?;
         let row = self.new_code_root(&mut tx, &by, now).await?;
         let detail = json!({ "before": before, "fingerprint": row.fingerprint, "deleted": deleted });
         tx.commit(

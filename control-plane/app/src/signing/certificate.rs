@@ -154,7 +154,9 @@ impl App {
         } else {
             Operation::TrustForOneself
         };
-        let authorized = self.authorize(caller, operation).await?;
+        let authorized = self
+            .authorize_to(caller, operation, "revoke the code-signing certificate", serial)
+            .await?;
         let unknown = || {
             Error::NotFound {
             detail: "there is no such certificate of a user; muster compat list-code-signing-certificates shows all of them"

@@ -40,7 +40,14 @@ impl App {
         caller: &Caller,
         new: &ImportCertificate,
     ) -> Result<ImportedCertificate, Error> {
-        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManageTrust,
+                "import a code-signing certificate",
+                "",
+            )
+            .await?;
         let certificates =
             pem::certificates(new.pem.as_bytes()).map_err(|error| Error::invalid(error.to_string()))?;
         let (first, between) = certificates

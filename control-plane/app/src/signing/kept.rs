@@ -1,25 +1,18 @@
-//! Signatures that the control plane keeps: one that was made elsewhere, and which of several holds.
+//! Signatures that were made elsewhere, and are kept here.
 //!
-//! Invariant: what is brought is kept only if it is valid now, with a time stamp; whoever signs an item after somebody
-//! else hides nobody's signature.
+//! Invariant: what is brought is kept only if it is valid now, with a time stamp.
 
-use muster_code_trust::{Block, Moment, SignatureBundle, SignatureSource, UserFacts};
-use muster_model::{
-    audit::Event,
-    permission::{ADMINISTRATOR, Caller, Operation},
-};
+use muster_code_trust::{Block, Moment, SignatureBundle, SignatureSource};
+use muster_model::permission::{ADMINISTRATOR, Caller, Operation};
 use muster_store::{Draft, ItemSignature};
-use muster_wire::admin::v1::signing::{SignedItem, VerifiedItem};
+use muster_wire::admin::v1::signing::SignedItem;
 use serde_json::{Value, json};
 
-use super::{Named, is_revoked, operation, refuse_blocked, sentence};
+use super::{Named, in_order, operation, refuse_blocked, sentence, verify::is_revoked};
 use crate::{
     App, Error,
     trust::{duplicate, locked},
 };
-
-/// From how many certificates signatures of one item are looked at.
-const MOST_SIGNERS: u32 = 64;
 
 impl App {
     /// Keeps a signature that was made elsewhere, if it is valid; one without a time stamp gets one.
@@ -79,21 +72,25 @@ impl App {
             item_type: named.r#type.to_string(),
             hash: named.hash.to_string(),
             certificate: certificate.ok_or_else(|| Error::bug("a signature without a certificate"))?,
-            signed_by: checked.subject.clone(),
+            // Whoever is trusted by this signature: a subject may stand in the certificates of several authorities.
+            signed_by: user.as_ref().map_or_else(
+                || format!("{} {}", checked.certificate.serial, checked.certificate.issuer),
+                ToString::to_string,
+            ),
             signed_at,
             bundle: bundle.to_json(),
         };
         if self.store().item_signature(&id).await?.is_some() {
             return Err(duplicate("this signature is kept already"));
         }
+        let (uploaded, event) = self.records_of(named).await?;
         tx.item_signature_insert(&row).await?;
         let detail = json!({
             "type": named.r#type, "hash": named.hash, "issuer": checked.certificate.issuer,
             "serial": checked.certificate.serial, "user": user,
         });
-        let about = format!("{} {}", named.r#type, named.hash);
-        tx.commit(Draft::new(Event::ItemSigned, about, detail), now)
-            .await?;
+        let signed = Draft::new(event, named.subject(), detail);
+        tx.commit(in_order(uploaded, signed), now).await?;
         Ok(SignedItem {
             item: named.to_wire(),
             user,
@@ -102,38 +99,5 @@ impl App {
             time: Moment::from_unix_ms(signed_at).to_string(),
             bundle: serde_json::to_value(&bundle).map_err(Error::bug)?,
         })
-    }
-
-    /// What is kept about an item: of several signatures the newest that lets the caller use it, else the newest that is
-    /// valid, else the newest.
-    pub(super) async fn kept(&self, named: &Named, facts: &UserFacts) -> Result<Option<VerifiedItem>, Error> {
-        let kept = self
-            .store()
-            .item_signatures(named.r#type.as_str(), named.hash.as_str(), MOST_SIGNERS)
-            .await?;
-        let (roots, state) = (self.code_roots().await?, self.trust_state().await?);
-        let mut best: Option<(u8, VerifiedItem)> = None;
-        for kept in kept {
-            let found = self
-                .found(named, kept.bundle.as_bytes(), &roots, (facts, &state))
-                .await?;
-            let rank = rank(&found);
-            if best.as_ref().is_none_or(|(known, _)| rank < *known) {
-                best = Some((rank, found));
-            }
-            if rank == 0 {
-                break;
-            }
-        }
-        Ok(best.map(|(_, found)| found))
-    }
-}
-
-fn rank(found: &VerifiedItem) -> u8 {
-    match (found.status.as_str(), found.outcome.as_deref()) {
-        ("valid", None | Some("allow" | "allow_with_consent")) => 0,
-        ("valid", Some("prompt")) => 1,
-        ("valid", _) => 2,
-        _ => 3,
     }
 }

@@ -34,7 +34,8 @@ impl App {
 
     /// The collective's own root, which is made now if nobody has needed it before.
     pub async fn own_signing_root(&self, caller: &Caller) -> Result<WireRoot, Error> {
-        self.authorize(caller, Operation::ManageTrust).await?;
+        self.authorize_to(caller, Operation::ManageTrust, "export the code-signing root", "")
+            .await?;
         let authority = self.code_authority().await?;
         let roots = self.store().signing_roots().await?;
         let own = roots
@@ -51,7 +52,9 @@ impl App {
         certificate: &CertificateDer<'_>,
         facts: CodeCertificate,
     ) -> Result<WireRoot, Error> {
-        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageTrust, "accept a code-signing root", "")
+            .await?;
         let now = self.now();
         if !facts.is_self_issued {
             return Err(Error::invalid(
@@ -88,6 +91,13 @@ impl App {
                     "the certificate has the key of the collective's own root, which others cannot bring",
                 ));
             }
+            // Where there are only files, the own roots are told by their name.
+            if root.subject == row.subject {
+                return Err(Error::conflict(
+                    "conflict",
+                    "the certificate has the name of the collective's own root, which others cannot have",
+                ));
+            }
         }
         let known = known.iter().find(|root| root.fingerprint == row.fingerprint);
         match known.map(|root| (root.origin, root.state)) {
@@ -116,7 +126,14 @@ impl App {
 
     /// Removes an imported root: what leads to it is no longer valid.
     pub async fn remove_signing_root(&self, caller: &Caller, fingerprint: &str) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
+        let authorized = self
+            .authorize_to(
+                caller,
+                Operation::ManageTrust,
+                "remove the code-signing root",
+                fingerprint,
+            )
+            .await?;
         let now = self.now();
         let mut tx = self.begin_asked(&authorized).await?;
         locked(&mut tx).await?;

@@ -3,19 +3,14 @@ use std::{sync::Arc, time::Duration};
 use muster_daemon::clock::{Clock, ClockHand};
 use muster_ids::UserName;
 use muster_wire::admin::v1::trust::CreateRevocation;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{self, Memory};
+use crate::fixture::{self, Memory, form as of};
 
 const NOW: i64 = 1_800_000_000_000;
 const ADMIN: &str = "admin@SPOTFIRE";
-
-fn of<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("the form of the interface")
-}
 
 fn at(ms: i64) -> String {
     Moment::from_unix_ms(NOW + ms).to_string()

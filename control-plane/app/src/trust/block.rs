@@ -28,7 +28,8 @@ const PREFIX: &str = "block/";
 impl App {
     /// All blocks, in the order of their keys.
     pub async fn list_blocks(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireBlock>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "list blocks", "")
+            .await?;
         let acts: Vec<Blocking> = self.trust_state().await?.blockings().collect();
         self.trust_page(PREFIX, query, |entry, beside| {
             let id = entry.id();
@@ -46,9 +47,12 @@ impl App {
 
     /// Blocks an item, a user or a certificate.
     pub async fn create_block(&self, caller: &Caller, new: &CreateBlock) -> Result<WireBlock, Error> {
-        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
-        let author = author(caller)?;
-        let block = block_of(new)?;
+        let block = block_of(new);
+        let on = block.as_ref().map(subject).unwrap_or_default();
+        let authorized = self
+            .authorize_to(caller, Operation::ManageTrust, "block", on)
+            .await?;
+        let (block, author) = (block?, author(caller)?);
         let reason = reason(new.reason.as_deref())?;
         let now = self.now();
         let act = Entry::Blocking(Blocking {
@@ -78,7 +82,9 @@ impl App {
 
     /// Lifts a block.
     pub async fn delete_block(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageTrust, "lift the block", id)
+            .await?;
         let now = self.now();
         let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;

@@ -1,18 +1,19 @@
 //! What would happen if somebody ran something of the library now, and why.
 
 use muster_code_trust::{
-    Client, Code, CodeAction, CodeKind, Engine, ItemHash, Language, Moment, Place, Question, Subject,
-    TrustState, UserFacts, Verdict, decide,
+    Client, Code, CodeAction, CodeKind, CodeType, Engine, ItemHash, Language, Moment, Place, Question,
+    SignedAction, Subject, TrustState, UserFacts, Verdict, decide,
 };
 use muster_ids::{Digest, FunctionId, LibraryItemId, Name, UserId};
-use muster_model::{
-    library::Kind,
-    permission::{Caller, Operation},
-};
+use muster_model::{library::Kind, permission::Caller};
 use muster_wire::admin::v1::trust::{ExplainQuery, Explanation};
 
 use super::{not_readable, why};
-use crate::{App, Error, function::item_hash, library::person, session::caller_of};
+use crate::{App, Error, function::item_hash, library::person, session::caller_of, signing::Doing};
+
+mod signed;
+
+use signed::AskedSigned;
 
 /// The rule of what runs unrestricted only because trust is not checked.
 const CHECKS_OFF: &str = "trust-checks-disabled";
@@ -27,8 +28,16 @@ pub(crate) struct Judged {
     pub(crate) would_have: Option<Verdict>,
 }
 
-/// What the question is about.
-struct Asked {
+/// What a question is about.
+enum Asked {
+    /// Something that runs.
+    Code(AskedCode),
+    /// A mod or an external action.
+    Signed(AskedSigned),
+}
+
+/// Code that would run.
+struct AskedCode {
     function: Option<Name>,
     item: LibraryItemId,
     /// Whose content it is; an analysis may name another item.
@@ -38,36 +47,28 @@ struct Asked {
 }
 
 impl App {
-    /// What would happen if a user ran a function, or code in an item, now, and why.
+    /// What would happen if a user ran a function, or code in an item, or opened a mod of the library, now, and why.
     pub async fn explain(&self, caller: &Caller, query: &ExplainQuery) -> Result<Explanation, Error> {
-        let Caller::User(asking) = caller else {
-            return Err(Error::invalid("users ask for explanations"));
+        let who = (
+            query.user.as_ref(),
+            query.client.as_deref(),
+            query.action.as_deref(),
+        );
+        let doing = self.doing(caller, who).await?;
+        let asked = match self.asked(caller, query).await? {
+            Asked::Signed(asked) => return self.explain_signed(asked, query, &doing).await,
+            Asked::Code(_) if doing.action.is_some_and(|action| action != SignedAction::Run) => {
+                return Err(Error::invalid(
+                    "what is asked about code is what happens if it runs; other actions are of mods and external actions",
+                ));
+            }
+            Asked::Code(asked) => asked,
         };
-        let own = query
-            .user
-            .as_ref()
-            .is_none_or(|user| user.key() == asking.name.key());
-        self.authorize(
-            caller,
-            if own {
-                Operation::Use
-            } else {
-                Operation::ReadAdministration
-            },
-        )
-        .await?;
-        let client: Client = match &query.client {
-            Some(client) => client
-                .parse()
-                .map_err(|error| Error::invalid(format!("the field client cannot be used: {error}")))?,
-            None => Client::Web,
-        };
-        let user = self
-            .user_named(query.user.as_ref().unwrap_or(&asking.name))
-            .await?;
-        let asked = self.asked(caller, query).await?;
-        let facts = self.facts_of(user.id, &user.name).await?;
-        let reader = caller_of(user.id, &facts);
+        let Doing {
+            user, facts, client, ..
+        } = doing;
+        let name = facts.user.clone();
+        let reader = caller_of(user, &facts);
         let reads = self.right_to(&reader, asked.item).await?.is_some()
             && self.right_to(&reader, asked.held_by).await?.is_some();
         let state = self.trust_state().await?;
@@ -87,22 +88,25 @@ impl App {
         };
         let content = (asked.kind, asked.hash, Some(item));
         let Judged { verdict, .. } = self
-            .judge_code(user.id, facts, content, &state, &place, client)
+            .judge_code(user, facts, content, &state, &place, client)
             .await?;
         let verdict = if reads {
             verdict
         } else {
-            not_readable(&user.name, asked.kind.code_type())
+            not_readable(&name, what(asked.kind.code_type()))
         };
         Ok(Explanation {
             function: asked.function,
             item: asked.item,
             kind: asked.kind.code_type().to_string(),
             digest: hash,
-            user: user.name,
+            user: name,
+            client: client.to_string(),
+            action: SignedAction::Run.to_string(),
             node,
             outcome: verdict.outcome.word().to_owned(),
             mode: verdict.outcome.mode().map(|mode| mode.to_string()),
+            signed: None,
             why: why(&verdict),
         })
     }
@@ -113,44 +117,54 @@ impl App {
             (Some(function), None, None) => {
                 let current = self.function_for(caller, function).await?;
                 let language: Language = current.definition.language.parse().map_err(Error::bug)?;
-                Ok(Asked {
+                Ok(Asked::Code(AskedCode {
                     function: Some(current.function.name),
                     item: current.function.id.into(),
                     held_by: current.function.id.into(),
                     kind: CodeKind::DataFunction(language.service()),
                     hash: item_hash(&current.function.current)?,
-                })
+                }))
             }
             (None, Some(item), hash) => {
                 let reader = person(caller)?;
                 let item = self.library_item_for(reader, item).await?;
+                let signed = self.signed_in(reader, &item, hash.as_deref()).await?;
                 let mut codes = self.code_in(reader, &item).await?;
                 codes.retain(|code| hash.as_ref().is_none_or(|hash| code.hash.as_str() == hash));
                 // What is in the item itself is read by whoever reads the item.
                 codes.sort_by_key(|code| code.held_by == item.id);
-                let only = codes.pop().ok_or_else(|| {
+                let several = || {
                     Error::invalid(format!(
-                        "\"{}\" holds no such script, data function or custom query now; muster library code shows what it holds",
+                        "\"{}\" holds several parts; name one by its hash",
                         item.name
                     ))
-                })?;
+                };
+                let only = match (codes.pop(), signed) {
+                    (Some(code), None) => code,
+                    (None, Some(signed)) => return Ok(Asked::Signed(signed?)),
+                    (Some(_), Some(_)) => return Err(several()),
+                    (None, None) => {
+                        return Err(Error::invalid(format!(
+                            "\"{}\" holds no such script, data function, custom query, mod or external action now; muster \
+                             library code and versions show what it holds",
+                            item.name
+                        )));
+                    }
+                };
                 if codes.iter().any(|code| code.hash != only.hash) {
-                    return Err(Error::invalid(format!(
-                        "\"{}\" holds several pieces of code; name one by its hash",
-                        item.name
-                    )));
+                    return Err(several());
                 }
                 let function = (item.kind == Kind::DataFunction).then_some(item.name);
-                Ok(Asked {
+                Ok(Asked::Code(AskedCode {
                     function,
                     item: item.id,
                     held_by: only.held_by,
                     kind: only.kind,
                     hash: only.hash,
-                })
+                }))
             }
             _ => Err(Error::invalid(
-                "name a function, or an item of the library and where it holds several pieces of code the hash of one",
+                "name a function, or an item of the library and where it holds several parts the hash of one",
             )),
         }
     }
@@ -221,3 +235,15 @@ impl App {
         })
     }
 }
+
+/// What people call code of this type.
+fn what(code: CodeType) -> &'static str {
+    match code {
+        CodeType::DataFunction => "function",
+        CodeType::Script => "script",
+        CodeType::CustomQuery => "custom query",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,9 @@ use serde_json::json;
 
 use crate::{App, Error};
 
+/// The status of signatures that were made with the certificate that is with them, over the item that is there.
+const VERIFIED: [&str; 3] = ["valid", "revoked", "user_deleted"];
+
 impl App {
     /// Says what comes of opening an item, as [`App::verify_item`] does, and records a question or a refusal; or that
     /// the person who was asked said no.
@@ -32,6 +35,9 @@ impl App {
         let verify = VerifyItem {
             item: asked.item.clone(),
             bundle: asked.bundle.clone(),
+            user: None,
+            client: None,
+            action: None,
         };
         let found = self.verify_item(caller, &verify).await?;
         let event = match (found.outcome.as_deref(), asked.declined) {
@@ -47,8 +53,12 @@ impl App {
             _ => return Ok(found),
         };
         let rule = found.why.as_ref().map(|why| why.rule.as_str());
+        // Anybody can send a certificate of somebody beside a signature that is not theirs.
+        let theirs = VERIFIED.contains(&found.status.as_str());
+        let (signer, serial) = (found.signer.as_ref(), found.serial.as_ref());
         let detail = json!({
-            "rule": rule, "status": found.status, "signer": found.signer, "serial": found.serial,
+            "rule": rule, "status": found.status, "signer": signer.filter(|_| theirs),
+            "serial": serial.filter(|_| theirs),
         });
         let subject = format!("{} {}", found.item.kind, found.item.hash);
         let tx = self.store().begin(&authorized).await?;

@@ -26,7 +26,7 @@ use self::{
 const GOLDEN: &str = include_str!("../../tests/golden/trust-orders.txt");
 
 /// Records of what is no decision about code, by the part of their name before the point, or whole.
-const ELSEWHERE: [&str; 26] = [
+const ELSEWHERE: [&str; 28] = [
     // Who belongs to the collective, and under which authority: about nodes.
     "authority",
     "certificate",
@@ -48,6 +48,7 @@ const ELSEWHERE: [&str; 26] = [
     "codetrust.declined",
     "codetrust.denied",
     "codetrust.prompted",
+    "codetrust.upload_hash",
     // What older versions wrote.
     "license.changed",
     // Somebody or something new, about whom nothing was decided.
@@ -55,7 +56,8 @@ const ELSEWHERE: [&str; 26] = [
     "user.created",
     "user.password_set",
     "library.saved",
-    // Signing is one operation, whatever was signed before.
+    // Signing is one operation, whatever was signed before, and something was before anything is tried.
+    "codetrust.create_root",
     "codetrust.re_sign",
     // What somebody else signed, dated: nothing is kept of it.
     "codetrust.time_stamp",

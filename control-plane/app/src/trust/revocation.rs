@@ -20,6 +20,9 @@ use serde_json::json;
 use super::entry::{self, author, decided, duplicate, locked, moment, reason};
 use crate::{App, Error};
 
+/// Milliseconds.
+const A_DAY: i64 = 24 * 60 * 60 * 1000;
+
 impl App {
     /// All revocations of signatures; users see their own.
     pub async fn list_revocations(
@@ -54,7 +57,9 @@ impl App {
         } else {
             Operation::ManageTrust
         };
-        let authorized = self.authorize(caller, operation).await?;
+        let authorized = self
+            .authorize_to(caller, operation, "revoke what is signed by the user", user)
+            .await?;
         let account = self.user_named(user).await?;
         let (user, id) = (account.name, account.id);
         let from = moment("from", &new.from)?;
@@ -81,6 +86,12 @@ impl App {
             // About oneself without a word about the end: what comes after now is meant to count.
             until.or_else(|| new.user.is_none().then(|| Moment::from_unix_ms(last)))
         };
+        // A day may be one of a country where it is tomorrow already.
+        if from.unix_ms() > now.saturating_add(A_DAY) {
+            return Err(Error::invalid(format!(
+                "the field from names {from}, which is still to come; what was signed until now is made void, and nothing was changed"
+            )));
+        }
         if until.is_some_and(|until| until < from) {
             return Err(Error::invalid(
                 "a revocation begins before it ends, and the field from is later",

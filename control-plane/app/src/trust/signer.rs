@@ -1,14 +1,14 @@
 //! Trust in signers and in versions of signed items: of users and groups, made and withdrawn by people.
 //!
 //! Invariant: users decide for themselves only, and only where `decide` lets them; what they did not decide themselves
-//! they cannot withdraw. Administrators decide for everybody.
+//! they cannot withdraw. Administrators decide for everybody, about versions only where something speaks for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_code_trust::{
-    Block, Certificate, Client, DenyReason, Entry, Feature, Moment, Outcome, Principal, Question, Role,
-    Settings, Signature, SignatureSource, Signed, SignedAction, SignedKind, Signer, SignerState, Subject,
-    Target, TrustEntry, TrustState, decide,
+    Block, Certificate, Client, DenyReason, Entry, Feature, INTERNAL_ROOT, Moment, Outcome, Principal,
+    Question, Role, Settings, Signature, SignatureSource, Signed, SignedAction, SignedKind, Signer,
+    SignerState, Subject, Target, TrustEntry, TrustState, UserFacts, decide,
 };
 use muster_ids::{Digest, Name, UserName};
 use muster_model::{
@@ -26,10 +26,12 @@ use super::{
     block,
     entry::{decided, duplicate, find, locked, moment, read, reason, refuse_long, refuse_many},
 };
-use crate::{App, Error};
+use crate::{App, Error, signing::Sent};
 
+mod item;
 mod shown;
 
+use item::refuse_misspelled;
 use shown::{item_to_wire, principal_text, signer_to_wire, target_text};
 
 const PREFIX: &str = "trust/";
@@ -71,7 +73,12 @@ impl App {
         let form = json!({ "principal": principal(new.principal.as_ref(), user), "signer": new.signer });
         let entry: TrustEntry = read("whom to trust", form)?;
         let (id, entry, beside) = self
-            .add_trust(user, entry, (new.expires.as_deref(), new.reason.as_deref()))
+            .add_trust(
+                user,
+                entry,
+                (new.expires.as_deref(), new.reason.as_deref()),
+                Sent::default(),
+            )
             .await?;
         signer_to_wire(id, entry, beside).ok_or_else(|| Error::bug("a signer is none"))
     }
@@ -81,8 +88,19 @@ impl App {
         let user = person(caller)?;
         let form = json!({ "principal": principal(new.principal.as_ref(), user), "item": new.item });
         let entry: TrustEntry = read("what to trust", form)?;
+        if let Target::Item(item) = &entry.target {
+            refuse_misspelled(item)?;
+        }
         let (id, entry, beside) = self
-            .add_trust(user, entry, (new.expires.as_deref(), new.reason.as_deref()))
+            .add_trust(
+                user,
+                entry,
+                (new.expires.as_deref(), new.reason.as_deref()),
+                Sent {
+                    content: new.content.as_ref(),
+                    bundle: new.bundle.as_ref(),
+                },
+            )
             .await?;
         item_to_wire(id, entry, beside).ok_or_else(|| Error::bug("an item is none"))
     }
@@ -104,6 +122,7 @@ impl App {
         user: &UserCaller,
         entry: TrustEntry,
         (expires, why): (Option<&str>, Option<&str>),
+        sent: Sent<'_>,
     ) -> Result<(Digest, TrustEntry, Decided), Error> {
         let now = self.now();
         let expires = expires.map(|text| moment("expires", text)).transpose()?;
@@ -125,7 +144,6 @@ impl App {
         let entries = locked(&mut tx).await?;
         // Asked while nobody deletes a group with its trust.
         self.require_principal(&entry.principal).await?;
-        let state = self.signer_state(&entry.target).await?;
         let block = match &entry.target {
             Target::Signer(signer, _) => block::of_signer(signer),
             Target::Item(item) => block::of_item(item),
@@ -135,36 +153,46 @@ impl App {
             self.require_imported(certificate).await?;
         }
         block::refuse_blocked(&entries, block)?;
-        if operation == Operation::TrustForOneself {
-            let facts = self.known_facts(user.id, &user.name).await?;
-            let question = Question {
-                user: &facts,
-                client: Client::Web,
-                subject: subject(&entry.target, state, Moment::from_unix_ms(now)),
-                now: Moment::from_unix_ms(now),
-            };
-            let outcome = decide(&question, &of_signers(&entries)?, &Settings::default()).outcome;
-            if let Some(refused) = refusal(user, &entry.target, outcome) {
-                drop(tx);
-                self.record_denial(&caller, "TrustForOneself").await;
-                return Err(refused);
+        let oneself = operation == Operation::TrustForOneself;
+        let facts = if oneself {
+            self.known_facts(user.id, &user.name).await?
+        } else {
+            self.facts_of_principal(&entry.principal, user).await?
+        };
+        let judged = match &entry.target {
+            Target::Signer(signer, role) => {
+                self.require_trusting(user, (&facts, oneself), (signer, *role), &entries)
+                    .await
             }
+            Target::Item(item) => {
+                self.require_trustworthy(user, &facts, (item, sent), &entries)
+                    .await
+            }
+        };
+        if let Err(refused) = judged {
+            drop(tx);
+            if matches!(refused, Error::Denied { .. }) {
+                self.record_denial(&caller, ("trust for themselves", target_text(&entry.target)))
+                    .await;
+            }
+            return Err(refused);
         }
         if let Some(value) = entries.get(&whole.key()) {
             let until = match Entry::parse(&whole.key(), value) {
-                Ok(Entry::Trust(TrustEntry {
-                    expires: Some(expires),
-                    ..
-                })) => format!(" until {expires}"),
-                _ => String::new(),
+                Ok(Entry::Trust(there)) => there.expires,
+                _ => None,
             };
-            return Err(duplicate(format!(
-                "{} trusts {} already{until}; withdraw that first to decide otherwise",
-                principal_text(&entry.principal),
-                target_text(&entry.target),
-            )));
+            // What is over decides nothing any more, whoever decided it.
+            if until.is_none_or(|until| until > Moment::from_unix_ms(now)) {
+                let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+                return Err(duplicate(format!(
+                    "{} trusts {} already{until}; withdraw that first to decide otherwise",
+                    principal_text(&entry.principal),
+                    target_text(&entry.target),
+                )));
+            }
         }
-        if operation == Operation::TrustForOneself {
+        if oneself {
             let cure =
                 "withdraw some with muster trust remove, or ask an administrator to decide this for you";
             refuse_many(&entries, &format!("{PREFIX}user/{}/", user.name.key()), cure)?;
@@ -206,13 +234,20 @@ impl App {
         let Some((key, Entry::Trust(entry))) = find(&entries, PREFIX, id) else {
             return Err(no_such_entry());
         };
-        if !wanted(&entry.target) || !(administrator || is_own(&entry.principal, user)) {
+        let own = is_own(&entry.principal, user);
+        let of_group = matches!(&entry.principal, Principal::Group(group) if user.is_in(group.as_str()));
+        if !wanted(&entry.target) || !(administrator || own || of_group) {
             return Err(no_such_entry());
         }
         let made_by = tx.trust_reason(&key).await?.map(|reason| reason.by);
-        if !administrator && made_by.as_deref() != Some(user.name.as_str()) {
+        let may = administrator || own && made_by.as_deref() == Some(user.name.as_str());
+        if !may {
             drop(tx);
-            self.record_denial(caller, "TrustForOneself").await;
+            self.record_denial(
+                caller,
+                ("withdraw what was decided for them", target_text(&entry.target)),
+            )
+            .await;
             return Err(Error::denied(
                 "this was decided by an administrator, and users withdraw their own decisions only; ask an administrator",
             ));
@@ -255,16 +290,46 @@ impl App {
         })
     }
 
-    /// The account of the signer, who must exist.
-    async fn signer_state(&self, target: &Target) -> Result<SignerState, Error> {
-        let Target::Signer(Signer::User(signer), _) = target else {
-            return Ok(SignerState::Active);
+    /// Refuses a signer who is nobody and, to those who decide for themselves, one whom `decide` does not let them trust.
+    async fn require_trusting(
+        &self,
+        user: &UserCaller,
+        (facts, oneself): (&UserFacts, bool),
+        (signer, role): (&Signer, Role),
+        entries: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let state = match signer {
+            Signer::User(signer) => match self.user_named(signer).await?.state {
+                UserState::Active => SignerState::Active,
+                UserState::Disabled => SignerState::Disabled,
+                UserState::Deleted => SignerState::Deleted,
+            },
+            Signer::Certificate(_) => SignerState::Active,
         };
-        Ok(match self.user_named(signer).await?.state {
-            UserState::Active => SignerState::Active,
-            UserState::Disabled => SignerState::Disabled,
-            UserState::Deleted => SignerState::Deleted,
-        })
+        if !oneself {
+            return Ok(());
+        }
+        let now = Moment::from_unix_ms(self.now());
+        let question = Question {
+            user: facts,
+            client: Client::Web,
+            subject: subject(signer, role, state, now),
+            now,
+        };
+        let outcome = decide(&question, &of_signers(entries)?, &Settings::default()).outcome;
+        let what = target_text(&Target::Signer(signer.clone(), role));
+        match outcome {
+            Outcome::Deny {
+                reason: DenyReason::InvalidSignatureRevoked,
+            } => Err(Error::conflict(
+                "signer-revoked",
+                format!(
+                    "signatures of {what} are revoked from a moment before now, so nothing new of theirs can be trusted"
+                ),
+            )),
+            Outcome::Deny { .. } => Err(may_not_trust(user, &what, role == Role::Configurator)),
+            _ => Ok(()),
+        }
     }
 
     async fn circle(&self, caller: &Caller) -> Result<Circle, Error> {
@@ -295,6 +360,22 @@ pub(crate) fn of_group(entries: &BTreeMap<String, String>, group: &Name) -> Vec<
         .filter(|(key, value)| own(key, value))
         .map(|(key, _)| (key.clone(), None))
         .collect()
+}
+
+/// The trust of a group that gets another name: the keys that go, and what stands in their place.
+pub(crate) fn of_renamed(
+    entries: &BTreeMap<String, String>,
+    group: &Name,
+    to: &Name,
+) -> Vec<(String, Entry)> {
+    let renamed = |(key, _): (String, Option<String>)| {
+        let Ok(Entry::Trust(entry)) = Entry::parse(&key, entries.get(&key)?) else {
+            return None;
+        };
+        let principal = Principal::Group(to.clone());
+        Some((key, Entry::Trust(TrustEntry { principal, ..entry })))
+    };
+    of_group(entries, group).into_iter().filter_map(renamed).collect()
 }
 
 /// What takes the trust of a user away, and that of others in what the user signs: another account of the name would have
@@ -357,91 +438,72 @@ fn is_own(principal: &Principal, user: &UserCaller) -> bool {
     matches!(principal, Principal::User(name) if name.key() == user.name.key())
 }
 
-/// What `decide` is asked before somebody trusts for themselves. Whether a signature leads to an accepted root is
+/// What `decide` is asked before somebody trusts a signer for themselves. Whether a signature leads to an accepted root is
 /// asked when an item is opened: here there is none, and the signer is taken for one of the collective.
-fn subject(target: &Target, state: SignerState, now: Moment) -> Subject {
-    let root = || "internal".parse().expect("a label");
-    let (kind, source, action, hash) = match target {
-        Target::Item(item) => (
-            item.r#type,
-            SignatureSource::Vendor,
-            SignedAction::TrustItem,
-            Some(item.hash.clone()),
-        ),
-        Target::Signer(signer, role) => {
-            let kind = match role {
-                Role::Developer => SignedKind::VisualizationMod,
-                Role::Configurator => SignedKind::ExternalAction,
-            };
-            let source = match signer {
-                Signer::User(user) => SignatureSource::User {
-                    root: root(),
-                    user: user.clone(),
-                    state,
-                    certificate: None,
-                    time: now,
-                },
-                Signer::Certificate(certificate) => SignatureSource::External {
-                    root: root(),
-                    certificate: certificate.clone(),
-                    time: now,
-                },
-            };
-            (kind, source, SignedAction::TrustSigner, None)
-        }
+fn subject(signer: &Signer, role: Role, state: SignerState, now: Moment) -> Subject {
+    let root = || INTERNAL_ROOT.parse().expect("a label");
+    let kind = match role {
+        Role::Developer => SignedKind::VisualizationMod,
+        Role::Configurator => SignedKind::ExternalAction,
+    };
+    let source = match signer {
+        Signer::User(user) => SignatureSource::User {
+            root: root(),
+            user: user.clone(),
+            state,
+            certificate: None,
+            time: now,
+        },
+        Signer::Certificate(certificate) => SignatureSource::External {
+            root: root(),
+            certificate: certificate.clone(),
+            time: now,
+        },
     };
     let signature = Some(Signature {
         source,
         tampered: false,
+        authorities: Vec::new(),
     });
+    let hash = None;
     Subject::Signed(
         Signed {
             kind,
             hash,
             signature,
         },
-        action,
+        SignedAction::TrustSigner,
     )
 }
 
-/// The part of the state that is about signers.
+/// The part of the state that is about signers, with the own root, which may be made only when somebody signs.
 fn of_signers(entries: &BTreeMap<String, String>) -> Result<TrustState, Error> {
-    let matters = |key: &str| key.starts_with("block/") || key.starts_with("revocation/");
-    let root = Entry::Root("internal".parse().map_err(Error::bug)?);
-    let pairs = entries
+    let matters = |key: &str| {
+        ["block/", "revocation/", "root/"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+    };
+    let root = Entry::Root(INTERNAL_ROOT.parse().map_err(Error::bug)?);
+    let mut pairs: BTreeMap<String, String> = entries
         .iter()
         .filter(|(key, _)| matters(key))
         .map(|(key, value)| (key.clone(), value.clone()))
-        .chain([(root.key(), root.value())]);
+        .collect();
+    pairs.insert(root.key(), root.value());
     TrustState::from_pairs(pairs).map_err(Error::bug)
 }
 
-fn refusal(user: &UserCaller, target: &Target, outcome: Outcome) -> Option<Error> {
-    let of_actions = match target {
-        Target::Signer(_, role) => *role == Role::Configurator,
-        Target::Item(item) => item.r#type == SignedKind::ExternalAction,
-    };
+/// That somebody lacks the license to trust.
+fn may_not_trust(user: &UserCaller, what: &str, of_actions: bool) -> Error {
     let feature = if of_actions {
         Feature::TrustExternalActions
     } else {
         Feature::TrustMods
     };
-    let what = target_text(target);
-    match outcome {
-        Outcome::Deny {
-            reason: DenyReason::InvalidSignatureRevoked,
-        } => Some(Error::conflict(
-            "signer-revoked",
-            format!(
-                "signatures of {what} are revoked from a moment before now, so nothing new of theirs can be trusted"
-            ),
-        )),
-        Outcome::Deny { .. } => Some(Error::denied(format!(
-            "{} may not trust {what}; ask for a group with the license feature {feature}",
-            user.name
-        ))),
-        _ => None,
-    }
+    Error::denied(format!(
+        "{} may not trust {what}; ask for a group with the license feature {feature}",
+        user.name
+    ))
 }
 
 /// The events of trusting and of withdrawing, by their documented names.
@@ -458,3 +520,6 @@ fn no_such_entry() -> Error {
         detail: "there is no such trust entry; muster trust list --signers and --items show them".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
 //! Stamps: that what an item of the library holds is trusted for all who can read the item.
 //!
 //! Invariant: a stamp is made for a content that is in the item when it is made, by somebody who may write the item, can
-//! read the content and is an author of its kind then; each stamp is made or removed together with an audit record of its own.
+//! read the content and is an author of its kind then; it is removed by who made it, by an administrator, or with its content.
+//! Each is made or removed together with an audit record of its own.
 
 mod choice;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_code_trust::{Block, CodeType, Entry, ItemHash, ItemKind, ItemRef, Moment, Stamp};
-use muster_ids::{LibraryItemId, StampId};
+use muster_ids::{LibraryItemId, StampId, UserName};
 use muster_model::{
     audit::Event,
     library::{self, Kind},
@@ -17,6 +18,7 @@ use muster_model::{
 use muster_store::{Draft, LibraryItem, Records, Tx};
 use muster_wire::admin::v1::{
     Page, PageQuery,
+    function::Untrusted,
     stamp::{Stamp as WireStamp, StampChoice, StampQuery, Stamped, Unstamped},
 };
 use serde_json::json;
@@ -34,6 +36,8 @@ use crate::{
 const PREFIX: &str = "stamp/";
 /// The most stamps that one request makes or removes: meanwhile nobody else decides about trust.
 const MOST_AT_ONCE: usize = 1_000;
+/// How many authors a refusal names.
+const TOLD: usize = 3;
 
 impl App {
     /// Trusts what an item holds now: what is chosen, or all of it.
@@ -45,7 +49,8 @@ impl App {
     ) -> Result<Stamped, Error> {
         let chosen = Chosen::of(wanted)?;
         let user = person(caller)?;
-        self.require_some_author(caller, user).await?;
+        self.require_some_author(caller, user, (&chosen, reference))
+            .await?;
         let found = self.library_item_for(user, reference).await?;
         let codes = self.code_in(user, &found).await?;
         let codes = chosen.among(codes, &found)?;
@@ -81,19 +86,31 @@ impl App {
         }
         if let Some(denied) = lacking(&user, &kinds) {
             drop(tx);
-            self.record_denial(caller, "StampFunctions").await;
+            self.record_denial(caller, ("trust code in the library", library::path(&chain)))
+                .await;
             return Err(denied);
         }
         for code in codes.iter().filter(|code| code.held_by != item.id) {
             if self.right_to(&user, code.held_by).await?.is_none() {
                 return Err(no_such_item(&code.held_by.to_string()));
             }
+            let named = tx.library_item(code.held_by).await?;
+            let now = named.as_ref().and_then(|named| named.current.as_deref());
+            if code.follows && now != Some(code.hash.as_str()) {
+                return Err(changed(&format!(
+                    "what \"{}\" is in {} was changed meanwhile, so nothing of it was trusted",
+                    code.name,
+                    library::path(&chain)
+                )));
+            }
         }
         let entries = locked(&mut tx).await?;
-        let there: Vec<Stamp> = stamps_in(&entries)
-            .filter(|stamp| is_on(stamp, item.id))
-            .collect();
         let now = self.now();
+        refuse_without_word(&entries, name, Moment::from_unix_ms(now))?;
+        // One that does not count is in nobody's way: another is made beside it.
+        let there: Vec<Stamp> = stamps_in(&entries)
+            .filter(|stamp| is_on(stamp, item.id) && has_word(&entries, &stamp.author, stamp.at))
+            .collect();
         let (mut stamped, mut already) = (Vec::new(), Vec::new());
         for code in codes {
             let kind = code.kind.code_type();
@@ -137,7 +154,7 @@ impl App {
         })
     }
 
-    /// Removes stamps from an item: those that are chosen, or all of them.
+    /// Removes stamps from an item: those that are chosen, or all of them; of other people's only as an administrator.
     pub async fn library_untrust(
         &self,
         caller: &Caller,
@@ -149,14 +166,15 @@ impl App {
         let authorized = if user.is_in(ADMINISTRATOR) {
             self.authorize(caller, Operation::ManageTrust).await?
         } else {
-            self.require_some_author(caller, user).await?
+            self.require_some_author(caller, user, (&chosen, reference))
+                .await?
         };
         let found = self.library_item_for(user, reference).await?;
         self.unstamp(caller, &authorized, &found, &chosen).await
     }
 
-    /// Removes all stamps from a function.
-    pub(crate) async fn unstamp_all(&self, caller: &Caller, item: &LibraryItem) -> Result<u64, Error> {
+    /// Removes all stamps from a function, as far as they are the caller's to remove.
+    pub(crate) async fn unstamp_all(&self, caller: &Caller, item: &LibraryItem) -> Result<Untrusted, Error> {
         let user = person(caller)?;
         let operation = if user.is_in(ADMINISTRATOR) {
             Operation::ManageTrust
@@ -164,14 +182,15 @@ impl App {
             Operation::StampFunctions
         };
         let authorized = self.authorize(caller, operation).await?;
-        let mut removed = 0;
+        let mut done = Untrusted::default();
         loop {
             let answer = self
                 .unstamp(caller, &authorized, item, &Chosen::everything())
                 .await?;
-            removed += answer.removed.len() as u64;
+            done.removed += answer.removed.len() as u64;
+            done.others = answer.others.len() as u64;
             if !answer.more {
-                return Ok(removed);
+                return Ok(done);
             }
         }
     }
@@ -191,12 +210,21 @@ impl App {
             user,
         } = self.library_write(tx, authorized, found.id).await?;
         let entries = locked(&mut tx).await?;
-        let mut gone: Vec<Stamp> = stamps_in(&entries)
+        let there: Vec<Stamp> = stamps_in(&entries)
             .filter(|stamp| is_on(stamp, item.id) && chosen.has(stamp))
             .collect();
-        let already = chosen.missing(&gone);
+        let already = chosen.missing(&there);
+        let administrator = user.is_in(ADMINISTRATOR);
+        // A stamp has the name of its author: what somebody of this name made before the account is not theirs.
+        let account = self.store().user(user.id).await?;
+        let since = account.map_or(i64::MAX, |account| account.created_at);
+        let own = |stamp: &Stamp| {
+            administrator || (stamp.author.key() == user.name.key() && stamp.at.unix_ms() >= since)
+        };
+        let (mut gone, mut others): (Vec<Stamp>, Vec<Stamp>) = there.into_iter().partition(own);
         let more = gone.len() > MOST_AT_ONCE;
         gone.truncate(MOST_AT_ONCE);
+        others.truncate(MOST_AT_ONCE);
         // Of what is code itself the right is asked for where nothing is on it, too.
         let itself = match item.kind {
             Kind::Script => Some(CodeType::Script),
@@ -205,11 +233,18 @@ impl App {
             _ => None,
         };
         let kinds: BTreeSet<CodeType> = gone.iter().map(|stamp| stamp.kind).chain(itself).collect();
-        if !user.is_in(ADMINISTRATOR)
-            && let Some(denied) = lacking(&user, &kinds)
-        {
+        let denied = if administrator {
+            None
+        } else {
+            lacking(&user, &kinds).or_else(|| {
+                (gone.is_empty() && !others.is_empty())
+                    .then(|| of_others(&user, &library::path(&chain), &others))
+            })
+        };
+        if let Some(denied) = denied {
             drop(tx);
-            self.record_denial(caller, "StampFunctions").await;
+            self.record_denial(caller, ("remove stamps in the library", library::path(&chain)))
+                .await;
             return Err(denied);
         }
         let subject = subject(&item, &chain);
@@ -218,6 +253,7 @@ impl App {
             removed: to_wire_all(&gone)?,
             already,
             more,
+            others: to_wire_all(&others)?,
         })
     }
 
@@ -228,7 +264,9 @@ impl App {
         wanted: &StampChoice,
     ) -> Result<Unstamped, Error> {
         let chosen = Chosen::of(wanted)?;
-        let authorized = self.authorize(caller, Operation::ManageTrust).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageTrust, "untrust code everywhere", "")
+            .await?;
         let tx = self.store().begin(&authorized).await?;
         let (mut tx, ..) = self.library_asked(tx, &authorized, LibraryItemId::ROOT).await?;
         let entries = locked(&mut tx).await?;
@@ -242,6 +280,7 @@ impl App {
             removed: to_wire_all(&gone)?,
             already,
             more,
+            others: Vec::new(),
         })
     }
 
@@ -283,10 +322,12 @@ impl App {
         Ok(drafts(Event::FunctionUntrusted, &stamps, |_| path.to_owned()))
     }
 
-    /// The stamps on an item.
+    /// The stamps on an item that count, by authors whose word does.
     pub(crate) async fn stamps_on(&self, item: LibraryItemId) -> Result<Vec<Stamp>, Error> {
         let entries = self.store().trust_entries().await?;
-        Ok(stamps_in(&entries).filter(|stamp| is_on(stamp, item)).collect())
+        Ok(stamps_in(&entries)
+            .filter(|stamp| is_on(stamp, item) && has_word(&entries, &stamp.author, stamp.at))
+            .collect())
     }
 
     /// The stamps on items that the caller may read.
@@ -316,12 +357,27 @@ impl App {
     }
 
     /// Refuses who can stamp nothing at all, before they learn what there is.
-    async fn require_some_author(&self, caller: &Caller, user: &UserCaller) -> Result<Authorized, Error> {
+    async fn require_some_author(
+        &self,
+        caller: &Caller,
+        user: &UserCaller,
+        (chosen, reference): (&Chosen, &str),
+    ) -> Result<Authorized, Error> {
         let user = Caller::User(user.clone());
-        match authorize(&user, Operation::StampQueries) {
-            Ok(authorized) if authorize(&user, Operation::StampFunctions).is_err() => Ok(authorized),
-            _ => self.authorize(caller, Operation::StampFunctions).await,
-        }
+        let scripts = authorize(&user, Operation::StampFunctions);
+        let queries = authorize(&user, Operation::StampQueries);
+        let (scripts, queries) = match (scripts, queries) {
+            (Ok(authorized), _) | (_, Ok(authorized)) => return Ok(authorized),
+            (Err(scripts), Err(queries)) => (scripts, queries),
+        };
+        self.record_denial(caller, ("trust or untrust code in the library", reference))
+            .await;
+        Err(match chosen.only_queries() {
+            Some(true) => queries.into(),
+            Some(false) => scripts.into(),
+            // What the item holds is nothing that they are told here.
+            None => Error::denied(format!("{scripts}; nor {}: {}", queries.what, queries.cure)),
+        })
     }
 }
 
@@ -342,6 +398,21 @@ fn lacking(user: &UserCaller, kinds: &BTreeSet<CodeType>) -> Option<Error> {
     denied.map(Error::from)
 }
 
+/// Why somebody removes none of these: other people made them.
+fn of_others(user: &UserCaller, path: &str, others: &[Stamp]) -> Error {
+    let authors: BTreeSet<&UserName> = others.iter().map(|stamp| &stamp.author).collect();
+    let named: Vec<&str> = authors.iter().map(|author| author.as_str()).take(TOLD).collect();
+    let more = match authors.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more people"),
+    };
+    Error::denied(format!(
+        "user {} may not remove the stamps on {path}: they were made by {}{more}; ask who made them, or an administrator",
+        user.name,
+        named.join(", ")
+    ))
+}
+
 /// The stamps among these entries, in the order of their identifiers.
 pub(crate) fn stamps_in(entries: &BTreeMap<String, String>) -> impl Iterator<Item = Stamp> {
     entries
@@ -351,6 +422,42 @@ pub(crate) fn stamps_in(entries: &BTreeMap<String, String>) -> impl Iterator<Ite
             Ok(Entry::Stamp(stamp)) => Some(stamp),
             _ => None,
         })
+}
+
+/// Whether what this author vouched for then counts: as decisions ask it of a stamp, who is blocked vouches for nothing, and
+/// who is revoked for good for nothing from that moment on.
+fn has_word(entries: &BTreeMap<String, String>, author: &UserName, at: Moment) -> bool {
+    let blocked = entries.contains_key(&Entry::Block(Block::User(author.clone())).key());
+    !blocked && !is_revoked_for_good(entries, author, at)
+}
+
+fn is_revoked_for_good(entries: &BTreeMap<String, String>, author: &UserName, at: Moment) -> bool {
+    let prefix = format!("revocation/{}/", author.key());
+    entries
+        .range(prefix.clone()..)
+        .take_while(|(key, _)| key.starts_with(&prefix))
+        .any(|(key, value)| match Entry::parse(key, value) {
+            Ok(Entry::Revocation(known)) => known.until.is_none() && known.from <= at,
+            _ => false,
+        })
+}
+
+/// Refuses the stamps of somebody whose word does not count now.
+fn refuse_without_word(
+    entries: &BTreeMap<String, String>,
+    author: &UserName,
+    now: Moment,
+) -> Result<(), Error> {
+    refuse_blocked(entries, Block::User(author.clone()))?;
+    if is_revoked_for_good(entries, author, now) {
+        return Err(Error::conflict(
+            "signatures-revoked",
+            format!(
+                "what {author} vouches for now is revoked already, so nothing was trusted; muster trust list --revocations shows since when"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a stamp is on this item.
@@ -416,3 +523,6 @@ fn nothing_to_trust(item: &LibraryItem) -> Error {
         item.name, item.kind
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,9 @@ impl App {
         name: &UserName,
         query: &DeleteUser,
     ) -> Result<(), Error> {
-        let authorized = self.authorize(caller, Operation::ManageUsers).await?;
+        let authorized = self
+            .authorize_to(caller, Operation::ManageUsers, "delete the user", name)
+            .await?;
         let user = self.user_named(name).await?;
         if matches!(caller, Caller::User(me) if me.id == user.id) {
             return Err(Error::conflict(
@@ -52,6 +54,7 @@ impl App {
         let trust = trust::of_user(&entries, &user.name);
         // Refused where the user was changed since it was read.
         tx.user_delete(&user).await?;
+        // A second wall: whoever deletes is an administrator under this lock, and never deletes themselves.
         an_administrator_is_left(&mut tx).await?;
         let stopped = tx.runs_cancel_of(user.id).await?;
         tx.trust_change(&trust, now).await?;
@@ -69,21 +72,29 @@ impl App {
         caller: &Caller,
         query: &PageQuery,
     ) -> Result<Page<DisabledUser>, Error> {
-        self.authorize(caller, Operation::ReadAdministration).await?;
+        self.authorize_to(caller, Operation::ReadAdministration, "list disabled users", "")
+            .await?;
         let limit = page::limit(query)?;
         let store = self.store();
         let rows = store
             .user_list_disabled(page::after::<UserName>(query)?.as_ref(), limit + 1)
             .await?;
+        if rows.is_empty() {
+            return Ok(page::of(
+                Vec::new(),
+                limit,
+                |user: &DisabledUser| user.name.clone(),
+                |user| user,
+            ));
+        }
         let (seen, authors) = (store.users_logged_in().await?, store.library_authors().await?);
         let grantees = store.library_grantees().await?;
+        let mut groups = store.groups_of_disabled().await?;
         let mut users = Vec::with_capacity(rows.len());
         for user in rows {
-            let directory = store.directory_of(user.id).await?;
-            let groups = directory.direct.iter().filter_map(|id| directory.groups.get(id));
             users.push(DisabledUser {
                 logged_in: seen.contains(user.name.as_str()),
-                groups: groups.map(|group| group.name.clone()).collect(),
+                groups: groups.remove(&user.id).unwrap_or_default(),
                 library_permissions: grantees.contains(user.name.as_str()),
                 library_author: authors.contains(&user.id),
                 name: user.name,

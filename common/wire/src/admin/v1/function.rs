@@ -18,8 +18,9 @@ pub struct Function {
     pub definition: FunctionDefinition,
     /// Whether a stamp trusts exactly this version.
     pub trusted: bool,
-    /// Who wrote this version.
-    pub updated_by: UserName,
+    /// Who wrote this version; nobody any more where the user was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_by: Option<UserName>,
     /// When.
     pub updated: String,
 }
@@ -42,6 +43,18 @@ pub struct RegisterQuery {
 pub struct TrustFunction {
     /// Must be the current version's, so that what was read is what is trusted.
     pub digest: Digest,
+}
+
+/// `POST /api/v1/functions/{id}/untrust`: what became of the stamps on a function.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Untrusted {
+    /// How many stamps were removed.
+    pub removed: u64,
+    /// How many stay: other people made them, and the caller is no administrator.
+    #[serde(default)]
+    pub others: u64,
 }
 
 /// `PUT /api/v1/functions/{id}/policy`: what the unrestricted runs of a function may use at the most.

@@ -37,6 +37,78 @@ pub struct CreateGroup {
     pub name: Name,
 }
 
+/// `PUT /api/v1/groups/{name}/licenses`: which features of a license a group gives by itself, in one change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetLicense {
+    /// What the license is called, for the record: a license is a name for features.
+    pub license: String,
+    /// All features of the license.
+    pub of: Vec<String>,
+    /// Those that the group gives from now on; the others of the license it gives no more.
+    pub features: Vec<String>,
+}
+
+/// What such a change did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LicenseSet {
+    /// The features that the group did not give before.
+    pub given: Vec<String>,
+    /// Those that it gave before.
+    pub taken: Vec<String>,
+}
+
+/// `POST /api/v1/group-imports`: groups, and who is in them, all of it or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ImportGroups {
+    /// Groups that shall be there.
+    pub groups: Vec<Name>,
+    /// Groups in groups.
+    pub parents: Vec<GroupInGroup>,
+    /// Users in groups.
+    pub members: Vec<UserInGroup>,
+}
+
+/// That a group inherits from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GroupInGroup {
+    /// The one that inherits.
+    pub group: Name,
+    /// The one that it is in.
+    pub parent: Name,
+}
+
+/// That a user is in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UserInGroup {
+    /// Where.
+    pub group: Name,
+    /// Who.
+    pub user: UserName,
+}
+
+/// What an import made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GroupsImported {
+    /// The groups that were not there.
+    pub made: Vec<Name>,
+    /// How many memberships were not there, of users and of groups.
+    pub memberships: u64,
+    /// How many were.
+    pub had: u64,
+}
+
 /// One license feature: `GET /api/v1/licenses`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

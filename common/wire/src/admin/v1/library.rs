@@ -129,8 +129,9 @@ pub struct Permissions {
     pub from: String,
     /// What they are. Administrators may do everything besides.
     pub grants: Vec<Grant>,
-    /// The version of the item that they were read from, for `PUT`.
-    pub version: i64,
+    /// Of what they were read from, for `PUT`: another one whenever the item, the folder that it inherits from or the
+    /// permissions of either were changed.
+    pub version: String,
 }
 
 /// `PUT /api/v1/library/{item}/permissions`: all permissions of the item itself.
@@ -145,9 +146,9 @@ pub struct SetPermissions {
     /// Its own. Nobody but administrators may read an item without any.
     #[serde(default)]
     pub grants: Vec<Grant>,
-    /// Only while the item has this version: what was read is what is changed.
+    /// Only while they have this version: what was read is what is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<i64>,
+    pub version: Option<String>,
 }
 
 /// `POST /api/v1/library/items`: a new item, or a new version of the one of this name.

@@ -70,9 +70,19 @@ pub struct SignedItem {
 pub struct VerifyItem {
     /// What is there.
     pub item: ItemContent,
-    /// Its signature; when absent, of those that are kept here the newest that counts for the caller.
+    /// Its signature; when absent, of those that are kept here the newest that counts for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Value>,
+    /// Who would do it; the caller when absent. Only administrators ask for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// Where they work: `web` when absent, `installed`, `installed_no_server`, `automation` or `scheduled_update`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// What they would do: `open`, `add`, `run`, `create`, `trust_item` or `trust_signer`; when absent `open` of mods and
+    /// `run` of external actions. Not of other types, which no signature decides about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
 }
 
 /// What holds of a signature.
@@ -102,10 +112,19 @@ pub struct VerifiedItem {
     /// The root that it leads to: `internal`, or the digest of an imported one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// What would happen if the caller opened a mod, or ran an external action, in a browser: `allow`,
-    /// `allow_with_consent`, `prompt` or `deny`. Absent of other types, which no signature decides about.
+    /// What an action mod may do outside of the analysis: `LibraryRead`, `LibraryWrite`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// The addresses that a visualization loads from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external_resources: Vec<String>,
+    /// What would happen: `allow`, `allow_with_consent`, `prompt` or `deny`. Absent of other types than mods and external
+    /// actions, which no signature decides about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// What a prompt offers to trust: `item`, and `signer` where the signature is valid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
     /// Why that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,

@@ -77,6 +77,9 @@ pub struct Unstamped {
     pub already: Vec<String>,
     /// Whether there are more to be removed: ask again.
     pub more: bool,
+    /// Stamps that were asked for and stay: other people made them, and the caller is no administrator. At most 1,000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Stamp>,
 }
 
 /// `GET /api/v1/library/{item}/code`: the code in the current version of an item, which stamps on it can be for.

@@ -4,7 +4,10 @@ use muster_ids::{Digest, LibraryItemId, Name, UserName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{run::Why, signing::ItemContent};
+use super::{
+    run::Why,
+    signing::{ItemContent, VerifiedItem},
+};
 
 /// `GET /api/v1/trust/explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,20 +18,25 @@ pub struct ExplainQuery {
     /// The function, by name or identifier; absent where an item is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// The library item that holds what is asked about, by path or identifier: a script, custom query, data function or
-    /// analysis.
+    /// The library item that holds what is asked about, by path or identifier: a script, custom query, data function, mod,
+    /// external action or analysis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-    /// The hash of the code, where the item holds several pieces.
+    /// The hash of the part, where the item holds several; of a mod or external action also that of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
     /// Where the user works: `web` when absent, `installed`, `installed_no_server`, `automation` or `scheduled_update`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// What they would do with a mod or external action: `open`, `add`, `run`, `create`, `trust_item` or `trust_signer`;
+    /// when absent `open` of mods and `run` of external actions. Code is `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
     /// Whose run; the caller's when absent. Only administrators ask for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
-    /// On which node; on a node of the pool and site `default` without settings of its own when absent.
+    /// On which node; on a node of the pool and site `default` without settings of its own when absent. Mods and external
+    /// actions run on none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Name>,
 }
@@ -43,19 +51,26 @@ pub struct Explanation {
     pub function: Option<Name>,
     /// The library item.
     pub item: LibraryItemId,
-    /// `data_function`, `script` or `custom_query`.
+    /// `data_function`, `script`, `custom_query`, `visualization_mod`, `action_mod` or `external_action`.
     pub kind: String,
     /// The content that it would be.
     pub digest: String,
     /// Whose run.
     pub user: UserName,
-    /// The node's name, or `any`.
+    /// Where they work.
+    pub client: String,
+    /// What they would do.
+    pub action: String,
+    /// The node's name, or `any`; `none` of mods and external actions.
     pub node: String,
-    /// `allow`, `restricted`, `prompt` or `deny`.
+    /// `allow`, `allow_with_consent`, `restricted`, `prompt` or `deny`.
     pub outcome: String,
-    /// `unrestricted`, `restricted`, or absent when it would be refused.
+    /// `unrestricted`, `restricted`, or absent when it would be refused, and of mods and external actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// Of mods and external actions what holds of the signature, what they may do, and what a prompt offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Box<VerifiedItem>>,
     /// Why.
     pub why: Why,
 }
@@ -208,8 +223,15 @@ pub struct TrustItem {
     /// Whose trust it is; the caller's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Principal>,
-    /// What is trusted: a mod or an external action.
+    /// What is trusted: a mod or an external action. A signature of it must be valid, unless the preference of whoever
+    /// trusts says otherwise.
     pub item: Item,
+    /// A signature of it that the control plane does not keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Value>,
+    /// The item itself, where it is neither in the library nor signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<ItemContent>,
     /// The moment from which it no longer counts; it does not end when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
@@ -270,6 +292,22 @@ pub struct Revocation {
     pub until: Option<String>,
     /// Who decided it, when and why.
     pub decided: Decided,
+}
+
+/// One content that is known here: `GET /api/v1/trust/entities`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CodeEntity {
+    /// Its hash.
+    pub hash: String,
+    /// What it is, `visualization_mod`, `data_function` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// By what it is known: `library`, a version of an item there, or `signed`, by a signature that is kept here.
+    pub known: String,
+    /// The name of the item, or who signed.
+    pub name: String,
 }
 
 /// `POST /api/v1/trust/openings`: a client opens an item, or the person who was asked about it says no.

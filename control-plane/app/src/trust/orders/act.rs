@@ -1,12 +1,13 @@
 //! The operations, each about the same few subjects, so that they touch each other.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use muster_code_trust::{Block, Entry, Signer, Target};
-use muster_ids::Digest;
+use muster_ids::{Digest, Sha512};
 use muster_model::permission::Caller;
 use muster_wire::{
     admin::v1::{
+        group::SetLicense,
         library::{CreateFolder, PatchItem, SetPermissions},
         setting::Setting,
         signing::{ImportCertificate, SignItem},
@@ -17,7 +18,7 @@ use muster_wire::{
 };
 use serde_json::json;
 
-use crate::{App, Error};
+use crate::{App, Error, signing::named};
 
 /// Who decides.
 pub(super) const ADMINISTRATOR: &str = "admin@SPOTFIRE";
@@ -31,11 +32,16 @@ pub(super) const CIRCLE: &str = "Circle";
 pub(super) const STAFF: &str = "Staff";
 /// What is stamped.
 pub(super) const FUNCTION: &str = "f";
-const ITEM: &str =
-    "sha512=9vMZ1r1CQv1wQZ0uaarQEsK0JYRNngzz+FZ1PRSeG841RmIFqlPPym75/qa4lZu7F7rO0dV5Egmq0e58C0o2cA==";
+/// The version of a mod that is trusted and blocked; [`SAM`] has signed it before anything else is done.
+static ITEM: LazyLock<String> = LazyLock::new(|| {
+    let named = named(&of(mod_content())).expect("a mod");
+    named.hash.to_string()
+});
 /// Where the function may lie.
 pub(super) const FOLDER: &str = "/Team";
 const FEATURE: &str = "Trust Mods";
+/// What another feature of its license lets do.
+const OTHER_FEATURE: &str = "Open Action Mod from Library";
 const PREFERENCE: &str = "Require valid signature to allow trust";
 const SETTING: &str = "terr.restricted.execution.mode";
 
@@ -144,6 +150,7 @@ acts! {
     RemoveParent = "remove the parent" about Parent;
     GiveLicense = "give the license" about License;
     TakeLicense = "take the license" about License;
+    SetLicense = "set a license of the group without this feature" about License;
     DeleteGroup = "delete the group" about Group;
     ResetCodeTrust = "reset code trust" about Signature;
     ImportRoot = "import the root" about ImportedRoot;
@@ -251,8 +258,14 @@ impl Act {
             Self::RemoveMember => app.remove_member(&admin, &circle, &of_ann).await,
             Self::AddParent => app.add_parent(&admin, &circle, &staff).await,
             Self::RemoveParent => app.remove_parent(&admin, &circle, &staff).await,
-            Self::GiveLicense => app.set_license(&admin, &circle, FEATURE, true).await,
-            Self::TakeLicense => app.set_license(&admin, &circle, FEATURE, false).await,
+            Self::GiveLicense => app.set_feature(&admin, &circle, FEATURE, true).await,
+            Self::TakeLicense => app.set_feature(&admin, &circle, FEATURE, false).await,
+            Self::SetLicense => {
+                let license: SetLicense = of(json!({
+                    "license": "Extensions", "of": [FEATURE, OTHER_FEATURE], "features": [OTHER_FEATURE],
+                }));
+                app.set_license(&admin, &circle, &license).await.map(drop)
+            }
             Self::DeleteGroup => app.delete_group(&admin, &circle).await,
             Self::ResetCodeTrust => app.reset_code_trust(&admin).await.map(drop),
             Self::ImportRoot => import(app, &admin, &subjects.root).await,
@@ -261,10 +274,7 @@ impl Act {
                 app.remove_signing_root(&admin, &subjects.root_fingerprint.to_string())
                     .await
             }
-            Self::Sign => {
-                let new: SignItem = of(json!({ "item": signed(&subjects.trusted), "user": SAM }));
-                app.sign_item(&admin, &new).await.map(drop)
-            }
+            Self::Sign => sign(app, &admin, signed(&subjects.trusted)).await,
             Self::CreateFolder => {
                 let new: CreateFolder = of(json!({ "folder": "/", "name": &FOLDER[1..] }));
                 app.library_create_folder(&admin, &new).await.map(drop)
@@ -313,8 +323,8 @@ impl Act {
     fn takes(self, entry: &Entry) -> bool {
         let own = |entry: &Entry| entry.key().starts_with("trust/user/");
         match (self, entry) {
-            (Self::UnblockItem, Entry::Block(Block::Item(item))) => item.hash.as_str() == ITEM,
-            (Self::UnblockFunction, Entry::Block(Block::Item(item))) => item.hash.as_str() != ITEM,
+            (Self::UnblockItem, Entry::Block(Block::Item(item))) => item.hash.as_str() == *ITEM,
+            (Self::UnblockFunction, Entry::Block(Block::Item(item))) => item.hash.as_str() != *ITEM,
             (Self::UnblockUser, Entry::Block(Block::User(_)))
             | (Self::UnblockCertificate, Entry::Block(Block::Certificate(_))) => true,
             (Self::WithdrawSigner, Entry::Trust(trust)) => {
@@ -348,6 +358,23 @@ pub(super) async fn save(app: &App, caller: &Caller, script: &str) -> Result<Dig
 /// What is signed: the version that is stamped.
 pub(super) fn signed(trusted: &Digest) -> serde_json::Value {
     json!({ "type": "data_function", "hash": trusted })
+}
+
+/// The mod that is trusted, as it is signed.
+pub(super) fn mod_content() -> serde_json::Value {
+    let manifest = json!({
+        "apiVersion": "1.2", "version": "1.0", "name": "Rose", "id": "rose", "icon": "icon.svg", "files": [],
+    });
+    json!({
+        "type": "visualization_mod", "manifest": manifest.to_string(),
+        "files": { "icon.svg": Sha512::of(b"<svg/>") },
+    })
+}
+
+/// Signs for [`SAM`].
+pub(super) async fn sign(app: &App, admin: &Caller, item: serde_json::Value) -> Result<(), Error> {
+    let new: SignItem = of(json!({ "item": item, "user": SAM }));
+    app.sign_item(admin, &new).await.map(drop)
 }
 
 async fn import(app: &App, admin: &Caller, pem: &str) -> Result<(), Error> {
@@ -397,7 +424,7 @@ fn block(form: serde_json::Value) -> CreateBlock {
 
 fn block_item(reason: Option<&str>) -> CreateBlock {
     CreateBlock {
-        item: Some(item("visualization_mod", ITEM)),
+        item: Some(item("visualization_mod", &ITEM)),
         reason: reason.map(str::to_owned),
         ..CreateBlock::default()
     }
@@ -411,7 +438,9 @@ fn signer(mut who: serde_json::Value, expires: Option<&str>) -> TrustSigner {
 fn trust_item(principal: Option<Principal>) -> TrustItem {
     TrustItem {
         principal,
-        item: item("visualization_mod", ITEM),
+        item: item("visualization_mod", &ITEM),
+        bundle: None,
+        content: None,
         expires: None,
         reason: None,
     }

@@ -183,7 +183,7 @@ async fn elsewhere() -> (CertificateDer<'static>, CertificateDer<'static>) {
     (root, leaf)
 }
 
-/// Users, groups, one function, and an authority elsewhere.
+/// Users, groups, one function, one mod that is signed, and an authority elsewhere.
 async fn people(app: &App) -> Result<Subjects, Error> {
     let admin = act::caller(app, ADMINISTRATOR).await?;
     for name in [ANN, SAM] {
@@ -198,8 +198,9 @@ async fn people(app: &App) -> Result<Subjects, Error> {
     let authors = authors.map_err(Error::bug)?;
     app.add_member(&admin, &authors, &administrator.map_err(Error::bug)?)
         .await?;
-    app.set_license(&admin, &authors, "Author Scripts", true).await?;
+    app.set_feature(&admin, &authors, "Author Scripts", true).await?;
     known_certificate(app).await?;
+    act::sign(app, &admin, act::mod_content()).await?;
     let (root, leaf) = elsewhere().await;
     Ok(Subjects {
         trusted: act::save(app, &admin, "1").await?,

@@ -54,6 +54,13 @@ impl Chosen {
         Ok(Self(Some(hashes.into_iter().collect())))
     }
 
+    /// Whether all of them are custom queries, or none; nothing where there may be both.
+    pub(super) fn only_queries(&self) -> Option<bool> {
+        let hashes = self.0.as_ref()?;
+        let (first, _) = hashes.first()?;
+        hashes.iter().all(|(query, _)| query == first).then_some(*first)
+    }
+
     /// The chosen ones, each once.
     pub(super) fn among(&self, codes: Vec<Code>, item: &LibraryItem) -> Result<Vec<Code>, Error> {
         let mut seen = BTreeSet::new();

@@ -1,17 +1,7 @@
 use muster_model::permission::ADMINISTRATOR;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::*;
-use crate::fixture;
-
-fn of<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("the form of the interface")
-}
-
-fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
-    text.parse().expect("a name")
-}
+use crate::fixture::{self, form as of, name};
 
 async fn caller(app: &App, user: &str) -> Caller {
     let user = app.user_named(&name(user)).await.expect("a user");
@@ -48,10 +38,9 @@ async fn another_account_of_the_name_has_nothing_of_the_deleted_one() {
         "principal": { "group": "Circle" }, "signer": { "user": "ann@SPOTFIRE", "role": "developer" },
     });
     app.trust_signer(&admin, &of(signer)).await.expect("trusted");
-    let hash = muster_ids::Sha512::of(b"1").to_string();
-    let item = json!({
-        "principal": { "user": "ann@SPOTFIRE" }, "item": { "type": "action_mod", "hash": hash },
-    });
+    let action = json!({ "item": { "type": "external_action", "manifest": "{}" }, "user": "admin@SPOTFIRE" });
+    let signed = app.sign_item(&admin, &of(action)).await.expect("signed");
+    let item = json!({ "principal": { "user": "ann@SPOTFIRE" }, "item": signed.item });
     app.trust_item(&admin, &of(item)).await.expect("trusted");
     // Of somebody whose name begins alike.
     let other = json!({ "name": "joann@SPOTFIRE" });
@@ -112,7 +101,7 @@ async fn another_account_of_the_name_has_nothing_of_the_deleted_one() {
 }
 
 #[tokio::test]
-async fn nobody_deletes_themselves_or_the_last_who_could_administer() {
+async fn nobody_deletes_themselves_and_who_was_an_administrator_does_nothing_any_more() {
     let (app, _folder, admin) = with_ann().await;
     let kind = |result: Result<(), Error>| match result {
         Err(Error::Conflict { kind, .. }) => kind,
@@ -140,7 +129,7 @@ async fn nobody_deletes_themselves_or_the_last_who_could_administer() {
         app.add_member(&late, &administrators, &ann).await,
         app.create_group(&late, name("Hers")).await.map(drop),
         app.delete_group(&late, &circle).await,
-        app.set_license(&late, &circle, "Trust Mods", true).await,
+        app.set_feature(&late, &circle, "Trust Mods", true).await,
         app.set_preference(&late, &circle, preference, Some("false"))
             .await,
         app.create_user(&late, of(json!({ "name": "eve@SPOTFIRE" })))

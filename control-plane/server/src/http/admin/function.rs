@@ -7,7 +7,7 @@ use muster_wire::{
     Problem,
     admin::v1::{
         Page, PageQuery,
-        function::{Function, FunctionPolicy, RegisterQuery, SetFunctionPolicy, TrustFunction},
+        function::{Function, FunctionPolicy, RegisterQuery, SetFunctionPolicy, TrustFunction, Untrusted},
         stamp::Stamp,
     },
     function::FunctionDefinition,
@@ -65,16 +65,15 @@ pub(super) async fn trust(
     ))
 }
 
-/// Remove every stamp of a function.
+/// Remove the stamps of a function: one's own, or as an administrator all.
 #[utoipa::path(post, path = "/api/v1/functions/{function}/untrust", tag = "functions", params(("function" = String, Path)),
-    responses((status = 200, description = "How many stamps were removed"), (status = 403, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 200, body = Untrusted), (status = 403, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn untrust(
     State(app): State<App>,
     User(caller): User,
     Path(function): Path<String>,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let removed = app.untrust_function(&caller, &function).await?;
-    Ok(Json(serde_json::json!({ "removed": removed })))
+) -> Result<Json<Untrusted>, Failure> {
+    Ok(Json(app.untrust_function(&caller, &function).await?))
 }
 
 /// What the unrestricted runs of a function may use at the most, where administrators have said so.

@@ -5,7 +5,7 @@ use http::StatusCode;
 use muster_app::App;
 use muster_wire::{
     Problem,
-    admin::v1::group::{CreateGroup, Group, License},
+    admin::v1::group::{CreateGroup, Group, GroupsImported, ImportGroups, License, LicenseSet, SetLicense},
 };
 
 use super::{place::parse, user};
@@ -28,6 +28,16 @@ pub(super) async fn create(
     Body(new): Body<CreateGroup>,
 ) -> Result<Json<Group>, Failure> {
     Ok(Json(app.create_group(&caller, new.name).await?))
+}
+
+/// Make groups, and memberships of groups and users, as far as they are not there: all of them or none.
+#[utoipa::path(post, path = "/api/v1/group-imports", tag = "groups", request_body = ImportGroups, responses((status = 200, body = GroupsImported), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn import(
+    State(app): State<App>,
+    User(caller): User,
+    Body(wanted): Body<ImportGroups>,
+) -> Result<Json<GroupsImported>, Failure> {
+    Ok(Json(app.import_groups(&caller, &wanted).await?))
 }
 
 /// One group.
@@ -98,6 +108,17 @@ pub(super) async fn remove_parent(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Have a group give these features of a license, and no others of it.
+#[utoipa::path(put, path = "/api/v1/groups/{name}/licenses", tag = "licenses", params(("name" = String, Path)), request_body = SetLicense, responses((status = 200, body = LicenseSet), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn set(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+    Body(wanted): Body<SetLicense>,
+) -> Result<Json<LicenseSet>, Failure> {
+    Ok(Json(app.set_license(&caller, &parse(&name)?, &wanted).await?))
+}
+
 /// Give a group a license feature.
 #[utoipa::path(put, path = "/api/v1/groups/{name}/licenses/{feature}", tag = "licenses", params(("name" = String, Path), ("feature" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn grant(
@@ -105,7 +126,7 @@ pub(super) async fn grant(
     User(caller): User,
     Path((name, feature)): Path<(String, String)>,
 ) -> Result<StatusCode, Failure> {
-    app.set_license(&caller, &parse(&name)?, &feature, true).await?;
+    app.set_feature(&caller, &parse(&name)?, &feature, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -116,7 +137,7 @@ pub(super) async fn revoke(
     User(caller): User,
     Path((name, feature)): Path<(String, String)>,
 ) -> Result<StatusCode, Failure> {
-    app.set_license(&caller, &parse(&name)?, &feature, false).await?;
+    app.set_feature(&caller, &parse(&name)?, &feature, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

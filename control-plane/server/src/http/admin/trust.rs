@@ -10,8 +10,8 @@ use muster_wire::{
         signing::VerifiedItem,
         stamp::{Stamp, StampQuery},
         trust::{
-            Block, CreateBlock, CreateRevocation, ExplainQuery, Explanation, OpenItem, Revocation, TrustItem,
-            TrustSigner, TrustedItem, TrustedSigner,
+            Block, CodeEntity, CreateBlock, CreateRevocation, ExplainQuery, Explanation, OpenItem,
+            Revocation, TrustItem, TrustSigner, TrustedItem, TrustedSigner,
         },
     },
 };
@@ -143,6 +143,16 @@ pub(super) async fn withdraw_item(
 ) -> Result<StatusCode, Failure> {
     app.withdraw_item(&caller, &id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Contents that are known here: versions of items of the library, and what was signed.
+#[utoipa::path(get, path = "/api/v1/trust/entities", tag = "trust", params(PageQuery), responses((status = 200, body = Page<CodeEntity>), (status = 403, body = Problem)))]
+pub(super) async fn entities(
+    State(app): State<App>,
+    User(caller): User,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<CodeEntity>>, Failure> {
+    Ok(Json(app.list_code_entities(&caller, &query).await?))
 }
 
 /// The times of signatures that are void; users see their own.
