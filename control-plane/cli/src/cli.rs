@@ -1,6 +1,6 @@
 //! The command line as a whole: global options and nouns. Help, completions and manual pages come from here.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use muster_client::Endpoint;
@@ -49,6 +49,49 @@ pub(crate) struct Options {
     /// Folder of the session file [default: $XDG_CONFIG_HOME/muster, else ~/.config/muster]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) profile_dir: Option<PathBuf>,
+}
+
+/// The global options, as they are written.
+const GLOBAL: [&str; 5] = [
+    "--server",
+    "--output",
+    "--ca-file",
+    "--ca-fingerprint",
+    "--profile-dir",
+];
+
+/// `arguments` with the global options that stand behind a documented command put before it: everything behind its name
+/// is read by the command itself. No documented option has the name of a global one.
+pub(crate) fn arranged(arguments: Vec<OsString>) -> Vec<OsString> {
+    // How many arguments a global option takes with its value.
+    let takes = |argument: &OsString| {
+        let text = argument.to_str()?;
+        let name = text.split('=').next()?;
+        GLOBAL.contains(&name).then(|| if name == text { 2 } else { 1 })
+    };
+    let mut compat = 1;
+    while let Some(taken) = arguments.get(compat).and_then(takes) {
+        compat += taken;
+    }
+    if arguments.get(compat).is_none_or(|noun| noun != "compat") {
+        return arguments;
+    }
+    let mut rest = arguments.into_iter().collect::<std::collections::VecDeque<_>>();
+    let mut before: Vec<_> = rest.drain(..compat).collect();
+    let mut behind = Vec::new();
+    while let Some(argument) = rest.pop_front() {
+        if argument == "--" {
+            behind.push(argument);
+            behind.extend(rest.drain(..));
+        } else if let Some(taken) = takes(&argument) {
+            before.push(argument);
+            before.extend(rest.drain(..(taken - 1).min(rest.len())));
+        } else {
+            behind.push(argument);
+        }
+    }
+    before.extend(behind);
+    before
 }
 
 /// What to do.
@@ -157,6 +200,47 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn global_options_may_stand_behind_a_documented_command_too() {
+        let arranged = |line: &str| {
+            let arguments = line.split(' ').map(OsString::from).collect();
+            let arranged: Vec<_> = arranged(arguments)
+                .into_iter()
+                .map(|argument| argument.into_string().expect("text"))
+                .collect();
+            arranged.join(" ")
+        };
+        for (given, read) in [
+            (
+                "muster compat list-nodes --output json",
+                "muster --output json compat list-nodes",
+            ),
+            (
+                "muster --server s compat trust -n --output=json -i x --profile-dir d",
+                "muster --server s --output=json --profile-dir d compat trust -n -i x",
+            ),
+            (
+                "muster compat trust -- --output",
+                "muster compat trust -- --output",
+            ),
+            ("muster compat trust --output", "muster --output compat trust"),
+            ("muster node list --output json", "muster node list --output json"),
+            (
+                "muster --profile-dir compat status",
+                "muster --profile-dir compat status",
+            ),
+            ("muster", "muster"),
+        ] {
+            assert_eq!(arranged(given), read, "{given}");
+        }
+        let global: Vec<_> = Cli::command()
+            .get_arguments()
+            .filter(|argument| argument.is_global_set())
+            .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+            .collect();
+        assert_eq!(global, GLOBAL);
+    }
 
     #[test]
     fn the_definition_is_consistent_and_every_command_explains_itself() {

@@ -3,6 +3,7 @@
 //! Invariant: nothing is accepted and ignored. A command works as documented, or it is refused with what to use.
 
 mod certificate;
+mod code_entities;
 mod code_trust;
 mod code_trust_report;
 mod commands;
@@ -17,17 +18,18 @@ mod script;
 mod signing;
 mod user;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, error::ErrorKind};
 use serde::Serialize;
 
-use crate::{context::Context, escape::escaped, failure::Failure, table};
+use crate::{context::Context, escape::escaped, failure::Failure, table, trust};
 use commands::{COMMANDS, Documented};
 
 /// The documented administration commands under their own names
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  muster compat --list\n  muster compat list-nodes\n\n\
-                  A command that does not work yet is refused, with the command of muster that does the same, if there is one."
+                  A command that does not work yet is refused, with the command of muster that does the same, if there is one.\n\
+                  unblock-code-trust and explain-code-trust, which are not documented, take the options of muster trust unblock and explain."
 )]
 pub(crate) struct Compat {
     /// List all documented commands: works, partly (what is missing) or not yet
@@ -84,7 +86,22 @@ impl Common {
 
 /// The options of a documented command, or its help, which is then all there is to do.
 fn options<T: Parser>(arguments: &[String]) -> Result<Option<T>, Failure> {
-    match T::try_parse_from(arguments) {
+    let name = arguments.first().map_or("", String::as_str);
+    options_of(&format!("muster compat {name}"), arguments)
+}
+
+/// The same of a command that is called `name`.
+fn options_of<T: Parser>(name: &str, arguments: &[String]) -> Result<Option<T>, Failure> {
+    let mut command = T::command().bin_name(name);
+    if command.get_after_help().is_none() {
+        command = command.after_help(
+            "The global options of muster, such as --server and --output json, may stand here as well.",
+        );
+    }
+    let parsed = command
+        .try_get_matches_from_mut(arguments)
+        .and_then(|matches| T::from_arg_matches(&matches));
+    match parsed {
         Ok(options) => Ok(Some(options)),
         Err(error) if !error.use_stderr() => {
             // That nobody listens any more is nothing more to tell.
@@ -96,7 +113,14 @@ fn options<T: Parser>(arguments: &[String]) -> Result<Option<T>, Failure> {
             let said = text.split("\n\n").next().unwrap_or_default();
             let said: Vec<&str> = said.split_whitespace().collect();
             let said = said.join(" ");
-            Err(Failure::usage(said.strip_prefix("error: ").unwrap_or(&said)))
+            let said = said.strip_prefix("error: ").unwrap_or(&said);
+            Err(Failure::usage(
+                if error.kind() == ErrorKind::MissingRequiredArgument {
+                    format!("{said}; {name} --help shows what may stand in place of it")
+                } else {
+                    said.to_owned()
+                },
+            ))
         }
     }
 }
@@ -118,8 +142,9 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "remove-code-trust" => return code_trust::remove(context, command).await,
         "block-code-trust" => return code_trust::block(context, command).await,
         "revoke-code-signing-certificate" => return code_trust::revoke(context, command).await,
-        "list-code-entities" => return code_trust::entities(context, command).await,
-        "show-code-trust" => return code_trust_report::show(context, command).await,
+        "list-code-entities" => return code_entities::list(context, command).await,
+        // The documentation spells it both ways.
+        "show-code-trust" | "show-codetrust" => return code_trust_report::show(context, command).await,
         "list-code-signing-certificates" => return signing::certificates(context, command).await,
         "list-code-signing-root-certificates" => return signing::roots(context, command).await,
         "export-code-signing-root-certificate" => return signing::export(context, command).await,
@@ -127,6 +152,8 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "remove-code-signing-root-certificate" => return signing::remove_root(context, command).await,
         "reset-code-trust" => return signing::reset(context, command).await,
         "re-sign-mod" => return re_sign::run(context, command).await,
+        "unblock-code-trust" => return beside(context, "unblock", command).await,
+        "explain-code-trust" => return beside(context, "explain", command).await,
         "trust" => return script::trust(context, command).await,
         "untrust" => return script::untrust(context, command).await,
         "find-analysis-scripts" => return find::find(context, command).await,
@@ -152,6 +179,20 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
             "\"{}\" is not a documented command; muster compat --list shows all",
             escaped(name)
         ))),
+    }
+}
+
+/// What the documented commands lack, under a name like theirs, with the options of `muster trust NAME`.
+async fn beside(context: &Context, name: &str, arguments: &[String]) -> Result<(), Failure> {
+    let rest = arguments.iter().skip(1).cloned();
+    let native: Vec<String> = ["trust", name]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(rest)
+        .collect();
+    match options_of::<trust::Trust>("muster trust", &native)? {
+        Some(parsed) => trust::run(context, parsed.command).await,
+        None => Ok(()),
     }
 }
 

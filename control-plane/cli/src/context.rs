@@ -30,17 +30,17 @@ pub(crate) struct Context {
 
 impl Context {
     /// The surroundings that `options` and the environment describe.
-    pub(crate) fn new(options: Options) -> Result<Self, Failure> {
+    pub(crate) fn new(options: Options) -> Self {
         let environment: BTreeMap<_, _> = muster_daemon::environment().collect();
         let plain = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Ok(Self {
-            store: Store::new(options.profile_dir.as_deref(), &environment)?,
+        Self {
+            store: Store::new(options.profile_dir.as_deref(), &environment),
             clock: Clock::system(),
             random: Random::system(),
             colour: !plain && std::io::stdout().is_terminal(),
             environment,
             options,
-        })
+        }
     }
 
     /// Shows a result: `value` for programs, or what `text` makes of it, escaped, for people.

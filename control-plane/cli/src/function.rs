@@ -9,6 +9,7 @@ mod start;
 
 pub(crate) use arguments::{Save, save};
 pub(crate) use policy::text;
+pub(crate) use register::digest_of;
 
 use std::collections::BTreeMap;
 
@@ -111,7 +112,7 @@ fn rows(functions: &[Function], colour: bool) -> String {
                 function.definition.language.clone(),
                 table::yes_no(function.trusted),
                 table::short_digest(&function.digest),
-                function.updated_by.to_string(),
+                table::or_dash(function.updated_by.as_ref()),
                 table::time(&function.updated),
             ]
         }),
@@ -143,7 +144,7 @@ fn fields(function: &Function, colour: bool) -> String {
             ("Trusted", table::yes_no(function.trusted)),
             (
                 "Updated",
-                format!("{} by {}", table::time(&function.updated), function.updated_by),
+                table::dated(&function.updated, function.updated_by.as_ref()),
             ),
         ],
         colour,

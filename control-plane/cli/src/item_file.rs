@@ -1,7 +1,8 @@
 //! Items as they lie in files: a mod in a folder or an archive, and files that hold one script, query, external action or
 //! analysis.
 //!
-//! Invariant: of a mod only the files that its manifest names are read, and never more than an archive may hold.
+//! Invariant: of a mod only the files that its manifest names are read, which lie in its folder whatever links are there, and
+//! never more than an archive may hold.
 
 use std::{
     collections::BTreeMap,
@@ -114,9 +115,8 @@ impl ItemFile {
     pub(crate) fn signature(&self) -> Result<Option<Vec<u8>>, Failure> {
         match &self.place {
             Place::Folder(folder) => {
-                let path = folder.join(MOD_SIGNATURE);
-                if path.exists() {
-                    bytes(&path, MOST_BUNDLE).map(Some)
+                if folder.join(MOD_SIGNATURE).exists() {
+                    bytes(&inside(folder, MOD_SIGNATURE)?, MOST_BUNDLE).map(Some)
                 } else {
                     Ok(None)
                 }
@@ -159,13 +159,13 @@ impl ItemFile {
 
 fn of_folder(folder: &Path) -> Result<ItemFile, Failure> {
     let path = folder.join(MOD_MANIFEST);
-    let manifest = bytes(&path, MOST_MANIFEST)?;
+    let manifest = bytes(&inside(folder, MOD_MANIFEST)?, MOST_MANIFEST)?;
     let read = ModManifest::read(&manifest)
         .map_err(|error| Failure::usage(format!("{}: {}", path.display(), chain(&error))))?;
     let mut left = MOST_ARCHIVE;
     let mut files = BTreeMap::new();
     for path in read.declared() {
-        let content = bytes(&folder.join(path.as_str()), left)?;
+        let content = bytes(&inside(folder, path.as_str())?, left)?;
         left -= content.len();
         files.insert(path.to_string(), content);
     }
@@ -176,6 +176,24 @@ fn of_folder(folder: &Path) -> Result<ItemFile, Failure> {
         name: read.name,
         place: Place::Folder(folder.to_owned()),
     })
+}
+
+/// Where a file of a mod lies: what a link leads out to is not of the mod, and its author shall not have it read.
+fn inside(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let path = folder.join(name);
+    let real = |path: &Path| {
+        path.canonicalize()
+            .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))
+    };
+    let (root, file) = (real(folder)?, real(&path)?);
+    if file.starts_with(&root) {
+        return Ok(file);
+    }
+    Err(Failure::usage(format!(
+        "{} leads out of the folder of the mod, to {}, so nothing was read; put the file itself there",
+        path.display(),
+        file.display()
+    )))
 }
 
 fn of_archive(path: &Path) -> Result<ItemFile, Failure> {
@@ -343,5 +361,46 @@ mod tests {
         assert_eq!(unpacked.signature().expect("read").as_deref(), Some(&b"{}"[..]));
         fs::remove_file(folder.path().join("index.html")).expect("removed");
         assert!(read(folder.path(), &declared).is_err());
+    }
+
+    #[test]
+    fn a_mod_of_a_stranger_brings_nothing_from_outside_of_its_folder() {
+        use std::os::unix::fs::symlink;
+        let place = tempfile::tempdir().expect("a folder");
+        let (folder, key) = (place.path().join("mod"), place.path().join("id_ed25519"));
+        fs::create_dir(&folder).expect("made");
+        fs::write(&key, "secret").expect("written");
+        let manifest = r#"{"apiVersion":"1.2","version":"1.0","name":"Gantt","id":"gantt","type":"visualization","icon":"icon.svg","files":["web/index.html"]}"#;
+        fs::write(folder.join("mod-manifest.json"), manifest).expect("written");
+        fs::create_dir(folder.join("real")).expect("made");
+        fs::write(folder.join("real/index.html"), "<html/>").expect("written");
+        // A link that stays inside is a file of the mod.
+        symlink("real", folder.join("web")).expect("linked");
+        symlink("../id_ed25519", folder.join("icon.svg")).expect("linked");
+        let declared = Declared::default();
+        let said = read(&folder, &declared).expect_err("refused").sentence();
+        assert!(said.contains("icon.svg leads out of the folder"), "{said}");
+        fs::remove_file(folder.join("icon.svg")).expect("removed");
+        fs::write(folder.join("icon.svg"), "<svg/>").expect("written");
+        let found = read(&folder, &declared).expect("a mod");
+        assert_eq!(found.files["web/index.html"], b"<html/>");
+        // Nor by a folder, by its signature, or by the manifest itself.
+        symlink(&key, folder.join(MOD_SIGNATURE)).expect("linked");
+        assert!(found.signature().is_err());
+        fs::remove_file(folder.join("web")).expect("removed");
+        fs::create_dir(place.path().join("web")).expect("made");
+        fs::write(place.path().join("web/index.html"), "another").expect("written");
+        symlink("../web", folder.join("web")).expect("linked");
+        assert!(read(&folder, &declared).is_err());
+        fs::remove_file(folder.join("mod-manifest.json")).expect("removed");
+        symlink(&key, folder.join("mod-manifest.json")).expect("linked");
+        let said = read(&folder, &declared).expect_err("refused").sentence();
+        assert!(said.contains("leads out"), "{said}");
+        // What links to the folder itself is another name of it.
+        symlink(&folder, place.path().join("other")).expect("linked");
+        let said = read(&place.path().join("other"), &declared)
+            .expect_err("as before")
+            .sentence();
+        assert!(said.contains("leads out"), "{said}");
     }
 }

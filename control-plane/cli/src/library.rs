@@ -5,7 +5,7 @@ mod import;
 mod permission;
 mod stamp;
 
-pub(crate) use stamp::{choice, gone, make, remove, said};
+pub(crate) use stamp::{choice, make, remove, said, withdrawn};
 
 use clap::{Args, Subcommand};
 use muster_client::{Request, Rest};
@@ -248,18 +248,11 @@ fn fields(item: &LibraryItem, colour: bool) -> String {
                 "Permissions",
                 if item.inherits { "of its folder" } else { "its own" }.to_owned(),
             ),
-            ("Created", dated(&item.created, item.created_by.as_ref())),
-            ("Updated", dated(&item.updated, item.updated_by.as_ref())),
+            ("Created", table::dated(&item.created, item.created_by.as_ref())),
+            ("Updated", table::dated(&item.updated, item.updated_by.as_ref())),
         ],
         colour,
     )
-}
-
-fn dated(time: &str, by: Option<&muster_ids::UserName>) -> String {
-    match by {
-        Some(by) => format!("{} by {by}", table::time(time)),
-        None => table::time(time),
-    }
 }
 
 #[cfg(test)]

@@ -46,21 +46,20 @@ use clap::Parser as _;
 use crate::{cli::Cli, context::Context, failure::Failure, output::Format};
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().collect();
+    let arguments = cli::arranged(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error, Format::wanted(&arguments)),
     };
     let format = cli.options.output;
-    let done = Context::new(cli.options).and_then(|context| {
-        // A question blocks only this thread: connections are kept alive on the other one meanwhile.
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed("system", format!("cannot start: {error}")))?
-            .block_on(cli::run(&context, cli.command))
-    });
+    let context = Context::new(cli.options);
+    // A question blocks only this thread: connections are kept alive on the other one meanwhile.
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("system", format!("cannot start: {error}")))
+        .and_then(|runtime| runtime.block_on(cli::run(&context, cli.command)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(format),

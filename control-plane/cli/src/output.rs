@@ -1,10 +1,11 @@
-//! Standard output and standard error.
+//! Standard output and standard error, and files that results are written to.
 //!
 //! Invariant: a reader that went away (`muster … | head -1`) is no failure; the command goes on to its end.
 
 use std::{
     ffi::OsString,
     io::{self, Write as _},
+    path::Path,
 };
 
 use clap::ValueEnum;
@@ -66,4 +67,18 @@ pub(crate) fn complain(text: &str) {
 /// Writes `bytes` to standard error. When that is closed there is nobody left to tell.
 pub(crate) fn complain_bytes(bytes: &[u8]) {
     let _ = io::stderr().lock().write_all(bytes);
+}
+
+/// Refuses to replace what is at `path` unless somebody says so.
+pub(crate) fn refuse_overwriting(path: &Path, force: bool, option: &str) -> Result<(), Failure> {
+    if path.exists() && !force {
+        return Err(Failure::failed(
+            "file-exists",
+            format!(
+                "{} exists; give {option} to replace it, or choose another place",
+                path.display()
+            ),
+        ));
+    }
+    Ok(())
 }

@@ -72,17 +72,14 @@ impl Trust {
     }
 }
 
-/// Where the session file lies.
+/// Where the session file lies; nowhere for who has no home and names no folder, which many commands can do without.
 pub(crate) struct Store {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
 }
 
 impl Store {
     /// In `folder`, else where the XDG base directories say.
-    pub(crate) fn new(
-        folder: Option<&Path>,
-        environment: &BTreeMap<String, String>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(folder: Option<&Path>, environment: &BTreeMap<String, String>) -> Self {
         let absolute = |name: &str| {
             environment
                 .get(name)
@@ -92,21 +89,20 @@ impl Store {
         let folder = folder
             .map(Path::to_owned)
             .or_else(|| absolute("XDG_CONFIG_HOME").map(|config| config.join("muster")))
-            .or_else(|| absolute("HOME").map(|home| home.join(".config/muster")))
-            .ok_or_else(|| {
-                Failure::usage("neither XDG_CONFIG_HOME nor HOME is set; name the folder of the session with --profile-dir")
-            })?;
-        Ok(Self { folder })
+            .or_else(|| absolute("HOME").map(|home| home.join(".config/muster")));
+        Self { folder }
     }
 
-    /// The session file.
-    pub(crate) fn path(&self) -> PathBuf {
-        self.folder.join("session.json")
+    /// The session file, where there can be one.
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("session.json"))
     }
 
     /// What is remembered, if anything.
     pub(crate) fn load(&self) -> Result<Option<Profile>, Failure> {
-        let path = self.path();
+        let Some(path) = self.path() else {
+            return Ok(None);
+        };
         let bytes = match file::read(&path, Access::Private, LONGEST) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(None),
@@ -125,10 +121,15 @@ impl Store {
 
     /// Remembers `profile`.
     pub(crate) fn save(&self, profile: &Profile) -> Result<(), Failure> {
-        file::create_folder(&self.folder)?;
+        let (Some(folder), Some(path)) = (&self.folder, self.path()) else {
+            return Err(Failure::usage(
+                "the session cannot be kept: neither XDG_CONFIG_HOME nor HOME is set; name its folder with --profile-dir",
+            ));
+        };
+        file::create_folder(folder)?;
         let bytes = serde_json::to_vec_pretty(profile)
             .map_err(|error| Failure::failed("session", format!("cannot write the session ({error})")))?;
-        Ok(file::write(&self.path(), &bytes, 0o600, "cli.session")?)
+        Ok(file::write(&path, &bytes, 0o600, "cli.session")?)
     }
 }
 
@@ -150,10 +151,10 @@ mod tests {
     #[test]
     fn a_session_is_kept_for_its_owner_only() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::new(Some(&folder.path().join("a/b")), &BTreeMap::new()).expect("store");
+        let store = Store::new(Some(&folder.path().join("a/b")), &BTreeMap::new());
         assert!(store.load().expect("nothing yet").is_none());
         store.save(&profile()).expect("saved");
-        let mode = std::fs::metadata(store.path())
+        let mode = std::fs::metadata(store.path().expect("a folder"))
             .expect("there")
             .permissions()
             .mode();
@@ -166,9 +167,13 @@ mod tests {
     #[test]
     fn a_session_that_others_could_read_or_that_is_damaged_is_refused_with_the_cure() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::new(Some(folder.path()), &BTreeMap::new()).expect("store");
+        let store = Store::new(Some(folder.path()), &BTreeMap::new());
         store.save(&profile()).expect("saved");
-        std::fs::set_permissions(store.path(), std::fs::Permissions::from_mode(0o644)).expect("mode");
+        std::fs::set_permissions(
+            store.path().expect("a folder"),
+            std::fs::Permissions::from_mode(0o644),
+        )
+        .expect("mode");
         let sentence = |store: &Store| {
             store
                 .load()
@@ -177,7 +182,7 @@ mod tests {
                 .unwrap_or_default()
         };
         assert!(sentence(&store).contains("chmod 0600"), "{}", sentence(&store));
-        file::write(&store.path(), b"{", 0o600, "test").expect("written");
+        file::write(&store.path().expect("a folder"), b"{", 0o600, "test").expect("written");
         assert!(sentence(&store).contains("log in again"), "{}", sentence(&store));
     }
 
@@ -189,14 +194,21 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect()
         };
-        let of = |pairs: &[(&str, &str)]| Store::new(None, &environment(pairs)).map(|store| store.path());
+        let of = |pairs: &[(&str, &str)]| Store::new(None, &environment(pairs)).path();
         let both = [("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")];
-        assert_eq!(of(&both).ok(), Some(PathBuf::from("/x/muster/session.json")));
+        assert_eq!(of(&both), Some(PathBuf::from("/x/muster/session.json")));
         let relative = [("XDG_CONFIG_HOME", "x"), ("HOME", "/h")];
         assert_eq!(
-            of(&relative).ok(),
+            of(&relative),
             Some(PathBuf::from("/h/.config/muster/session.json"))
         );
-        assert!(of(&[]).is_err());
+        let nowhere = Store::new(None, &environment(&[]));
+        assert!(nowhere.load().expect("no session").is_none());
+        let refused = nowhere.save(&profile()).expect_err("nowhere to keep it");
+        assert!(
+            refused.sentence().contains("--profile-dir"),
+            "{}",
+            refused.sentence()
+        );
     }
 }

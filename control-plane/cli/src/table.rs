@@ -71,6 +71,14 @@ fn cell(text: &str, colour: bool) -> Cell {
     }
 }
 
+/// When, and by whom where that is known.
+pub(crate) fn dated(when: &str, by: Option<&muster_ids::UserName>) -> String {
+    match by {
+        Some(by) => format!("{} by {by}", time(when)),
+        None => time(when),
+    }
+}
+
 /// An RFC 3339 time to the second: `2026-11-21 22:12:39Z`.
 pub(crate) fn time(text: &str) -> String {
     match muster_daemon::clock::parse_rfc3339(text) {

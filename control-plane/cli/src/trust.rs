@@ -10,13 +10,24 @@ pub(crate) use list::{blocks, items, revocations, signers};
 pub(crate) use signing::{Read, SIGNATURES, content_of, of_library, read_mod, signed, verified};
 pub(crate) use target::{Target, entry_id};
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use muster_client::Request;
 use muster_ids::{Name, UserName};
-use muster_wire::admin::v1::trust::Explanation;
+use muster_wire::admin::v1::{signing::VerifiedItem, trust::Explanation};
 
 use crate::{context::Context, failure::Failure, table};
+use signing::as_json;
 use target::{Blocked, Trusted};
+
+/// The commands as a line of their own.
+#[derive(clap::Parser)]
+pub(crate) struct Trust {
+    /// Which.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
 
 /// What is trusted, and why something may run
 #[derive(Subcommand)]
@@ -55,7 +66,9 @@ pub(crate) enum Command {
     Sign(Box<signing::Sign>),
     /// Say what holds of a signature, and what would come of it; exit 1 unless it is valid
     #[command(
-        after_help = "Examples:\n  muster trust verify ./rose-chart\n  muster trust verify ./rose-chart --roots root-ca.pem"
+        after_help = "Examples:\n  muster trust verify ./rose-chart\n  muster trust verify ./rose-chart --roots root-ca.cer\n  \
+                      muster trust verify --definition forecast.toml --signature forecast.sig.json --roots root-ca.cer\n  \
+                      muster trust verify ./rose-chart --user ann@SPOTFIRE --client installed --to add"
     )]
     Verify(signing::Verify),
     /// Open a mod or external action as a client does: ask whether to trust it where that is the question; exit 1 if it is
@@ -64,26 +77,33 @@ pub(crate) enum Command {
         after_help = "Examples:\n  muster trust open ./rose-chart\n  muster trust open ./rose-chart --decline"
     )]
     Open(open::Open),
-    /// Say what would happen if somebody ran a function, or code in a library item, now, and why
+    /// Say what would happen if somebody ran a function, or code in a library item, or opened a mod of the library, now, and
+    /// why
     #[command(
         group = clap::ArgGroup::new("what").required(true),
         after_help = "Examples:\n  muster trust explain forecast\n  \
                       muster trust explain forecast --user ann@SPOTFIRE --node terr01\n  \
-                      muster trust explain --item /Team/Sales --hash sha512=… --user ann@SPOTFIRE"
+                      muster trust explain --item /Team/Sales --hash sha512=… --user ann@SPOTFIRE\n  \
+                      muster trust explain --item /Mods/Gantt --user ann@SPOTFIRE --client installed --action add\n\n\
+                      Of a mod or external action that is in no library muster trust verify says the same."
     )]
     Explain {
         /// Name or identifier of the function
         #[arg(group = "what")]
         function: Option<Name>,
-        /// The library item that holds the script, query or function
+        /// The library item: a script, query, function, mod, external action, or an analysis that holds or names it
         #[arg(long, group = "what")]
         item: Option<String>,
-        /// Which of several in the item, see muster library code
+        /// Which of several in the item, see muster library code; of a mod or external action also an older version
         #[arg(long, requires = "item")]
         hash: Option<String>,
         /// Where the user works: web, installed, installed_no_server, automation or scheduled_update [default: web]
         #[arg(long)]
         client: Option<String>,
+        /// What they would do with a mod or external action: open, add, run, create, trust_item or trust_signer [default:
+        /// open a mod, run the rest]
+        #[arg(long)]
+        action: Option<String>,
         /// Whose run [default: yours]
         #[arg(long)]
         user: Option<UserName>,
@@ -99,6 +119,9 @@ pub(crate) struct Add {
     /// What.
     #[command(flatten)]
     what: Trusted,
+    /// The signature of the item, where the control plane does not keep it
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
     /// The moment from which it no longer counts [default: it does not end]
     #[arg(long, value_name = "RFC3339")]
     expires: Option<String>,
@@ -168,6 +191,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             item,
             hash,
             client,
+            action,
             user,
             node,
         } => {
@@ -178,6 +202,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 ("item", item.as_deref()),
                 ("hash", hash.as_deref()),
                 ("client", client.as_deref()),
+                ("action", action.as_deref()),
                 ("user", user.as_ref().map(UserName::as_str)),
                 ("node", node.as_ref().map(Name::as_str)),
             ];
@@ -201,6 +226,13 @@ fn text(explanation: &Explanation, colour: bool) -> String {
         .collect();
     // A function is known by its name, and what it is needs no word.
     let code = explanation.function.is_none();
+    let signed = explanation.signed.as_deref();
+    let of_signed = |text: fn(&VerifiedItem) -> Option<String>| signed.and_then(text).unwrap_or_default();
+    let mode = match (&explanation.mode, signed) {
+        (Some(mode), _) => mode.clone(),
+        (None, None) => "it would not run".to_owned(),
+        (None, Some(_)) => String::new(),
+    };
     table::fields(
         [
             (
@@ -228,16 +260,21 @@ fn text(explanation: &Explanation, colour: bool) -> String {
                 },
             ),
             ("Digest", explanation.digest.clone()),
+            ("Signature", of_signed(|signed| Some(signed.status.clone()))),
+            ("Problem", of_signed(|signed| signed.problem.clone())),
+            ("Signer", of_signed(|signed| signed.signer.clone())),
+            ("May", of_signed(|signed| Some(signed.capabilities.join(", ")))),
+            (
+                "Loads from",
+                of_signed(|signed| Some(signed.external_resources.join("\n"))),
+            ),
             ("User", explanation.user.to_string()),
+            ("Client", explanation.client.clone()),
+            ("Action", explanation.action.clone()),
             ("Node", explanation.node.clone()),
             ("Outcome", explanation.outcome.clone()),
-            (
-                "Mode",
-                explanation
-                    .mode
-                    .clone()
-                    .unwrap_or_else(|| "it would not run".to_owned()),
-            ),
+            ("To trust", of_signed(|signed| Some(signed.options.join(", ")))),
+            ("Mode", mode),
             ("Rule", why.rule.clone()),
             ("Entry", why.entry.clone().unwrap_or_default()),
             ("Groups", why.group_path.join(" -> ")),

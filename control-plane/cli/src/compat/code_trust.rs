@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use muster_client::{ClientError, Request, Rest};
+use muster_client::{ClientError, Request};
+use muster_daemon::clock::parse_rfc3339;
 use muster_ids::{Name, UserName};
 use muster_wire::{
     admin::v1::{
-        function::Function,
         signing::RevokeSigningCertificate,
         trust::{
             Block, CreateBlock, CreateRevocation, Item, Principal, Revocation, Signer, TrustSigner,
@@ -16,15 +16,12 @@ use muster_wire::{
     },
     problem::KIND_PREFIX,
 };
-use serde::Serialize;
 
 use super::{Common, options, signing};
 use crate::{
     context::Context,
     escape::escaped,
     failure::Failure,
-    list::{self, Extent},
-    table,
     trust::{self, Target},
 };
 
@@ -32,6 +29,42 @@ const SIGNERS: &str = "/api/v1/trust/signers";
 const ITEMS: &str = "/api/v1/trust/items";
 const BLOCKS: &str = "/api/v1/trust/blocks";
 const REVOCATIONS: &str = "/api/v1/trust/revocations";
+
+/// The roles in which somebody signs.
+const ROLES: [&str; 2] = ["developer", "configurator"];
+/// Types of items that are trusted by hash.
+const SIGNED: [&str; 4] = ["visualization_mod", "action_mod", "external_action", MOD];
+/// Types of items that are blocked.
+const BLOCKED: [&str; 8] = [
+    "visualization_mod",
+    "action_mod",
+    "external_action",
+    "script",
+    "data_function",
+    "custom_query",
+    "job_script",
+    MOD,
+];
+/// The one type that mods had in older releases.
+const MOD: &str = "mod";
+
+/// A number as certificates have it.
+fn hexadecimal(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err("a serial number is hexadecimal, for example 0a1b");
+    }
+    Ok(text.to_owned())
+}
+
+/// A day.
+fn day(text: &str) -> Result<String, &'static str> {
+    let is_day = text.len() == 10 && parse_rfc3339(&format!("{text}T00:00:00Z")).is_ok();
+    if is_day {
+        Ok(text.to_owned())
+    } else {
+        Err("a day is written yyyy-mm-dd, for example 2026-11-22")
+    }
+}
 
 /// Makes a user or a group trust a signer
 #[derive(Debug, Parser)]
@@ -51,20 +84,20 @@ struct AddCodeTrust {
     /// The user who signs
     #[arg(long, requires = "trust_user_role")]
     trust_user: Option<UserName>,
-    /// developer or configurator
-    #[arg(long, requires = "trust_user")]
+    /// Its role
+    #[arg(long, requires = "trust_user", value_parser = ROLES)]
     trust_user_role: Option<String>,
     /// Type of the items: `visualization_mod`, `action_mod` or `mod` with developer, `external_action` with configurator
     #[arg(long = "type")]
     kind: Option<String>,
     /// Serial number of a certificate that signs
-    #[arg(short = 'n', long, requires_all = ["issuer", "certificate_role"])]
+    #[arg(short = 'n', long, requires_all = ["issuer", "certificate_role"], value_parser = hexadecimal)]
     serial_number: Option<String>,
     /// Issuer of the certificate
     #[arg(short = 'i', long, requires = "serial_number")]
     issuer: Option<String>,
-    /// developer or configurator
-    #[arg(long, requires = "serial_number")]
+    /// Its role
+    #[arg(long, requires = "serial_number", value_parser = ROLES)]
     certificate_role: Option<String>,
     #[command(flatten)]
     common: Common,
@@ -88,23 +121,23 @@ struct RemoveCodeTrust {
     /// The user who signs
     #[arg(long, requires = "trusted_user_role")]
     trusted_user: Option<UserName>,
-    /// developer or configurator
-    #[arg(long, requires = "trusted_user")]
+    /// Its role
+    #[arg(long, requires = "trusted_user", value_parser = ROLES)]
     trusted_user_role: Option<String>,
     /// Hash of a version of an item
     #[arg(short = 'h', long, requires = "kind")]
     hash: Option<String>,
-    /// Type of the item: `visualization_mod`, `action_mod`, `external_action`
-    #[arg(long = "type", requires = "hash")]
+    /// Type of the item; `mod` is a mod of either type, as older releases name it
+    #[arg(long = "type", requires = "hash", value_parser = SIGNED)]
     kind: Option<String>,
     /// Serial number of a certificate that signs
-    #[arg(short = 'n', long, requires_all = ["issuer", "certificate_role"])]
+    #[arg(short = 'n', long, requires_all = ["issuer", "certificate_role"], value_parser = hexadecimal)]
     serial_number: Option<String>,
     /// Issuer of the certificate
     #[arg(short = 'i', long, requires = "serial_number")]
     issuer: Option<String>,
-    /// developer or configurator
-    #[arg(long, requires = "serial_number")]
+    /// Its role
+    #[arg(long, requires = "serial_number", value_parser = ROLES)]
     certificate_role: Option<String>,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
@@ -120,11 +153,11 @@ struct BlockCodeTrust {
     /// Hash of the version of the item
     #[arg(short = 'h', long, requires = "kind")]
     hash: Option<String>,
-    /// Type of the item
-    #[arg(long = "type", requires = "hash")]
+    /// Type of the item; `mod` is a mod of either type, as older releases name it
+    #[arg(long = "type", requires = "hash", value_parser = BLOCKED)]
     kind: Option<String>,
     /// Serial number of the certificate
-    #[arg(short = 'n', long, requires = "issuer", conflicts_with = "path")]
+    #[arg(short = 'n', long, requires = "issuer", conflicts_with = "path", value_parser = hexadecimal)]
     serial_number: Option<String>,
     /// Issuer of the certificate
     #[arg(short = 'i', long, requires = "serial_number", conflicts_with = "path")]
@@ -147,7 +180,7 @@ struct BlockCodeTrust {
 #[command(name = "revoke-code-signing-certificate")]
 struct RevokeCertificate {
     /// The first day, yyyy-mm-dd, in UTC
-    #[arg(short = 's', long)]
+    #[arg(short = 's', long, value_parser = day)]
     start_date: String,
     /// The user whose certificates they are
     #[arg(
@@ -158,31 +191,10 @@ struct RevokeCertificate {
     )]
     username: Option<UserName>,
     /// Serial number of one certificate, hexadecimal
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, value_parser = hexadecimal)]
     serial_number: Option<String>,
     #[command(flatten)]
     common: Common,
-}
-
-/// Lists the hashes of items that are known here
-#[derive(Debug, Parser)]
-#[command(name = "list-code-entities")]
-struct ListCodeEntities {
-    /// Only this hash; may be repeated
-    #[arg(short = 'H', long = "hash")]
-    hash: Vec<String>,
-    #[command(flatten)]
-    common: Common,
-}
-
-/// A line of `list-code-entities`.
-#[derive(Serialize)]
-struct Entity {
-    hash: String,
-    r#type: String,
-    name: Option<String>,
-    /// `library`, `trusted`, `blocked`.
-    known: String,
 }
 
 /// What was so already among the targets of one command: it keeps none of the others from being reached, so that a command
@@ -239,6 +251,7 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
     };
     let rest = context.rest()?;
     let (mut made, mut so): (Vec<TrustedSigner>, _) = (Vec::new(), SoAlready::default());
+    let mut done = Vec::new();
     for signer in signers {
         let new = TrustSigner {
             principal: Some(principal(options.username.clone(), options.groupname.clone())),
@@ -246,7 +259,14 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
             expires: None,
             reason: None,
         };
-        made.extend(so.unless("duplicate", rest.call(Request::post(SIGNERS).json(&new)).await)?);
+        let name = of_signer(&new.signer);
+        match so.unless("duplicate", rest.call(Request::post(SIGNERS).json(&new)).await) {
+            Ok(answer) => {
+                done.extend(answer.is_some().then_some(name));
+                made.extend(answer);
+            }
+            Err(failure) => return Err(stopped(&done, "trusted", failure)),
+        }
     }
     so.all(made.len())?;
     context.show(&made, || {
@@ -297,12 +317,12 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
     let signers = user
         .into_iter()
         .chain(certificate)
-        .map(|signer| (SIGNERS, Target::Signer(signer)));
-    let item = options
-        .hash
-        .zip(options.kind)
-        .map(|(hash, kind)| (ITEMS, Target::Item(Item { kind, hash })));
-    let targets: Vec<(&str, Target)> = signers.chain(item).collect();
+        .map(|signer| (of_signer(&signer), SIGNERS, vec![Target::Signer(signer)]));
+    let item = options.hash.zip(options.kind).map(|(hash, kind)| {
+        let name = format!("{kind} {hash}");
+        (name, ITEMS, items(kind, hash).map(Target::Item).collect())
+    });
+    let targets: Vec<(String, &str, Vec<Target>)> = signers.chain(item).collect();
     if targets.is_empty() {
         return Err(Failure::usage(
             "name what is trusted: --trusted-user with --trusted-user-role, -h with --type, or -n, -i and --certificate-role",
@@ -310,16 +330,37 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
     }
     let principal = principal(options.username, options.groupname);
     let rest = context.rest()?;
-    let (mut done, mut so) = (0, SoAlready::default());
-    for (path, target) in targets {
-        let id = trust::entry_id(&principal, &target)?;
-        let answer = rest
-            .call::<()>(Request::delete(path).segment(&id.to_string()))
-            .await;
-        done += usize::from(so.unless("not-found", answer)?.is_some());
+    let (mut done, mut missing, mut so) = (Vec::new(), Vec::new(), SoAlready::default());
+    for (name, path, alternatives) in targets {
+        let mut found = false;
+        for target in alternatives {
+            let id = trust::entry_id(&principal, &target)?;
+            let answer = rest
+                .call::<()>(Request::delete(path).segment(&id.to_string()))
+                .await;
+            match so.unless("not-found", answer) {
+                Ok(gone) => found |= gone.is_some(),
+                Err(failure) => return Err(stopped(&done, "withdrawn", failure)),
+            }
+        }
+        if found {
+            done.push(name);
+        } else {
+            missing.push(name);
+        }
     }
-    so.all(done)?;
-    context.done("It is not trusted any more.")
+    so.all(done.len())?;
+    if missing.is_empty() {
+        return context.done(&escaped(&format!("Not trusted any more: {}.", done.join(", "))));
+    }
+    Err(Failure::failed(
+        "not-found",
+        format!(
+            "there is no trust in {}, so nothing was withdrawn there; not trusted any more: {}",
+            missing.join(", "),
+            done.join(", ")
+        ),
+    ))
 }
 
 /// `block-code-trust`.
@@ -329,16 +370,12 @@ pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(),
     };
     options.common.check()?;
     let of_file = options.path.as_deref().map(signing::named_by).transpose()?;
-    let item = options
-        .hash
-        .zip(options.kind)
-        .map(|(hash, kind)| Item { kind, hash });
     let mut wanted = Vec::new();
-    if item.is_some() {
-        wanted.push(CreateBlock {
-            item,
+    if let Some((hash, kind)) = options.hash.zip(options.kind) {
+        wanted.extend(items(kind, hash).map(|item| CreateBlock {
+            item: Some(item),
             ..CreateBlock::default()
-        });
+        }));
     }
     let named = options.issuer.zip(options.serial_number);
     if let Some((issuer, serial)) = named.or(of_file) {
@@ -361,8 +398,15 @@ pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(),
     }
     let rest = context.rest()?;
     let (mut made, mut so): (Vec<Block>, _) = (Vec::new(), SoAlready::default());
+    let mut done = Vec::new();
     for new in wanted {
-        made.extend(so.unless("duplicate", rest.call(Request::post(BLOCKS).json(&new)).await)?);
+        match so.unless("duplicate", rest.call(Request::post(BLOCKS).json(&new)).await) {
+            Ok(answer) => {
+                done.extend(answer.is_some().then(|| of_block(&new)));
+                made.extend(answer);
+            }
+            Err(failure) => return Err(stopped(&done, "blocked", failure)),
+        }
     }
     so.all(made.len())?;
     context.show(&made, || "It is blocked for everybody now.".to_owned())
@@ -396,64 +440,53 @@ pub(super) async fn revoke(context: &Context, arguments: &[String]) -> Result<()
     })
 }
 
-/// `list-code-entities [-H HASH]…`.
-pub(super) async fn entities(context: &Context, arguments: &[String]) -> Result<(), Failure> {
-    let Some(options) = options::<ListCodeEntities>(arguments)? else {
-        return Ok(());
+/// The items that a hash of this type can be.
+fn items(kind: String, hash: String) -> impl Iterator<Item = Item> {
+    let kinds = if kind == MOD {
+        vec!["visualization_mod".to_owned(), "action_mod".to_owned()]
+    } else {
+        vec![kind]
     };
-    options.common.check()?;
-    let rest = context.rest()?;
-    let mut lines = known(&rest).await?;
-    if !options.hash.is_empty() {
-        lines.retain(|line| options.hash.contains(&line.hash));
-    }
-    context.show(&lines, || {
-        table::rows(
-            ["hash", "type", "name", "known"],
-            lines.iter().map(|line| {
-                let name = table::or_dash(line.name.as_ref());
-                [line.hash.clone(), line.r#type.clone(), name, line.known.clone()]
-            }),
-            "No items are known.",
-            context.colour,
-        )
+    kinds.into_iter().map(move |kind| Item {
+        kind,
+        hash: hash.clone(),
     })
 }
 
-async fn known(rest: &Rest) -> Result<Vec<Entity>, Failure> {
-    let functions: Vec<Function> =
-        list::all(rest, || Request::get("/api/v1/functions"), &Extent::default()).await?;
-    let (items, blocks) = (trust::items(rest).await?, trust::blocks(rest).await?);
-    let of = |item: &Item, known: &str| Entity {
-        hash: item.hash.clone(),
-        r#type: item.kind.clone(),
-        name: None,
-        known: known.to_owned(),
+/// Why a command that names several things stopped, and what it had done before.
+fn stopped(done: &[String], what: &str, why: Failure) -> Failure {
+    if done.is_empty() {
+        return why;
+    }
+    let before = done.join(", ");
+    Failure::failed(
+        "incomplete",
+        format!("{}; {what} before that: {before}", why.sentence()),
+    )
+}
+
+fn of_signer(signer: &Signer) -> String {
+    let whom = match &signer.user {
+        Some(user) => format!("user {user}"),
+        None => format!(
+            "certificate {} of {}",
+            signer.serial.as_deref().unwrap_or_default(),
+            signer.issuer.as_deref().unwrap_or_default()
+        ),
     };
-    let mut lines: Vec<Entity> = functions
-        .into_iter()
-        .map(|function| Entity {
-            hash: function.digest.to_string(),
-            r#type: "data_function".to_owned(),
-            name: Some(function.definition.name.to_string()),
-            known: "library".to_owned(),
-        })
-        .collect();
-    lines.extend(items.iter().map(|entry| of(&entry.item, "trusted")));
-    lines.extend(
-        blocks
-            .iter()
-            .filter_map(|block| block.item.as_ref())
-            .map(|item| of(item, "blocked")),
-    );
-    lines.sort_by(|one, other| {
-        (&one.hash, &one.r#type, &one.known).cmp(&(&other.hash, &other.r#type, &other.known))
-    });
-    lines.dedup_by(|one, other| {
-        (&one.hash, &one.r#type, &one.known, &one.name)
-            == (&other.hash, &other.r#type, &other.known, &other.name)
-    });
-    Ok(lines)
+    format!("{whom} as {}", signer.role)
+}
+
+fn of_block(block: &CreateBlock) -> String {
+    match (&block.item, &block.user) {
+        (Some(item), _) => format!("{} {}", item.kind, item.hash),
+        (None, Some(user)) => format!("user {user}"),
+        (None, None) => format!(
+            "certificate {} of {}",
+            block.serial.as_deref().unwrap_or_default(),
+            block.issuer.as_deref().unwrap_or_default()
+        ),
+    }
 }
 
 fn certificate(issuer: Option<String>, serial: Option<String>, role: Option<String>) -> Option<Signer> {

@@ -1,32 +1,48 @@
 //! `show-code-trust`: seven tables of who trusts what, as files of comma-separated values.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use clap::Parser;
 use muster_client::Request;
-use muster_ids::UserName;
+use muster_client::Rest;
+use muster_daemon::clock::parse_rfc3339;
+use muster_ids::{Name, UserName};
 use muster_wire::admin::v1::{
     group::Group,
+    signing::SigningCertificate,
     trust::{Decided, Principal, Revocation},
+    user::User,
 };
 use serde::Serialize;
 
 use super::{Common, options};
-use crate::{context::Context, csv, failure::Failure, trust};
+use crate::{
+    context::Context,
+    csv,
+    failure::Failure,
+    list::{self, Extent},
+    trust,
+};
 
 /// Writes seven files about trust into a new folder
 #[derive(Debug, Parser)]
 #[command(name = "show-code-trust")]
 struct ShowCodeTrust {
-    /// Say for each group who is in it
-    #[arg(short = 'x', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    /// Say for each group who is in it, or in a group that is in it
+    #[arg(short = 'x', long, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
     expand_groups: bool,
     #[command(flatten)]
     common: Common,
 }
+
+/// What is said of trust that cannot be taken over.
+const NOT_IN_THE_ORIGINAL: &str = "not supported by the original: groups trust no hashes there";
+/// The group that everybody is in.
+const EVERYONE: &str = "Everyone";
 
 /// Where the files are, for programs.
 #[derive(Serialize)]
@@ -43,11 +59,12 @@ pub(super) async fn show(context: &Context, arguments: &[String]) -> Result<(), 
     let rest = context.rest()?;
     let (blocks, signers) = (trust::blocks(&rest).await?, trust::signers(&rest).await?);
     let (items, revocations) = (trust::items(&rest).await?, trust::revocations(&rest).await?);
-    let groups: Vec<Group> = if options.expand_groups {
-        rest.call(Request::get("/api/v1/groups")).await?
+    let directory = if options.expand_groups {
+        Directory::fetch(&rest).await?
     } else {
-        Vec::new()
+        Directory::default()
     };
+    let numbers = certificates(&rest, &revocations).await?;
     let folder = PathBuf::from(format!("code-trust-{}", context.clock.unix_ms()));
     let failed = |what: &Path, error: std::io::Error| {
         Failure::failed(
@@ -85,17 +102,15 @@ pub(super) async fn show(context: &Context, arguments: &[String]) -> Result<(), 
     write("blocked_hashes.csv", &hashes)?;
     write("blocked_users.csv", &users)?;
 
-    let mut revoked = Table::new(&["user", "from", "until", "by", "since", "reason"]);
-    for Revocation {
-        user,
-        from,
-        until,
-        decided: by,
-        ..
-    } in &revocations
-    {
-        let times = vec![user.to_string(), from.clone(), until.clone().unwrap_or_default()];
-        revoked.row([times, decided(by)]);
+    let mut revoked = Table::new(&["user", "serial_numbers", "from", "until", "by", "since", "reason"]);
+    for (revocation, serials) in revocations.iter().zip(numbers) {
+        let about = vec![
+            revocation.user.to_string(),
+            serials.join(";"),
+            revocation.from.clone(),
+            revocation.until.clone().unwrap_or_default(),
+        ];
+        revoked.row([about, decided(&revocation.decided)]);
     }
     write("revoked_certs.csv", &revoked)?;
 
@@ -104,7 +119,7 @@ pub(super) async fn show(context: &Context, arguments: &[String]) -> Result<(), 
     let mut by_user = Table::new(&[&["signer", "role"][..], &whose].concat());
     for entry in &signers {
         let rest = [
-            principal(&entry.principal, &groups),
+            principal(&entry.principal, &directory),
             vec![entry.expires.clone().unwrap_or_default()],
             decided(&entry.decided),
         ]
@@ -125,13 +140,19 @@ pub(super) async fn show(context: &Context, arguments: &[String]) -> Result<(), 
     write("byextcert.csv", &by_certificate)?;
     write("byuser.csv", &by_user)?;
 
-    let mut by_hash = Table::new(&[&["type", "hash"][..], &whose].concat());
+    let mut by_hash = Table::new(&[&["type", "hash"][..], &whose, &["remark"]].concat());
     for entry in &items {
+        let remark = if entry.principal.group.is_some() {
+            NOT_IN_THE_ORIGINAL
+        } else {
+            ""
+        };
         by_hash.row([
             vec![entry.item.kind.clone(), entry.item.hash.clone()],
-            principal(&entry.principal, &groups),
+            principal(&entry.principal, &directory),
             vec![entry.expires.clone().unwrap_or_default()],
             decided(&entry.decided),
+            vec![remark.to_owned()],
         ]);
     }
     write("byhash.csv", &by_hash)?;
@@ -176,17 +197,102 @@ fn decided(decided: &Decided) -> Vec<String> {
     ]
 }
 
-/// User, group, and who is in the group where that was asked for.
-fn principal(principal: &Principal, groups: &[Group]) -> Vec<String> {
-    let group = principal.group.as_ref();
-    let found = group.and_then(|name| groups.iter().find(|group| group.name.key() == name.key()));
-    let members = found.map(|group| {
-        group
-            .members
+/// Of each revocation the numbers of the certificates whose signatures it makes void, some of them or all.
+async fn certificates(rest: &Rest, revocations: &[Revocation]) -> Result<Vec<Vec<String>>, Failure> {
+    let request = |user: &UserName| Request::get("/api/v1/trust/certificates").query("user", user.as_str());
+    let mut found = Vec::new();
+    let mut known: BTreeMap<String, Vec<SigningCertificate>> = BTreeMap::new();
+    for revocation in revocations {
+        if let Some(issued) = known.get(&revocation.user.key()) {
+            found.push(void(issued, revocation));
+            continue;
+        }
+        let issued: Result<Vec<SigningCertificate>, Failure> =
+            list::all(rest, || request(&revocation.user), &Extent::default()).await;
+        let issued = match issued {
+            Ok(issued) => issued,
+            // The certificates of a deleted user are gone, and what was revoked stays.
+            Err(Failure::Call(error)) if error.problem().is_some_and(|problem| problem.status == 404) => {
+                Vec::new()
+            }
+            Err(failure) => return Err(failure),
+        };
+        found.push(void(&issued, revocation));
+        known.insert(revocation.user.key(), issued);
+    }
+    Ok(found)
+}
+
+/// The numbers of those of these certificates that a revocation is about.
+fn void(issued: &[SigningCertificate], revocation: &Revocation) -> Vec<String> {
+    let void = issued.iter().filter(|certificate| meet(certificate, revocation));
+    void.map(|certificate| certificate.serial.clone()).collect()
+}
+
+/// Whether a certificate was of use at a time that is revoked; where a time is not readable it is said rather than left out.
+fn meet(certificate: &SigningCertificate, revocation: &Revocation) -> bool {
+    let before = |one: &str, other: &str| match (parse_rfc3339(one), parse_rfc3339(other)) {
+        (Ok(one), Ok(other)) => one <= other,
+        _ => true,
+    };
+    let until = revocation.until.as_deref();
+    before(&revocation.from, &certificate.not_after)
+        && until.is_none_or(|until| before(&certificate.not_before, until))
+}
+
+/// Groups and users; nothing where nobody asks who is in a group.
+#[derive(Default)]
+struct Directory {
+    groups: Vec<Group>,
+    users: Vec<UserName>,
+}
+
+impl Directory {
+    async fn fetch(rest: &Rest) -> Result<Self, Failure> {
+        let users: Vec<User> = list::all(rest, || Request::get("/api/v1/users"), &Extent::default()).await?;
+        Ok(Self {
+            groups: rest.call(Request::get("/api/v1/groups")).await?,
+            users: users.into_iter().map(|user| user.name).collect(),
+        })
+    }
+
+    /// Who has what is given to a group: its members, and those of all groups that inherit from it. `None` where the group
+    /// is not known.
+    fn members(&self, group: &Name) -> Option<BTreeSet<&UserName>> {
+        let found = self.groups.iter().find(|one| one.name.key() == group.key())?;
+        if found.name.as_str() == EVERYONE {
+            return Some(self.users.iter().collect());
+        }
+        let mut inside = BTreeSet::from([found.name.key()]);
+        let mut members = BTreeSet::new();
+        loop {
+            let before = inside.len();
+            for group in &self.groups {
+                if group.parents.iter().any(|parent| inside.contains(&parent.key())) {
+                    inside.insert(group.name.key());
+                }
+            }
+            if inside.len() == before {
+                break;
+            }
+        }
+        for group in self
+            .groups
             .iter()
-            .map(UserName::to_string)
-            .collect::<Vec<_>>()
-            .join(";")
+            .filter(|group| inside.contains(&group.name.key()))
+        {
+            members.extend(&group.members);
+        }
+        Some(members)
+    }
+}
+
+/// User, group, and who is in the group where that was asked for.
+fn principal(principal: &Principal, directory: &Directory) -> Vec<String> {
+    let group = principal.group.as_ref();
+    let members = group.and_then(|group| directory.members(group)).map(|members| {
+        let names: Vec<&str> = members.iter().map(|user| user.as_str()).collect();
+        names.join(";")
     });
     vec![
         principal

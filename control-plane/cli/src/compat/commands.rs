@@ -156,16 +156,12 @@ pub(super) const COMMANDS: &[Documented] = &[
     partly(
         "list-code-entities",
         "trust list",
-        "data functions, trusted and blocked items; -b, -k and -t are refused with what to do",
+        "-b, -k and -t are refused with what to do",
     ),
     works("list-code-signing-root-certificates"),
     works("remove-code-signing-root-certificate"),
     works("reset-code-trust"),
-    partly(
-        "re-sign-mod",
-        "trust sign",
-        "folders of mods; -l, -i, -b, -k and -t are refused with what to do",
-    ),
+    partly("re-sign-mod", "trust sign", COMMON),
     // Trust in scripts.
     partly("find-analysis-scripts", "library find-scripts", COMMON),
     partly(

@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +19,7 @@ use muster_client::{Request, Rest};
 use muster_daemon::file::{self, Access};
 use muster_ids::{Name, UserName};
 use muster_wire::admin::v1::{
-    group::{CreateGroup, Group},
+    group::{Group, GroupInGroup, GroupsImported, ImportGroups as Import, UserInGroup},
     user::User,
 };
 use serde::Serialize;
@@ -26,7 +27,7 @@ use serde::Serialize;
 use self::form::{Form, Row};
 use super::{
     Common,
-    group::{DOMAIN, GROUPS, inside, of_group, of_user},
+    group::{DOMAIN, GROUPS, inside},
     options,
 };
 use crate::{
@@ -41,6 +42,8 @@ const NO_IDENTIFIERS: &str =
     "-g is not taken: the identifiers of groups are this system's own, and names are enough";
 /// The largest file that is read.
 const LARGEST: u64 = 64 * 1024 * 1024;
+/// Of a file that is written: who is in which group is for whoever wrote it.
+const MODE: u32 = 0o600;
 /// How many wrong rows are told at once.
 const TOLD: usize = 10;
 
@@ -169,6 +172,11 @@ pub(super) async fn export(context: &Context, arguments: &[String]) -> Result<()
 }
 
 fn write(path: &Path, replace: bool, text: &str) -> Result<(), Failure> {
+    if replace {
+        // As a whole, also where it is a link to something else.
+        return file::write(path, text.as_bytes(), MODE, "groups")
+            .map_err(|error| Failure::failed("file", chain(&error)));
+    }
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => Failure::failed(
             "file-exists",
@@ -179,14 +187,12 @@ fn write(path: &Path, replace: bool, text: &str) -> Result<(), Failure> {
         ),
         _ => Failure::failed("file", format!("{} cannot be written: {error}", path.display())),
     };
-    let mut options = File::options();
-    options.write(true);
-    if replace {
-        options.create(true).truncate(true);
-    } else {
-        options.create_new(true);
-    }
-    let mut file = options.open(path).map_err(failed)?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(path)
+        .map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)
 }
 
@@ -235,7 +241,25 @@ pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<()
             )));
         }
     }
-    let made = plan.make(&rest).await?;
+    let made = match plan.make(&rest).await {
+        // What the control plane refuses it refuses as a whole; what was lost on the way may have been done.
+        Err(Failure::Call(error)) if error.problem().is_some() => {
+            return Err(Failure::failed(
+                "refused",
+                format!("{}; nothing was changed", Failure::Call(error).sentence()),
+            ));
+        }
+        Err(failure) => {
+            return Err(Failure::failed(
+                "unknown",
+                format!(
+                    "{}; whether it was done is not known: import the file again, what is there already stays as it is",
+                    failure.sentence()
+                ),
+            ));
+        }
+        Ok(made) => made,
+    };
     context.show(&made, || {
         let text = format!(
             "Made {} groups and {} memberships; {} memberships were there.",
@@ -251,6 +275,7 @@ pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<()
 }
 
 const USERS: &str = "/api/v1/users";
+const IMPORTS: &str = "/api/v1/group-imports";
 
 /// What a file asks for.
 struct Plan {
@@ -361,43 +386,29 @@ impl Plan {
         Ok(())
     }
 
-    /// Does it. What is there already is no error, so that the same file can be imported again after one.
+    /// Does it, all of it or nothing. What somebody else made meanwhile is as good.
     async fn make(&mut self, rest: &Rest) -> Result<Imported, Failure> {
-        let stopped = |done: &Imported, what: String, why: Failure| {
-            Failure::failed(
-                "incomplete",
-                format!(
-                    "{what} was refused ({}) after {} groups and {} memberships were made; mend it and import the file again",
-                    why.sentence(),
-                    done.groups.len(),
-                    done.members
-                ),
-            )
+        let mut done = std::mem::take(&mut self.done);
+        let change = Import {
+            groups: std::mem::take(&mut self.groups),
+            parents: std::mem::take(&mut self.inner)
+                .into_iter()
+                .map(|(parent, group)| GroupInGroup { group, parent })
+                .collect(),
+            members: std::mem::take(&mut self.users)
+                .into_iter()
+                .map(|(group, user)| UserInGroup { group, user })
+                .collect(),
         };
-        for name in std::mem::take(&mut self.groups) {
-            let new = CreateGroup { name: name.clone() };
-            match rest.call::<Group>(Request::post(GROUPS).json(&new)).await {
-                Ok(_) => self.done.groups.push(name),
-                Err(error) => return Err(stopped(&self.done, format!("the group \"{name}\""), error.into())),
-            }
+        if change == Import::default() {
+            return Ok(done);
         }
-        for (outer, inner) in std::mem::take(&mut self.inner) {
-            let request = of_group(Request::put(GROUPS), &outer, &inner);
-            if let Err(error) = rest.call::<()>(request).await {
-                let what = format!("\"{inner}\" in \"{outer}\"");
-                return Err(stopped(&self.done, what, error.into()));
-            }
-            self.done.members += 1;
-        }
-        for (outer, user) in std::mem::take(&mut self.users) {
-            let request = of_user(Request::put(GROUPS), &outer, &user);
-            if let Err(error) = rest.call::<()>(request).await {
-                let what = format!("{user} in \"{outer}\"");
-                return Err(stopped(&self.done, what, error.into()));
-            }
-            self.done.members += 1;
-        }
-        Ok(std::mem::take(&mut self.done))
+        let request = Request::post(IMPORTS).json(&change);
+        let made: GroupsImported = rest.call(request).await?;
+        done.groups = made.made;
+        done.members = usize::try_from(made.memberships).unwrap_or(usize::MAX);
+        done.had += usize::try_from(made.had).unwrap_or(usize::MAX);
+        Ok(done)
     }
 }
 

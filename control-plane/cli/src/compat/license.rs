@@ -7,7 +7,7 @@ use clap::Parser;
 use muster_client::{Request, Rest};
 use muster_code_trust::Feature;
 use muster_ids::Name;
-use muster_wire::admin::v1::group::{Group, License};
+use muster_wire::admin::v1::group::{Group, License, LicenseSet, SetLicense as Change};
 use serde::Serialize;
 
 use super::{Common, group, options};
@@ -134,11 +134,13 @@ struct DeleteObsolete {
 
 /// What a group gives of a license, for programs.
 #[derive(Debug, Serialize)]
-struct Given {
+struct Told {
     group: Name,
     license: String,
     functions: Vec<&'static str>,
-    changed: usize,
+    /// Features that it did not give before, and that it gave before.
+    given: Vec<String>,
+    taken: Vec<String>,
 }
 
 /// A line of `list-licenses`.
@@ -172,10 +174,8 @@ pub(super) async fn set(context: &Context, arguments: &[String]) -> Result<(), F
     };
     // What does not exist is left out; of the rest nothing is taken because of it.
     let all = if wanted.is_empty() { Vec::new() } else { all };
-    let rest = context.rest()?;
-    let group = fetch(&rest, &options.group).await?;
-    let changed = make(&rest, &group, &all, &wanted).await?;
-    told(context, &group, &options.license, &wanted, changed)
+    let (group, done) = make(&context.rest()?, &options.group, &all, &wanted).await?;
+    told(context, &group, &options.license, &wanted, &done)
 }
 
 /// `remove-license -g GROUP -l LICENSE [-i]`.
@@ -189,10 +189,8 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
         Err(_) if options.ignore_non_existing => Vec::new(),
         Err(refused) => return Err(refused),
     };
-    let rest = context.rest()?;
-    let group = fetch(&rest, &options.group).await?;
-    let changed = make(&rest, &group, &all, &[]).await?;
-    if changed == 0 && !options.ignore_non_existing {
+    let (group, done) = make(&context.rest()?, &options.group, &all, &[]).await?;
+    if done.taken.is_empty() && !options.ignore_non_existing {
         return Err(Failure::failed(
             "not-found",
             format!(
@@ -202,7 +200,7 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
             ),
         ));
     }
-    told(context, &group, &options.license, &[], changed)
+    told(context, &group, &options.license, &[], &done)
 }
 
 /// `list-licenses`.
@@ -355,22 +353,28 @@ fn no_function(license: &str, missing: &[String]) -> Failure {
     )
 }
 
-/// Has the group give `wanted` and none of the others in `all`; returns how many were changed. Done twice it is the same.
-async fn make(rest: &Rest, group: &Group, all: &[Feature], wanted: &[Feature]) -> Result<usize, Failure> {
-    let mut changed = 0;
-    for feature in all {
-        let has = group.features.iter().any(|given| given == feature.as_str());
-        match (has, wanted.contains(feature)) {
-            (false, true) => {
-                let request = of(Request::put(GROUPS), &group.name, feature.as_str());
-                rest.call::<()>(request).await?;
-            }
-            (true, false) => take(rest, &group.name, feature.as_str()).await?,
-            _ => continue,
-        }
-        changed += 1;
-    }
-    Ok(changed)
+/// Has the group give `wanted` and none of the others in `all`, at once; done twice it is the same.
+async fn make(
+    rest: &Rest,
+    group: &Name,
+    all: &[Feature],
+    wanted: &[Feature],
+) -> Result<(Group, LicenseSet), Failure> {
+    let group = fetch(rest, group).await?;
+    let Some(first) = all.first() else {
+        return Ok((group, LicenseSet::default()));
+    };
+    let names = |features: &[Feature]| features.iter().map(ToString::to_string).collect();
+    let change = Change {
+        license: place(*first).license.0.to_owned(),
+        of: names(all),
+        features: names(wanted),
+    };
+    let request = Request::put(GROUPS)
+        .segment(group.name.as_str())
+        .segment("licenses")
+        .json(&change);
+    Ok((group, rest.call(request).await?))
 }
 
 /// Takes a feature; that somebody else did so meanwhile is as good.
@@ -397,21 +401,28 @@ fn told(
     group: &Group,
     license: &str,
     wanted: &[Feature],
-    changed: usize,
+    done: &LicenseSet,
 ) -> Result<(), Failure> {
-    let given = Given {
+    let told = Told {
         group: group.name.clone(),
         license: license.to_owned(),
         functions: wanted.iter().copied().map(function).collect(),
-        changed,
+        given: done.given.clone(),
+        taken: done.taken.clone(),
     };
-    context.show(&given, || {
-        let state = match given.functions.as_slice() {
-            [] if changed == 0 => "nothing was changed".to_owned(),
+    context.show(&told, || {
+        let state = match told.functions.as_slice() {
+            [] if told.taken.is_empty() => "nothing was changed".to_owned(),
             [] => "none of its functions".to_owned(),
             some => some.join(", "),
         };
-        format!("\"{}\" has of {} now: {state}.", group.name, escaped(license))
+        let mut said = format!("\"{}\" has of {} now: {state}.", group.name, escaped(license));
+        for (what, features) in [("Given", &told.given), ("Taken", &told.taken)] {
+            if !features.is_empty() {
+                said = format!("{said} {what}: {}.", escaped(&features.join(", ")));
+            }
+        }
+        said
     })
 }
 

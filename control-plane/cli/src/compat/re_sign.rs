@@ -13,14 +13,14 @@ use muster_wire::admin::v1::{
     signing::{SignItem, SignedItem},
 };
 
-use super::{Common, options, signing::refuse_overwriting};
+use super::{Common, options};
 use crate::{
     context::Context,
     escape::{escaped, escaped_lines},
     failure::Failure,
     item_file,
     list::{self, Extent},
-    trust,
+    output, trust,
 };
 
 /// Signs a mod again, as a given user
@@ -92,7 +92,7 @@ pub(super) async fn run(context: &Context, arguments: &[String]) -> Result<(), F
             }
         }
         if let Some(path) = target.save.as_deref().filter(|_| target.guarded) {
-            refuse_overwriting(path, options.force_overwrite, "-f")?;
+            output::refuse_overwriting(path, options.force_overwrite, "-f")?;
         }
         target.read.refuse_archive(target.save.as_deref())?;
         again.push(target);

@@ -7,7 +7,7 @@ use crate::{
     context::Context,
     escape::escaped,
     failure::Failure,
-    library::{choice, gone, make, remove, said},
+    library::{choice, make, remove, said, withdrawn},
     terminal,
 };
 
@@ -79,5 +79,5 @@ pub(super) async fn untrust(context: &Context, arguments: &[String]) -> Result<(
     let question = format!("Remove {what} in code of {place}?");
     terminal::confirm(options.no_prompt, &question, "give -n")?;
     let done = remove(&rest, item, &choice.unwrap_or_default()).await?;
-    context.show(&done, || gone(&done))
+    withdrawn(context, &done)
 }

@@ -25,7 +25,7 @@ use crate::{
     escape::escaped,
     failure::{Failure, chain},
     list::{self, Extent},
-    table, terminal,
+    output, table, terminal,
 };
 
 const ROOTS: &str = "/api/v1/trust/roots";
@@ -144,7 +144,7 @@ pub(super) async fn certificates(context: &Context, arguments: &[String]) -> Res
             ]
         });
         let headers = ["serial", "issuer", "subject", "state", "from", "until"];
-        table::rows(headers, rows, "There are no such certificates.", context.colour)
+        table::rows(headers, rows, "There are no such certificates that you may see: people see their own, administrators those of all.", context.colour)
     })
 }
 
@@ -188,7 +188,7 @@ pub(super) async fn export(context: &Context, arguments: &[String]) -> Result<()
             options.directory.display()
         )));
     }
-    refuse_overwriting(&path, options.force, "-f")?;
+    output::refuse_overwriting(&path, options.force, "-f")?;
     let root: SigningRoot = context
         .rest()?
         .call(Request::post("/api/v1/trust/roots/internal"))
@@ -298,20 +298,6 @@ pub(super) async fn reset(context: &Context, arguments: &[String]) -> Result<(),
             done.root.fingerprint, done.deleted
         ))
     })
-}
-
-/// Refuses to replace what is at `path` unless somebody says so.
-pub(super) fn refuse_overwriting(path: &Path, force: bool, option: &str) -> Result<(), Failure> {
-    if path.exists() && !force {
-        return Err(Failure::failed(
-            "file-exists",
-            format!(
-                "{} exists; give {option} to replace it, or choose another place",
-                path.display()
-            ),
-        ));
-    }
-    Ok(())
 }
 
 /// The issuer and the serial number of the certificate in a file.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use muster_client::Request;
-use muster_code_trust::Language;
+use muster_code_trust::{FunctionContent, Language, Parameter as Declared, UnknownWord};
 use muster_daemon::file::{self, Access};
-use muster_ids::{Name, PackageList};
+use muster_ids::{Digest, Name, PackageList};
 use muster_wire::{
     admin::v1::function::Function,
     function::{FunctionDefinition, Parameter},
@@ -83,6 +83,41 @@ pub(super) async fn run(context: &Context, arguments: Register) -> Result<(), Fa
             function.definition.name, function.digest
         )
     })
+}
+
+/// The digest of the function that a file defines, as the control plane would name it.
+pub(crate) fn digest_of(path: &Path) -> Result<Digest, Failure> {
+    let wrong = |error: String| Failure::usage(format!("{}: {error}", path.display()));
+    let mut fields = from_file(path)?;
+    packages(&mut fields)?;
+    let definition: FunctionDefinition = serde_json::from_value(Value::Object(fields))
+        .map_err(|error| wrong(format!("this is no definition of a function: {error}")))?;
+    let language: Language = definition
+        .language
+        .parse()
+        .map_err(|_| wrong("the language of a function is r, python or terr".to_owned()))?;
+    let parameters = |list: &[Parameter]| -> Result<Vec<Declared>, Failure> {
+        let declared = |parameter: &Parameter| {
+            Ok(Declared {
+                name: parameter.name.clone(),
+                kind: parameter.kind.parse()?,
+                optional: parameter.optional,
+                types: (parameter.types.iter())
+                    .map(|text| text.parse())
+                    .collect::<Result<_, UnknownWord>>()?,
+            })
+        };
+        let all = list.iter().map(declared).collect::<Result<_, UnknownWord>>();
+        all.map_err(|error| wrong(error.to_string()))
+    };
+    let content = FunctionContent {
+        language,
+        script: definition.script.as_bytes(),
+        inputs: &parameters(&definition.inputs)?,
+        outputs: &parameters(&definition.outputs)?,
+        packages: &definition.packages.iter().cloned().collect(),
+    };
+    Ok(content.digest())
 }
 
 fn definition(arguments: Register) -> Result<FunctionDefinition, Failure> {
@@ -262,7 +297,7 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             path
         };
-        let hash = muster_ids::Digest::of(b"wheel");
+        let hash = Digest::of(b"wheel");
         write(
             "lock.txt",
             &format!("# locked\nSix==1.16.0 \\\n    --hash={hash}\n"),

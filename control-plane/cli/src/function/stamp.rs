@@ -3,17 +3,15 @@
 //! Invariant: what is trusted is the digest that was shown with its script, or that the caller gave; a version
 //! that came in between is refused by the control plane.
 
+use super::{PATH, Which, fields};
+use crate::{context::Context, escape::escaped_lines, failure::Failure, output, terminal};
 use clap::Args;
 use muster_client::Request;
 use muster_ids::Digest;
 use muster_wire::admin::v1::{
-    function::{Function, TrustFunction},
+    function::{Function, TrustFunction, Untrusted},
     stamp::Stamp,
 };
-use serde::{Deserialize, Serialize};
-
-use super::{PATH, Which, fields};
-use crate::{context::Context, escape::escaped_lines, failure::Failure, output, terminal};
 
 /// How much of a script is shown before it is trusted.
 const SHOWN_LINES: usize = 30;
@@ -31,12 +29,6 @@ pub(crate) struct Trust {
     /// Trust the version with this digest, without being asked
     #[arg(long)]
     digest: Option<Digest>,
-}
-
-/// What `untrust` did.
-#[derive(Serialize, Deserialize)]
-struct Removed {
-    removed: u64,
 }
 
 /// Trusts a version.
@@ -73,18 +65,27 @@ pub(super) async fn untrust(context: &Context, which: &Which) -> Result<(), Fail
         .at(Request::post(PATH))
         .segment("untrust")
         .json(&serde_json::json!({}));
-    let removed: Removed = context.rest()?.call(request).await?;
-    context.show(&removed, || match removed.removed {
-        0 => format!("\"{}\" was not trusted.", which.function),
-        1 => format!(
-            "\"{}\" is not trusted any more; 1 stamp was removed.",
-            which.function
-        ),
-        count => format!(
-            "\"{}\" is not trusted any more; {count} stamps were removed.",
-            which.function
-        ),
-    })
+    let done: Untrusted = context.rest()?.call(request).await?;
+    context.show(&done, || {
+        let removed = match done.removed {
+            1 => "1 stamp was removed".to_owned(),
+            count => format!("{count} stamps were removed"),
+        };
+        match (done.removed, done.others) {
+            (0, _) => format!("\"{}\" was not trusted.", which.function),
+            (_, 0) => format!("\"{}\" is not trusted any more; {removed}.", which.function),
+            (_, others) => format!(
+                "\"{}\": {removed}; {others} of other authors stay, which they or an administrator remove.",
+                which.function
+            ),
+        }
+    })?;
+    // It may be trusted as before by those.
+    if done.others == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Said)
+    }
 }
 
 /// A function with the first lines of its script.

@@ -1,6 +1,6 @@
 //! `muster library import`, `versions` and `content`: what items hold.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
@@ -140,6 +140,11 @@ pub(super) async fn content(context: &Context, wanted: Show) -> Result<(), Failu
                 .query("path", file),
         );
         let answer = rest.send(request).await?;
+        // A file of somebody else: what it holds does nothing to a terminal.
+        if std::io::stdout().is_terminal() {
+            let text = String::from_utf8_lossy(&answer.body);
+            return output::bytes(escaped_lines(&text).as_bytes());
+        }
         return output::bytes(&answer.body);
     }
     let request = with(at(Request::get(PATH), &wanted.item).segment("content"));

@@ -107,7 +107,7 @@ pub(super) async fn inherit(context: &Context, item: &str) -> Result<(), Failure
 }
 
 /// Of two who change the same permissions at once, the later is told, and takes back nothing that they did not see.
-fn changed(grants: Vec<Grant>, version: i64) -> SetPermissions {
+fn changed(grants: Vec<Grant>, version: String) -> SetPermissions {
     SetPermissions {
         inherits: false,
         grants,

@@ -97,7 +97,17 @@ pub(super) async fn untrust(context: &Context, wanted: &Untrust) -> Result<(), F
         "give --yes",
     )?;
     let done = remove(&rest, wanted.item.as_deref(), &choice.unwrap_or_default()).await?;
-    context.show(&done, || gone(&done))
+    withdrawn(context, &done)
+}
+
+/// Says what became of it. Where stamps of others stay the code may be trusted as before, which is not what was asked for.
+pub(crate) fn withdrawn(context: &Context, done: &Unstamped) -> Result<(), Failure> {
+    context.show(done, || gone(done))?;
+    if done.others.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Said)
+    }
 }
 
 /// What hashes on a command line mean; nothing where there are none.
@@ -135,6 +145,7 @@ pub(crate) async fn remove(
             Some(whole) => {
                 whole.removed.extend(part.removed);
                 whole.more = part.more;
+                whole.others = part.others;
             }
         }
         if ended && let Some(whole) = whole {
@@ -157,7 +168,7 @@ pub(crate) fn said(done: &Stamped) -> String {
 }
 
 /// What is trusted no more, in words.
-pub(crate) fn gone(done: &Unstamped) -> String {
+fn gone(done: &Unstamped) -> String {
     let items: BTreeSet<_> = done.removed.iter().map(|stamp: &Stamp| stamp.item).collect();
     let mut said = match (done.removed.len(), items.len()) {
         (0, _) => "Nothing of this is trusted; nothing was changed".to_owned(),
@@ -167,6 +178,15 @@ pub(crate) fn gone(done: &Unstamped) -> String {
     };
     if !done.already.is_empty() && !done.removed.is_empty() {
         said = format!("{said}; not trusted before: {}", done.already.join(", "));
+    }
+    if !done.others.is_empty() {
+        let authors: BTreeSet<_> = done.others.iter().map(|stamp| stamp.author.as_str()).collect();
+        let authors: Vec<_> = authors.into_iter().collect();
+        said = format!(
+            "{said}; {} stay, which were made by {}",
+            done.others.len(),
+            authors.join(", ")
+        );
     }
     format!("{}.", escaped(&said))
 }

@@ -41,6 +41,9 @@ pub(crate) enum Command {
         /// Write it to this file instead
         #[arg(long, value_name = "FILE")]
         save: Option<PathBuf>,
+        /// Replace it if it is there
+        #[arg(long, requires = "save")]
+        force: bool,
     },
     /// Say what a receipt proves, from its file and a root that you trust alone; exit 1 unless it proves something
     #[command(
@@ -69,7 +72,12 @@ struct Shown<'a> {
 /// Does `command`.
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Show { which, save } => show(context, &which, save.as_deref()).await,
+        Command::Show { which, save, force } => {
+            if let Some(path) = &save {
+                output::refuse_overwriting(path, force, "--force")?;
+            }
+            show(context, &which, save.as_deref()).await
+        }
         Command::Verify { file, roots } => proof(context, &file, roots.as_deref()),
     }
 }

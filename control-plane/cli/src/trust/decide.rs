@@ -1,20 +1,30 @@
 //! `muster trust add|remove|block|unblock|revoke`.
 
 use muster_client::Request;
+use muster_code_trust::MOST_BUNDLE;
 use muster_wire::admin::v1::trust::{
     Block as WireBlock, CreateRevocation, Revocation, TrustItem, TrustSigner, TrustedItem, TrustedSigner,
 };
 
 use super::{
-    Add, Block, Remove, Revoke, Target, Unblock,
+    Add, Block, Remove, Revoke, Target, Unblock, as_json,
     list::{BLOCKS, ITEMS, REVOCATIONS, SIGNERS, blocked_text, principal_text, signer_text},
     target::{block_id, trust_id},
 };
-use crate::{context::Context, escape::escaped, failure::Failure};
+use crate::{context::Context, escape::escaped, failure::Failure, item_file};
 
 /// `muster trust add`.
 pub(super) async fn add(context: &Context, arguments: Add) -> Result<(), Failure> {
     let target = arguments.what.target()?;
+    let bundle = match (&arguments.signature, &target) {
+        (Some(_), Target::Signer(_)) => {
+            return Err(Failure::usage(
+                "--signature is that of an item; a signer needs none",
+            ));
+        }
+        (Some(path), Target::Item(_)) => Some(as_json(&item_file::bytes(path, MOST_BUNDLE)?)),
+        (None, _) => None,
+    };
     let rest = context.rest()?;
     let principal = arguments.what.principal();
     let (expires, reason) = (arguments.expires, arguments.reason);
@@ -36,6 +46,8 @@ pub(super) async fn add(context: &Context, arguments: Add) -> Result<(), Failure
             let new = TrustItem {
                 principal,
                 item,
+                bundle,
+                content: None,
                 expires,
                 reason,
             };

@@ -1,19 +1,11 @@
 //! `muster trust open`: what a client does when it opens an item, for people and scripts.
 //!
-//! Invariant: nobody trusts by silence. Without an answer on a terminal or by an option the answer is no, and is recorded.
+//! Invariant: nobody trusts by silence, and nobody declines by it: what is recorded is an answer on a terminal or by an
+//! option.
 
 use std::path::PathBuf;
 
-use clap::Args;
-use muster_client::{Request, Rest};
-use muster_code_trust::MOST_BUNDLE;
-use muster_wire::admin::v1::{
-    signing::VerifiedItem,
-    trust::{OpenItem, TrustItem, TrustedItem},
-};
-use serde_json::Value;
-
-use super::signing::{Source, read};
+use super::signing::{Source, as_json, read};
 use crate::{
     context::Context,
     escape::escaped,
@@ -21,6 +13,14 @@ use crate::{
     item_file::{self, Declared},
     table, terminal,
 };
+use clap::Args;
+use muster_client::{Request, Rest};
+use muster_code_trust::{ItemType, MOST_BUNDLE};
+use muster_wire::admin::v1::{
+    signing::VerifiedItem,
+    trust::{OpenItem, TrustItem, TrustedItem},
+};
+use serde::Serialize;
 
 const OPENINGS: &str = "/api/v1/trust/openings";
 
@@ -45,17 +45,27 @@ pub(crate) struct Open {
 /// `muster trust open`.
 pub(super) async fn open(context: &Context, arguments: Open) -> Result<(), Failure> {
     let read = read(context, &arguments.source, &arguments.declared).await?;
+    let opened_ones = [
+        ItemType::VisualizationMod,
+        ItemType::ActionMod,
+        ItemType::ExternalAction,
+    ];
+    if !opened_ones.contains(&read.named.0) {
+        return Err(Failure::usage(format!(
+            "mods and external actions are opened, and this is an item of the type {}; muster trust explain says who may run it, muster \
+             trust verify what holds of its signature",
+            read.named.0
+        )));
+    }
     let bundle = match &arguments.signature {
         Some(path) => Some(item_file::bytes(path, MOST_BUNDLE)?),
         None => read.bundle()?,
     };
-    // What is no JSON is a signature of somebody else's form: the control plane says what it counts as.
-    let bundle = bundle
-        .map(|bytes| serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String("not JSON".to_owned())));
+    let bundle = bundle.as_deref().map(as_json);
     let rest = context.rest()?;
-    let mut asked = OpenItem {
+    let asked = OpenItem {
         item: read.content,
-        bundle,
+        bundle: bundle.clone(),
         declined: false,
     };
     let found = opened(&rest, &asked).await?;
@@ -64,17 +74,22 @@ pub(super) async fn open(context: &Context, arguments: Open) -> Result<(), Failu
         show(context, &found, None)?;
         return if refused { Err(Failure::Said) } else { Ok(()) };
     }
-    let question = format!(
-        "{} {} is {}. Trust this version for yourself?",
-        escaped(&found.item.kind),
-        escaped(&found.item.hash),
-        escaped(&found.status)
-    );
-    let yes = arguments.trust || (!arguments.decline && terminal::can_ask() && terminal::ask(&question)?);
-    if yes {
+    if !arguments.trust && !arguments.decline && !terminal::can_ask() {
+        show(context, &found, None)?;
+        return Err(Failure::failed(
+            "not-confirmed",
+            format!(
+                "{} There is no terminal to ask on, so nothing was changed; give --trust or --decline",
+                question(&found)
+            ),
+        ));
+    }
+    if arguments.trust || (!arguments.decline && terminal::ask(&question(&found))?) {
         let new = TrustItem {
             principal: None,
             item: found.item.clone(),
+            bundle,
+            content: Some(asked.item),
             expires: None,
             reason: None,
         };
@@ -82,18 +97,55 @@ pub(super) async fn open(context: &Context, arguments: Open) -> Result<(), Failu
         rest.call::<TrustedItem>(request).await?;
         return show(context, &found, Some("trusted"));
     }
-    asked.declined = true;
+    let asked = OpenItem {
+        declined: true,
+        ..asked
+    };
     opened(&rest, &asked).await?;
     show(context, &found, Some("declined"))?;
     Err(Failure::Said)
+}
+
+/// What somebody is asked, with what they should know before they answer.
+fn question(found: &VerifiedItem) -> String {
+    let mut said = vec![format!(
+        "{} {} is {}",
+        escaped(&found.item.kind),
+        escaped(&found.item.hash),
+        escaped(&found.status)
+    )];
+    if let Some(signer) = &found.signer {
+        said.push(format!(", signed by {}", escaped(signer)));
+    }
+    said.push(".".to_owned());
+    if !found.capabilities.is_empty() {
+        let may = escaped(&found.capabilities.join(", "));
+        said.push(format!(" It may do this outside of the analysis: {may}."));
+    }
+    if !found.external_resources.is_empty() {
+        let from = escaped(&found.external_resources.join(", "));
+        said.push(format!(" It loads from {from}."));
+    }
+    said.push(" Trust this version for yourself?".to_owned());
+    said.concat()
 }
 
 async fn opened(rest: &Rest, asked: &OpenItem) -> Result<VerifiedItem, Failure> {
     Ok(rest.call(Request::post(OPENINGS).json(asked)).await?)
 }
 
+/// What came of opening an item, for programs.
+#[derive(Serialize)]
+struct Opened<'a> {
+    #[serde(flatten)]
+    found: &'a VerifiedItem,
+    /// `trusted` or `declined`, where somebody was asked and answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<&'a str>,
+}
+
 fn show(context: &Context, found: &VerifiedItem, answer: Option<&str>) -> Result<(), Failure> {
-    context.show(found, || {
+    context.show(&Opened { found, answer }, || {
         let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
         let outcome = found.outcome.clone().unwrap_or_default();
         table::fields(
@@ -102,6 +154,8 @@ fn show(context: &Context, found: &VerifiedItem, answer: Option<&str>) -> Result
                 ("Signature", found.status.clone()),
                 ("Problem", found.problem.clone().unwrap_or_default()),
                 ("Signer", found.signer.clone().unwrap_or_default()),
+                ("May", found.capabilities.join(", ")),
+                ("Loads from", found.external_resources.join("\n")),
                 ("Outcome", outcome),
                 ("Answer", answer.unwrap_or_default().to_owned()),
                 ("Reasons", why.unwrap_or_default()),

@@ -4,6 +4,10 @@
 //! says otherwise; those of others lie where an option says, and all that are made with the control plane are kept there.
 
 mod own_key;
+mod verify;
+
+pub(crate) use verify::{Verify, verified};
+pub(super) use verify::{as_json, verify};
 
 use std::{
     collections::BTreeMap,
@@ -12,32 +16,26 @@ use std::{
 
 use clap::Args;
 use muster_client::Request;
-use muster_code_trust::{
-    CodeRoot, INTERNAL_ROOT, ItemHash, ItemType, MOST_BUNDLE, Moment, SignatureBundle, SignatureProblem,
-    SignatureStatus, SignerState,
-};
-use muster_daemon::file::{self, Access};
+use muster_code_trust::{ItemHash, ItemType};
+use muster_daemon::file;
 use muster_ids::{Digest, Name, Sha512, UserName};
-use muster_pki::pem;
 use muster_wire::admin::v1::{
     function::Function,
     library::Content,
-    signing::{ItemContent, SignItem, SignedItem, VerifiedItem, VerifyItem},
-    trust::Item as WireItem,
+    signing::{ItemContent, SignItem, SignedItem},
 };
 
 use crate::{
     context::Context,
     escape::escaped_lines,
     failure::{Failure, chain},
+    function,
     item_file::{self, Declared, ItemFile, Place},
-    table,
+    output,
 };
 
 /// Where a signature is posted.
 pub(crate) const SIGNATURES: &str = "/api/v1/trust/signatures";
-/// Larger than any list of roots.
-const LARGEST_ROOTS: u64 = 1024 * 1024;
 
 /// Which item it is: one of these.
 #[derive(Args)]
@@ -51,6 +49,9 @@ pub(crate) struct Source {
     /// A data function of the library, in its current version
     #[arg(long, value_name = "NAME")]
     function: Option<Name>,
+    /// The definition of a data function, .toml or .json, as muster function register takes it
+    #[arg(long, value_name = "FILE")]
+    definition: Option<PathBuf>,
     /// Another item of the library, in its current version: path or identifier
     #[arg(long, value_name = "ITEM")]
     item: Option<String>,
@@ -70,6 +71,9 @@ pub(crate) struct Sign {
     /// mod; nowhere for others]
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    /// Replace the file that --save names
+    #[arg(long, requires = "save")]
+    force: bool,
     /// Sign with this private key, PKCS#8 in PEM, which stays here, instead of one that the control plane keeps
     #[arg(long, value_name = "FILE", requires = "certificate", conflicts_with = "user")]
     key: Option<PathBuf>,
@@ -81,32 +85,19 @@ pub(crate) struct Sign {
     offline: bool,
 }
 
-/// What is verified.
-#[derive(Args)]
-pub(crate) struct Verify {
-    #[command(flatten)]
-    source: Source,
-    #[command(flatten)]
-    declared: Declared,
-    /// The signature [default: that with the mod, else one that the control plane keeps]
-    #[arg(long, value_name = "FILE")]
-    signature: Option<PathBuf>,
-    /// Ask no control plane: accept what leads to these roots, in PEM, the collective's own first. Whether the signer's
-    /// account still exists, and revocations and blocks, are then left out.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["function", "item"])]
-    roots: Option<PathBuf>,
-}
-
 /// An item as it was read.
 pub(crate) struct Read {
     pub(crate) content: ItemContent,
-    named: (ItemType, ItemHash),
+    pub(super) named: (ItemType, ItemHash),
     file: Option<ItemFile>,
 }
 
 /// `muster trust sign`.
 pub(super) async fn sign(context: &Context, arguments: Sign) -> Result<(), Failure> {
     let read = read(context, &arguments.source, &arguments.declared).await?;
+    if let Some(path) = &arguments.save {
+        output::refuse_overwriting(path, arguments.force, "--force")?;
+    }
     let save = arguments.save.clone().or_else(|| read.place());
     read.refuse_archive(save.as_deref())?;
     let by_key = match (&arguments.key, &arguments.certificate) {
@@ -148,125 +139,6 @@ pub(crate) async fn signed(
     Ok((made, saved))
 }
 
-/// `muster trust verify`.
-pub(super) async fn verify(context: &Context, arguments: Verify) -> Result<(), Failure> {
-    let read = read(context, &arguments.source, &arguments.declared).await?;
-    let bundle = match &arguments.signature {
-        Some(path) => Some(item_file::bytes(path, MOST_BUNDLE)?),
-        None => read.bundle()?,
-    };
-    let mut found = match &arguments.roots {
-        Some(roots) => offline(context, &read, bundle.as_deref(), roots)?,
-        None => verified(context, read.content.clone(), bundle.as_deref()).await?,
-    };
-    if bundle.is_none() && found.status == "unsigned" {
-        found.problem = found.problem.or_else(|| read.foreign());
-    }
-    let colour = context.colour;
-    context.show(&found, || {
-        let shown = |text: &Option<String>| text.clone().unwrap_or_default();
-        let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
-        table::fields(
-            [
-                ("Item", format!("{} {}", found.item.kind, found.item.hash)),
-                ("Signature", found.status.clone()),
-                ("Problem", shown(&found.problem)),
-                ("Signer", shown(&found.signer)),
-                ("Issuer", shown(&found.issuer)),
-                ("Serial", shown(&found.serial)),
-                ("Time", shown(&found.time)),
-                ("Root", shown(&found.root)),
-                ("Outcome", shown(&found.outcome)),
-                ("Reasons", shown(&why)),
-            ],
-            colour,
-        )
-    })?;
-    if found.status == SignatureStatus::Valid.as_str() {
-        Ok(())
-    } else {
-        Err(Failure::Said)
-    }
-}
-
-/// What the control plane says of a signature.
-pub(crate) async fn verified(
-    context: &Context,
-    item: ItemContent,
-    bundle: Option<&[u8]>,
-) -> Result<VerifiedItem, Failure> {
-    // What is no JSON is a signature of somebody else's form: the control plane says what it counts as.
-    let bundle = bundle.map(|bytes| {
-        serde_json::from_slice(bytes).unwrap_or_else(|_| serde_json::Value::String("not JSON".to_owned()))
-    });
-    let asked = VerifyItem { item, bundle };
-    let path = format!("{SIGNATURES}/verify");
-    Ok(context.rest()?.call(Request::post(path).json(&asked)).await?)
-}
-
-/// What the files alone say of a signature.
-fn offline(
-    context: &Context,
-    read: &Read,
-    bundle: Option<&[u8]>,
-    roots: &Path,
-) -> Result<VerifiedItem, Failure> {
-    let (r#type, hash) = &read.named;
-    let pem = file::read(roots, Access::Any, LARGEST_ROOTS).map_err(|error| Failure::usage(chain(&error)))?;
-    let certificates =
-        pem::certificates(&pem).map_err(|error| Failure::usage(format!("{}: {error}", roots.display())))?;
-    let roots: Vec<CodeRoot> = (0..)
-        .zip(certificates)
-        .map(|(place, certificate)| {
-            let label = if place == 0 {
-                INTERNAL_ROOT.to_owned()
-            } else {
-                Digest::of(&certificate).to_string()
-            };
-            let label = label.parse().map_err(|_| Failure::usage("a root has no name"))?;
-            Ok(CodeRoot { label, certificate })
-        })
-        .collect::<Result<_, Failure>>()?;
-    let now = Moment::from_unix_ms(context.clock.unix_ms());
-    let checked = bundle.map(|bytes| {
-        let bundle = SignatureBundle::from_json(bytes)?;
-        bundle.check((*r#type, hash), &roots, now, |_| SignerState::Active)
-    });
-    let item = WireItem {
-        kind: r#type.to_string(),
-        hash: hash.to_string(),
-    };
-    let nothing = |problem: Option<String>| VerifiedItem {
-        item: item.clone(),
-        status: "unsigned".to_owned(),
-        problem,
-        signer: None,
-        issuer: None,
-        serial: None,
-        time: None,
-        root: None,
-        outcome: None,
-        why: None,
-    };
-    Ok(match checked {
-        None => nothing(None),
-        Some(Err(error)) => nothing(Some(error.to_string())),
-        Some(Ok(checked)) => VerifiedItem {
-            status: checked
-                .problem
-                .as_ref()
-                .map_or(SignatureStatus::Valid, SignatureProblem::status)
-                .to_string(),
-            signer: Some(checked.subject),
-            issuer: Some(checked.certificate.issuer.to_string()),
-            serial: Some(checked.certificate.serial.to_string()),
-            time: checked.stamped.map(|time| time.to_string()),
-            root: checked.root.map(|root| root.to_string()),
-            ..nothing(checked.problem.map(|problem| problem.to_string()))
-        },
-    })
-}
-
 pub(super) async fn read(context: &Context, source: &Source, declared: &Declared) -> Result<Read, Failure> {
     match source {
         Source { path: Some(path), .. } => of_file(item_file::read(path, declared)?),
@@ -284,22 +156,30 @@ pub(super) async fn read(context: &Context, source: &Source, declared: &Declared
         } => {
             let request = Request::get("/api/v1/functions").segment(name.as_str());
             let function: Function = context.rest()?.call(request).await?;
-            let content = ItemContent {
-                kind: ItemType::DataFunction.to_string(),
-                manifest: None,
-                files: BTreeMap::new(),
-                hash: Some(function.digest.to_string()),
-            };
-            Ok(Read {
-                content,
-                named: (ItemType::DataFunction, function.digest.into()),
-                file: None,
-            })
+            Ok(of_function(function.digest))
         }
+        Source {
+            definition: Some(path),
+            ..
+        } => Ok(of_function(function::digest_of(path)?)),
         Source { item: Some(item), .. } => of_library(context, item).await,
         _ => Err(Failure::usage(
-            "name a folder or file, --action, --function or --item",
+            "name a folder or file, --action, --function, --definition or --item",
         )),
+    }
+}
+
+/// A data function, which is named by its digest alone.
+fn of_function(digest: Digest) -> Read {
+    Read {
+        content: ItemContent {
+            kind: ItemType::DataFunction.to_string(),
+            manifest: None,
+            files: BTreeMap::new(),
+            hash: Some(digest.to_string()),
+        },
+        named: (ItemType::DataFunction, digest.into()),
+        file: None,
     }
 }
 

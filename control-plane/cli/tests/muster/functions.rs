@@ -355,7 +355,7 @@ fn functions_are_registered_from_files_and_options() {
 fn an_explanation_says_rule_entry_and_path() {
     let server = Server::start();
     let explanation = json!({
-        "function": "forecast", "item": FUNCTION, "kind": "data_function", "digest": Digest::of(b"f"), "user": "ann@SPOTFIRE", "node": "terr01",
+        "function": "forecast", "item": FUNCTION, "kind": "data_function", "digest": Digest::of(b"f"), "user": "ann@SPOTFIRE", "client": "web", "action": "run", "node": "terr01",
         "outcome": "allow", "mode": "unrestricted",
         "why": {
             "rule": "terr.author", "entry": "group Script Author", "group_path": ["Analysts", "Script Author"],
@@ -380,7 +380,8 @@ fn an_explanation_says_rule_entry_and_path() {
     assert_eq!(
         home.muster(&arguments).printed(),
         format!(
-            "Function  forecast\nDigest    {}\nUser      ann@SPOTFIRE\nNode      terr01\nOutcome   allow\n\
+            "Function  forecast\nDigest    {}\nUser      ann@SPOTFIRE\nClient    web\nAction    run\nNode      terr01\n\
+             Outcome   allow\n\
              Mode      unrestricted\nRule      terr.author\nEntry     group Script Author\n\
              Groups    Analysts -> Script Author\nReasons   ann@SPOTFIRE is a Script Author.\n",
             Digest::of(b"f")

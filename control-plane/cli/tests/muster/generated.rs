@@ -83,3 +83,45 @@ fn the_documented_commands_are_listed_with_their_state() {
         "\"frobnicate\" is not a documented command; muster compat --list shows all\n"
     );
 }
+
+#[test]
+fn documented_commands_take_global_options_and_have_companions() {
+    let home = Home::new();
+    let done = home.muster(&["compat", "list-users", "--output", "json"]);
+    assert_eq!(
+        (done.json()["type"].as_str(), done.code),
+        (Some("urn:muster:problem:not-yet"), Some(1))
+    );
+    let help = home.muster(&["compat", "list-nodes", "--help"]).printed();
+    assert!(
+        help.contains("Usage: muster compat list-nodes") && help.contains("--output json"),
+        "{help}"
+    );
+    let complaint = home
+        .muster(&["compat", "add-code-trust", "--trust-user", "a@B"])
+        .complaint(2);
+    assert!(
+        complaint.contains("muster compat add-code-trust --help"),
+        "{complaint}"
+    );
+    for (beside, native) in [
+        ("unblock-code-trust", "unblock"),
+        ("explain-code-trust", "explain"),
+    ] {
+        let help = home.muster(&["compat", beside, "--help"]).printed();
+        assert!(help.contains(&format!("Usage: muster trust {native}")), "{help}");
+        let complaint = home.muster(&["compat", beside, "--frobnicate"]).complaint(2);
+        assert!(complaint.contains("--frobnicate"), "{complaint}");
+    }
+}
+
+#[test]
+fn what_needs_no_session_needs_no_home() {
+    let home = Home::new();
+    let file = home.write("cases.json", "{}");
+    let nowhere = [("HOME", ""), ("XDG_CONFIG_HOME", "")];
+    let done = home.muster_with(&["policy", "test", &file], &nowhere);
+    let complaint = done.complaint(2);
+    assert!(!complaint.contains("HOME"), "{complaint}");
+    assert_eq!(home.muster_with(&["compat", "--list"], &nowhere).code, Some(0));
+}

@@ -1,5 +1,6 @@
 //! The program as people and scripts use it: the built binary, real sockets, real TLS, real terminals.
 
+mod code_trust;
 mod compat;
 mod decisions;
 mod expressions;

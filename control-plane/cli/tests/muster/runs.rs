@@ -78,6 +78,10 @@ fn a_run_can_be_left_alone_and_looked_at_later() {
         saved.printed(),
         format!("The receipt of the run {RUN} is in r.json.\n")
     );
+    let again = ["run", "receipt", "show", RUN, "--save", "r.json"];
+    let refused = home.muster(&again).complaint(1);
+    assert!(refused.contains("--force"), "{refused}");
+    home.muster(&[&again[..], &["--force"]].concat()).printed();
     let read: Value = serde_json::from_str(&home.read("r.json")).expect("JSON");
     assert_eq!(read, receipt);
     assert_eq!(

@@ -133,3 +133,31 @@ fn the_documented_untrust_asks_and_goes_on_until_nothing_is_left() {
     assert_eq!(said, "Nothing of this is trusted; nothing was changed.\n");
     assert_eq!(server.asked("POST")[2].json(), json!({ "queries": [query] }));
 }
+
+#[test]
+fn code_that_stays_trusted_by_others_is_no_success() {
+    let server = Server::start();
+    let mut other = stamp("script", &hash("B"));
+    other["author"] = json!("bob@SPOTFIRE");
+    let half = json!({
+        "removed": [stamp("script", &hash("A"))], "already": [], "more": false, "others": [other],
+    });
+    server.on(&format!("POST /api/v1/library/{ITEM}/untrust"), 200, &half);
+    let of_function = json!({ "removed": 1, "others": 1 });
+    server.on("POST /api/v1/functions/forecast/untrust", 200, &of_function);
+    let home = Home::at(&server);
+    for arguments in [
+        &["library", "untrust", ITEM, "--yes"][..],
+        &["compat", "untrust", "-i", ITEM, "-n"],
+    ] {
+        let done = home.muster(arguments);
+        assert_eq!(done.code, Some(1), "{arguments:?}");
+        assert_eq!(
+            done.stdout,
+            "1 stamp was removed; 1 stay, which were made by bob@SPOTFIRE.\n"
+        );
+    }
+    let done = home.muster(&["function", "untrust", "forecast"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stdout.contains("1 of other authors stay"), "{}", done.stdout);
+}

@@ -5,13 +5,13 @@
 //!
 //! Invariant: up to the lengths of the last checkpoint the files hold each of its items once; what is behind belongs to none.
 
+mod file;
 mod script;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -19,13 +19,15 @@ use muster_daemon::clock::format_rfc3339;
 use muster_ids::{LibraryItemId, UserName};
 use serde::{Deserialize, Serialize};
 
+use file::{append, cut, failed, locked, new_files, not_ours, sync_folder, whole_lines};
+
 use super::code::{Code, Found, Kind, Trust};
 use crate::{csv, failure::Failure};
 
 /// The file of progress.
 const PROGRESS: &str = "find-scripts.progress";
-/// A file of progress is far smaller, also after a million items.
-const LONGEST: u64 = 256 * 1024 * 1024;
+/// The most of a code in one cell, in units of UTF-16; spreadsheets take 32,767.
+const LONGEST_CELL: usize = 32_000;
 /// The columns of the report: those that are documented, and after them those of the code.
 const COLUMNS: [&str; 23] = [
     "Report generated at",
@@ -156,9 +158,8 @@ impl Output {
             return Self::begin(folder, progress, wanted, now);
         };
         let header: Header = serde_json::from_str(first).map_err(|_| not_ours(&path))?;
-        // What it names is written into: no other file than those that a search makes.
-        let names = [&header.report, &header.trust, &header.untrust];
-        if header.muster_find != 1 || names.into_iter().any(|name| !is_made_here(name)) {
+        // What it names is written into: no other files than those that one search makes.
+        if header.muster_find != 1 || !are_made_here(&header) {
             return Err(not_ours(&path));
         }
         if header.search != wanted {
@@ -197,10 +198,7 @@ impl Output {
         let date = begun.split('T').next().unwrap_or_default();
         let mut number = 1;
         let (names, mut files) = loop {
-            let names = ["report", "trust", "untrust"].map(|what| {
-                let ending = if what == "report" { "csv" } else { "sh" };
-                format!("{what}_{date}_({number}).{ending}")
-            });
+            let names = names(date, number);
             if let Some(files) = new_files(folder, &names)? {
                 break (names, files);
             }
@@ -349,6 +347,7 @@ impl Output {
             Some(Trust::Refused(why)) => ("refused", why.as_str()),
         };
         let of = |value: fn(&Code) -> &str| code.map_or("", value);
+        let content = cell(of(|code| code.text.as_deref().unwrap_or_default()));
         csv::record([
             self.header.begun.as_str(),
             &id,
@@ -371,9 +370,26 @@ impl Output {
             &held_by,
             state,
             refused,
-            of(|code| code.text.as_deref().unwrap_or_default()),
+            &content,
             why,
         ])
+    }
+}
+
+/// What fits into one cell: spreadsheets go on with a longer text in the next rows, where it could be a formula.
+fn cell(content: &str) -> Cow<'_, str> {
+    let mut units = 0;
+    let end = content.char_indices().find(|(_, character)| {
+        units += character.len_utf16();
+        units > LONGEST_CELL
+    });
+    match end {
+        None => content.into(),
+        Some((end, _)) => format!(
+            "{}\n… (cut here, since a cell holds no more; the hash is of all of it)",
+            &content[..end]
+        )
+        .into(),
     }
 }
 
@@ -410,119 +426,6 @@ fn user(name: Option<&UserName>) -> (&str, &str) {
     name.rsplit_once('@').unwrap_or((name, ""))
 }
 
-/// The file of progress in the hands of this process alone.
-fn locked(path: &Path) -> Result<File, Failure> {
-    loop {
-        if path.is_symlink() {
-            return Err(not_ours(path));
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| failed("open", path, &error))?;
-        file.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => Failure::failed(
-                "busy",
-                format!(
-                    "another search is writing to the folder of {}; choose another one",
-                    path.display()
-                ),
-            ),
-            fs::TryLockError::Error(error) => failed("lock", path, &error),
-        })?;
-        // Another search may have ended, and removed the file, between opening and locking.
-        let held = file.metadata().map_err(|error| failed("read", path, &error))?;
-        match fs::symlink_metadata(path) {
-            Ok(there) if there.ino() == held.ino() && there.dev() == held.dev() => return Ok(file),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("read", path, &error)),
-        }
-    }
-}
-
-/// The whole lines of the file; what a crash left of another one is cut, so that the next one begins a line.
-fn whole_lines(file: &mut File, path: &Path) -> Result<String, Failure> {
-    let wrong = |error: io::Error| failed("read", path, &error);
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes).map_err(wrong)?;
-    let end = bytes
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    bytes.truncate(end);
-    file.set_len(end as u64).map_err(wrong)?;
-    file.seek(SeekFrom::End(0)).map_err(wrong)?;
-    String::from_utf8(bytes).map_err(|_| not_ours(path))
-}
-
-/// The file up to this length.
-fn cut(path: &Path, length: u64) -> Result<File, Failure> {
-    let wrong = |error: io::Error| failed("go on in", path, &error);
-    if path.is_symlink() {
-        return Err(not_ours(path));
-    }
-    let mut file = OpenOptions::new().write(true).open(path).map_err(wrong)?;
-    if file.metadata().map_err(wrong)?.len() < length {
-        return Err(Failure::failed(
-            "file",
-            format!(
-                "{} is shorter than it was when the search was interrupted; delete {PROGRESS} beside it to begin anew",
-                path.display()
-            ),
-        ));
-    }
-    file.set_len(length).map_err(wrong)?;
-    file.seek(SeekFrom::End(0)).map_err(wrong)?;
-    Ok(file)
-}
-
-/// Three new files, or nothing where one of them exists.
-fn new_files(folder: &Path, names: &[String; 3]) -> Result<Option<[File; 3]>, Failure> {
-    if names
-        .iter()
-        .any(|name| folder.join(name).symlink_metadata().is_ok())
-    {
-        return Ok(None);
-    }
-    let make = |name: &String| {
-        let path = folder.join(name);
-        // Only the report holds code, and all of them say what is in the library: they are for who searched.
-        let mode = if Path::new(name).extension().is_some_and(|ending| ending == "sh") {
-            0o700
-        } else {
-            0o600
-        };
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&path);
-        file.map_err(|error| failed("make", &path, &error))
-    };
-    Ok(Some([make(&names[0])?, make(&names[1])?, make(&names[2])?]))
-}
-
-/// On the disk when it returns.
-fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    file.write_all(bytes)
-        .and_then(|()| file.sync_data())
-        .map_err(|error| failed("write", path, &error))
-}
-
-fn sync_folder(folder: &Path) -> Result<(), Failure> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| failed("write", folder, &error))
-}
-
 fn line<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
     let mut bytes = serde_json::to_vec(value)
         .map_err(|error| Failure::failed("output", format!("cannot write the progress as JSON ({error})")))?;
@@ -530,25 +433,24 @@ fn line<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn failed(attempt: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::failed("file", format!("cannot {attempt} {} ({error})", path.display()))
+/// The files of the search of this number that began on `date`.
+fn names(date: &str, number: u32) -> [String; 3] {
+    ["report", "trust", "untrust"].map(|what| {
+        let ending = if what == "report" { "csv" } else { "sh" };
+        format!("{what}_{date}_({number}).{ending}")
+    })
 }
 
-/// Whether a search makes files of this name, as [`Output::begin`] names them.
-fn is_made_here(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '(' | ')' | '.');
-    let begins = ["report_", "trust_", "untrust_"];
-    name.chars().all(plain) && begins.iter().any(|begin| name.starts_with(begin))
-}
-
-fn not_ours(path: &Path) -> Failure {
-    Failure::failed(
-        "file",
-        format!(
-            "{} is not what a search left; move it away, or choose another folder",
-            path.display()
-        ),
-    )
+/// Whether one search makes files of these names.
+fn are_made_here(header: &Header) -> bool {
+    let date = header.begun.split('T').next().unwrap_or_default();
+    let number = header
+        .report
+        .rsplit_once('(')
+        .and_then(|(_, rest)| rest.split_once(')'));
+    let plain = date.chars().all(|c| c.is_ascii_digit() || c == '-');
+    let made = number.and_then(|(number, _)| Some(names(date, number.parse().ok()?)));
+    plain && made.is_some_and(|made| made.each_ref() == [&header.report, &header.trust, &header.untrust])
 }
 
 #[cfg(test)]

@@ -248,13 +248,21 @@ fn a_file_of_progress_that_names_other_files_is_refused_and_leaves_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let victim = folder.path().join("victim");
     fs::write(&victim, "kept").expect("written");
-    for named in ["../victim", "victim", "/tmp/report_x", "report_/../victim"] {
+    for named in [
+        "../victim",
+        "victim",
+        "/tmp/report_x",
+        "report_/../victim",
+        "report_q3.xlsx",
+        "report_2026-11-21_(1).csv",
+        "report_2026-11-22_(2).csv",
+    ] {
         let place = folder.path().join("reports");
         fs::create_dir_all(&place).expect("a folder");
         let at = json!({ "report": 0, "trust": 0, "untrust": 0 });
         let header = json!({
             "muster_find": 1, "begun": "2026-11-22T00:00:00Z", "search": wanted(), "report": named,
-            "trust": "trust_1.sh", "untrust": "untrust_1.sh", "at": at,
+            "trust": "trust_2026-11-22_(1).sh", "untrust": "untrust_2026-11-22_(1).sh", "at": at,
         });
         fs::write(place.join(PROGRESS), format!("{header}\n")).expect("written");
         let refused = Output::open(&place, wanted(), 0).expect_err(named);
@@ -264,4 +272,61 @@ fn a_file_of_progress_that_names_other_files_is_refused_and_leaves_them() {
         );
     }
     assert_eq!(fs::read_to_string(&victim).expect("read"), "kept");
+}
+
+#[test]
+fn a_search_goes_on_only_with_files_of_ones_own_that_have_no_other_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let report = "report_1970-01-01_(1).csv";
+    drop(Output::open(folder.path(), wanted(), 0).expect("begun"));
+    let refused = |why: &str| {
+        let refused = Output::open(folder.path(), wanted(), 0).expect_err(why);
+        assert!(
+            refused.sentence().contains("no file of yours alone"),
+            "{why}: {refused:?}"
+        );
+    };
+    for name in [
+        PROGRESS,
+        report,
+        "trust_1970-01-01_(1).sh",
+        "untrust_1970-01-01_(1).sh",
+    ] {
+        fs::hard_link(path(name), path("other")).expect("linked");
+        refused(name);
+        fs::remove_file(path("other")).expect("removed");
+        if rustix::process::geteuid().is_root() {
+            let give = |to: u32| std::os::unix::fs::chown(path(name), Some(to), None).expect("given");
+            give(65_534);
+            refused(name);
+            give(0);
+        }
+        fs::rename(path(name), path("other")).expect("moved");
+        std::os::unix::fs::symlink("other", path(name)).expect("linked");
+        Output::open(folder.path(), wanted(), 0).expect_err("a link");
+        fs::remove_file(path(name)).expect("removed");
+        fs::rename(path("other"), path(name)).expect("moved back");
+    }
+    assert!(
+        Output::open(folder.path(), wanted(), 0)
+            .expect("opened")
+            .is_resumed()
+    );
+}
+
+#[test]
+fn what_a_spreadsheet_would_go_on_with_in_the_next_row_is_cut() {
+    let formula = format!("{}=cmd", "x".repeat(LONGEST_CELL));
+    let cut = cell(&formula);
+    assert!(
+        cut.starts_with("xxx") && cut.contains("cut here") && !cut.contains('='),
+        "{}",
+        cut.len()
+    );
+    assert!(cut.encode_utf16().count() < 32_767);
+    let wide = "\u{1f600}".repeat(LONGEST_CELL);
+    assert!(cell(&wide).encode_utf16().count() < 32_767);
+    let whole = "é".repeat(LONGEST_CELL);
+    assert_eq!(cell(&whole), whole);
 }
