@@ -278,6 +278,15 @@ impl Member {
         }
     }
 
+    /// The number of the next trust state that a control stream names.
+    pub async fn next_trust_number(&self, lines: &mut Lines) -> u64 {
+        loop {
+            if let ControlMessage::Trust { number, .. } = next(lines).await {
+                return number;
+            }
+        }
+    }
+
     /// The payload of an envelope that a control plane signed.
     pub fn verified(&self, envelope: &serde_json::Value, kind: PayloadType) -> Result<Vec<u8>, String> {
         let json = serde_json::to_vec(envelope).expect("an envelope is JSON");

@@ -413,14 +413,14 @@ impl Server {
         name
     }
 
-    /// A new group with the license feature Register Data Functions.
+    /// A new group with the license features that saving a function needs.
     async fn registrars(&self) -> String {
         let name = crate::unique("registrars");
         let admin = self.admin().await;
         admin.create("/api/v1/groups", &name).await;
-        admin
-            .put_empty(&["groups", &name, "licenses", "Register Data Functions"])
-            .await;
+        for feature in ["Author Scripts", "Register Data Functions"] {
+            admin.put_empty(&["groups", &name, "licenses", feature]).await;
+        }
         name
     }
 

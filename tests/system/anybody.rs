@@ -1,11 +1,11 @@
 //! Whatever people who are neither Script Authors nor administrators do, nothing runs unrestricted that no Script
-//! Author stamped.
+//! Author stamped; and a Script Author takes away no stamp of another one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use muster_ids::Digest;
-use muster_tests::{Applicant, Member, Person, Server, unique};
-use muster_wire::admin::v1::function::Function;
+use muster_tests::{Applicant, Member, Person, Server, problem, unique};
+use muster_wire::admin::v1::function::{Function, Untrusted};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -41,9 +41,11 @@ enum Act {
     /// Somebody tries to take over another account.
     TakeOver { who: usize, whom: usize },
     /// A Script Author trusts a function as it is.
-    Stamp { function: usize },
+    Stamp { by: usize, function: usize },
     /// A Script Author takes trust away.
-    Unstamp { function: usize },
+    Unstamp { by: usize, function: usize },
+    /// An administrator takes trust away.
+    UnstampAll { function: usize },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -57,8 +59,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (who.clone(), 0..3_usize, 0..4_usize).prop_map(|(who, setting, scope)| Act::Set { who, setting, scope }),
         1 => (who.clone(), 0..3_usize, 0..3_usize).prop_map(|(who, group, by)| Act::Rise { who, group, by }),
         1 => (who, 0..5_usize).prop_map(|(who, whom)| Act::TakeOver { who, whom }),
-        3 => function.clone().prop_map(|function| Act::Stamp { function }),
-        1 => function.prop_map(|function| Act::Unstamp { function }),
+        4 => (0..2_usize, function.clone()).prop_map(|(by, function)| Act::Stamp { by, function }),
+        2 => (0..2_usize, function.clone()).prop_map(|(by, function)| Act::Unstamp { by, function }),
+        1 => function.prop_map(|function| Act::UnstampAll { function }),
     ]
 }
 
@@ -66,7 +69,8 @@ fn act() -> impl Strategy<Value = Act> {
 struct World {
     server: Server,
     people: Vec<Person>,
-    author: Person,
+    admin: Person,
+    authors: [Person; 2],
     member: Member,
 }
 
@@ -74,9 +78,11 @@ struct World {
 struct Scene {
     names: Vec<String>,
     contents: Vec<String>,
-    /// Contents that a Script Author stamps now, per function.
-    stamped: BTreeSet<(usize, Digest)>,
+    /// Contents that are stamped now, per function, and by which Script Author.
+    stamped: BTreeMap<(usize, Digest), usize>,
     granted: (usize, usize),
+    /// How often an author was refused because the stamps were another's.
+    others: usize,
 }
 
 #[test]
@@ -88,19 +94,24 @@ fn nothing_runs_unrestricted_that_no_script_author_stamped() {
         failure_persistence: None,
         ..Config::default()
     });
-    let seen = std::cell::Cell::new((0, 0));
+    let seen = std::cell::Cell::new((0, 0, 0));
     let outcome = runner.run(&proptest::collection::vec(act(), 20..60), |acts| {
-        let granted = runtime.block_on(world.play(&acts))?;
-        seen.set((seen.get().0 + granted.0, seen.get().1 + granted.1));
+        let scene = runtime.block_on(world.play(&acts))?;
+        let (restricted, unrestricted, others) = seen.get();
+        seen.set((
+            restricted + scene.granted.0,
+            unrestricted + scene.granted.1,
+            others + scene.others,
+        ));
         Ok(())
     });
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    let (restricted, unrestricted) = seen.get();
+    let (restricted, unrestricted, others) = seen.get();
     assert!(
-        restricted > 0 && unrestricted > 0,
-        "the sequences reach both modes: {restricted} restricted, {unrestricted} unrestricted"
+        restricted > 0 && unrestricted > 0 && others > 0,
+        "the sequences reach both modes, and stamps of another: {restricted} restricted, {unrestricted} unrestricted, {others}"
     );
 }
 
@@ -117,28 +128,30 @@ impl World {
             server.registrar().await,
             server.person(&["Custom Query Author"]).await,
         ];
-        let author = server.author().await;
+        let authors = [server.author().await, server.author().await];
         let member = Applicant::new("terr01").await.join(&server).await;
         Self {
             server,
             people,
-            author,
+            admin,
+            authors,
             member,
         }
     }
 
-    /// Plays one sequence; how many grants were restricted and unrestricted.
-    async fn play(&self, acts: &[Act]) -> Result<(usize, usize), TestCaseError> {
+    /// Plays one sequence.
+    async fn play(&self, acts: &[Act]) -> Result<Scene, TestCaseError> {
         let mut scene = Scene {
             names: (0..3).map(|n| unique(&format!("f{n}"))).collect(),
             contents: (0..4).map(|n| unique(&format!("# {n}"))).collect(),
-            stamped: BTreeSet::new(),
+            stamped: BTreeMap::new(),
             granted: (0, 0),
+            others: 0,
         };
         for act in acts {
             self.act(&mut scene, act).await?;
         }
-        Ok(scene.granted)
+        Ok(scene)
     }
 
     async fn act(&self, scene: &mut Scene, act: &Act) -> Result<(), TestCaseError> {
@@ -198,7 +211,7 @@ impl World {
             Act::TakeOver { who, whom } => {
                 let victim = match self.people.get(whom) {
                     Some(person) => person.name(),
-                    None if whom == 3 => self.author.name(),
+                    None if whom == 3 => self.authors[0].name(),
                     None => "admin@SPOTFIRE",
                 };
                 if whom != who {
@@ -209,21 +222,52 @@ impl World {
                     prop_assert!(self.people[who].send(request).await.is_err());
                 }
             }
-            Act::Stamp { function } => {
+            Act::Stamp { by, function } => {
                 if let Some(current) = self.function(scene, function).await {
-                    self.author.trust(&current).await;
-                    scene.stamped.insert((function, current.digest));
+                    self.authors[by].trust(&current).await;
+                    // What is stamped already is not stamped once more.
+                    scene.stamped.entry((function, current.digest)).or_insert(by);
                 }
             }
-            Act::Unstamp { function } => {
-                let parts = ["functions", &scene.names[function], "untrust"];
-                let removed = self.author.tell(&parts, &Value::Null).await.is_ok();
+            Act::Unstamp { by, function } => {
                 let before = scene.stamped.len();
-                scene.stamped.retain(|(stamped, _)| *stamped != function);
-                prop_assert_eq!(removed, scene.stamped.len() < before);
+                scene
+                    .stamped
+                    .retain(|(stamped, _), author| *stamped != function || *author != by);
+                let own = before - scene.stamped.len();
+                let others = scene
+                    .stamped
+                    .keys()
+                    .filter(|(stamped, _)| *stamped == function)
+                    .count();
+                let said = self.untrusted(scene, &self.authors[by], function).await;
+                match said {
+                    Ok(done) => prop_assert_eq!((done.removed, done.others), (own as u64, others as u64)),
+                    Err(status) => {
+                        prop_assert_eq!(own, 0);
+                        prop_assert_eq!(status == 403, others > 0, "{}", status);
+                        scene.others += usize::from(others > 0);
+                    }
+                }
+            }
+            Act::UnstampAll { function } => {
+                let before = scene.stamped.len();
+                scene.stamped.retain(|(stamped, _), _| *stamped != function);
+                let all = (before - scene.stamped.len()) as u64;
+                let said = self.untrusted(scene, &self.admin, function).await;
+                prop_assert_eq!(said.map_or(0, |done| done.removed), all);
             }
         }
         Ok(())
+    }
+
+    /// What becomes of it when somebody takes the trust in a function away: what was removed, or the status.
+    async fn untrusted(&self, scene: &Scene, person: &Person, function: usize) -> Result<Untrusted, u16> {
+        let parts = ["functions", &scene.names[function], "untrust"];
+        match person.tell(&parts, &Value::Null).await {
+            Ok(answer) => Ok(answer.json().expect("what was removed")),
+            refused => Err(problem(refused).status),
+        }
     }
 
     /// Runs a function and looks at what the node is granted.
@@ -239,7 +283,7 @@ impl World {
         };
         let grant = &claimed.grant;
         prop_assert_eq!((grant.run, grant.item), (run.id, current.digest));
-        let stamped = scene.stamped.iter().any(|(_, digest)| *digest == grant.item);
+        let stamped = scene.stamped.keys().any(|(_, digest)| *digest == grant.item);
         prop_assert_eq!(
             grant.mode == "unrestricted",
             stamped,
@@ -258,7 +302,7 @@ impl World {
 
     async fn function(&self, scene: &Scene, function: usize) -> Option<Function> {
         let path = format!("/api/v1/functions/{}", scene.names[function]);
-        let shown = self.author.ask(&http::Method::GET, &path, &Value::Null).await;
+        let shown = self.authors[0].ask(&http::Method::GET, &path, &Value::Null).await;
         shown.ok().map(|answer| answer.json().expect("a function"))
     }
 }

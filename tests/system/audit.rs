@@ -2,7 +2,7 @@
 
 use muster_client::Request;
 use muster_model::audit::Event;
-use muster_tests::{Applicant, Person, Server, challenge, refusal};
+use muster_tests::{Applicant, Person, Server, challenge, problem, refusal};
 use serde_json::{Value, json};
 
 /// Events of the control plane's own clock, of tokens, several approvers, copies, rotations, epochs, signatures and openings:
@@ -140,6 +140,11 @@ async fn logins_and_refusals_name_who_and_from_where() {
         .await;
     assert_eq!(refusal(tried).0, 403);
     let name = analyst.name();
+    // What they tried, and on what, is told and recorded.
+    let said = problem(analyst.delete(&["groups", "Sub"]).await);
+    let wanted =
+        format!("user {name} may not delete the group Sub; ask for membership of the group Administrator");
+    assert_eq!((said.status, said.detail), (403, wanted));
     let wrong: Result<Value, _> = Person::stranger(server)
         .post(
             "/api/v1/sessions",
@@ -161,10 +166,17 @@ async fn logins_and_refusals_name_who_and_from_where() {
     let caller = format!("user {name}");
     let mine: Vec<&Value> = denied
         .iter()
-        .filter(|row| row["detail"]["caller"] == caller.as_str())
+        .filter(|row| row["actor"] == caller.as_str())
         .collect();
-    assert_eq!(mine.len(), 1);
-    assert_eq!(mine[0]["subject"], "ReadAdministration");
+    let recorded: Vec<(&Value, &Value)> = mine.iter().map(|row| (&row["subject"], &row["detail"])).collect();
+    let (nodes, delete) = (json!("list nodes"), json!("delete the group"));
+    assert_eq!(
+        recorded,
+        [
+            (&json!("Sub"), &json!({ "attempted": delete })),
+            (&nodes, &json!({ "attempted": nodes })),
+        ]
+    );
 }
 
 /// Does one of everything. Returns what must be found nowhere.
@@ -217,6 +229,7 @@ async fn everything(server: &Server) -> Vec<String> {
     admin
         .put_empty(&["groups", "g", "licenses", "Author Scripts"])
         .await;
+    admin.put_empty(&["groups", "g", "licenses", "Trust Mods"]).await;
     admin.create("/api/v1/groups", "above").await;
     admin.put_empty(&["groups", "g", "parents", "above"]).await;
     let preference = Request::put("/api/v1/groups")
@@ -225,6 +238,13 @@ async fn everything(server: &Server) -> Vec<String> {
         .segment("Require valid signature to allow trust")
         .json(&json!({ "value": "false" }));
     admin.send(preference).await.expect("set");
+    let license = Request::put("/api/v1/groups")
+        .segment("g")
+        .segment("licenses")
+        .json(&json!({
+            "license": "Spotfire.Dxp.Extensions", "of": ["Trust Mods", "Author Scripts"], "features": ["Author Scripts"],
+        }));
+    admin.send(license).await.expect("set without the others");
     let license = ["groups", "g", "licenses", "Author Scripts"];
     admin.delete(&license).await.expect("taken away");
     admin
@@ -236,6 +256,7 @@ async fn everything(server: &Server) -> Vec<String> {
     admin.delete(&["users", "gone@SPOTFIRE"]).await.expect("deleted");
     let principal = json!({ "user": author.name() });
     let certificate = crate::signing::known_signer(&admin).await;
+    let version = crate::trust::signed_version(&admin, "rose").await;
     for (kind, decision) in [
         ("blocks", json!({ "user": name })),
         (
@@ -246,10 +267,7 @@ async fn everything(server: &Server) -> Vec<String> {
             "signers",
             json!({ "principal": principal, "signer": certificate }),
         ),
-        (
-            "items",
-            json!({ "principal": principal, "item": { "type": "visualization_mod", "hash": "h1" } }),
-        ),
+        ("items", json!({ "principal": principal, "item": version })),
     ] {
         let made = admin.post(&format!("/api/v1/trust/{kind}"), &decision).await;
         let id = made.expect("decided")["id"]

@@ -1,7 +1,11 @@
 //! Who may run what in which mode: the grants that nodes get, and the explanations that people get.
 
 use muster_tests::{Applicant, Claimed, Member, Person, Server, problem, refusal, unique};
-use muster_wire::admin::v1::{function::Function, run::Run, trust::Explanation};
+use muster_wire::admin::v1::{
+    function::{Function, Untrusted},
+    run::Run,
+    trust::Explanation,
+};
 use serde_json::json;
 
 /// A node alone in its pool and site, so that it gets the runs of its test and no others.
@@ -183,12 +187,49 @@ async fn r_and_python_refuse_what_nobody_trusts() {
         let row = row.expect("a record beside that of the end");
         assert_eq!(row["detail"]["user"], analyst.name());
         assert_eq!(row["detail"]["rule"], "service-refuses-untrusted");
+        assert_eq!(row["actor"], "system", "the node only asked for work");
         assert_eq!(
             place.verdict(&author, &function).await,
             "unrestricted script-author"
         );
         author.trust(&function).await;
         assert_eq!(place.verdict(&analyst, &function).await, "unrestricted stamped");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_blocked_is_refused_with_the_reason_and_who_lifts_it() {
+    let place = Place::new().await;
+    let server = place.server;
+    let (admin, author) = (server.admin().await, server.author().await);
+    let function = author.register(&unique("f"), "terr", &unique("#")).await;
+    author.trust(&function).await;
+    let item = json!({ "type": "data_function", "hash": function.digest });
+    let block = json!({ "item": item, "reason": "it leaks" });
+    admin.post("/api/v1/trust/blocks", &block).await.expect("blocked");
+    assert_eq!(place.verdict(&author, &function).await, "refused item-blocked");
+    let (run, _) = place.claim(&author, &function).await;
+    let ending = run.ending.expect("an ending");
+    assert_eq!(ending.problem.as_deref(), Some("blocked-item"));
+    for said in [
+        "it leaks",
+        "muster trust unblock",
+        function.digest.to_string().as_str(),
+    ] {
+        assert!(ending.message.contains(said), "{said}: {}", ending.message);
+    }
+    assert!(
+        !ending.message.contains("muster function trust"),
+        "{}",
+        ending.message
+    );
+    for event in ["codetrust.denied", "run.ended"] {
+        let rows = admin.audited(event).await;
+        let id = run.id.to_string();
+        let row = rows
+            .iter()
+            .find(|row| row["detail"]["run"] == id.as_str() || row["subject"] == id.as_str());
+        assert_eq!(row.expect(event)["actor"], "system");
     }
 }
 
@@ -355,10 +396,12 @@ async fn only_script_authors_trust() {
         .tell(&untrust, &json!(null))
         .await
         .expect("an administrator may take trust away");
-    assert_eq!(
-        refusal(author.tell(&untrust, &json!(null)).await),
-        (409, "not-trusted".to_owned())
-    );
+    let again: Untrusted = author
+        .tell(&untrust, &json!(null))
+        .await
+        .and_then(|answer| answer.json())
+        .expect("nothing to do");
+    assert_eq!((again.removed, again.others), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

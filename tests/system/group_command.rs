@@ -44,7 +44,7 @@ async fn a_license_is_the_functions_that_are_documented_under_it() {
     assert_eq!(words(&all).len(), 6);
     // What is set is all there is; the other license stays.
     done(&["set-license", "-g", &team, "-l", "Spotfire Consumer"]);
-    done(&[
+    let said = done(&[
         "set-license",
         "--group",
         &format!("SPOTFIRE\\{team}"),
@@ -52,6 +52,18 @@ async fn a_license_is_the_functions_that_are_documented_under_it() {
         "--functions",
         "AuthorScripts, Trust Mods",
     ]);
+    assert!(
+        said.contains("Taken: ") && said.contains("Open Action Mod from Library"),
+        "{said}"
+    );
+    let excluded = admin.audited("admin.exclude_license").await;
+    let mine: Vec<&Value> = excluded
+        .iter()
+        .filter(|record| record["subject"] == team.as_str())
+        .collect();
+    assert_eq!(mine.len(), 1);
+    assert_eq!(mine[0]["detail"]["license"], "Spotfire.Dxp.Extensions");
+    assert_eq!(words(&mine[0]["detail"]["features"]).len(), 4);
     let some = group(&server, &team).await["features"].clone();
     let mut given = words(&some);
     given.sort_unstable();
@@ -234,6 +246,28 @@ async fn memberships_are_changed_copied_exported_and_imported() {
     );
     let (code, _, _) = elsewhere.run(&["group", "show", "New"]);
     assert_eq!(code, Some(1), "not even the group was made");
+    // What only the control plane sees is refused as a whole, too.
+    let circle = place.join("circle.csv");
+    let rows = "New,,,,,,\nNewer,,,,,,\nNew,,,,Newer,,group\nNewer,,,,New,,group\n";
+    std::fs::write(&circle, rows).expect("written");
+    let said = refused(
+        &elsewhere,
+        &["import-groups", "-m", "true", &circle.to_string_lossy()],
+    );
+    assert!(
+        said.contains("inherits") && said.contains("nothing was changed"),
+        "{said}"
+    );
+    let (code, _, _) = elsewhere.run(&["group", "show", "New"]);
+    assert_eq!(code, Some(1), "nothing of the file was made");
+
+    // A file is replaced as a whole, and what a link leads to stays.
+    let (kept, link) = (place.join("kept"), place.join("link.txt"));
+    std::fs::write(&kept, "mine").expect("written");
+    std::os::unix::fs::symlink(&kept, &link).expect("linked");
+    done(&muster, &["export-groups", "-f", &link.to_string_lossy()]);
+    assert_eq!(std::fs::read_to_string(&kept).expect("there"), "mine");
+    assert!(std::fs::read_to_string(&link).expect("there").contains("Staff"));
 
     done(&muster, &["enable-user", "--username=bob", "-e", "false"]);
     let state = async || admin.show::<Value>(&["users", "bob@SPOTFIRE"]).await["state"].clone();

@@ -65,7 +65,10 @@ async fn a_node_that_is_killed_at_any_point_of_a_run_reports_it_once() {
     }));
     let server = Server::private();
     let (admin, author) = (server.admin().await, server.author().await);
-    let node = RealNode::start(&server, "default").await;
+    let node = RealNode::folder(&server, "default", server.root());
+    // It is started often, and each time an engine of each language would be.
+    node.configure("[node]\n", "[node]\ncapabilities = [\"TERR\"]\n");
+    node.join(&server, &[]).await;
     let mut functions = Vec::new();
     for (name, times) in [("small", 1), ("large", 1000)] {
         let definition = json!({

@@ -144,9 +144,7 @@ async fn who_makes_something_of_a_licensed_kind_needs_its_license() {
     }
     let recorded = admin.audited("request.denied").await;
     let mine = format!("user {}", ann.name());
-    let hers = recorded
-        .iter()
-        .filter(|row| row["detail"]["caller"] == mine.as_str());
+    let hers = recorded.iter().filter(|row| row["actor"] == mine.as_str());
     assert_eq!(hers.count(), denied.len());
     save(&ann, &within(analysis("plan", &json!({ "muster_analysis": 1 }))))
         .await
@@ -166,6 +164,58 @@ async fn who_makes_something_of_a_licensed_kind_needs_its_license() {
     );
     let other = within(analysis("s", &json!({ "muster_analysis": 1 })));
     assert_eq!(refusal(save(&maker, &other).await), (409, "duplicate".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_analysis_embeds_is_made_by_who_may_make_it_and_saved_again_by_who_may_write() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let features = ["Author Scripts", "Custom Query in Connections"];
+    admin.create("/api/v1/groups", "makers").await;
+    for feature in features {
+        admin.put_empty(&["groups", "makers", "licenses", feature]).await;
+    }
+    let root = json!({ "grants": [{ "group": "Everyone", "right": "write" }] });
+    admin
+        .ask(&http::Method::PUT, "/api/v1/library/%2F/permissions", &root)
+        .await
+        .expect("permitted");
+    let (maker, other) = (server.person(&["makers"]).await, server.person(&[]).await);
+    let script = |name: &str, text: &str| json!({ "name": name, "language": "ironpython", "code": text });
+    let plan = |scripts: &[Value], queries: &[Value]| {
+        let content = json!({ "muster_analysis": 1, "scripts": scripts, "queries": queries });
+        analysis("plan", &content)
+    };
+    let first = [script("a", "1"), script("b", "2")];
+    let mut saved = save(&maker, &plan(&first, &[])).await.expect("saved");
+
+    // Under other names, in another order, fewer: what is embedded was made by somebody who may.
+    for scripts in [
+        vec![script("c", "2"), script("a", "1"), script("d", "1")],
+        vec![script("c", "2")],
+    ] {
+        saved = save(&other, &plan(&scripts, &[])).await.expect("saved");
+    }
+    // Nothing that is not there now, wherever it was before or is besides, and not as something else.
+    let query = json!({ "name": "q", "language": "sql", "code": "2" });
+    let mut elsewhere = plan(&[script("c", "2")], &[]);
+    elsewhere["name"] = json!("copy");
+    for (body, feature) in [
+        (plan(&[script("c", "3")], &[]), features[0]),
+        (plan(&first, &[]), features[0]),
+        (plan(&[script("c", "2")], &[query]), features[1]),
+        (elsewhere, features[0]),
+    ] {
+        let said = problem(save(&other, &body).await);
+        assert_eq!(said.status, 403, "{said:?}");
+        assert!(said.detail.contains(feature), "{}", said.detail);
+        save(&maker, &body).await.expect("saved");
+        save(&maker, &plan(&[script("c", "2")], &[]))
+            .await
+            .expect("saved");
+    }
+    let current: Content = get(&other, &saved, "content").await;
+    assert_eq!(Some(current.digest), saved.digest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +243,7 @@ async fn an_analysis_names_only_what_is_there_and_of_its_kind() {
         "actions": [{ "name": "order", "configuration": { "service": "orders" } }],
         "queries": [{ "name": "sales", "item": query.id }, { "name": "own", "language": "sql", "code": "select 2" }],
     });
-    let saved = save(&author, &analysis(&unique("sales"), &whole))
+    let saved = save(&admin, &analysis(&unique("sales"), &whole))
         .await
         .expect("saved");
     assert_eq!(saved.kind, "analysis");
@@ -266,7 +316,8 @@ async fn what_is_no_item_is_refused_in_words() {
         (code("s", "script", "{}", "1"), "missing field"),
         (code("s", "folder", SCRIPT, "1"), "requests of their own"),
         (code("s", "data_function", SCRIPT, "1"), "requests of their own"),
-        (code("s", "analysis", "[]", "1"), "not a JSON object"),
+        (analysis("s", &json!([])), "not a JSON object"),
+        (code("s", "analysis", "{}", "1"), "an analysis has no files"),
     ] {
         let problem = problem(save(&admin, &body).await);
         assert!(

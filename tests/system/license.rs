@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Method;
-use muster_code_trust::{CUSTOM_QUERY_AUTHOR, Feature, SCRIPT_AUTHOR};
+use muster_code_trust::{CUSTOM_QUERY_AUTHOR, Feature, Item, ItemKind, SCRIPT_AUTHOR};
 use muster_ids::Sha512;
 use muster_tests::{Person, Server, problem, unique};
 use muster_wire::admin::v1::function::Function;
@@ -42,6 +42,8 @@ const WITHDRAWN: &str = "what users decided themselves they may withdraw, whatev
 const REVOKED: &str = "making one's own signatures void only takes away";
 const RUN: &str = "the license table asks for none to run data functions and expressions";
 
+const TRUST_ITEM: &str = "POST /api/v1/trust/items";
+
 /// One change: the endpoint, the license that it needs, and what is sent.
 struct Change {
     endpoint: &'static str,
@@ -62,11 +64,11 @@ fn change(endpoint: &'static str, feature: Feature, body: Value) -> Change {
 
 /// Every change that needs a license, in all its kinds.
 fn changes(function: &Function, signer: &Person) -> Vec<Change> {
-    let mut changes = vec![change(
-        "POST /api/v1/functions",
-        Feature::RegisterDataFunctions,
-        json!({ "name": unique("another"), "language": "r", "script": "1" }),
-    )];
+    // Writing one is one license, saving it in the library another.
+    let another = || json!({ "name": unique("another"), "language": "r", "script": "1" });
+    let mut changes: Vec<Change> = [Feature::AuthorScripts, Feature::RegisterDataFunctions]
+        .map(|feature| change("POST /api/v1/functions", feature, another()))
+        .into();
     for (endpoint, body) in [
         (
             "POST /api/v1/functions/{function}/trust",
@@ -99,8 +101,11 @@ fn changes(function: &Function, signer: &Person) -> Vec<Change> {
         ),
     ] {
         let (manifest, files) = content(kind);
-        let item = json!({ "type": kind, "hash": Sha512::of(unique(kind).as_bytes()) });
-        changes.push(change("POST /api/v1/trust/items", trust, json!({ "item": item })));
+        let digests = files
+            .iter()
+            .map(|(path, text)| (*path, Sha512::of(text.as_bytes())));
+        let kind_of: ItemKind = kind.parse().expect("a kind");
+        let item = Item::new(kind_of, manifest.clone().into_bytes(), digests).expect("an item");
         if kind != "action_mod" {
             let signer = json!({ "user": signer.name(), "role": role });
             changes.push(change(
@@ -110,6 +115,9 @@ fn changes(function: &Function, signer: &Person) -> Vec<Change> {
             ));
         }
         changes.extend(made(kind, make, &manifest, &files));
+        // What was signed before is trusted after.
+        let item = json!({ "type": kind, "hash": item.hash() });
+        changes.push(change(TRUST_ITEM, trust, json!({ "item": item })));
     }
     for (kind, make) in [
         ("script", Feature::AuthorScripts),
@@ -118,6 +126,30 @@ fn changes(function: &Function, signer: &Person) -> Vec<Change> {
     ] {
         let (manifest, files) = content(kind);
         changes.extend(made(kind, make, &manifest, &files));
+    }
+    // By an analysis nobody makes what they may not make as an item.
+    for (section, make, part) in [
+        (
+            "scripts",
+            Feature::AuthorScripts,
+            json!({ "name": "p", "language": "ironpython", "code": "1" }),
+        ),
+        (
+            "queries",
+            Feature::CustomQuery,
+            json!({ "name": "p", "language": "sql", "code": "select 1" }),
+        ),
+        (
+            "actions",
+            Feature::ConfigureExternalActions,
+            json!({ "name": "p", "configuration": { "service": "crm" } }),
+        ),
+    ] {
+        let manifest = json!({ "muster_analysis": 1, section: [part] });
+        let saved = json!({
+            "folder": "/", "name": unique("analysis"), "kind": "analysis", "manifest": manifest.to_string(),
+        });
+        changes.push(change("POST /api/v1/library/items", make, saved));
     }
     let item = json!({ "type": "data_function", "hash": function.digest });
     changes.push(change(
@@ -273,5 +305,9 @@ async fn every_change_that_needs_a_license_is_refused_to_who_has_everything_else
     for change in &changes {
         let said = refused(&everything, change).await;
         assert_eq!(said, None, "{} with {}", change.endpoint, change.feature);
+        if change.endpoint == TRUST_ITEM {
+            let again = everything.post(&change.path, &change.body).await;
+            assert!(problem(again).kind.ends_with("duplicate"), "{}", change.body);
+        }
     }
 }

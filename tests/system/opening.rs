@@ -128,11 +128,25 @@ async fn at_the_command_line_no_answer_is_no_and_an_option_is_one() {
         let arguments = ["trust", "open", place.as_str()];
         command_line.run(&[&arguments[..], option].concat())
     };
-    // Nobody is there to be asked.
-    for option in [&[][..], &["--decline"]] {
-        let (code, said, complained) = open(option);
-        assert!(code == Some(1) && said.contains("declined"), "{said}{complained}");
-    }
+    // Nobody is there to be asked, so nobody has declined.
+    let (code, said, complained) = open(&[]);
+    assert!(
+        code == Some(1) && said.contains("prompt") && complained.contains("give --trust or --decline"),
+        "{said}{complained}"
+    );
+    assert!(admin.audited("codetrust.declined").await.is_empty());
+    let (code, said, complained) = open(&["--decline"]);
+    assert!(code == Some(1) && said.contains("declined"), "{said}{complained}");
+    let (code, said, _) = open(&["--decline", "--output", "json"]);
+    let answer: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, &answer["answer"]), (Some(1), &json!("declined")));
+    let script = folder("scripts").join("refresh.py");
+    std::fs::write(&script, "x = 1").expect("written");
+    let (code, _, complained) = command_line.run(&["trust", "open", &script.to_string_lossy()]);
+    assert!(
+        code == Some(2) && complained.contains("muster trust explain"),
+        "{complained}"
+    );
     let (code, said, complained) = open(&["--trust"]);
     assert!(code == Some(0) && said.contains("trusted"), "{said}{complained}");
     let (code, said, complained) = open(&[]);
@@ -140,7 +154,7 @@ async fn at_the_command_line_no_answer_is_no_and_an_option_is_one() {
     std::fs::write(format!("{place}/icon.svg"), "<svg></svg>").expect("written");
     let (code, said, _) = open(&["--trust"]);
     assert!(code == Some(1) && said.contains("deny"), "{said}");
-    assert_eq!(admin.audited("codetrust.prompted").await.len(), 3);
+    assert_eq!(admin.audited("codetrust.prompted").await.len(), 4);
     assert_eq!(admin.audited("codetrust.declined").await.len(), 2);
     assert_eq!(admin.audited("codetrust.denied").await.len(), 1);
     assert_eq!(admin.audited("codetrust.add_hash").await.len(), 1);

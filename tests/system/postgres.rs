@@ -32,12 +32,7 @@ async fn a_node_joins_learns_what_is_trusted_and_runs_a_function() {
     let function = author.register("f", "terr", "1").await;
     author.trust(&function).await;
     admin.set("terr.restricted.execution.mode", "all", "false").await;
-    loop {
-        let beacon = member.next_beacon(&mut lines).await;
-        if beacon.version.number >= first.version.number + 2 {
-            break;
-        }
-    }
+    while member.next_trust_number(&mut lines).await < first.version.number + 2 {}
     let (head, reply) = member.trust_state(&connection, Some(0)).await;
     assert_eq!(
         (head.version.number, reply.changes.map(|changes| changes.len())),

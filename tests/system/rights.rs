@@ -89,9 +89,8 @@ impl Things {
             "principal": { "group": "Everyone" }, "signer": { "user": author.name(), "role": "developer" },
         });
         let signer = admin.post("/api/v1/trust/signers", &signer).await;
-        let trusted = json!({
-            "principal": { "group": "Everyone" }, "item": { "type": "action_mod", "hash": "h1" },
-        });
+        let version = crate::trust::signed_version(&admin, "rose").await;
+        let trusted = json!({ "principal": { "group": "Everyone" }, "item": version });
         let trusted = admin.post("/api/v1/trust/items", &trusted).await;
         let root = admin
             .post("/api/v1/trust/roots/internal", &json!({}))
@@ -172,6 +171,14 @@ impl Things {
             ("PUT /api/v1/users/{name}/password", password),
             ("POST /api/v1/groups", json!({ "name": "another" })),
             (
+                "POST /api/v1/group-imports",
+                json!({ "groups": ["another"], "parents": [], "members": [] }),
+            ),
+            (
+                "PUT /api/v1/groups/{name}/licenses",
+                json!({ "license": "one", "of": ["Trust Mods"], "features": ["Trust Mods"] }),
+            ),
+            (
                 "PUT /api/v1/groups/{name}/preferences/{preference}",
                 json!({ "value": "false" }),
             ),
@@ -208,7 +215,7 @@ impl Things {
             ),
             (
                 "POST /api/v1/trust/items",
-                json!({ "item": { "type": "visualization_mod", "hash": "h1" } }),
+                json!({ "item": { "type": "visualization_mod", "hash": Sha512::of(b"h1") } }),
             ),
             ("POST /api/v1/trust/signatures", json!({ "item": item })),
             ("POST /api/v1/trust/openings", json!({ "item": item })),
@@ -326,10 +333,7 @@ async fn people_with_too_few_rights_are_refused_everywhere() {
         .filter(|row| row.split_whitespace().nth(3) == Some("403"))
         .count();
     assert_eq!(
-        denied
-            .iter()
-            .filter(|row| row["detail"]["caller"] == mine.as_str())
-            .count(),
+        denied.iter().filter(|row| row["actor"] == mine.as_str()).count(),
         refused,
         "each refusal is audited"
     );

@@ -17,7 +17,10 @@ pub(crate) use self::elsewhere::{known_root, known_signer};
 mod elsewhere;
 mod files;
 mod issuers;
+mod offline;
+mod published;
 mod several;
+mod systems;
 
 const SIGNATURES: &str = "/api/v1/trust/signatures";
 const VERIFY: &str = "/api/v1/trust/signatures/verify";

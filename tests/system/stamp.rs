@@ -5,6 +5,7 @@ use muster_client::{ClientError, Request};
 use muster_tests::{Person, Server, problem, refusal, unique};
 use muster_wire::admin::v1::{
     Page,
+    function::Untrusted,
     library::LibraryItem,
     stamp::{ItemCode, Stamp, Stamped, Unstamped},
 };
@@ -167,13 +168,14 @@ async fn each_kind_is_stamped_by_its_authors_who_may_write_the_item() {
     assert_eq!(mine.len(), 2);
     assert_eq!(mine[0]["subject"], item.path.as_str());
 
-    // They are taken away by the same people; administrators take away everything.
+    // They are taken away by who made them; administrators take away everything.
     for person in [&ann, &outsider, &queries] {
         assert_eq!(problem(untrust(person, &item, &script_only).await).status, 403);
     }
-    assert_eq!(problem(untrust(&scripts, &item, &everything).await).status, 403);
-    let gone = untrust(&scripts, &item, &script_only).await.expect("untrusted");
+    let gone = untrust(&scripts, &item, &everything).await.expect("untrusted");
     assert_eq!((gone.removed.len(), gone.already.len(), gone.more), (1, 0, false));
+    assert_eq!(gone.others[0].author.as_str(), queries.name());
+    assert_eq!(explained(&ann, &item, &query.hash).await, allowed(), "it stays");
     let gone = untrust(&scripts, &item, &script_only)
         .await
         .expect("nothing to do");
@@ -187,6 +189,99 @@ async fn each_kind_is_stamped_by_its_authors_who_may_write_the_item() {
         .iter()
         .filter(|row| row["detail"]["item"] == item.id.to_string());
     assert_eq!(mine.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_author_is_told_what_makes_one_of_what_they_chose() {
+    let server = Server::shared();
+    let (admin, ann) = (server.admin().await, server.analyst().await);
+    let mark = unique("m");
+    let item = save(&admin, &analysis(&unique("sales"), &with_both(&mark))).await;
+    let held = codes(&admin, &item).await;
+    let [script, query] = ["script", "custom_query"].map(|kind| {
+        let one = held.iter().find(|code| code.kind == kind);
+        one.expect("both are there").hash.clone()
+    });
+    let (of_scripts, of_queries) = (
+        "the group Script Author and the",
+        "the group Custom Query Author and the",
+    );
+    for (body, scripts, queries) in [
+        (json!({ "scripts": [script] }), true, false),
+        (json!({ "queries": [query] }), false, true),
+        (json!({ "scripts": [script], "queries": [query] }), true, true),
+        (json!({}), true, true),
+    ] {
+        for said in [
+            problem(trust(&ann, &item, &body).await),
+            problem(untrust(&ann, &item, &body).await),
+        ] {
+            assert_eq!(said.status, 403, "{said:?}");
+            assert_eq!(said.detail.contains(of_scripts), scripts, "{}", said.detail);
+            assert_eq!(said.detail.contains(of_queries), queries, "{}", said.detail);
+        }
+    }
+    let denied = admin.audited("request.denied").await;
+    let mine = format!("user {}", ann.name());
+    let hers = denied
+        .iter()
+        .filter(|row| row["actor"] == mine.as_str() && row["subject"] == item.id.to_string());
+    assert_eq!(hers.count(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_removes_own_stamps_and_is_told_whose_the_others_are() {
+    let server = Server::shared();
+    let (admin, ann) = (server.admin().await, server.analyst().await);
+    let (author, other) = (server.author().await, server.author().await);
+    let everything = json!({});
+    let script = save(&admin, &code(&unique("s"), "script", SCRIPT, &unique("#"))).await;
+    let hash = script.digest.clone().expect("a digest");
+    let done = trust(&author, &script, &everything).await.expect("trusted");
+    let refused = async |person: &Person, body: &Value| {
+        let said = problem(untrust(person, &script, body).await);
+        assert_eq!(said.status, 403, "{said:?}");
+        assert!(said.detail.contains(author.name()), "{}", said.detail);
+    };
+    refused(&other, &everything).await;
+    refused(&other, &json!({ "scripts": [hash] })).await;
+    assert_eq!(stamps(&admin, &script).await, done.stamped);
+    assert_eq!(explained(&ann, &script, &hash).await, allowed());
+    // Each refusal is recorded with who tried.
+    let tried = format!("user {}", other.name());
+    let denied = admin.audited("request.denied").await;
+    let denied = denied
+        .iter()
+        .filter(|row| row["actor"] == tried.as_str() && row["subject"] == script.path.as_str());
+    assert_eq!(denied.count(), 2);
+    // With own ones beside: these go, and the others are named.
+    let function = author.register(&unique("f"), "r", &unique("#")).await;
+    author.trust(&function).await;
+    let next = json!({ "name": function.definition.name, "language": "r", "script": unique("#") });
+    let by_id = function.id.to_string();
+    // It is the first author's to change, until the other may as well.
+    let open = json!({ "grants": [{ "group": "Everyone", "right": "write" }] });
+    let request = Request::put(LIBRARY)
+        .segment(&by_id)
+        .segment("permissions")
+        .json(&open);
+    admin.send(request).await.expect("permitted");
+    let second = other.register_definition(&next).await;
+    other.trust(&second).await;
+    let untrusted = async |person: &Person| -> Result<Untrusted, ClientError> {
+        let parts = ["functions", by_id.as_str(), "untrust"];
+        person.tell(&parts, &Value::Null).await?.json()
+    };
+    let done = untrusted(&other).await.expect("untrusted");
+    assert_eq!((done.removed, done.others), (1, 1));
+    let said = problem(untrusted(&other).await);
+    assert_eq!(said.status, 403);
+    assert!(said.detail.contains(author.name()), "{}", said.detail);
+    let done = untrusted(&admin).await.expect("untrusted");
+    assert_eq!((done.removed, done.others), (1, 0));
+    // An administrator removes what is not theirs.
+    let gone = untrust(&admin, &script, &everything).await.expect("untrusted");
+    assert_eq!((gone.removed.len(), gone.others.len()), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

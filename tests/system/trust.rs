@@ -1,6 +1,7 @@
 //! What people decide about trust: blocks, trust in signers and items, revocations.
 
 use muster_client::{ClientError, Request};
+use muster_code_trust::{Item, ItemKind};
 use muster_ids::Sha512;
 use muster_tests::{Applicant, Person, Server, problem, refusal, unique};
 use muster_wire::admin::v1::{
@@ -23,7 +24,7 @@ pub(crate) async fn lift(person: &Person, path: &str, id: impl ToString) -> Resu
     person.send(request).await.map(drop)
 }
 
-pub(crate) async fn all<T: serde::de::DeserializeOwned>(person: &Person, path: &str) -> Vec<T> {
+async fn all<T: serde::de::DeserializeOwned>(person: &Person, path: &str) -> Vec<T> {
     let page: Page<T> = person.get(&format!("{path}?limit=1000")).await;
     page.items
 }
@@ -36,6 +37,24 @@ async fn modder(server: &Server) -> Person {
         .put_empty(&["groups", &group, "licenses", "Trust Mods"])
         .await;
     server.person(&[&group]).await
+}
+
+/// The version of a mod of this name that an administrator has signed.
+pub(crate) async fn signed_version(admin: &Person, name: &str) -> Value {
+    let new = json!({ "item": mod_content(name), "user": admin.name() });
+    let made = send(admin, "/api/v1/trust/signatures", &new).await;
+    made.expect("signed")["item"].clone()
+}
+
+/// A mod of this name, as it is signed.
+fn mod_content(name: &str) -> Value {
+    let manifest = json!({
+        "apiVersion": "1.2", "version": "1.0", "name": name, "id": "rose", "icon": "icon.svg", "files": [],
+    });
+    json!({
+        "type": "visualization_mod", "manifest": manifest.to_string(),
+        "files": { "icon.svg": Sha512::of(b"<svg/>") },
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,6 +193,12 @@ async fn what_makes_no_sense_is_refused_in_words() {
             json!({ "item": item("data_function", "h") }),
             "unknown variant",
         ),
+        // As with blocks: another text would be trust in nothing.
+        (
+            ITEMS,
+            json!({ "item": item("action_mod", &"ab".repeat(64)) }),
+            "sha512=",
+        ),
         (REVOCATIONS, json!({ "from": "2020-13-01T00:00:00Z" }), "RFC 3339"),
         (
             REVOCATIONS,
@@ -221,9 +246,9 @@ async fn users_trust_for_themselves_with_the_license_and_withdraw_only_what_they
     let made = send(&modder, SIGNERS, &signer("developer"))
         .await
         .expect("trusted");
-    let hash = unique("h");
-    let item =
-        json!({ "item": { "type": "visualization_mod", "hash": hash }, "expires": "2999-01-01T00:00:00Z" });
+    let version = signed_version(&admin, &unique("rose")).await;
+    let hash = version["hash"].as_str().expect("a hash").to_owned();
+    let item = json!({ "item": version, "expires": "2999-01-01T00:00:00Z" });
     let trusted = send(&modder, ITEMS, &item).await.expect("trusted");
     assert_eq!(trusted["principal"]["user"], modder.name());
     assert_eq!(trusted["expires"], "2999-01-01T00:00:00Z");
@@ -261,7 +286,8 @@ async fn users_trust_for_themselves_with_the_license_and_withdraw_only_what_they
     );
     assert_eq!(
         problem(lift(&analyst, SIGNERS, text(&everyone)).await).status,
-        404
+        403,
+        "it is of a group of theirs"
     );
     assert_eq!(
         problem(lift(&analyst, SIGNERS, text(&made)).await).status,
@@ -277,7 +303,7 @@ async fn users_trust_for_themselves_with_the_license_and_withdraw_only_what_they
     // The trust of a group goes with it.
     let group = unique("group");
     admin.create("/api/v1/groups", &group).await;
-    let of_group = json!({ "principal": { "group": group }, "item": { "type": "action_mod", "hash": hash } });
+    let of_group = json!({ "principal": { "group": group }, "item": version });
     send(&admin, ITEMS, &of_group).await.expect("trusted");
     admin.delete(&["groups", &group]).await.expect("deleted");
     assert!(all::<TrustedItem>(&admin, ITEMS).await.iter().all(|entry| {
@@ -387,8 +413,20 @@ async fn users_make_the_state_of_all_nodes_only_so_large() {
         refusal(send(&modder, REVOCATIONS, &own).await),
         (409, "duplicate".to_owned())
     );
-    let item =
-        |number: usize| json!({ "item": { "type": "visualization_mod", "hash": format!("h{number}") } });
+    let item = |number: usize| {
+        let content = mod_content(&format!("rose {number}"));
+        let manifest = content["manifest"].as_str().expect("a text").as_bytes().to_vec();
+        let files = [("icon.svg", Sha512::of(b"<svg/>"))];
+        let hash = Item::new(ItemKind::VisualizationMod, manifest, files)
+            .expect("a mod")
+            .hash();
+        json!({ "item": { "type": "visualization_mod", "hash": hash }, "content": content })
+    };
+    // A thousand signatures would take longer, and are not what this is about.
+    let preference = "Require valid signature to allow trust";
+    let request = Request::put("/api/v1/groups/Everyone/preferences").segment(preference);
+    let relaxed = request.json(&json!({ "value": "false" }));
+    admin.send(relaxed).await.expect("set");
     let mut last = String::new();
     for number in 0..MOST {
         let made = send(&modder, ITEMS, &item(number)).await.expect("trusted");

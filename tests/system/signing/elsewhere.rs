@@ -16,7 +16,7 @@ use muster_tests::{Person, Server, problem, refusal, unique};
 use serde_json::{Value, json};
 
 use super::{CERTIFICATES, ROOTS, SIGNATURES, found, licensed, rose};
-use crate::trust::{SIGNERS, send};
+use crate::trust::{BLOCKS, SIGNERS, lift, send};
 
 /// An authority of somebody else, which signs with a certificate of its own.
 pub(super) struct Elsewhere {
@@ -166,6 +166,19 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
         .await;
     assert!(external.to_string().contains(&facts.serial), "{external}");
     send(&admin, SIGNERS, &trust).await.expect("trusted");
+    assert_eq!(found(&reader, &item, &bundle).await["outcome"], "allow");
+    // Who blocks an authority blocks what is signed under it.
+    let root = CodeCertificate::of(&elsewhere.root).expect("a root");
+    let block = json!({ "issuer": root.issuer, "serial": root.serial });
+    let block = send(&admin, BLOCKS, &block).await.expect("blocked");
+    let blocked = found(&reader, &item, &bundle).await;
+    assert_eq!(
+        (&blocked["outcome"], &blocked["why"]["rule"]),
+        (&json!("deny"), &json!("certificate-blocked")),
+        "{blocked}"
+    );
+    let id = block["id"].as_str().expect("an identifier");
+    lift(&admin, BLOCKS, id).await.expect("lifted");
     assert_eq!(found(&reader, &item, &bundle).await["outcome"], "allow");
     // A time stamp of the collective lets it count after the certificate has ended.
     let digest = SignatureBundle::from_json(bundle.to_string().as_bytes())

@@ -12,28 +12,28 @@ use serde_json::Value;
 
 use super::elsewhere::Elsewhere;
 
-const ADMIN: &str = "admin@SPOTFIRE";
+pub(super) const ADMIN: &str = "admin@SPOTFIRE";
 
 /// The command line, with files of its own.
-struct Desk {
-    muster: CommandLine,
+pub(super) struct Desk {
+    pub(super) muster: CommandLine,
     place: PathBuf,
 }
 
 impl Desk {
-    fn of(server: &Server, name: &str) -> Self {
+    pub(super) fn of(server: &Server, name: &str) -> Self {
         let (muster, place) = (CommandLine::log_in(server), folder(name));
         Self { muster, place }
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.place.join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, content).expect("written");
         path.to_string_lossy().into_owned()
     }
 
-    fn rose(&self, page: &str) -> String {
+    pub(super) fn rose(&self, page: &str) -> String {
         let manifest = r#"{"apiVersion":"1.2","version":"1.0","name":"Rose","id":"rose","icon":"icon.svg","files":["index.html"]}"#;
         self.write("rose/mod-manifest.json", manifest);
         self.write("rose/icon.svg", "<svg/>");
@@ -41,18 +41,18 @@ impl Desk {
         self.at("rose")
     }
 
-    fn at(&self, name: &str) -> String {
+    pub(super) fn at(&self, name: &str) -> String {
         self.place.join(name).to_string_lossy().into_owned()
     }
 
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(super) fn done(&self, arguments: &[&str]) -> String {
         let (code, said, complained) = self.muster.run(arguments);
         assert_eq!(code, Some(0), "{arguments:?}: {said}{complained}");
         said
     }
 
     /// What is said when it fails, in both streams.
-    fn refused(&self, arguments: &[&str]) -> String {
+    pub(super) fn refused(&self, arguments: &[&str]) -> String {
         let (code, said, complained) = self.muster.run(arguments);
         assert_ne!(code, Some(0), "{arguments:?}: {said}{complained}");
         said + &complained
