@@ -301,6 +301,7 @@ make_people() {
     done
     as admin group add-member "Script Author" ann@SPOTFIRE
     as admin group create Analysts
+    as admin license grant Analysts "Author Scripts"
     as admin license grant Analysts "Register Data Functions"
     as admin group add-member Analysts ann@SPOTFIRE
     as admin group add-member Analysts bob@SPOTFIRE
