@@ -78,6 +78,13 @@ pub(crate) struct Log {
     pub(crate) renews_not: bool,
 }
 
+impl Log {
+    /// How many control streams are open.
+    pub(crate) fn open(&self) -> usize {
+        self.streams.iter().filter(|stream| !stream.is_closed()).count()
+    }
+}
+
 /// The back end of one control plane.
 pub(crate) struct BackEnd {
     pub(crate) collective: Arc<Collective>,
@@ -297,7 +304,7 @@ impl BackEnd {
         }
         let mut log = self.log();
         log.opened += 1;
-        log.overlapped += usize::from(log.streams.iter().any(|stream| !stream.is_closed()));
+        log.overlapped += usize::from(log.open() > 0);
         log.streams.push(sender);
         drop(log);
         let lines = stream::unfold(receiver, |mut receiver| async {
