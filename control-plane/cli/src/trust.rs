@@ -91,7 +91,7 @@ pub(crate) enum Command {
         /// Name or identifier of the function
         #[arg(group = "what")]
         function: Option<Name>,
-        /// The library item: a script, query, function, mod, external action, or an analysis that holds or names it
+        /// The library item: a script, query, function, job script, mod, external action, or an analysis that holds or names it
         #[arg(long, group = "what")]
         item: Option<String>,
         /// Which of several in the item, see muster library code; of a mod or external action also an older version
@@ -104,9 +104,12 @@ pub(crate) enum Command {
         /// open a mod, run the rest]
         #[arg(long)]
         action: Option<String>,
-        /// Whose run [default: yours]
+        /// Whose run, or of a job script whose job [default: yours]
         #[arg(long)]
         user: Option<UserName>,
+        /// Who executes the job of a job script [default: whose job it is]
+        #[arg(long, value_name = "USER", requires = "item")]
+        executing: Option<UserName>,
         /// On which node [default: one of the pool and site "default" without settings of its own]
         #[arg(long)]
         node: Option<Name>,
@@ -193,6 +196,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             client,
             action,
             user,
+            executing,
             node,
         } => {
             let rest = context.rest()?;
@@ -204,6 +208,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 ("client", client.as_deref()),
                 ("action", action.as_deref()),
                 ("user", user.as_ref().map(UserName::as_str)),
+                ("executing", executing.as_ref().map(UserName::as_str)),
                 ("node", node.as_ref().map(Name::as_str)),
             ];
             for (name, value) in asked {

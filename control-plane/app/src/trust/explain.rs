@@ -11,8 +11,10 @@ use muster_wire::admin::v1::trust::{ExplainQuery, Explanation};
 use super::{not_readable, why};
 use crate::{App, Error, function::item_hash, library::person, session::caller_of, signing::Doing};
 
+mod job;
 mod signed;
 
+use job::AskedJob;
 use signed::AskedSigned;
 
 /// The rule of what runs unrestricted only because trust is not checked.
@@ -32,6 +34,8 @@ pub(crate) struct Judged {
 enum Asked {
     /// Something that runs.
     Code(AskedCode),
+    /// The script of a job.
+    Job(AskedJob),
     /// A mod or an external action.
     Signed(AskedSigned),
 }
@@ -56,12 +60,20 @@ impl App {
         );
         let doing = self.doing(caller, who).await?;
         let asked = match self.asked(caller, query).await? {
-            Asked::Signed(asked) => return self.explain_signed(asked, query, &doing).await,
-            Asked::Code(_) if doing.action.is_some_and(|action| action != SignedAction::Run) => {
+            asked if query.executing.is_some() && !matches!(asked, Asked::Job(_)) => {
+                return Err(Error::invalid(
+                    "the field executing is for the scripts of jobs; whose run it is says the field user",
+                ));
+            }
+            Asked::Code(_) | Asked::Job(_)
+                if doing.action.is_some_and(|action| action != SignedAction::Run) =>
+            {
                 return Err(Error::invalid(
                     "what is asked about code is what happens if it runs; other actions are of mods and external actions",
                 ));
             }
+            Asked::Signed(asked) => return self.explain_signed(asked, query, &doing).await,
+            Asked::Job(asked) => return self.explain_job(caller, asked, query, &doing).await,
             Asked::Code(asked) => asked,
         };
         let Doing {
@@ -128,6 +140,9 @@ impl App {
             (None, Some(item), hash) => {
                 let reader = person(caller)?;
                 let item = self.library_item_for(reader, item).await?;
+                if let Some(job) = self.job_script_in(&item, hash.as_deref()).await? {
+                    return Ok(Asked::Job(job));
+                }
                 let signed = self.signed_in(reader, &item, hash.as_deref()).await?;
                 let mut codes = self.code_in(reader, &item).await?;
                 codes.retain(|code| hash.as_ref().is_none_or(|hash| code.hash.as_str() == hash));
@@ -145,8 +160,8 @@ impl App {
                     (Some(_), Some(_)) => return Err(several()),
                     (None, None) => {
                         return Err(Error::invalid(format!(
-                            "\"{}\" holds no such script, data function, custom query, mod or external action now; muster \
-                             library code and versions show what it holds",
+                            "\"{}\" holds no such script, data function, custom query, job script, mod or external action now; \
+                             muster library code and versions show what it holds",
                             item.name
                         )));
                     }

@@ -18,23 +18,26 @@ pub struct ExplainQuery {
     /// The function, by name or identifier; absent where an item is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// The library item that holds what is asked about, by path or identifier: a script, custom query, data function, mod,
-    /// external action or analysis.
+    /// The library item that holds what is asked about, by path or identifier: a script, custom query, data function, job
+    /// script, mod, external action or analysis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
     /// The hash of the part, where the item holds several; of a mod or external action also that of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
-    /// Where the user works: `web` when absent, `installed`, `installed_no_server`, `automation` or `scheduled_update`.
+    /// Where the user works: `web` when absent (job scripts: `automation`), `installed`, `installed_no_server`, `automation` or `scheduled_update`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// What they would do with a mod or external action: `open`, `add`, `run`, `create`, `trust_item` or `trust_signer`;
     /// when absent `open` of mods and `run` of external actions. Code is `run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// Whose run; the caller's when absent. Only administrators ask for others.
+    /// Whose run, or of a job script whose job; the caller's when absent. Only administrators ask for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
+    /// The account that executes the job, for job scripts only; that of `user` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executing: Option<UserName>,
     /// On which node; on a node of the pool and site `default` without settings of its own when absent. Mods and external
     /// actions run on none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,7 +54,7 @@ pub struct Explanation {
     pub function: Option<Name>,
     /// The library item.
     pub item: LibraryItemId,
-    /// `data_function`, `script`, `custom_query`, `visualization_mod`, `action_mod` or `external_action`.
+    /// `data_function`, `script`, `custom_query`, `job_script`, `visualization_mod`, `action_mod` or `external_action`.
     pub kind: String,
     /// The content that it would be.
     pub digest: String,

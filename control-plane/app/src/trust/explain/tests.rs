@@ -250,3 +250,77 @@ async fn a_mod_or_action_of_an_analysis_is_named_by_its_hash() {
     let code = json!({ "item": "/Sales", "hash": codes[0].hash, "action": "open" });
     refused(world.ask(&ann, code).await, "if it runs");
 }
+
+#[tokio::test]
+async fn the_script_of_a_job_is_explained_by_the_standing_of_its_people() {
+    let world = World::new().await;
+    let manifest = json!({ "language": "ironpython", "parameters": [], "packages": [], "transaction": true });
+    let (item, hash) = world
+        .save("Nightly", "job_script", &manifest, &["code"], false)
+        .await;
+    let ann = caller(&world.app, ANN).await;
+    let rule = |found: Explanation| (found.outcome, found.why.rule);
+    let found = world
+        .ask(&ann, json!({ "item": "/Nightly" }))
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (
+            found.item.to_string(),
+            found.digest.clone(),
+            found.kind.as_str(),
+            found.client.as_str()
+        ),
+        (item, hash.clone(), "job_script", "automation")
+    );
+    assert_eq!(rule(found), ("deny".to_owned(), "job-needs-authors".to_owned()));
+
+    // The account that executes it must be one too, and only administrators ask for others.
+    let admin = "admin@SPOTFIRE";
+    let authors = name("Script Author");
+    let author = async |user| {
+        let added = world.app.add_member(&world.admin, &authors, &name(user)).await;
+        added.expect("added");
+    };
+    author(ANN).await;
+    let by_admin = json!({ "item": "/Nightly", "user": ANN, "executing": admin, "hash": hash });
+    let found = world
+        .ask(&world.admin, by_admin.clone())
+        .await
+        .expect("an answer");
+    assert!(found.why.reasons.concat().contains(admin), "{found:?}");
+    assert_eq!(rule(found).1, "job-needs-authors");
+    author(admin).await;
+    let found = world.ask(&world.admin, by_admin).await.expect("an answer");
+    assert_eq!(rule(found), ("allow".to_owned(), "job-of-authors".to_owned()));
+    let ann = caller(&world.app, ANN).await;
+    let found = world
+        .ask(&ann, json!({ "item": "/Nightly" }))
+        .await
+        .expect("an answer");
+    assert_eq!(
+        rule(found).1,
+        "job-of-authors",
+        "who executes their own job is asked about once"
+    );
+
+    for (query, words) in [
+        (json!({ "item": "/Nightly", "executing": admin }), "may not"),
+        (json!({ "item": "/Nightly", "client": "web" }), "automation only"),
+        (json!({ "item": "/Nightly", "action": "open" }), "if it runs"),
+        (
+            json!({ "item": "/Nightly", "node": "terr01" }),
+            "leave the field node away",
+        ),
+        (json!({ "item": "/Nightly", "hash": "sha512=x" }), "no such"),
+    ] {
+        refused(world.ask(&ann, query).await, words);
+    }
+    world.save("Plain", "script", &manifest, &["code"], false).await;
+    refused(
+        world
+            .ask(&ann, json!({ "item": "/Plain", "executing": ANN }))
+            .await,
+        "for the scripts of jobs",
+    );
+}
