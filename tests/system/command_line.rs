@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use muster_tests::{Applicant, CommandLine, Server, unique, within};
+use muster_client::Request;
+use muster_tests::{Applicant, CommandLine, Server, problem, unique, within};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,4 +258,69 @@ async fn preferences_of_groups_are_set_and_shown_with_the_group_that_decides() {
         "{complained}"
     );
     assert_eq!(admin.audited("admin.set_preference").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn licenses_are_listed_with_the_group_that_gives_them() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let muster = CommandLine::log_in(&server);
+    for (group, feature) in [
+        ("Circle", "Author Scripts"),
+        ("Staff", "Trust Mods"),
+        ("Visitors", "Use External Actions"),
+    ] {
+        admin.create("/api/v1/groups", group).await;
+        admin.put_empty(&["groups", group, "licenses", feature]).await;
+    }
+    admin.put_empty(&["groups", "Circle", "parents", "Staff"]).await;
+    admin
+        .put_empty(&["groups", "Staff", "licenses", "Author Scripts"])
+        .await;
+    let ann = server.person(&["Circle"]).await;
+    let held = |arguments: &[&str]| {
+        let (code, said, complained) =
+            muster.run(&[&["--output", "json", "license", "list"], arguments].concat());
+        assert_eq!(code, Some(0), "{arguments:?}: {complained}");
+        let held: Vec<Value> = serde_json::from_str(&said).expect("JSON");
+        let pair = |held: &Value| format!("{} from {}", held["feature"], held["from"]).replace('"', "");
+        held.iter().map(pair).collect::<Vec<_>>()
+    };
+    let own = ["Author Scripts from Circle"];
+    assert_eq!(held(&["--group", "Circle"]), own);
+    // From the nearest group; what everybody has is not shown here.
+    let inherited = held(&["--group", "Circle", "--inherited"]);
+    let of_circle = |held: &[String]| -> Vec<String> {
+        let mut of_circle: Vec<_> = held
+            .iter()
+            .filter(|held| !held.ends_with("Everyone"))
+            .cloned()
+            .collect();
+        of_circle.sort();
+        of_circle
+    };
+    assert_eq!(
+        of_circle(&inherited),
+        ["Author Scripts from Circle", "Trust Mods from Staff"]
+    );
+    let hers = held(&["--user", ann.name()]);
+    assert_eq!(of_circle(&hers), of_circle(&inherited));
+    let shown: Vec<Value> = ann.show(&["users", ann.name(), "licenses"]).await;
+    assert_eq!(shown.len(), hers.len(), "everybody may look at their own");
+    let others = problem(
+        ann.send(Request::get("/api/v1/users/admin@SPOTFIRE/licenses"))
+            .await,
+    );
+    assert_eq!(others.status, 403, "{others:?}");
+    for wrong in [["--user", "nobody@SPOTFIRE"], ["--group", "Nobody"]] {
+        let (code, _, complained) = muster.run(&[&["license", "list"], &wrong[..]].concat());
+        assert!(
+            code == Some(1) && complained.contains("shows all of them"),
+            "{complained}"
+        );
+    }
+    for wrong in [&["--inherited"][..], &["--user", "a@B", "--group", "C"]] {
+        let (code, _, complained) = muster.run(&[&["license", "list"], wrong].concat());
+        assert_eq!(code, Some(2), "{complained}");
+    }
 }

@@ -98,29 +98,45 @@ impl GroupGraph {
     /// What a decision needs to know about `user`, who is a direct member of `direct` and, like all, of `Everyone`.
     /// Stamps that the user can read are added by [`UserFacts::reading`].
     pub fn facts<'a>(&self, user: UserName, direct: impl IntoIterator<Item = &'a Name>) -> UserFacts {
+        let (groups, features) = self.reached(direct);
+        UserFacts {
+            user,
+            groups,
+            features,
+            readable_stamps: BTreeSet::new(),
+            accepts_invalid_signatures: false,
+        }
+    }
+
+    /// The license features of whoever is a direct member of `direct` and, like all, of `Everyone`, each with the nearest
+    /// group that has it.
+    pub fn features<'a>(&self, direct: impl IntoIterator<Item = &'a Name>) -> BTreeMap<Feature, Name> {
+        self.reached(direct).1
+    }
+
+    /// The groups that a member of `direct` and of `Everyone` is in, and their features.
+    fn reached<'a>(
+        &self,
+        direct: impl IntoIterator<Item = &'a Name>,
+    ) -> (Memberships, BTreeMap<Feature, Name>) {
         let everyone: Name = EVERYONE
             .parse()
             .expect("the name of the built-in group is a name");
         let mut start: Vec<Name> = direct.into_iter().cloned().chain([everyone]).collect();
         start.sort_by_key(Name::key);
-        let mut facts = UserFacts {
-            user,
-            groups: Memberships::default(),
-            features: BTreeMap::new(),
-            readable_stamps: BTreeSet::new(),
-            accepts_invalid_signatures: false,
-        };
+        let mut groups = Memberships::default();
+        let mut features = BTreeMap::new();
         // Breadth first and sorted, so that explanations are the shortest and always the same.
         let mut queue: VecDeque<(Name, Option<Name>)> = start.into_iter().map(|name| (name, None)).collect();
         while let Some((name, through)) = queue.pop_front() {
             let key = name.key();
-            if facts.groups.contains(&key) {
+            if groups.contains(&key) {
                 continue;
             }
             // The spelling of the directory, where the membership is spelled otherwise.
             let group = self.groups.get(&key);
             let name = group.map_or(name, |group| group.name.clone());
-            facts.groups.0.insert(
+            groups.0.insert(
                 key,
                 Membership {
                     group: name.clone(),
@@ -129,7 +145,7 @@ impl GroupGraph {
             );
             let Some(group) = group else { continue };
             for feature in &group.features {
-                facts.features.entry(*feature).or_insert_with(|| name.clone());
+                features.entry(*feature).or_insert_with(|| name.clone());
             }
             let mut parents: Vec<&Name> = group.parents.iter().collect();
             parents.sort_by_key(|parent| parent.key());
@@ -139,7 +155,7 @@ impl GroupGraph {
                     .map(|parent| (parent.clone(), Some(name.clone()))),
             );
         }
-        facts
+        (groups, features)
     }
 
     /// The groups by which `group` would contain itself if it became a member of `parent`; `None` if it would not.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use muster_ids::UserName;
 use muster_model::{
     audit::Event,
     permission::{self, Attempt, Authorized, Caller, Denied, Operation},
@@ -29,6 +30,22 @@ impl App {
         let attempt = Attempt::new(what, on);
         self.proved(caller, permission::authorize_to(caller, operation, attempt))
             .await
+    }
+
+    /// Proves that `caller` may read `what` of a user: their own everybody may, that of others administrators.
+    pub(crate) async fn authorize_of(
+        &self,
+        caller: &Caller,
+        what: &'static str,
+        name: &UserName,
+    ) -> Result<Authorized, Error> {
+        let own = matches!(caller, Caller::User(user) if user.name.key() == name.key());
+        let operation = if own {
+            Operation::Use
+        } else {
+            Operation::ReadAdministration
+        };
+        self.authorize_to(caller, operation, what, name).await
     }
 
     async fn proved(&self, caller: &Caller, answer: Result<Authorized, Denied>) -> Result<Authorized, Error> {

@@ -29,8 +29,7 @@ impl App {
             "",
         )
         .await?;
-        // The structure is the same for every user; an identifier of nobody gives it without memberships.
-        let directory = self.store().directory_of(UserId::new(0, [0; 10])).await?;
+        let directory = self.structure().await?;
         let users: BTreeMap<UserId, UserName> = self
             .store()
             .user_list(None, u32::MAX >> 1)

@@ -42,13 +42,8 @@ impl App {
         caller: &Caller,
         name: &UserName,
     ) -> Result<Vec<WirePreference>, Error> {
-        let own = matches!(caller, Caller::User(user) if user.name.key() == name.key());
-        let operation = if own {
-            Operation::Use
-        } else {
-            Operation::ReadAdministration
-        };
-        self.authorize(caller, operation).await?;
+        self.authorize_of(caller, "read preferences of the user", name)
+            .await?;
         let user = self.user_named(name).await?;
         let directory = self.store().directory_of(user.id).await?;
         let preferences = of(&directory);
@@ -66,7 +61,7 @@ impl App {
     }
 
     /// All groups, as somebody sees them who is in none.
-    async fn structure(&self) -> Result<Directory, Error> {
+    pub(crate) async fn structure(&self) -> Result<Directory, Error> {
         let nobody = muster_ids::UserId::new(0, [0; 10]);
         Ok(self.store().directory_of(nobody).await?)
     }

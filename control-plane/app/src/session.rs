@@ -13,7 +13,7 @@ use muster_model::{
     permission::{Caller, UserCaller},
     preference::Preference,
 };
-use muster_store::{Draft, NewSession, User, UserState};
+use muster_store::{Directory, Draft, NewSession, User, UserState};
 use muster_wire::admin::v1::session::{Login, Session, WhoAmI};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -197,25 +197,30 @@ impl App {
     pub(crate) async fn facts_of(&self, id: UserId, name: &UserName) -> Result<UserFacts, Error> {
         let directory = self.store().directory_of(id).await?;
         let name_of = |id| directory.groups.get(id).map(|group| group.name.clone());
-        let graph = GroupGraph::new(directory.groups.values().map(|group| {
-            Group {
-                name: group.name.clone(),
-                parents: group.parents.iter().filter_map(name_of).collect(),
-                // Features of other versions of the product stay in the database and decide nothing here.
-                features: group
-                    .features
-                    .iter()
-                    .filter_map(|feature| feature.parse().ok())
-                    .collect(),
-            }
-        }));
         let direct: Vec<Name> = directory.direct.iter().filter_map(name_of).collect();
-        let mut facts = graph.facts(name.clone(), &direct);
+        let mut facts = graph_of(&directory).facts(name.clone(), &direct);
         let required =
             preference::of(&directory).of_user(Preference::RequireValidSignature, &directory.direct);
         facts.accepts_invalid_signatures = !required.value;
         Ok(facts)
     }
+}
+
+/// The groups of a directory, ready to answer who is in what.
+pub(crate) fn graph_of(directory: &Directory) -> GroupGraph {
+    let name_of = |id| directory.groups.get(id).map(|group| group.name.clone());
+    GroupGraph::new(directory.groups.values().map(|group| {
+        Group {
+            name: group.name.clone(),
+            parents: group.parents.iter().filter_map(name_of).collect(),
+            // Features of other versions of the product stay in the database and decide nothing here.
+            features: group
+                .features
+                .iter()
+                .filter_map(|feature| feature.parse().ok())
+                .collect(),
+        }
+    }))
 }
 
 /// A user as one who asks for something, with the rights that these facts give.

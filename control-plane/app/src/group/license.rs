@@ -2,19 +2,19 @@
 //!
 //! Invariant: a license is set as a whole, in one transaction with its records, or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_code_trust::Feature;
-use muster_ids::Name;
+use muster_ids::{Name, UserName};
 use muster_model::{
     audit::Event,
     permission::{Caller, Operation},
 };
 use muster_store::{Draft, Records};
-use muster_wire::admin::v1::group::{LicenseSet, SetLicense};
+use muster_wire::admin::v1::group::{HeldLicense, HeldQuery, LicenseSet, SetLicense};
 use serde_json::json;
 
-use crate::{App, Error, page};
+use crate::{App, Error, page, session::graph_of};
 
 /// The most features of one license.
 const MOST: usize = 100;
@@ -22,6 +22,43 @@ const MOST: usize = 100;
 const LONGEST: usize = 200;
 
 impl App {
+    /// The license features that a user has by all their groups; everybody may look at their own.
+    pub async fn user_licenses(&self, caller: &Caller, name: &UserName) -> Result<Vec<HeldLicense>, Error> {
+        self.authorize_of(caller, "read licenses of the user", name)
+            .await?;
+        let user = self.user_named(name).await?;
+        Ok(held(self.facts_of(user.id, &user.name).await?.features))
+    }
+
+    /// The license features that a group gives by itself, or those that its members have by it.
+    pub async fn group_licenses(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        query: &HeldQuery,
+    ) -> Result<Vec<HeldLicense>, Error> {
+        self.authorize_to(
+            caller,
+            Operation::ReadAdministration,
+            "read licenses of the group",
+            name,
+        )
+        .await?;
+        let group = self.group_named(name).await?;
+        let directory = self.structure().await?;
+        if query.include_inherited {
+            return Ok(held(graph_of(&directory).features([&group.name])));
+        }
+        let own = directory.groups.get(&group.id).map(|group| &group.features);
+        let own = own.into_iter().flatten();
+        Ok(own
+            .map(|feature| HeldLicense {
+                feature: feature.clone(),
+                from: group.name.clone(),
+            })
+            .collect())
+    }
+
     /// Has a group give these features of a license by itself, and no others of it. Done twice it is the same as once.
     pub async fn set_license(
         &self,
@@ -135,6 +172,14 @@ impl App {
         self.changed(tx, event, &group, json!({ "feature": feature }))
             .await
     }
+}
+
+fn held(features: BTreeMap<Feature, Name>) -> Vec<HeldLicense> {
+    let held = features.into_iter().map(|(feature, from)| HeldLicense {
+        feature: feature.to_string(),
+        from,
+    });
+    held.collect()
 }
 
 fn unknown_feature(feature: &str) -> Error {

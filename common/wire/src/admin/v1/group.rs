@@ -119,3 +119,24 @@ pub struct License {
     /// Groups that give it by themselves.
     pub groups: Vec<Name>,
 }
+
+/// A license feature that somebody has: `GET /api/v1/users/{name}/licenses` and `GET /api/v1/groups/{name}/licenses`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HeldLicense {
+    /// The documented display name.
+    pub feature: String,
+    /// The nearest group that gives it.
+    pub from: Name,
+}
+
+/// Which license features of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct HeldQuery {
+    /// Also those that its members have by the groups that it is in, and by `Everyone`.
+    #[serde(default)]
+    pub include_inherited: bool,
+}

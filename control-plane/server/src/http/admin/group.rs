@@ -5,13 +5,16 @@ use http::StatusCode;
 use muster_app::App;
 use muster_wire::{
     Problem,
-    admin::v1::group::{CreateGroup, Group, GroupsImported, ImportGroups, License, LicenseSet, SetLicense},
+    admin::v1::group::{
+        CreateGroup, Group, GroupsImported, HeldLicense, HeldQuery, ImportGroups, License, LicenseSet,
+        SetLicense,
+    },
 };
 
 use super::{place::parse, user};
 use crate::http::{
     Failure,
-    extract::{Body, Path, User},
+    extract::{Body, Params, Path, User},
 };
 
 /// All groups.
@@ -117,6 +120,27 @@ pub(super) async fn set(
     Body(wanted): Body<SetLicense>,
 ) -> Result<Json<LicenseSet>, Failure> {
     Ok(Json(app.set_license(&caller, &parse(&name)?, &wanted).await?))
+}
+
+/// The license features of a group: its own, or with `include_inherited` all that its members have by it.
+#[utoipa::path(get, path = "/api/v1/groups/{name}/licenses", tag = "licenses", params(("name" = String, Path), HeldQuery), responses((status = 200, body = [HeldLicense]), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn licenses_of_group(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+    Params(query): Params<HeldQuery>,
+) -> Result<Json<Vec<HeldLicense>>, Failure> {
+    Ok(Json(app.group_licenses(&caller, &parse(&name)?, &query).await?))
+}
+
+/// The license features that a user has, each with the nearest group that gives it.
+#[utoipa::path(get, path = "/api/v1/users/{name}/licenses", tag = "licenses", params(("name" = String, Path)), responses((status = 200, body = [HeldLicense]), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn licenses_of_user(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<HeldLicense>>, Failure> {
+    Ok(Json(app.user_licenses(&caller, &user::parse(&name)?).await?))
 }
 
 /// Give a group a license feature.
