@@ -6,7 +6,7 @@ use muster_agent::trust::{Trust, wire_version};
 use muster_pki::PayloadType;
 use muster_tests::{Applicant, Person, RealNode, Server, folder, now, problem, refusal, unique, within};
 use muster_wire::{
-    admin::v1::{Page, node::Node, stamp::Stamp, status::Status},
+    admin::v1::{Page, node::Node, signing::SigningRoot, stamp::Stamp, status::Status},
     node::v1::{
         control::ControlMessage,
         epoch::{Known, KnownState},
@@ -501,8 +501,12 @@ async fn a_root_of_signatures_that_was_removed_or_reset_does_not_come_back_with_
             .to_owned()
     };
     let roots = async |admin: &Person| -> BTreeSet<String> {
-        let roots: Vec<muster_wire::admin::v1::signing::SigningRoot> = admin.get("/api/v1/trust/roots").await;
-        roots.iter().map(|root| root.fingerprint.to_string()).collect()
+        let roots: Page<SigningRoot> = admin.get("/api/v1/trust/roots").await;
+        roots
+            .items
+            .iter()
+            .map(|root| root.fingerprint.to_string())
+            .collect()
     };
     let left = own(&admin).await;
     let backup = Backup::take(&server);

@@ -155,6 +155,29 @@ async fn at_the_command_line_no_answer_is_no_and_an_option_is_one() {
     let (code, said, _) = open(&["--trust"]);
     assert!(code == Some(1) && said.contains("deny"), "{said}");
     assert_eq!(admin.audited("codetrust.prompted").await.len(), 4);
+    // The prompt of what is signed offers the signer too, and then nobody is asked about their next one.
+    for name in ["lily", "iris"] {
+        let as_dan = json!({ "item": rose(name), "user": "dan@SPOTFIRE" });
+        let signed = admin.post("/api/v1/trust/signatures", &as_dan).await;
+        signed.expect("signed");
+        std::fs::write(format!("{place}/mod-manifest.json"), manifest(name)).expect("written");
+        std::fs::write(format!("{place}/icon.svg"), "<svg/>").expect("written");
+        let (code, _, complained) = open(&["--trust", "--trust-signer"]);
+        assert_eq!(code, Some(2), "{complained}");
+        let (code, said, complained) = open(&["--trust-signer", "--output", "json"]);
+        assert_eq!(code, Some(0), "{complained}");
+        let opened: Value = serde_json::from_str(&said).expect("JSON");
+        let told = (opened["outcome"].as_str(), opened["answer"].as_str());
+        if name == "lily" {
+            assert_eq!(told, (Some("prompt"), Some("trusted signer")), "{opened}");
+            assert_eq!(
+                opened["offered"],
+                json!({ "user": "dan@SPOTFIRE", "role": "developer" })
+            );
+        } else {
+            assert_eq!(told, (Some("allow"), None), "{opened}");
+        }
+    }
     assert_eq!(admin.audited("codetrust.declined").await.len(), 2);
     assert_eq!(admin.audited("codetrust.denied").await.len(), 1);
     assert_eq!(admin.audited("codetrust.add_hash").await.len(), 1);

@@ -97,6 +97,25 @@ async fn every_list_refuses_a_page_that_does_not_exist() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_list_comes_as_a_whole() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    for endpoint in endpoints(server).await {
+        let asks = endpoint.method == Method::GET && endpoint.path.starts_with("/api/v1/");
+        // What is asked of one thing is not a list that grows.
+        if asks && !endpoint.path.contains('{') && !endpoint.path.ends_with("/explain") {
+            let answer: Value = admin.get(&endpoint.path).await;
+            let pages = endpoint.query.iter().any(|name| name == "next");
+            assert!(
+                answer.is_object() && answer["items"].is_array() == pages,
+                "{}: {answer}",
+                endpoint.path
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_a_list_follow_each_other() {
     let server = Server::private();
     let (admin, author) = (server.admin().await, server.author().await);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a question whose item and action do not belong together cannot be written down.
 
-use crate::{Certificate, ItemHash, Label, Moment, UserFacts, words::words};
+use crate::{Certificate, ItemHash, Label, Moment, Role, Signer, UserFacts, words::words};
 
 words! {
     /// Where the user works.
@@ -205,6 +205,16 @@ impl From<CodeType> for ItemType {
     }
 }
 
+impl SignedKind {
+    /// The role in which a signer of such items is trusted.
+    pub fn role(self) -> Role {
+        match self {
+            Self::VisualizationMod | Self::ActionMod => Role::Developer,
+            Self::ExternalAction => Role::Configurator,
+        }
+    }
+}
+
 impl From<SignedKind> for ItemType {
     fn from(kind: SignedKind) -> Self {
         match kind {
@@ -254,6 +264,17 @@ pub enum SignatureSource {
         /// When it was signed.
         time: Moment,
     },
+}
+
+impl SignatureSource {
+    /// Who would be trusted for it; nobody needs to trust the vendor.
+    pub fn signer(&self) -> Option<Signer> {
+        match self {
+            Self::Vendor => None,
+            Self::User { user, .. } => Some(Signer::User(user.clone())),
+            Self::External { certificate, .. } => Some(Signer::Certificate(certificate.clone())),
+        }
+    }
 }
 
 impl<'a> Question<'a> {

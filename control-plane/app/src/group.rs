@@ -11,17 +11,26 @@ use muster_model::{
     },
 };
 use muster_store::{Draft, Group, Records, Tx};
-use muster_wire::admin::v1::group::{Group as WireGroup, License};
+use muster_wire::admin::v1::{
+    Page, PageQuery,
+    group::{Group as WireGroup, License},
+};
 use serde_json::json;
 
-use crate::{App, Error, trust};
+use crate::{App, Error, page, trust};
 
 mod import;
 mod license;
 
 impl App {
-    /// All groups.
-    pub async fn list_groups(&self, caller: &Caller) -> Result<Vec<WireGroup>, Error> {
+    /// Groups, by name.
+    pub async fn list_groups(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireGroup>, Error> {
+        let groups = self.all_groups(caller).await?;
+        page::of_whole(query, groups.into_iter().map(|group| (group.name.key(), group)))
+    }
+
+    /// Every group, by name.
+    pub(crate) async fn all_groups(&self, caller: &Caller) -> Result<Vec<WireGroup>, Error> {
         self.authorize_to(
             caller,
             Operation::ReadAdministration,
@@ -67,7 +76,7 @@ impl App {
 
     /// One group.
     pub async fn show_group(&self, caller: &Caller, name: &Name) -> Result<WireGroup, Error> {
-        let groups = self.list_groups(caller).await?;
+        let groups = self.all_groups(caller).await?;
         groups
             .into_iter()
             .find(|group| group.name.key() == name.key())
@@ -221,19 +230,17 @@ impl App {
     }
 
     /// The license features that exist, and the groups that give them.
-    pub async fn list_licenses(&self, caller: &Caller) -> Result<Vec<License>, Error> {
-        let groups = self.list_groups(caller).await?;
-        Ok(Feature::ALL
-            .iter()
-            .map(|feature| License {
-                feature: feature.to_string(),
-                groups: groups
-                    .iter()
-                    .filter(|group| group.features.iter().any(|given| given == feature.as_str()))
-                    .map(|group| group.name.clone())
-                    .collect(),
-            })
-            .collect())
+    pub async fn list_licenses(&self, caller: &Caller, query: &PageQuery) -> Result<Page<License>, Error> {
+        let groups = self.all_groups(caller).await?;
+        let licenses = Feature::ALL.iter().map(|feature| License {
+            feature: feature.to_string(),
+            groups: groups
+                .iter()
+                .filter(|group| group.features.iter().any(|given| given == feature.as_str()))
+                .map(|group| group.name.clone())
+                .collect(),
+        });
+        page::of_whole(query, (0_u64..).zip(licenses))
     }
 
     /// Has every built-in group, also in a database of before there were so many; of those that people made the members

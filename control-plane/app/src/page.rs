@@ -47,6 +47,19 @@ pub(crate) fn of<R, K: Serialize, T>(
     }
 }
 
+/// The page of a list that is read whole, since it is short: its things with their keys, which no two share.
+pub(crate) fn of_whole<K: Clone + DeserializeOwned + Ord + Serialize, T>(
+    query: &PageQuery,
+    rows: impl IntoIterator<Item = (K, T)>,
+) -> Result<Page<T>, Error> {
+    let (limit, after) = (limit(query)?, after::<(K,)>(query)?);
+    // A database may have an order of its own.
+    let mut rows: Vec<(K, T)> = rows.into_iter().collect();
+    rows.retain(|(key, _)| after.as_ref().is_none_or(|(after,)| key > after));
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(of(rows, limit, |(key, _)| (key.clone(),), |(_, thing)| thing))
+}
+
 /// A line that a person gave for others to read: no control characters, at most 500 characters.
 pub(crate) fn clean_line(text: &str) -> Result<String, Error> {
     const LONGEST: usize = 500;
@@ -61,6 +74,28 @@ pub(crate) fn clean_line(text: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_is_read_whole_comes_in_pages_by_its_keys() {
+        let mut query = PageQuery {
+            limit: Some(2),
+            ..PageQuery::default()
+        };
+        let mut seen = Vec::new();
+        loop {
+            let rows = ["d", "b", "e", "a", "c"].map(|key| (key.to_owned(), key));
+            let page = of_whole(&query, rows).expect("a page");
+            assert!(page.items.len() <= 2);
+            seen.extend(page.items);
+            query.next = page.next;
+            if query.next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c", "d", "e"]);
+        query.next = Some("x".to_owned());
+        assert!(of_whole(&query, [(1, 1)]).is_err(), "no list gave that");
+    }
 
     #[test]
     fn pages_follow_each_other_without_gap_or_overlap() {

@@ -8,28 +8,26 @@ use muster_model::{
     permission::{Caller, Operation},
 };
 use muster_store::{Draft, NodeFilter, Pool, Site};
-use muster_wire::admin::v1::place::Place;
+use muster_wire::admin::v1::{Page, PageQuery, place::Place};
 use serde_json::json;
 
-use crate::{App, Error, text::rfc3339};
+use crate::{App, Error, page, text::rfc3339};
 
 macro_rules! places {
     ($($type:ident $id:ty, $word:literal, $created:ident $deleted:ident, $field:ident:
         $list:ident $create:ident $delete:ident $or_default:ident; $store_list:ident $by_name:ident $insert:ident $remove:ident;)+) => {
         impl App {$(
-            #[doc = concat!("Every ", $word, ".")]
-            pub async fn $list(&self, caller: &Caller) -> Result<Vec<Place>, Error> {
+            #[doc = concat!("Every ", $word, ", by name.")]
+            pub async fn $list(&self, caller: &Caller, query: &PageQuery) -> Result<Page<Place>, Error> {
                 self.authorize_to(caller, Operation::ReadAdministration, concat!("list ", $word, "s"), "").await?;
                 let nodes = self.store().node_list(&NodeFilter::default(), None, crate::node::ALL).await?;
                 let places = self.store().$store_list().await?;
-                Ok(places
-                    .into_iter()
-                    .map(|place| Place {
-                        nodes: nodes.iter().filter(|node| node.$field == place.id).count() as u64,
-                        created: rfc3339(place.created_at),
-                        name: place.name,
-                    })
-                    .collect())
+                let places = places.into_iter().map(|place| (place.name.key(), Place {
+                    nodes: nodes.iter().filter(|node| node.$field == place.id).count() as u64,
+                    created: rfc3339(place.created_at),
+                    name: place.name,
+                }));
+                page::of_whole(query, places)
             }
 
             #[doc = concat!("Makes a ", $word, ".")]

@@ -7,14 +7,21 @@ use muster_model::{
     permission::{Caller, Operation},
 };
 use muster_store::Draft;
-use muster_wire::admin::v1::setting::{Setting as WireSetting, SettingInfo};
+use muster_wire::admin::v1::{
+    Page, PageQuery,
+    setting::{Setting as WireSetting, SettingInfo},
+};
 use serde_json::json;
 
-use crate::{App, Error};
+use crate::{App, Error, page};
 
 impl App {
     /// Every setting with its default, its meaning and where it is set.
-    pub async fn list_settings(&self, caller: &Caller) -> Result<Vec<SettingInfo>, Error> {
+    pub async fn list_settings(
+        &self,
+        caller: &Caller,
+        query: &PageQuery,
+    ) -> Result<Page<SettingInfo>, Error> {
         self.authorize(caller, Operation::Use).await?;
         let entries = self.store().trust_entries().await?;
         let mut infos: Vec<SettingInfo> = SettingName::ALL.iter().map(|name| describe(*name)).collect();
@@ -31,7 +38,7 @@ impl App {
                 }
             }
         }
-        Ok(infos)
+        page::of_whole(query, (0_u64..).zip(infos))
     }
 
     /// Sets a value at one scope.

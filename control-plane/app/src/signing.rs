@@ -18,7 +18,7 @@ mod verify;
 
 pub(crate) use evidence::Sent;
 use evidence::in_order;
-pub(crate) use verify::{Doing, Seen, problem};
+pub(crate) use verify::{Doing, Seen, field, problem};
 
 use muster_code_trust::{
     Block, Entry, Item, ItemHash, ItemKind, ItemStatement, ItemType, ModManifest, Moment, SignatureBundle,

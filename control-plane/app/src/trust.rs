@@ -40,6 +40,7 @@ use muster_wire::{
 };
 
 use crate::{App, Error, library::person};
+pub(crate) use signer::named_signer;
 
 /// Stamps that go with a question: one that counts is enough, the others are for when that one is taken away.
 const MOST_STAMPS: usize = 64;
@@ -205,6 +206,10 @@ fn not_readable(user: &UserName, what: &str) -> Verdict {
 pub(crate) fn why(verdict: &Verdict) -> Why {
     Why {
         rule: verdict.rule.to_owned(),
+        reason: match verdict.outcome {
+            Outcome::Deny { reason } => Some(reason.to_string()),
+            _ => None,
+        },
         entry: verdict.entry.clone(),
         group_path: verdict.group_path.iter().map(Name::to_string).collect(),
         reasons: verdict.reasons.clone(),

@@ -7,7 +7,7 @@ use muster_client::Request;
 use muster_ids::{Name, UserName};
 use muster_wire::admin::v1::group::{CreateGroup, Group};
 
-use crate::{context::Context, failure::Failure, table};
+use crate::{context::Context, failure::Failure, list, table};
 
 const PATH: &str = "/api/v1/groups";
 
@@ -88,7 +88,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     let at = |request: Request, group: &Name| request.segment(group.as_str());
     let (request, sentence) = match command {
         Command::List => {
-            let groups: Vec<Group> = rest.call(Request::get(PATH)).await?;
+            let groups: Vec<Group> = list::every(&rest, PATH).await?;
             return context.show(&groups, || rows(&groups, context.colour));
         }
         Command::Show { group } => {

@@ -209,7 +209,7 @@ fn marked(join: &Join) -> String {
 
 /// Approves every renewal that waits, after showing all of them.
 async fn renewals(context: &Context, rest: &Rest, yes: bool) -> Result<(), Failure> {
-    let waiting: Vec<Join> = rest.call(Request::get(PATH).segment("renewals")).await?;
+    let waiting: Vec<Join> = list::every(rest, &format!("{PATH}/renewals")).await?;
     if waiting.is_empty() {
         let nothing = ApprovedRenewals::default();
         return context.show(&nothing, || "No known node waits for a renewal.".to_owned());

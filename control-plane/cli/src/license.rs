@@ -5,7 +5,7 @@ use muster_client::{Request, Rest};
 use muster_ids::{Name, UserName};
 use muster_wire::admin::v1::group::{HeldLicense, License};
 
-use crate::{context::Context, failure::Failure, table};
+use crate::{context::Context, failure::Failure, list, table};
 
 /// License features that groups give to their members
 #[derive(Subcommand)]
@@ -73,7 +73,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             .await
         }
         Command::List(_) => {
-            let licenses: Vec<License> = rest.call(Request::get("/api/v1/licenses")).await?;
+            let licenses: Vec<License> = list::every(&rest, "/api/v1/licenses").await?;
             context.show(&licenses, || {
                 table::rows(
                     ["feature", "groups"],

@@ -50,3 +50,8 @@ pub(crate) async fn all<T: DeserializeOwned>(
         next = answer.next;
     }
 }
+
+/// Everything that the list at `path` has.
+pub(crate) async fn every<T: DeserializeOwned>(rest: &Rest, path: &str) -> Result<Vec<T>, Failure> {
+    all(rest, || Request::get(path), &Extent::default()).await
+}

@@ -5,7 +5,7 @@ use muster_client::Request;
 use muster_ids::Name;
 use muster_wire::admin::v1::place::{CreatePlace, Place};
 
-use crate::{context::Context, failure::Failure, table};
+use crate::{context::Context, failure::Failure, list, table};
 
 /// A pool or a site: both are treated alike.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, kind: Kind, command: Command) -> Resu
     let rest = context.rest()?;
     match command {
         Command::List => {
-            let places: Vec<Place> = rest.call(Request::get(path)).await?;
+            let places: Vec<Place> = list::every(&rest, path).await?;
             context.show(&places, || {
                 table::rows(
                     ["name", "nodes", "created"],

@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     escape::escaped,
     failure::{Failure, chain},
-    table,
+    list, table,
 };
 
 const PATH: &str = "/api/v1/settings";
@@ -123,7 +123,7 @@ pub(crate) async fn run(context: &Context, mut command: Command) -> Result<(), F
 }
 
 async fn all(rest: &Rest) -> Result<Vec<SettingInfo>, Failure> {
-    Ok(rest.call(Request::get(PATH)).await?)
+    list::every(rest, PATH).await
 }
 
 fn scope(text: &str) -> Result<String, String> {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use muster_client::Request;
 use muster_ids::{Name, UserName};
-use muster_wire::admin::v1::{signing::VerifiedItem, trust::Explanation};
+use muster_wire::admin::v1::{run::Why, signing::VerifiedItem, trust::Explanation};
 
 use crate::{context::Context, failure::Failure, table};
 use signing::as_json;
@@ -100,8 +100,8 @@ pub(crate) enum Command {
         /// Where the user works: web, installed, installed_no_server, automation or scheduled_update [default: web]
         #[arg(long)]
         client: Option<String>,
-        /// What they would do with a mod or external action: open, add, run, create, trust_item or trust_signer [default:
-        /// open a mod, run the rest]
+        /// What they would do: with a mod or external action open, add, run, create, trust_item or trust_signer, with code
+        /// create, trust_item, save_trusted or run [default: open a mod, run the rest]
         #[arg(long)]
         action: Option<String>,
         /// Whose run, or of a job script whose job [default: yours]
@@ -222,6 +222,14 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     }
 }
 
+/// What came of a question, and of what is denied the word for why.
+fn outcome_text(outcome: &str, why: Option<&Why>) -> String {
+    match why.and_then(|why| why.reason.as_ref()) {
+        Some(reason) => format!("{outcome} ({reason})"),
+        None => outcome.to_owned(),
+    }
+}
+
 fn text(explanation: &Explanation, colour: bool) -> String {
     let why = &explanation.why;
     let reasons: Vec<_> = why
@@ -235,8 +243,8 @@ fn text(explanation: &Explanation, colour: bool) -> String {
     let of_signed = |text: fn(&VerifiedItem) -> Option<String>| signed.and_then(text).unwrap_or_default();
     let mode = match (&explanation.mode, signed) {
         (Some(mode), _) => mode.clone(),
-        (None, None) => "it would not run".to_owned(),
-        (None, Some(_)) => String::new(),
+        (None, None) if explanation.action == "run" => "it would not run".to_owned(),
+        (None, _) => String::new(),
     };
     table::fields(
         [
@@ -277,7 +285,7 @@ fn text(explanation: &Explanation, colour: bool) -> String {
             ("Client", explanation.client.clone()),
             ("Action", explanation.action.clone()),
             ("Node", explanation.node.clone()),
-            ("Outcome", explanation.outcome.clone()),
+            ("Outcome", outcome_text(&explanation.outcome, Some(why))),
             ("To trust", of_signed(|signed| Some(signed.options.join(", ")))),
             ("Mode", mode),
             ("Rule", why.rule.clone()),

@@ -1,7 +1,7 @@
 //! Nodes that come back after the end of their certificate: never a dead end, never without their key.
 
 use muster_tests::{Applicant, Member, RealNode, Server, refusal, unique, within};
-use muster_wire::admin::v1::join::Join;
+use muster_wire::admin::v1::{Page, join::Join};
 use serde_json::json;
 
 use super::renewal::{DAY, ITS_END, SHORT, speaks};
@@ -103,7 +103,8 @@ async fn a_control_plane_that_was_away_for_two_weeks_takes_its_fleet_back_at_onc
         waiting.push((back, transcript));
     }
     let list = within(ITS_END * 2, "all of them wait", async || {
-        let list: Vec<Join> = admin.get("/api/v1/joins/renewals").await;
+        let list: Page<Join> = admin.get("/api/v1/joins/renewals").await;
+        let list = list.items;
         (list.len() == 4).then_some(list)
     })
     .await;
@@ -149,7 +150,8 @@ async fn after_more_than_thirty_days_a_known_node_needs_its_code_again() {
     move_back(&server, 31 * DAY);
     let back = Applicant::with_key("terr01", member.copied().into_key()).await;
     let transcript = back.apply(&server).await;
-    let list: Vec<Join> = admin.get("/api/v1/joins/renewals").await;
+    let list: Page<Join> = admin.get("/api/v1/joins/renewals").await;
+    let list = list.items;
     assert!(list.is_empty(), "{list:?}");
     let joins = json!({ "joins": [transcript.join_id()] });
     let answer = admin

@@ -8,8 +8,8 @@ use super::{
     has_license, item_blocked, license_path, no_license,
 };
 use crate::{
-    Client, GroupPath, PromptOption, Role, Signature, SignatureSource, Signed, SignedAction, SignedKind,
-    SignerRef, SignerState, Trusted, TrustedBy, state::SignerFacts,
+    Client, GroupPath, PromptOption, Signature, SignatureSource, Signed, SignedAction, SignedKind, SignerRef,
+    SignerState, Trusted, TrustedBy, state::SignerFacts,
 };
 
 /// An item with what the trust state says about it and about its signer.
@@ -244,10 +244,7 @@ fn trusted<'a>(
     match status {
         Ok(Valid::Vendor) => return Some(Decision::new(outcome, "vendor-trusted", Reason::Vendor)),
         Ok(Valid::Signer(signer)) => {
-            let role = match item.kind {
-                SignedKind::VisualizationMod | SignedKind::ActionMod => Role::Developer,
-                SignedKind::ExternalAction => Role::Configurator,
-            };
+            let role = item.kind.role();
             if let Some(by) = looked
                 .signer_facts
                 .and_then(|facts| facts.trusted_by(role, user, now))

@@ -65,7 +65,7 @@ async fn a_database_of_before_gets_the_groups_that_are_missing() {
     let records = recorded(&app).await.len();
     app.complete_groups().await.expect("completed");
     let builtin: BTreeSet<String> = app
-        .list_groups(&admin)
+        .all_groups(&admin)
         .await
         .expect("groups")
         .into_iter()
@@ -164,7 +164,7 @@ async fn a_library_administrator_has_the_whole_library_and_nothing_else() {
         .expect("set for the root");
     let refused = app.create_group(&ann, name("Hers")).await;
     assert!(matches!(refused, Err(Error::Denied { .. })), "{refused:?}");
-    let refused = app.list_groups(&ann).await;
+    let refused = app.all_groups(&ann).await;
     assert!(matches!(refused, Err(Error::Denied { .. })), "{refused:?}");
 }
 
@@ -287,7 +287,7 @@ async fn groups_are_imported_with_all_that_is_in_them_or_not_at_all() {
     let (app, _folder, admin) = with_ann().await;
     let import = async |wanted: Value| app.import_groups(&admin, &of(wanted)).await;
     let names = async || {
-        let groups = app.list_groups(&admin).await.expect("groups");
+        let groups = app.all_groups(&admin).await.expect("groups");
         let made = groups.into_iter().filter(|group| !group.builtin);
         made.map(|group| (group.name.to_string(), group.parents.len(), group.members.len()))
             .collect::<Vec<_>>()

@@ -14,11 +14,14 @@ use muster_model::{
     permission::{Caller, Operation},
 };
 use muster_store::{Certificate, CertificateState, Draft, JoinFilter, Records};
-use muster_wire::admin::v1::join::{ApproveRenewals, ApprovedRenewals, Join, RefusedRenewal};
+use muster_wire::admin::v1::{
+    Page, PageQuery,
+    join::{ApproveRenewals, ApprovedRenewals, Join, RefusedRenewal},
+};
 use serde_json::json;
 
 use super::{no_such_join, refused};
-use crate::{App, Error, ExpiredRenewal};
+use crate::{App, Error, ExpiredRenewal, page};
 
 /// Requests that are approved at once.
 const MOST: usize = 1000;
@@ -86,7 +89,7 @@ impl App {
     }
 
     /// The requests that wait and could be approved without a code, oldest first.
-    pub async fn list_renewals(&self, caller: &Caller) -> Result<Vec<Join>, Error> {
+    pub async fn list_renewals(&self, caller: &Caller, query: &PageQuery) -> Result<Page<Join>, Error> {
         self.authorize_to(
             caller,
             Operation::ReadAdministration,
@@ -102,10 +105,10 @@ impl App {
         };
         for join in self.store().join_list(&filter, None, MOST_WAITING).await? {
             if self.is_expired_renewal(&join, now).await? {
-                renewals.push(self.join_to_wire(join, now).await?);
+                renewals.push((join.id.to_string(), self.join_to_wire(join, now).await?));
             }
         }
-        Ok(renewals)
+        page::of_whole(query, renewals)
     }
 
     /// Approves those of the named requests that could be approved without a code.

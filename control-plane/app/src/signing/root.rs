@@ -10,26 +10,32 @@ use muster_model::{
 };
 use muster_pki::{CertificateDer, code_signing::CodeCertificate, pem};
 use muster_store::{Draft, RootOrigin, RootState, SigningRoot};
-use muster_wire::admin::v1::signing::SigningRoot as WireRoot;
+use muster_wire::admin::v1::{Page, PageQuery, signing::SigningRoot as WireRoot};
 use serde_json::json;
 
 use crate::{
     App, Error,
     epoch::tombstone,
+    page,
     text::rfc3339,
     trust::{author, duplicate, locked},
 };
 
 impl App {
     /// The roots that are accepted, the oldest first. They are public.
-    pub async fn list_signing_roots(&self, caller: &Caller) -> Result<Vec<WireRoot>, Error> {
+    pub async fn list_signing_roots(
+        &self,
+        caller: &Caller,
+        query: &PageQuery,
+    ) -> Result<Page<WireRoot>, Error> {
         self.authorize(caller, Operation::Use).await?;
         let roots = self.store().signing_roots().await?;
-        roots
-            .into_iter()
-            .filter(|root| root.state != RootState::Removed)
-            .map(to_wire)
-            .collect()
+        let mut accepted = Vec::new();
+        for root in roots.into_iter().filter(|root| root.state != RootState::Removed) {
+            let key = (root.added_at, root.fingerprint.to_string());
+            accepted.push((key, to_wire(root)?));
+        }
+        page::of_whole(query, accepted)
     }
 
     /// The collective's own root, which is made now if nobody has needed it before.

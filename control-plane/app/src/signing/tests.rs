@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use muster_daemon::clock::{Clock, ClockHand};
 use muster_ids::UserName;
-use muster_wire::admin::v1::trust::CreateRevocation;
+use muster_wire::admin::v1::{PageQuery, trust::CreateRevocation};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -143,7 +143,11 @@ async fn a_root_is_followed_by_another_before_its_end_and_what_it_signed_counts(
     for signed in [&first, &second] {
         assert_eq!(status(&app, signed).await, "valid");
     }
-    let known = app.list_signing_roots(&admin).await.expect("roots");
+    let known = app
+        .list_signing_roots(&admin, &PageQuery::default())
+        .await
+        .expect("roots")
+        .items;
     let known: Vec<Digest> = known.into_iter().map(|root| root.fingerprint).collect();
     assert_eq!(known, [before, after]);
     // Its keys are gone, and it is not taken away like an imported one.

@@ -3,20 +3,28 @@
 //! Invariant: whoever signs an item after somebody else hides nobody's signature: of each signer the newest valid one is
 //! looked at.
 
+use std::{fmt::Display, str::FromStr};
+
 use muster_code_trust::{
-    Checked, Client, CodeRoot, FORMER_ROOT, INTERNAL_ROOT, Moment, Outcome, Question, Settings, Signature,
-    SignatureBundle, SignatureProblem, SignatureSource, SignatureStatus, Signed, SignedAction, SignedKind,
-    SignerState, Subject, TrustState, UserFacts, Verdict, decide,
+    Checked, Client, CodeRoot, FORMER_ROOT, INTERNAL_ROOT, Moment, Outcome, PromptOption, Question, Settings,
+    Signature, SignatureBundle, SignatureProblem, SignatureSource, SignatureStatus, Signed, SignedAction,
+    SignedKind, SignerState, Subject, TrustState, UserFacts, Verdict, decide,
 };
 use muster_ids::{Digest, UserId, UserName};
 use muster_model::permission::{Caller, Operation};
 use muster_pki::code_signing::ChainError;
 use muster_store::{RootOrigin, RootState, SignatureHead, UserState};
-use muster_wire::admin::v1::signing::{VerifiedItem, VerifyItem};
+use muster_wire::admin::v1::{
+    signing::{VerifiedItem, VerifyItem},
+    trust::Signer,
+};
 use serde_json::Value;
 
 use super::{Named, named, signed_kind};
-use crate::{App, Error, trust::why};
+use crate::{
+    App, Error,
+    trust::{named_signer, why},
+};
 
 /// From how many signers signatures of one item are looked at.
 const MOST_SIGNERS: u32 = 64;
@@ -54,16 +62,10 @@ impl Doing {
 impl App {
     /// What holds of the signature of an item, and what would come of it.
     pub async fn verify_item(&self, caller: &Caller, asked: &VerifyItem) -> Result<VerifiedItem, Error> {
-        let doing = self
-            .doing(
-                caller,
-                (
-                    asked.user.as_ref(),
-                    asked.client.as_deref(),
-                    asked.action.as_deref(),
-                ),
-            )
+        let mut doing = self
+            .doing(caller, (asked.user.as_ref(), asked.client.as_deref()))
             .await?;
+        doing.action = field("action", asked.action.as_deref())?;
         let named = named(&asked.item)?;
         if doing.action.is_some() && signed_kind(named.r#type).is_none() {
             return Err(Error::invalid(format!(
@@ -78,7 +80,7 @@ impl App {
     pub(crate) async fn doing(
         &self,
         caller: &Caller,
-        (user, client, action): (Option<&UserName>, Option<&str>, Option<&str>),
+        (user, client): (Option<&UserName>, Option<&str>),
     ) -> Result<Doing, Error> {
         let Caller::User(asking) = caller else {
             return Err(Error::invalid("users ask what would happen"));
@@ -90,9 +92,6 @@ impl App {
             Operation::Use
         };
         self.authorize(caller, operation).await?;
-        let wrong = |field: &str, error: &dyn std::fmt::Display| {
-            Error::invalid(format!("the field {field} cannot be used: {error}"))
-        };
         let (user, facts) = match other {
             Some(name) => {
                 let user = self.user_named(name).await?;
@@ -103,14 +102,8 @@ impl App {
         Ok(Doing {
             user,
             facts,
-            client: match client {
-                Some(client) => client.parse().map_err(|error| wrong("client", &error))?,
-                None => Client::Web,
-            },
-            action: match action {
-                Some(action) => Some(action.parse().map_err(|error| wrong("action", &error))?),
-                None => None,
-            },
+            client: field("client", client)?.unwrap_or(Client::Web),
+            action: None,
         })
     }
 
@@ -329,6 +322,7 @@ fn shown(
         external_resources: named.external_resources.clone(),
         outcome: verdict.as_ref().map(|verdict| verdict.outcome.word().to_owned()),
         options: verdict.as_ref().map(options).unwrap_or_default(),
+        offered: offered(named, checked.as_ref(), verdict.as_ref()),
         why: verdict.as_ref().map(why),
     };
     let Some(checked) = checked else { return found };
@@ -346,6 +340,24 @@ fn shown(
         root: checked.root.map(|root| root.to_string()),
         ..found
     }
+}
+
+/// A word that was given for a field, where one was.
+pub(crate) fn field<T: FromStr<Err: Display>>(name: &str, given: Option<&str>) -> Result<Option<T>, Error> {
+    let parsed = given.map(str::parse).transpose();
+    parsed.map_err(|error: T::Err| Error::invalid(format!("the field {name} cannot be used: {error}")))
+}
+
+/// The signer that a prompt offers to trust.
+fn offered(named: &Named, checked: Option<&Checked>, verdict: Option<&Verdict>) -> Option<Signer> {
+    let Outcome::Prompt { options } = verdict?.outcome else {
+        return None;
+    };
+    let signer = options.contains(&PromptOption::Signer).then_some(checked?)?;
+    Some(named_signer(
+        signer.signature.source.signer()?,
+        signed_kind(named.r#type)?.role(),
+    ))
 }
 
 fn options(verdict: &Verdict) -> Vec<String> {

@@ -2,14 +2,20 @@
 
 use muster_code_trust::{
     Client, Code, CodeAction, CodeKind, CodeType, Engine, ItemHash, Language, Moment, Place, Question,
-    SignedAction, Subject, TrustState, UserFacts, Verdict, decide,
+    Subject, TrustState, UserFacts, Verdict, decide,
 };
 use muster_ids::{Digest, FunctionId, LibraryItemId, Name, UserId};
 use muster_model::{library::Kind, permission::Caller};
 use muster_wire::admin::v1::trust::{ExplainQuery, Explanation};
 
 use super::{not_readable, why};
-use crate::{App, Error, function::item_hash, library::person, session::caller_of, signing::Doing};
+use crate::{
+    App, Error,
+    function::item_hash,
+    library::person,
+    session::caller_of,
+    signing::{Doing, field},
+};
 
 mod job;
 mod signed;
@@ -53,29 +59,24 @@ struct AskedCode {
 impl App {
     /// What would happen if a user ran a function, or code in an item, or opened a mod of the library, now, and why.
     pub async fn explain(&self, caller: &Caller, query: &ExplainQuery) -> Result<Explanation, Error> {
-        let who = (
-            query.user.as_ref(),
-            query.client.as_deref(),
-            query.action.as_deref(),
-        );
-        let doing = self.doing(caller, who).await?;
+        let mut doing = self
+            .doing(caller, (query.user.as_ref(), query.client.as_deref()))
+            .await?;
+        let action = query.action.as_deref();
         let asked = match self.asked(caller, query).await? {
             asked if query.executing.is_some() && !matches!(asked, Asked::Job(_)) => {
                 return Err(Error::invalid(
                     "the field executing is for the scripts of jobs; whose run it is says the field user",
                 ));
             }
-            Asked::Code(_) | Asked::Job(_)
-                if doing.action.is_some_and(|action| action != SignedAction::Run) =>
-            {
-                return Err(Error::invalid(
-                    "what is asked about code is what happens if it runs; other actions are of mods and external actions",
-                ));
+            Asked::Signed(asked) => {
+                doing.action = field("action", action)?;
+                return self.explain_signed(asked, query, &doing).await;
             }
-            Asked::Signed(asked) => return self.explain_signed(asked, query, &doing).await,
             Asked::Job(asked) => return self.explain_job(caller, asked, query, &doing).await,
             Asked::Code(asked) => asked,
         };
+        let action = field("action", action)?.unwrap_or(CodeAction::Run);
         let Doing {
             user, facts, client, ..
         } = doing;
@@ -100,7 +101,7 @@ impl App {
         };
         let content = (asked.kind, asked.hash, Some(item));
         let Judged { verdict, .. } = self
-            .judge_code(user, facts, content, &state, &place, client)
+            .judge_code((user, facts), content, action, &state, &place, client)
             .await?;
         let verdict = if reads {
             verdict
@@ -114,10 +115,13 @@ impl App {
             digest: hash,
             user: name,
             client: client.to_string(),
-            action: SignedAction::Run.to_string(),
+            action: action.to_string(),
             node,
             outcome: verdict.outcome.word().to_owned(),
-            mode: verdict.outcome.mode().map(|mode| mode.to_string()),
+            mode: (action == CodeAction::Run)
+                .then(|| verdict.outcome.mode())
+                .flatten()
+                .map(|mode| mode.to_string()),
             signed: None,
             why: why(&verdict),
         })
@@ -196,14 +200,15 @@ impl App {
     ) -> Result<Judged, Error> {
         let item = function.map(LibraryItemId::from);
         let content = (CodeKind::DataFunction(engine), item_hash(digest)?, item);
-        self.judge_code(user, facts, content, state, place, client).await
+        self.judge_code((user, facts), content, CodeAction::Run, state, place, client)
+            .await
     }
 
     async fn judge_code(
         &self,
-        user: UserId,
-        facts: UserFacts,
+        (user, facts): (UserId, UserFacts),
         (kind, hash, item): (CodeKind, ItemHash, Option<LibraryItemId>),
+        action: CodeAction,
         state: &TrustState,
         place: &Place,
         client: Client,
@@ -226,7 +231,7 @@ impl App {
         let question = Question {
             user: &facts,
             client,
-            subject: Subject::Code(code, CodeAction::Run),
+            subject: Subject::Code(code, action),
             now: Moment::from_unix_ms(self.now()),
         };
         let mut settings = state.settings_at(place);

@@ -32,6 +32,7 @@ mod item;
 mod shown;
 
 use item::refuse_misspelled;
+pub(crate) use shown::named_signer;
 use shown::{item_to_wire, principal_text, signer_to_wire, target_text};
 
 const PREFIX: &str = "trust/";

@@ -249,9 +249,9 @@ struct Directory {
 
 impl Directory {
     async fn fetch(rest: &Rest) -> Result<Self, Failure> {
-        let users: Vec<User> = list::all(rest, || Request::get("/api/v1/users"), &Extent::default()).await?;
+        let users: Vec<User> = list::every(rest, "/api/v1/users").await?;
         Ok(Self {
-            groups: rest.call(Request::get("/api/v1/groups")).await?,
+            groups: list::every(rest, "/api/v1/groups").await?,
             users: users.into_iter().map(|user| user.name).collect(),
         })
     }

@@ -12,7 +12,7 @@ use muster_wire::admin::v1::{
 use serde::Serialize;
 
 use super::{Common, options};
-use crate::{context::Context, escape::escaped, failure::Failure, pattern::Pattern, table};
+use crate::{context::Context, escape::escaped, failure::Failure, list, pattern::Pattern, table};
 
 pub(super) const GROUPS: &str = "/api/v1/groups";
 const USERS: &str = "/api/v1/users";
@@ -290,7 +290,7 @@ pub(super) async fn list(context: &Context, arguments: &[String]) -> Result<(), 
         return Ok(());
     };
     options.common.check()?;
-    let mut groups: Vec<Group> = context.rest()?.call(Request::get(GROUPS)).await?;
+    let mut groups: Vec<Group> = list::every(&context.rest()?, GROUPS).await?;
     groups.sort_by_key(|group| group.name.key());
     let patterns: Option<Vec<Pattern>> = options
         .search_expression

@@ -34,8 +34,7 @@ use crate::{
     context::Context,
     escape::escaped,
     failure::{Failure, chain},
-    list::{self, Extent},
-    table,
+    list, table,
 };
 
 const NO_IDENTIFIERS: &str =
@@ -132,7 +131,7 @@ pub(super) async fn export(context: &Context, arguments: &[String]) -> Result<()
             "-n is for comma-separated values, -s false; the other format always has the names of its columns",
         ));
     }
-    let mut groups: Vec<Group> = context.rest()?.call(Request::get(GROUPS)).await?;
+    let mut groups: Vec<Group> = list::every(&context.rest()?, GROUPS).await?;
     groups.sort_by_key(|group| group.name.key());
     let mut rows = Vec::new();
     for group in &groups {
@@ -215,7 +214,7 @@ pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<()
     };
     let rows = form::read(&bytes, options.has_name_row).map_err(|error| wrong(error.to_string()))?;
     let rest = context.rest()?;
-    let there: Vec<Group> = rest.call(Request::get(GROUPS)).await?;
+    let there: Vec<Group> = list::every(&rest, GROUPS).await?;
     let mut plan = Plan::of(&rows, &there, &options).map_err(|errors| {
         let more = errors.len().saturating_sub(TOLD);
         let mut told: Vec<String> = errors.into_iter().take(TOLD).collect();
@@ -225,7 +224,7 @@ pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<()
         wrong(told.join("; "))
     })?;
     if !plan.users.is_empty() {
-        let users: Vec<User> = list::all(&rest, || Request::get(USERS), &Extent::default()).await?;
+        let users: Vec<User> = list::every(&rest, USERS).await?;
         let known: BTreeSet<String> = users.iter().map(|user| user.name.key()).collect();
         let missing: Vec<&UserName> = plan
             .users

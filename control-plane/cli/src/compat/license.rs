@@ -11,7 +11,7 @@ use muster_wire::admin::v1::group::{Group, License, LicenseSet, SetLicense as Ch
 use serde::Serialize;
 
 use super::{Common, group, options};
-use crate::{context::Context, escape::escaped, failure::Failure, table, terminal};
+use crate::{context::Context, escape::escaped, failure::Failure, list, table, terminal};
 
 const GROUPS: &str = "/api/v1/groups";
 const LICENSES: &str = "/api/v1/licenses";
@@ -209,7 +209,7 @@ pub(super) async fn list(context: &Context, arguments: &[String]) -> Result<(), 
         return Ok(());
     };
     options.common.check()?;
-    let licenses: Vec<License> = context.rest()?.call(Request::get(LICENSES)).await?;
+    let licenses: Vec<License> = list::every(&context.rest()?, LICENSES).await?;
     let mut lines: Vec<Line> = licenses
         .into_iter()
         .map(|license| {
@@ -428,8 +428,8 @@ fn told(
 
 /// What groups have and the control plane does not know.
 async fn obsolete(rest: &Rest) -> Result<Vec<Obsolete>, Failure> {
-    let known: Vec<License> = rest.call(Request::get(LICENSES)).await?;
-    let groups: Vec<Group> = rest.call(Request::get(GROUPS)).await?;
+    let known: Vec<License> = list::every(&rest, LICENSES).await?;
+    let groups: Vec<Group> = list::every(&rest, GROUPS).await?;
     let mut found: Vec<Obsolete> = Vec::new();
     for group in groups {
         for feature in group.features {

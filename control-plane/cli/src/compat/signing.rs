@@ -154,7 +154,7 @@ pub(super) async fn roots(context: &Context, arguments: &[String]) -> Result<(),
         return Ok(());
     };
     options.common.check()?;
-    let roots: Vec<SigningRoot> = context.rest()?.call(Request::get(ROOTS)).await?;
+    let roots: Vec<SigningRoot> = list::every(&context.rest()?, ROOTS).await?;
     context.show(&roots, || {
         let rows = roots.iter().map(|root| {
             [
@@ -254,7 +254,7 @@ async fn with_issuers(context: &Context, text: String) -> Result<(String, Vec<Fe
     if !signs || allowed.addresses.is_empty() {
         return Ok((text, Vec::new()));
     }
-    let roots: Vec<SigningRoot> = rest.call(Request::get(ROOTS)).await?;
+    let roots: Vec<SigningRoot> = list::every(&rest, ROOTS).await?;
     let roots: Vec<String> = roots.into_iter().map(|root| root.subject).collect();
     let fetched = fetch::between(leaf, &roots, &allowed.addresses).await?;
     let others = fetched.iter().map(|one| &one.certificate);
@@ -268,7 +268,7 @@ pub(super) async fn remove_root(context: &Context, arguments: &[String]) -> Resu
     };
     options.common.check()?;
     let rest = context.rest()?;
-    let roots: Vec<SigningRoot> = rest.call(Request::get(ROOTS)).await?;
+    let roots: Vec<SigningRoot> = list::every(&rest, ROOTS).await?;
     let serial = options.serial_number.trim_start_matches('0').to_ascii_lowercase();
     let named = |root: &&SigningRoot| root.serial == serial && root.subject == options.issuer;
     let root = roots.iter().find(named).ok_or_else(|| {

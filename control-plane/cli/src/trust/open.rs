@@ -5,7 +5,10 @@
 
 use std::path::PathBuf;
 
-use super::signing::{Source, as_json, read};
+use super::{
+    outcome_text,
+    signing::{Source, as_json, read},
+};
 use crate::{
     context::Context,
     escape::escaped,
@@ -18,7 +21,7 @@ use muster_client::{Request, Rest};
 use muster_code_trust::{ItemType, MOST_BUNDLE};
 use muster_wire::admin::v1::{
     signing::VerifiedItem,
-    trust::{OpenItem, TrustItem, TrustedItem},
+    trust::{OpenItem, TrustItem, TrustSigner, TrustedItem, TrustedSigner},
 };
 use serde::Serialize;
 
@@ -34,12 +37,36 @@ pub(crate) struct Open {
     /// The signature [default: that with the mod, else one that the control plane keeps]
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
-    /// Where somebody is asked whether to trust this version: yes, for yourself
-    #[arg(long, conflicts_with = "decline")]
+    /// Where somebody is asked whom to trust: this version, for yourself
+    #[arg(long, group = "answer")]
     trust: bool,
-    /// Where somebody is asked whether to trust this version: no
-    #[arg(long)]
+    /// Where somebody is asked whom to trust: the signer with all that they sign in this role, for yourself
+    #[arg(long, group = "answer")]
+    trust_signer: bool,
+    /// Where somebody is asked whom to trust: nobody
+    #[arg(long, group = "answer")]
     decline: bool,
+}
+
+/// What somebody answers who is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Item,
+    Signer,
+    Decline,
+}
+
+impl Open {
+    /// The answer that was given beforehand.
+    fn answer(&self) -> Option<Answer> {
+        [
+            (self.trust, Answer::Item),
+            (self.trust_signer, Answer::Signer),
+            (self.decline, Answer::Decline),
+        ]
+        .into_iter()
+        .find_map(|(given, answer)| given.then_some(answer))
+    }
 }
 
 /// `muster trust open`.
@@ -74,40 +101,94 @@ pub(super) async fn open(context: &Context, arguments: Open) -> Result<(), Failu
         show(context, &found, None)?;
         return if refused { Err(Failure::Said) } else { Ok(()) };
     }
-    if !arguments.trust && !arguments.decline && !terminal::can_ask() {
+    let Some(answer) = arguments.answer().or(if terminal::can_ask() {
+        Some(ask(&found)?)
+    } else {
+        None
+    }) else {
         show(context, &found, None)?;
+        let or_signer = match found.offered {
+            Some(_) => ", --trust-signer",
+            None => "",
+        };
         return Err(Failure::failed(
             "not-confirmed",
             format!(
-                "{} There is no terminal to ask on, so nothing was changed; give --trust or --decline",
-                question(&found)
+                "{} There is no terminal to ask on, so nothing was changed; give --trust{or_signer} or --decline",
+                about(&found)
             ),
         ));
-    }
-    if arguments.trust || (!arguments.decline && terminal::ask(&question(&found))?) {
-        let new = TrustItem {
-            principal: None,
-            item: found.item.clone(),
-            bundle,
-            content: Some(asked.item),
-            expires: None,
-            reason: None,
-        };
-        let request = Request::post("/api/v1/trust/items").json(&new);
-        rest.call::<TrustedItem>(request).await?;
-        return show(context, &found, Some("trusted"));
-    }
-    let asked = OpenItem {
-        declined: true,
-        ..asked
     };
-    opened(&rest, &asked).await?;
-    show(context, &found, Some("declined"))?;
-    Err(Failure::Said)
+    match answer {
+        Answer::Item => {
+            let new = TrustItem {
+                principal: None,
+                item: found.item.clone(),
+                bundle,
+                content: Some(asked.item),
+                expires: None,
+                reason: None,
+            };
+            let request = Request::post("/api/v1/trust/items").json(&new);
+            rest.call::<TrustedItem>(request).await?;
+            show(context, &found, Some("trusted"))
+        }
+        Answer::Signer => {
+            let Some(signer) = found.offered.clone() else {
+                return Err(Failure::failed(
+                    "not-asked",
+                    format!(
+                        "{} Only who made a valid signature can be trusted, so nothing was changed; --trust trusts this version",
+                        about(&found)
+                    ),
+                ));
+            };
+            let new = TrustSigner {
+                principal: None,
+                signer,
+                expires: None,
+                reason: None,
+            };
+            let request = Request::post("/api/v1/trust/signers").json(&new);
+            rest.call::<TrustedSigner>(request).await?;
+            show(context, &found, Some("trusted signer"))
+        }
+        Answer::Decline => {
+            let asked = OpenItem {
+                declined: true,
+                ..asked
+            };
+            opened(&rest, &asked).await?;
+            show(context, &found, Some("declined"))?;
+            Err(Failure::Said)
+        }
+    }
 }
 
-/// What somebody is asked, with what they should know before they answer.
-fn question(found: &VerifiedItem) -> String {
+/// Asks the person at the terminal.
+fn ask(found: &VerifiedItem) -> Result<Answer, Failure> {
+    let Some(signer) = &found.offered else {
+        let question = format!("{} Trust this version for yourself?", about(found));
+        return Ok(if terminal::ask(&question)? {
+            Answer::Item
+        } else {
+            Answer::Decline
+        });
+    };
+    let prompt = format!(
+        "{} Trust for yourself this version (v), all that this signer signs as {} (s), or nothing (N)? [v/s/N] ",
+        about(found),
+        escaped(&signer.role)
+    );
+    Ok(match terminal::line(&prompt)?.trim().to_lowercase().as_str() {
+        "v" | "version" => Answer::Item,
+        "s" | "signer" => Answer::Signer,
+        _ => Answer::Decline,
+    })
+}
+
+/// What somebody should know before they answer.
+fn about(found: &VerifiedItem) -> String {
     let mut said = vec![format!(
         "{} {} is {}",
         escaped(&found.item.kind),
@@ -126,7 +207,6 @@ fn question(found: &VerifiedItem) -> String {
         let from = escaped(&found.external_resources.join(", "));
         said.push(format!(" It loads from {from}."));
     }
-    said.push(" Trust this version for yourself?".to_owned());
     said.concat()
 }
 
@@ -139,7 +219,7 @@ async fn opened(rest: &Rest, asked: &OpenItem) -> Result<VerifiedItem, Failure> 
 struct Opened<'a> {
     #[serde(flatten)]
     found: &'a VerifiedItem,
-    /// `trusted` or `declined`, where somebody was asked and answered.
+    /// `trusted`, `trusted signer` or `declined`, where somebody was asked and answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<&'a str>,
 }
@@ -147,7 +227,7 @@ struct Opened<'a> {
 fn show(context: &Context, found: &VerifiedItem, answer: Option<&str>) -> Result<(), Failure> {
     context.show(&Opened { found, answer }, || {
         let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
-        let outcome = found.outcome.clone().unwrap_or_default();
+        let outcome = outcome_text(found.outcome.as_deref().unwrap_or_default(), found.why.as_ref());
         table::fields(
             [
                 ("Item", format!("{} {}", found.item.kind, found.item.hash)),

@@ -54,7 +54,7 @@ fn show_code_trust_writes_its_seven_files() {
         group("Team", &["STAFF"], &[]),
         group("Others", &[], &["dan@SPOTFIRE"]),
     ]);
-    server.on("GET /api/v1/groups", 200, &groups);
+    server.on("GET /api/v1/groups?limit=1000", 200, &json!({ "items": groups }));
     let user = |name: &str| json!({ "id": "0192d4c0-0000-7000-8000-000000000001", "name": name, "state": "active", "groups": [], "created": "2026-01-01T00:00:00.000Z" });
     let users = json!({ "items": [user("ann@SPOTFIRE"), user("bob@SPOTFIRE")] });
     server.on("GET /api/v1/users?limit=1000", 200, &users);

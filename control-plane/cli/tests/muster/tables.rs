@@ -301,7 +301,11 @@ fn settings_show_their_default_and_where_they_are_set() {
     let settings = json!([{
         "name": "terr.restricted.execution.mode", "default": "true", "meaning": "Restricts TERR.", "values": [set],
     }]);
-    server.on("GET /api/v1/settings", 200, &settings);
+    server.on(
+        "GET /api/v1/settings?limit=1000",
+        200,
+        &json!({ "items": settings }),
+    );
     server.on("PUT /api/v1/settings", 200, &set);
     let home = Home::at(&server);
     assert_eq!(

@@ -104,6 +104,9 @@ pub struct RunLogs {
 pub struct Why {
     /// The rule, stable.
     pub rule: String,
+    /// Of what is denied: the word that the policy test has for it, such as `no_license` or `blocked_item`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The trust entry or setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,

@@ -6,7 +6,10 @@ use muster_ids::{Digest, UserName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{run::Why, trust::Item};
+use super::{
+    run::Why,
+    trust::{Item, Signer},
+};
 
 /// One version of an item, as its digest is made of it (docs/reference/item.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +128,9 @@ pub struct VerifiedItem {
     /// What a prompt offers to trust: `item`, and `signer` where the signature is valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    /// The signer that a prompt offers to trust, as `POST /api/v1/trust/signers` takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<Signer>,
     /// Why that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,

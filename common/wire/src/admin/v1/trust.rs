@@ -28,8 +28,8 @@ pub struct ExplainQuery {
     /// Where the user works: `web` when absent (job scripts: `automation`), `installed`, `installed_no_server`, `automation` or `scheduled_update`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// What they would do with a mod or external action: `open`, `add`, `run`, `create`, `trust_item` or `trust_signer`;
-    /// when absent `open` of mods and `run` of external actions. Code is `run`.
+    /// What they would do: with a mod or external action `open`, `add`, `run`, `create`, `trust_item` or `trust_signer`, with
+    /// code `create`, `trust_item`, `save_trusted` or `run`. When absent `open` of mods and `run` of all else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     /// Whose run, or of a job script whose job; the caller's when absent. Only administrators ask for others.

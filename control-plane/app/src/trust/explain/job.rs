@@ -1,6 +1,6 @@
 //! What would happen if the script of a job ran.
 
-use muster_code_trust::{Client, ItemHash, ItemType, Moment, Question, SignedAction, Subject, decide};
+use muster_code_trust::{Client, CodeAction, ItemHash, ItemType, Moment, Question, Subject, decide};
 use muster_ids::LibraryItemId;
 use muster_model::{library::Kind, permission::Caller};
 use muster_store::LibraryItem;
@@ -9,7 +9,7 @@ use muster_wire::admin::v1::trust::{ExplainQuery, Explanation};
 use crate::{
     App, Error,
     session::caller_of,
-    signing::Doing,
+    signing::{Doing, field},
     trust::{not_readable, why},
 };
 
@@ -54,8 +54,15 @@ impl App {
                 "the scripts of jobs run in the client automation only",
             ));
         }
+        if field("action", query.action.as_deref())?
+            .is_some_and(|action: CodeAction| action != CodeAction::Run)
+        {
+            return Err(Error::invalid(
+                "what is asked about the script of a job is what happens if it runs",
+            ));
+        }
         let executing = match &query.executing {
-            Some(name) => self.doing(caller, (Some(name), None, None)).await?.facts,
+            Some(name) => self.doing(caller, (Some(name), None)).await?.facts,
             None => author.facts.clone(),
         };
         let reader = caller_of(author.user, &author.facts);
@@ -83,7 +90,7 @@ impl App {
             digest: asked.hash.to_string(),
             user,
             client: question.client.to_string(),
-            action: SignedAction::Run.to_string(),
+            action: CodeAction::Run.to_string(),
             node: "any".to_owned(),
             outcome: verdict.outcome.word().to_owned(),
             mode: verdict.outcome.mode().map(|mode| mode.to_string()),

@@ -248,7 +248,22 @@ async fn a_mod_or_action_of_an_analysis_is_named_by_its_hash() {
     );
     let codes = world.app.library_code(&ann, "/Sales").await.expect("its code");
     let code = json!({ "item": "/Sales", "hash": codes[0].hash, "action": "open" });
-    refused(world.ask(&ann, code).await, "if it runs");
+    refused(world.ask(&ann, code).await, "the field action");
+    // What ann may do with the code itself, and the word for why not.
+    for (client, action, outcome, reason) in [
+        ("web", "create", "deny", Some("web_cannot_trust")),
+        ("installed", "create", "deny", Some("no_license")),
+        ("installed_no_server", "create", "allow", None),
+        ("installed", "trust_item", "deny", Some("no_license")),
+        ("installed", "save_trusted", "deny", Some("not_script_author")),
+        ("web", "run", "deny", Some("untrusted")),
+    ] {
+        let query = json!({ "item": "/Sales", "hash": codes[0].hash, "client": client, "action": action });
+        let found = world.ask(&ann, query).await.expect("an answer");
+        let said = (found.outcome.as_str(), found.why.reason.as_deref());
+        assert_eq!(said, (outcome, reason), "{client} {action}: {found:?}");
+        assert_eq!((found.action.as_str(), found.mode), (action, None));
+    }
 }
 
 #[tokio::test]
@@ -307,7 +322,11 @@ async fn the_script_of_a_job_is_explained_by_the_standing_of_its_people() {
     for (query, words) in [
         (json!({ "item": "/Nightly", "executing": admin }), "may not"),
         (json!({ "item": "/Nightly", "client": "web" }), "automation only"),
-        (json!({ "item": "/Nightly", "action": "open" }), "if it runs"),
+        (json!({ "item": "/Nightly", "action": "create" }), "if it runs"),
+        (
+            json!({ "item": "/Nightly", "action": "open" }),
+            "the field action",
+        ),
         (
             json!({ "item": "/Nightly", "node": "terr01" }),
             "leave the field node away",

@@ -242,7 +242,7 @@ async fn read(app: &App, subjects: &Subjects, before: u64) -> Result<(Vec<String
     let mut state: Vec<String> = entries.iter().map(|(key, value)| plain(key, value)).collect();
     state.sort();
     let admin = act::caller(app, ADMINISTRATOR).await?;
-    for group in app.list_groups(&admin).await? {
+    for group in app.all_groups(&admin).await? {
         state.push(format!("{group:?}"));
     }
     for name in [ANN, SAM] {

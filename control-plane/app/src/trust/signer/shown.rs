@@ -1,6 +1,6 @@
 //! Trust entries as people read them: in the REST API, in sentences and in the audit log.
 
-use muster_code_trust::{Principal, Signer, Target, TrustEntry};
+use muster_code_trust::{Principal, Role, Signer, Target, TrustEntry};
 use muster_ids::Digest;
 use muster_wire::admin::v1::trust::{
     Decided, Item, Principal as WirePrincipal, Signer as WireSigner, TrustedItem, TrustedSigner,
@@ -35,10 +35,8 @@ fn principal_to_wire(principal: Principal) -> WirePrincipal {
     }
 }
 
-pub(super) fn signer_to_wire(id: Digest, entry: TrustEntry, decided: Decided) -> Option<TrustedSigner> {
-    let Target::Signer(signer, role) = entry.target else {
-        return None;
-    };
+/// A signer in a role, as requests name them.
+pub(crate) fn named_signer(signer: Signer, role: Role) -> WireSigner {
     let mut wire = WireSigner {
         user: None,
         issuer: None,
@@ -52,10 +50,17 @@ pub(super) fn signer_to_wire(id: Digest, entry: TrustEntry, decided: Decided) ->
             wire.serial = Some(certificate.serial.to_string());
         }
     }
+    wire
+}
+
+pub(super) fn signer_to_wire(id: Digest, entry: TrustEntry, decided: Decided) -> Option<TrustedSigner> {
+    let Target::Signer(signer, role) = entry.target else {
+        return None;
+    };
     Some(TrustedSigner {
         id,
         principal: principal_to_wire(entry.principal),
-        signer: wire,
+        signer: named_signer(signer, role),
         expires: entry.expires.map(|expires| expires.to_string()),
         decided,
     })

@@ -172,6 +172,7 @@ fn offline(
         external_resources: Vec::new(),
         outcome: None,
         options: Vec::new(),
+        offered: None,
         why: None,
     };
     Ok(match checked {

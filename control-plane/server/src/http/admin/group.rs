@@ -5,9 +5,12 @@ use http::StatusCode;
 use muster_app::App;
 use muster_wire::{
     Problem,
-    admin::v1::group::{
-        CreateGroup, Group, GroupsImported, HeldLicense, HeldQuery, ImportGroups, License, LicenseSet,
-        SetLicense,
+    admin::v1::{
+        Page, PageQuery,
+        group::{
+            CreateGroup, Group, GroupsImported, HeldLicense, HeldQuery, ImportGroups, License, LicenseSet,
+            SetLicense,
+        },
     },
 };
 
@@ -18,9 +21,13 @@ use crate::http::{
 };
 
 /// All groups.
-#[utoipa::path(get, path = "/api/v1/groups", tag = "groups", responses((status = 200, body = [Group]), (status = 403, body = Problem)))]
-pub(super) async fn list(State(app): State<App>, User(caller): User) -> Result<Json<Vec<Group>>, Failure> {
-    Ok(Json(app.list_groups(&caller).await?))
+#[utoipa::path(get, path = "/api/v1/groups", tag = "groups", params(PageQuery), responses((status = 200, body = Page<Group>), (status = 403, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<Group>>, Failure> {
+    Ok(Json(app.list_groups(&caller, &query).await?))
 }
 
 /// Make a group.
@@ -166,10 +173,11 @@ pub(super) async fn revoke(
 }
 
 /// The license features that exist, and the groups that give them.
-#[utoipa::path(get, path = "/api/v1/licenses", tag = "licenses", responses((status = 200, body = [License]), (status = 403, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/licenses", tag = "licenses", params(PageQuery), responses((status = 200, body = Page<License>), (status = 403, body = Problem)))]
 pub(super) async fn licenses(
     State(app): State<App>,
     User(caller): User,
-) -> Result<Json<Vec<License>>, Failure> {
-    Ok(Json(app.list_licenses(&caller).await?))
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<License>>, Failure> {
+    Ok(Json(app.list_licenses(&caller, &query).await?))
 }

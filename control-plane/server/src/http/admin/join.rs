@@ -38,9 +38,13 @@ pub(super) async fn find(
 }
 
 /// The waiting requests of known nodes whose certificates have ended: they can be approved without a code.
-#[utoipa::path(get, path = "/api/v1/joins/renewals", tag = "joins", responses((status = 200, body = Vec<Join>), (status = 403, body = Problem)))]
-pub(super) async fn renewals(State(app): State<App>, User(caller): User) -> Result<Json<Vec<Join>>, Failure> {
-    Ok(Json(app.list_renewals(&caller).await?))
+#[utoipa::path(get, path = "/api/v1/joins/renewals", tag = "joins", params(PageQuery), responses((status = 200, body = Page<Join>), (status = 403, body = Problem)))]
+pub(super) async fn renewals(
+    State(app): State<App>,
+    User(caller): User,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<Join>>, Failure> {
+    Ok(Json(app.list_renewals(&caller, &query).await?))
 }
 
 /// Approve renewals of known nodes, all that are named.

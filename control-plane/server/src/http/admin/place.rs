@@ -6,21 +6,25 @@ use muster_app::{App, Error};
 use muster_ids::Name;
 use muster_wire::{
     Problem,
-    admin::v1::place::{CreatePlace, Place},
+    admin::v1::{
+        Page, PageQuery,
+        place::{CreatePlace, Place},
+    },
 };
 
 use crate::http::{
     Failure,
-    extract::{Body, Path, User},
+    extract::{Body, Params, Path, User},
 };
 
 /// All pools.
-#[utoipa::path(get, path = "/api/v1/pools", tag = "pools", responses((status = 200, body = [Place]), (status = 403, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/pools", tag = "pools", params(PageQuery), responses((status = 200, body = Page<Place>), (status = 403, body = Problem)))]
 pub(super) async fn list_pools(
     State(app): State<App>,
     User(caller): User,
-) -> Result<Json<Vec<Place>>, Failure> {
-    Ok(Json(app.list_pools(&caller).await?))
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<Place>>, Failure> {
+    Ok(Json(app.list_pools(&caller, &query).await?))
 }
 
 /// Make a pool.
@@ -45,12 +49,13 @@ pub(super) async fn delete_pool(
 }
 
 /// All sites.
-#[utoipa::path(get, path = "/api/v1/sites", tag = "sites", responses((status = 200, body = [Place]), (status = 403, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/sites", tag = "sites", params(PageQuery), responses((status = 200, body = Page<Place>), (status = 403, body = Problem)))]
 pub(super) async fn list_sites(
     State(app): State<App>,
     User(caller): User,
-) -> Result<Json<Vec<Place>>, Failure> {
-    Ok(Json(app.list_sites(&caller).await?))
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<Place>>, Failure> {
+    Ok(Json(app.list_sites(&caller, &query).await?))
 }
 
 /// Make a site.

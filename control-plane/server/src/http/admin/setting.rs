@@ -5,7 +5,10 @@ use http::StatusCode;
 use muster_app::App;
 use muster_wire::{
     Problem,
-    admin::v1::setting::{Setting, SettingInfo},
+    admin::v1::{
+        Page, PageQuery,
+        setting::{Setting, SettingInfo},
+    },
 };
 use serde::Deserialize;
 
@@ -15,12 +18,13 @@ use crate::http::{
 };
 
 /// Every setting, with its default and where it is set.
-#[utoipa::path(get, path = "/api/v1/settings", tag = "settings", responses((status = 200, body = [SettingInfo]), (status = 401, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/settings", tag = "settings", params(PageQuery), responses((status = 200, body = Page<SettingInfo>), (status = 401, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     User(caller): User,
-) -> Result<Json<Vec<SettingInfo>>, Failure> {
-    Ok(Json(app.list_settings(&caller).await?))
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<SettingInfo>>, Failure> {
+    Ok(Json(app.list_settings(&caller, &query).await?))
 }
 
 /// Set a value at one scope.

@@ -6,7 +6,7 @@ use muster_app::App;
 use muster_wire::{
     Problem,
     admin::v1::{
-        Page,
+        Page, PageQuery,
         signing::{
             AllowedIssuers, CodeTrustReset, ImportCertificate, ImportedCertificate, RevokeSigningCertificate,
             SignItem, SignedItem, SigningCertificate, SigningCertificateQuery, SigningRoot, StampTime,
@@ -52,12 +52,13 @@ pub(super) async fn stamp_time(
 }
 
 /// The roots that signatures may lead to.
-#[utoipa::path(get, path = "/api/v1/trust/roots", tag = "trust", responses((status = 200, body = [SigningRoot]), (status = 401, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/trust/roots", tag = "trust", params(PageQuery), responses((status = 200, body = Page<SigningRoot>), (status = 401, body = Problem)))]
 pub(super) async fn roots(
     State(app): State<App>,
     User(caller): User,
-) -> Result<Json<Vec<SigningRoot>>, Failure> {
-    Ok(Json(app.list_signing_roots(&caller).await?))
+    Params(query): Params<PageQuery>,
+) -> Result<Json<Page<SigningRoot>>, Failure> {
+    Ok(Json(app.list_signing_roots(&caller, &query).await?))
 }
 
 /// The collective's own root, made now if nobody has needed it before.
