@@ -131,7 +131,9 @@ async fn at_the_command_line_no_answer_is_no_and_an_option_is_one() {
     // Nobody is there to be asked, so nobody has declined.
     let (code, said, complained) = open(&[]);
     assert!(
-        code == Some(1) && said.contains("prompt") && complained.contains("give --trust or --decline"),
+        code == Some(1)
+            && said.contains("prompt")
+            && complained.contains("give --trust, --trust-signer or --decline"),
         "{said}{complained}"
     );
     assert!(admin.audited("codetrust.declined").await.is_empty());

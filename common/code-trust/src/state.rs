@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use muster_ids::{Digest, FunctionId};
+use muster_ids::{Digest, FunctionId, UserName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Authority, Blocking, CodeType, Entry, EntryError, ItemHash, Place, Revocation, RunPolicy, Settings,
-    SignerRef, Stamp, Tombstone,
+    Authority, Blocking, CodeType, Entry, EntryError, ItemHash, Moment, Place, Revocation, RunPolicy,
+    Settings, SignerRef, Stamp, Tombstone,
 };
 
 mod index;
@@ -199,6 +199,12 @@ impl TrustState {
                 Ok(Entry::Blocking(blocking)) => Some(blocking),
                 _ => None,
             })
+    }
+
+    /// Whether what this user signed at this moment is void.
+    pub fn is_revoked(&self, user: &UserName, at: Moment) -> bool {
+        let facts = self.index.signer(SignerRef::User(user));
+        facts.is_some_and(|facts| facts.revocation(at).is_some())
     }
 
     /// The times of signatures that are void, in the order of their keys.

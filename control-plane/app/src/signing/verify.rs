@@ -277,7 +277,7 @@ pub(crate) fn problem(checked: &Checked, state: &TrustState) -> Option<(&'static
 
 pub(super) fn is_revoked(state: &TrustState, signature: &Signature) -> bool {
     match &signature.source {
-        SignatureSource::User { user, time, .. } => voids(state, user, *time),
+        SignatureSource::User { user, time, .. } => state.is_revoked(user, *time),
         SignatureSource::External { .. } | SignatureSource::Vendor => false,
     }
 }
@@ -286,13 +286,7 @@ pub(super) fn is_revoked(state: &TrustState, signature: &Signature) -> bool {
 fn is_void(state: &TrustState, head: &SignatureHead) -> bool {
     let at = Moment::from_unix_ms(head.signed_at);
     let user: Result<UserName, _> = head.signed_by.parse();
-    user.is_ok_and(|user| voids(state, &user, at))
-}
-
-fn voids(state: &TrustState, user: &UserName, at: Moment) -> bool {
-    state.revocations().any(|known| {
-        known.user.key() == user.key() && known.from <= at && known.until.is_none_or(|until| at <= until)
-    })
+    user.is_ok_and(|user| state.is_revoked(&user, at))
 }
 
 /// What is said of an item with this signature, or without one.

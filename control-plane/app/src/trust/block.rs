@@ -3,6 +3,8 @@
 //! Invariant: a block and the act that is behind it are written and removed together; an act that is lifted leaves a
 //! tombstone, so that what a database has forgotten and what was lifted are told apart.
 
+use std::collections::BTreeMap;
+
 use muster_code_trust::{Block, Blocking, Entry, ItemRef, ItemType, Moment, SignedRef, Signer};
 use muster_ids::{BlockId, Digest, Sha512};
 use muster_model::{
@@ -30,15 +32,17 @@ impl App {
     pub async fn list_blocks(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireBlock>, Error> {
         self.authorize_to(caller, Operation::ReadAdministration, "list blocks", "")
             .await?;
-        let acts: Vec<Blocking> = self.trust_state().await?.blockings().collect();
+        let mut acts: BTreeMap<String, Blocking> = BTreeMap::new();
+        for act in self.trust_state().await?.blockings() {
+            acts.entry(key_of(&act.block)).or_insert(act);
+        }
         self.trust_page(PREFIX, query, |entry, beside| {
             let id = entry.id();
             let Entry::Block(block) = entry else { return None };
             // What came from a node that knew better has no row beside it, but its act.
-            let act = acts.iter().find(|act| is_behind(act, &block));
-            let beside = match act {
-                Some(act) if beside.by.is_none() => of_act(act),
-                _ => beside,
+            let beside = match beside.by {
+                Some(_) => beside,
+                None => acts.get(&key_of(&block)).map_or(beside, of_act),
             };
             Some(to_wire(id, block, beside))
         })
@@ -112,14 +116,15 @@ impl App {
 
 /// Whether this act is behind this block.
 pub(crate) fn is_behind(act: &Blocking, block: &Block) -> bool {
-    Entry::Block(act.block.clone()).key() == Entry::Block(block.clone()).key()
+    key_of(&act.block) == key_of(block)
+}
+
+fn key_of(block: &Block) -> String {
+    Entry::Block(block.clone()).key()
 }
 
 /// That nobody may trust what is blocked.
-pub(crate) fn refuse_blocked(
-    entries: &std::collections::BTreeMap<String, String>,
-    block: Block,
-) -> Result<(), Error> {
+pub(crate) fn refuse_blocked(entries: &BTreeMap<String, String>, block: Block) -> Result<(), Error> {
     let what = subject(&block);
     if entries.contains_key(&Entry::Block(block).key()) {
         return Err(Error::conflict(

@@ -20,6 +20,8 @@ use serde_json::json;
 use super::entry::{self, author, decided, duplicate, locked, moment, reason};
 use crate::{App, Error};
 
+/// What the end of a revocation is called that ends now.
+const UNTIL_NOW: &str = "now";
 /// Milliseconds.
 const A_DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -63,11 +65,11 @@ impl App {
         let account = self.user_named(user).await?;
         let (user, id) = (account.name, account.id);
         let from = moment("from", &new.from)?;
-        let until = new
-            .until
-            .as_deref()
-            .map(|text| moment("until", text))
-            .transpose()?;
+        let until_now = new.user.is_none() || new.until.as_deref() == Some(UNTIL_NOW);
+        let until = match new.until.as_deref() {
+            None | Some(UNTIL_NOW) => None,
+            Some(text) => Some(moment("until", text)?),
+        };
         let reason = reason(new.reason.as_deref())?;
         let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;
@@ -84,7 +86,7 @@ impl App {
             Some(Moment::from_unix_ms(last))
         } else {
             // About oneself without a word about the end: what comes after now is meant to count.
-            until.or_else(|| new.user.is_none().then(|| Moment::from_unix_ms(last)))
+            until.or_else(|| until_now.then(|| Moment::from_unix_ms(last)))
         };
         // A day may be one of a country where it is tomorrow already.
         if from.unix_ms() > now.saturating_add(A_DAY) {

@@ -229,6 +229,7 @@ impl App {
             Operation::TrustForOneself
         };
         let authorized = self.authorize(caller, operation).await?;
+        let circle = self.circle(caller).await?;
         let now = self.now();
         let mut tx = self.begin_asked(&authorized).await?;
         let entries = locked(&mut tx).await?;
@@ -236,8 +237,7 @@ impl App {
             return Err(no_such_entry());
         };
         let own = is_own(&entry.principal, user);
-        let of_group = matches!(&entry.principal, Principal::Group(group) if user.is_in(group.as_str()));
-        if !wanted(&entry.target) || !(administrator || own || of_group) {
+        if !wanted(&entry.target) || !circle.holds(&entry.principal) {
             return Err(no_such_entry());
         }
         let made_by = tx.trust_reason(&key).await?.map(|reason| reason.by);

@@ -108,8 +108,8 @@ impl App {
         let now = self.now();
         refuse_without_word(&entries, name, Moment::from_unix_ms(now))?;
         // One that does not count is in nobody's way: another is made beside it.
-        let there: Vec<Stamp> = stamps_in(&entries)
-            .filter(|stamp| is_on(stamp, item.id) && has_word(&entries, &stamp.author, stamp.at))
+        let there: Vec<Stamp> = stamps_of(&entries, item.id)
+            .filter(|stamp| has_word(&entries, &stamp.author, stamp.at))
             .collect();
         let (mut stamped, mut already) = (Vec::new(), Vec::new());
         for code in codes {
@@ -210,8 +210,8 @@ impl App {
             user,
         } = self.library_write(tx, authorized, found.id).await?;
         let entries = locked(&mut tx).await?;
-        let there: Vec<Stamp> = stamps_in(&entries)
-            .filter(|stamp| is_on(stamp, item.id) && chosen.has(stamp))
+        let there: Vec<Stamp> = stamps_of(&entries, item.id)
+            .filter(|stamp| chosen.has(stamp))
             .collect();
         let already = chosen.missing(&there);
         let administrator = user.is_in(ADMINISTRATOR);
@@ -309,9 +309,7 @@ impl App {
     ) -> Result<Vec<Draft>, Error> {
         let (id, path) = item;
         let (kind, digest, manifest) = saved;
-        let mut stamps: Vec<Stamp> = stamps_in(&locked(tx).await?)
-            .filter(|stamp| is_on(stamp, id))
-            .collect();
+        let mut stamps: Vec<Stamp> = stamps_of(&locked(tx).await?, id).collect();
         let hashes = stamps.iter().map(|stamp| stamp.hash.clone()).collect();
         let gone = self.code_gone(kind, (digest, manifest), hashes).await?;
         stamps.retain(|stamp| gone.contains(&stamp.hash));
@@ -325,8 +323,8 @@ impl App {
     /// The stamps on an item that count, by authors whose word does.
     pub(crate) async fn stamps_on(&self, item: LibraryItemId) -> Result<Vec<Stamp>, Error> {
         let entries = self.store().trust_entries().await?;
-        Ok(stamps_in(&entries)
-            .filter(|stamp| is_on(stamp, item) && has_word(&entries, &stamp.author, stamp.at))
+        Ok(stamps_of(&entries, item)
+            .filter(|stamp| has_word(&entries, &stamp.author, stamp.at))
             .collect())
     }
 
@@ -415,9 +413,20 @@ fn of_others(user: &UserCaller, path: &str, others: &[Stamp]) -> Error {
 
 /// The stamps among these entries, in the order of their identifiers.
 pub(crate) fn stamps_in(entries: &BTreeMap<String, String>) -> impl Iterator<Item = Stamp> {
+    stamps_with(entries, String::new())
+}
+
+/// The stamps on an item.
+fn stamps_of(entries: &BTreeMap<String, String>, item: LibraryItemId) -> impl Iterator<Item = Stamp> {
+    stamps_with(entries, item.to_string()).filter(move |stamp| is_on(stamp, item))
+}
+
+/// The stamps in whose text these words are: of many thousands only few are read.
+fn stamps_with(entries: &BTreeMap<String, String>, words: String) -> impl Iterator<Item = Stamp> {
     entries
         .range(PREFIX.to_owned()..)
         .take_while(|(key, _)| key.starts_with(PREFIX))
+        .filter(move |(_, value)| value.contains(&words))
         .filter_map(|(key, value)| match Entry::parse(key, value) {
             Ok(Entry::Stamp(stamp)) => Some(stamp),
             _ => None,

@@ -427,14 +427,15 @@ pub(super) async fn revoke(context: &Context, arguments: &[String]) -> Result<()
         None => Request::post(REVOCATIONS).json(&CreateRevocation {
             user: options.username,
             from,
-            until: None,
+            // Documented so. `muster trust revoke` has no end where none is named.
+            until: Some("now".to_owned()),
             reason: None,
         }),
     };
     let made: Revocation = context.rest()?.call(request).await?;
     context.show(&made, || {
         escaped(&format!(
-            "What {} signed from {} on is invalid now.",
+            "What {} signed from {} until now is invalid.",
             made.user, made.from
         ))
     })

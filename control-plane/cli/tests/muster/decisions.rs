@@ -323,9 +323,9 @@ fn block_code_trust_and_revoke_do_what_they_say() {
         .printed();
     assert_eq!(
         said,
-        "What bob@SPOTFIRE signed from 2026-01-01T00:00:00Z on is invalid now.\n"
+        "What bob@SPOTFIRE signed from 2026-01-01T00:00:00Z until now is invalid.\n"
     );
-    let from = json!({ "user": "bob@SPOTFIRE", "from": "2026-01-01T00:00:00Z" });
+    let from = json!({ "user": "bob@SPOTFIRE", "from": "2026-01-01T00:00:00Z", "until": "now" });
     assert_eq!(server.asked(revokes)[0].json(), from);
     let one = [
         "compat",

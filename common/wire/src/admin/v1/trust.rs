@@ -271,7 +271,8 @@ pub struct CreateRevocation {
     pub user: Option<UserName>,
     /// The first moment.
     pub from: String,
-    /// The last moment; open-ended when absent. What users say about themselves ends now.
+    /// The last moment, or `now`: what was signed so far. Open-ended when absent, and then the user's stamps count no more
+    /// either. What users say about themselves ends now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// For people: one line of at most 500 characters.

@@ -302,3 +302,53 @@ async fn trust_that_is_over_does_not_stand_in_the_way_of_new_trust() {
     let refused = twice.expect_err("it is trusted now").to_string();
     assert!(refused.contains("already; withdraw"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_member_is_told_who_decided_the_trust_of_their_group_however_it_is_spelled() {
+    let world = World::new().await;
+    let spelled = of(json!({
+        "principal": { "group": CIRCLE.to_uppercase() }, "signer": { "user": SAM, "role": "developer" },
+    }));
+    let made = world
+        .app
+        .trust_signer(&world.admin, &spelled)
+        .await
+        .expect("trusted");
+    let refused = world
+        .app
+        .withdraw_signer(&world.ann().await, &made.id.to_string())
+        .await;
+    let refused = refused.expect_err("an administrator decided it").to_string();
+    assert!(refused.contains("decided by an administrator"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_revoked_until_now_leaves_what_is_signed_from_now_on() {
+    let world = World::new().await;
+    let lily = rose("lily");
+    world.sign(&lily).await;
+    let until_now = of(json!({ "user": SAM, "from": "2020-01-01T00:00:00Z", "until": "now" }));
+    let made = world
+        .app
+        .create_revocation(&world.admin, &until_now)
+        .await
+        .expect("revoked");
+    assert!(made.until.is_some(), "{made:?}");
+    let verified = async || {
+        let asked = of(json!({ "item": lily }));
+        let found = world
+            .app
+            .verify_item(&world.admin, &asked)
+            .await
+            .expect("an answer");
+        found.status
+    };
+    assert_eq!(verified().await, "revoked");
+    world.sign(&lily).await;
+    assert_eq!(verified().await, "valid");
+    // Without an end nothing can be signed any more.
+    world.revoke().await;
+    assert_eq!(verified().await, "revoked");
+    let again = of(json!({ "item": lily, "user": SAM }));
+    assert!(world.app.sign_item(&world.admin, &again).await.is_err());
+}
