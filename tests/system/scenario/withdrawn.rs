@@ -100,6 +100,11 @@ async fn trust_58_trust_that_is_removed_while_a_function_runs_ends_it_or_lets_it
         ),
         (Some("item-blocked"), Some("unrestricted"), Some("failed"))
     );
+    let limits = predicate["limits"].to_string();
+    assert!(
+        limits.contains("it began by state") && limits.contains("(stamped, stamp/"),
+        "{limits}"
+    );
     let trust = &predicate["trust"];
     assert_eq!(trust["number"], predicate["trust_number"]);
     assert_eq!(trust["epoch"], 1, "{predicate}");

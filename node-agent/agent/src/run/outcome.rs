@@ -231,6 +231,14 @@ impl Ended {
 pub fn note_withdrawn(withdrawn: &Withdrawn, ended: &mut Ended, grounds: &mut Grounds) {
     if ended.problem.as_deref() == Some(WITHDRAWN) {
         ended.message = format!("{} {}", ended.message, withdrawn.reasons);
+        // By what it could begin is said too: rule and entry are from here on those that ended it.
+        let entry = grounds.entry.as_ref().map(|entry| format!(", {entry}"));
+        let number = grounds.trust.as_ref().map_or(0, |trust| trust.number);
+        ended.limits_met.push(format!(
+            "it began by state {number} ({}{})",
+            grounds.rule,
+            entry.unwrap_or_default()
+        ));
         grounds.rule.clone_from(&withdrawn.rule);
         grounds.entry.clone_from(&withdrawn.entry);
         grounds.trust = Some(wire_version(&withdrawn.version));
