@@ -79,6 +79,35 @@ async fn the_receipt_of_a_real_run_is_verified_with_the_control_plane_gone() {
         "{said}"
     );
 
+    // Without a root that is named it is verified by its own, and who reads it is told to compare that.
+    let (exit, said, complained) = verify(&path("r.json"), &["--output", "json"]);
+    assert_eq!(exit, Some(0), "{complained}");
+    let shown: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (&shown["roots"], &shown["roots_from"]),
+        (&json!([old]), &json!("file"))
+    );
+    let compare = shown["compare"].as_str().expect("a sentence");
+    assert!(
+        compare.contains(&old.to_string()) && compare.contains("compare it with the control plane's"),
+        "{compare}"
+    );
+    assert_eq!(complained, format!("{compare}\n"));
+    let (exit, said, _) = verify(&path("r.json"), &[]);
+    assert_eq!(exit, Some(0));
+    assert!(
+        said.contains("Root to compare") && said.contains(&old.to_string()),
+        "{said}"
+    );
+
+    // A session knows better: it follows the roots of its control plane, and this one was revoked.
+    let (exit, said, complained) = muster.run(&["run", "receipt", "verify", &path("r.json")]);
+    assert_eq!((exit, said.as_str()), (Some(1), ""));
+    assert!(
+        complained.contains("what counts are the roots of the session"),
+        "{complained}"
+    );
+
     // The root of today has nothing to do with it, nor has one of another collective.
     for (anchor, wanted) in [
         (["--roots", &path("roots.pem")], "does not lead to a known root"),

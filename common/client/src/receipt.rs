@@ -1,4 +1,5 @@
-//! The receipt of a run, verified from its own bytes and from roots that the reader trusts: no control plane is asked.
+//! The receipt of a run, verified from its own bytes and from roots that the reader trusts, or that it brings along and
+//! the reader compares: no control plane is asked.
 //!
 //! ```text
 //! roots ─┬─ intermediate ── policy key ─── countersignature: digest of the receipt, time, place in the audit log
@@ -7,7 +8,7 @@
 //!
 //! Invariant: [`Proven`] exists only where a control plane signed that it took this very receipt at its time, and the
 //! receipt key of the node that the receipt names signed the receipt; both certificates were valid at that time and lead
-//! to roots that the reader trusts. Revocation is not part of it: who asks nobody knows no list.
+//! to the roots that it names. Revocation is not part of it: who asks nobody knows no list.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_ids::{ControlPlaneId, Digest, NodeId};
@@ -27,6 +28,9 @@ pub enum Anchors {
     Roots(Roots),
     /// Those roots of the file that have one of these fingerprints.
     Pins(Vec<Digest>),
+    /// The roots of the file. Whoever forges a receipt forges a root as well: what is proved is as good as the
+    /// comparison of [`Proven::roots`] with those of the control plane.
+    Bundle,
 }
 
 /// What a receipt proves.
@@ -38,7 +42,8 @@ pub struct Proven {
     pub countersignature: Countersignature,
     /// Which control plane.
     pub control_plane: ControlPlaneId,
-    /// The fingerprints of the roots that were trusted.
+    /// The fingerprints of the roots that were trusted; of [`Anchors::Bundle`] the one that both signatures lead to, if
+    /// there is one.
     pub roots: Vec<Digest>,
 }
 
@@ -57,6 +62,9 @@ pub enum ReceiptError {
     /// The roots in it are not those of one collective.
     #[error("the roots in it are not accepted")]
     Roots(#[from] RootsError),
+    /// There is none in it, and no other is trusted.
+    #[error("there is no root in it")]
+    NoRoot,
     /// None of them is trusted.
     #[error("none of the roots in it has a fingerprint that is trusted; it has {}", listed(.0))]
     Unknown(Vec<Digest>),
@@ -99,12 +107,33 @@ pub fn verify(file: &[u8], anchors: &Anchors) -> Result<Proven, ReceiptError> {
         return Err(ReceiptError::TooLong(file.len()));
     }
     let bundle: Receipt = serde_json::from_slice(file).map_err(ReceiptError::Format)?;
-    let roots = trusted(&bundle.roots, anchors)?;
+    let offered = offered(&bundle.roots)?;
+    match anchors {
+        Anchors::Roots(roots) => proven(&bundle, roots),
+        Anchors::Pins(pins) => {
+            let named = offered.as_ref().and_then(|offered| offered.pinned(pins));
+            let unknown = || offered.map(|roots| roots.fingerprints()).unwrap_or_default();
+            proven(&bundle, &named.ok_or_else(|| ReceiptError::Unknown(unknown()))?)
+        }
+        Anchors::Bundle => {
+            let offered = offered.ok_or(ReceiptError::NoRoot)?;
+            // While roots are exchanged there are two, and the reader has to compare only the one that matters.
+            let one = offered.fingerprints().into_iter().find_map(|root| {
+                let alone = offered.pinned(&[root])?;
+                proven(&bundle, &alone).ok()
+            });
+            one.map_or_else(|| proven(&bundle, &offered), Ok)
+        }
+    }
+}
+
+/// What `bundle` proves to who trusts `roots`.
+fn proven(bundle: &Receipt, roots: &Roots) -> Result<Proven, ReceiptError> {
     let counter = PayloadType::Countersignature;
     let envelope = opened(&bundle.countersignature, counter)?;
     // The time for which everything is verified is believed once the signature over it is.
     let claimed: Countersignature = read(envelope.claimed(), counter)?;
-    let taken = verified(envelope, counter, &roots, claimed.time)?;
+    let taken = verified(envelope, counter, roots, claimed.time)?;
     let Subject::Policy(control_plane) = taken.signer.id.subject else {
         return Err(ReceiptError::Signer(counter));
     };
@@ -116,7 +145,7 @@ pub fn verify(file: &[u8], anchors: &Anchors) -> Result<Proven, ReceiptError> {
     if expected != found {
         return Err(ReceiptError::Binding { expected, found });
     }
-    let said = verified(envelope, receipt, &roots, countersignature.time)?;
+    let said = verified(envelope, receipt, roots, countersignature.time)?;
     let statement: Statement = read(&said.payload, receipt)?;
     for (kind, wanted) in [
         (&statement.kind, STATEMENT_TYPE),
@@ -150,26 +179,16 @@ pub fn verify(file: &[u8], anchors: &Anchors) -> Result<Proven, ReceiptError> {
     })
 }
 
-/// Those roots that count. The ones of the file are read whatever counts, so that nothing in it can be damaged.
-fn trusted(offered: &[String], anchors: &Anchors) -> Result<Roots, ReceiptError> {
-    let offered = offered
+/// The roots of the file. They are read whoever is trusted, so that nothing in it can be damaged.
+fn offered(texts: &[String]) -> Result<Option<Roots>, ReceiptError> {
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let certificates = texts
         .iter()
         .map(|text| STANDARD.decode(text).map(CertificateDer::from))
         .collect::<Result<Vec<_>, _>>()?;
-    let offered = if offered.is_empty() {
-        None
-    } else {
-        Some(Roots::new(offered)?)
-    };
-    match anchors {
-        Anchors::Roots(roots) => Ok(roots.clone()),
-        Anchors::Pins(pins) => offered
-            .as_ref()
-            .and_then(|offered| offered.pinned(pins))
-            .ok_or_else(|| {
-                ReceiptError::Unknown(offered.map(|roots| roots.fingerprints()).unwrap_or_default())
-            }),
-    }
+    Ok(Some(Roots::new(certificates)?))
 }
 
 fn opened(envelope: &Value, expected: PayloadType) -> Result<Envelope, ReceiptError> {

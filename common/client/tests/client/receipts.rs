@@ -189,7 +189,7 @@ async fn a_receipt_proves_what_its_node_said_and_when_a_control_plane_took_it() 
     let collective = Collective::new(1).await;
     let statement = collective.statement();
     let receipt = collective.of(&statement).await;
-    for anchors in [collective.pin(), collective.roots()] {
+    for anchors in [collective.pin(), collective.roots(), Anchors::Bundle] {
         let Proven {
             statement: said,
             countersignature,
@@ -209,6 +209,31 @@ async fn a_receipt_proves_what_its_node_said_and_when_a_control_plane_took_it() 
     };
     verify(&bytes(&without), &collective.roots()).expect("proven by roots of a file alone");
     assert!(matches!(refused(&without, &collective.pin()), ReceiptError::Unknown(roots) if roots.is_empty()));
+    assert!(matches!(
+        refused(&without, &Anchors::Bundle),
+        ReceiptError::NoRoot
+    ));
+}
+
+#[tokio::test]
+async fn a_receipt_without_a_named_root_says_on_which_of_its_own_it_rests() {
+    let [collective, other] = [Collective::new(1).await, Collective::new(2).await];
+    let mut receipt = collective.of(&collective.statement()).await;
+    // Of one collective, and not that of the signatures: as after an exchange of the authority.
+    let validity = Validity::starting(NOW, DAY * 365);
+    let key = SoftwareSigner::generate(KeyUse::Authority).expect("a key");
+    let later = create_root(collective.id, &key, &serial(9), &validity)
+        .await
+        .expect("a root");
+    receipt.roots.insert(0, STANDARD.encode(&later));
+    let proven = verify(&bytes(&receipt), &Anchors::Bundle).expect("proven");
+    assert_eq!(proven.roots, [Digest::of(&collective.root)]);
+
+    receipt.roots = vec![STANDARD.encode(&other.root)];
+    assert!(matches!(
+        refused(&receipt, &Anchors::Bundle),
+        ReceiptError::Signed(PayloadType::Countersignature, _)
+    ));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use muster_client::{
     Request,
-    receipt::{Anchors, MOST_RECEIPT, Proven, verify},
+    receipt::{Anchors, MOST_RECEIPT, Proven, ReceiptError, verify},
 };
 use muster_daemon::{
     clock::format_rfc3339,
@@ -45,16 +45,20 @@ pub(crate) enum Command {
         #[arg(long, requires = "save")]
         force: bool,
     },
-    /// Say what a receipt proves, from its file and a root that you trust alone; exit 1 unless it proves something
+    /// Say what a receipt proves, from its file alone; exit 1 unless it proves something
     #[command(
-        after_help = "No control plane is asked and no session is needed. What was revoked later is not known here.\n\nExamples:\n  \
+        after_help = "No control plane is asked and no session is needed. What was revoked later is not known here.\n\n\
+                      Without --roots, --ca-fingerprint or --ca-file the roots count by which the session knows its control plane; \
+                      without a session those in the file. Then compare the root that is shown with the one of the \
+                      control plane (muster ca show): whoever forges a receipt can forge a root.\n\nExamples:\n  \
+                      muster run receipt verify receipt.json\n  \
                       muster run receipt verify receipt.json --ca-fingerprint sha256:…\n  \
                       muster run receipt verify receipt.json --roots roots.pem"
     )]
     Verify {
         /// What muster run receipt show has written
         file: PathBuf,
-        /// Trust these roots, in PEM, as muster ca show --pem prints them; else give --ca-fingerprint
+        /// Trust these roots, in PEM, as muster ca show --pem prints them [default: those of the session, else of FILE]
         #[arg(long, value_name = "FILE")]
         roots: Option<PathBuf>,
     },
@@ -66,7 +70,31 @@ struct Shown<'a> {
     receipt: &'a Statement,
     countersignature: &'a Countersignature,
     control_plane: String,
+    /// On which it rests.
     roots: &'a [Digest],
+    /// Who named them.
+    roots_from: &'static str,
+    /// What is left to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compare: Option<&'a str>,
+}
+
+/// Who names the roots that count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Options,
+    Session,
+    File,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Options => "options",
+            Self::Session => "session",
+            Self::File => "file",
+        }
+    }
 }
 
 /// Does `command`.
@@ -99,30 +127,47 @@ async fn show(context: &Context, which: &Which, save: Option<&Path>) -> Result<(
 }
 
 fn proof(context: &Context, path: &Path, roots: Option<&Path>) -> Result<(), Failure> {
-    let anchors = anchors(context, roots)?;
+    let (anchors, source) = anchors(context, roots)?;
     let limit = u64::try_from(MOST_RECEIPT).unwrap_or(u64::MAX);
     let bytes = file::read(path, Access::Any, limit).map_err(|error| Failure::usage(chain(&error)))?;
     let proven = verify(&bytes, &anchors).map_err(|error| {
-        let detail = format!("{} proves nothing: {}", path.display(), chain(&error));
+        let mut detail = format!("{} proves nothing: {}", path.display(), chain(&error));
+        if source == Source::Session && matches!(error, ReceiptError::Unknown(_) | ReceiptError::Signed(..)) {
+            detail +=
+                "; what counts are the roots of the session, unless --ca-fingerprint or --roots names others";
+        }
         Failure::failed("receipt-not-proven", detail)
     })?;
+    let compare = (source == Source::File).then(|| {
+        let roots: Vec<_> = proven.roots.iter().map(ToString::to_string).collect();
+        format!(
+            "this rests on the root {} of the file itself; compare it with the control plane's (muster ca show): whoever \
+             forges a receipt can forge a root",
+            roots.join(", ")
+        )
+    });
+    if let Some(sentence) = &compare {
+        output::complain(sentence);
+    }
     let shown = Shown {
         receipt: &proven.statement,
         countersignature: &proven.countersignature,
         control_plane: proven.control_plane.to_string(),
         roots: &proven.roots,
+        roots_from: source.name(),
+        compare: compare.as_deref(),
     };
-    context.show(&shown, || text(&proven, context.colour))
+    context.show(&shown, || text(&proven, source, context.colour))
 }
 
-/// Whom the options say to trust: nobody is trusted because a session does.
-fn anchors(context: &Context, roots: Option<&Path>) -> Result<Anchors, Failure> {
+/// Whom to trust: what the options say, else what the session has pinned, else the file itself (decision 56).
+fn anchors(context: &Context, roots: Option<&Path>) -> Result<(Anchors, Source), Failure> {
     let of_pem = |pem: &[u8], from: &str| {
         let certificates =
             pem::certificates(pem).map_err(|error| Failure::usage(format!("{from}: {}", chain(&error))))?;
         let roots =
             Roots::new(certificates).map_err(|error| Failure::usage(format!("{from}: {}", chain(&error))))?;
-        Ok(Anchors::Roots(roots))
+        Ok((Anchors::Roots(roots), Source::Options))
     };
     match (roots, context.trust()?) {
         (Some(path), None) => {
@@ -130,19 +175,33 @@ fn anchors(context: &Context, roots: Option<&Path>) -> Result<Anchors, Failure> 
                 .map_err(|error| Failure::usage(chain(&error)))?;
             of_pem(&pem, &format!("--roots {}", path.display()))
         }
-        (None, Some(Trust::Fingerprints(pins))) => Ok(Anchors::Pins(pins)),
+        (None, Some(Trust::Fingerprints(pins))) => Ok((Anchors::Pins(pins), Source::Options)),
         (None, Some(Trust::Authorities(pem))) => of_pem(pem.as_bytes(), "--ca-file"),
-        (None, None) => Err(Failure::usage(
-            "a receipt proves something to who trusts a root: give --roots FILE, or --ca-fingerprint as muster ca show \
-             prints it",
-        )),
+        (None, None) => Ok(
+            of_session(context)?.map_or((Anchors::Bundle, Source::File), |anchors| {
+                (anchors, Source::Session)
+            }),
+        ),
         (Some(_), Some(_)) => Err(Failure::usage(
             "give either --roots, or --ca-fingerprint or --ca-file",
         )),
     }
 }
 
-fn text(proven: &Proven, colour: bool) -> String {
+/// By what the session knows roots of a collective. Other authorities, of a front end with a certificate of its own, say
+/// nothing about receipts.
+fn of_session(context: &Context) -> Result<Option<Anchors>, Failure> {
+    Ok(match context.store.load()?.map(|profile| profile.trust) {
+        None => None,
+        Some(Trust::Fingerprints(pins)) => Some(Anchors::Pins(pins)),
+        Some(Trust::Authorities(pem)) => pem::certificates(pem.as_bytes())
+            .ok()
+            .and_then(|certificates| Roots::new(certificates).ok())
+            .map(Anchors::Roots),
+    })
+}
+
+fn text(proven: &Proven, source: Source, colour: bool) -> String {
     let (statement, taken) = (&proven.statement, &proven.countersignature);
     let said = &statement.predicate;
     let digest = |digest: Option<&Digest>| digest.map(ToString::to_string).unwrap_or_default();
@@ -203,7 +262,13 @@ fn text(proven: &Proven, colour: bool) -> String {
                 "Audit",
                 format!("record {} of {}", taken.audit_sequence, taken.audit_writer),
             ),
-            ("Trusted roots", roots.join("\n")),
+            (
+                match source {
+                    Source::File => "Root to compare",
+                    Source::Options | Source::Session => "Trusted roots",
+                },
+                roots.join("\n"),
+            ),
         ],
         colour,
     )

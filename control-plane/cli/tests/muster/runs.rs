@@ -172,16 +172,16 @@ fn a_wait_that_is_broken_off_names_the_run_that_goes_on() {
 }
 
 #[test]
-fn a_receipt_is_verified_without_a_session_by_roots_that_are_named() {
+fn a_receipt_is_verified_without_a_session_by_its_own_roots_or_by_those_that_are_named() {
     let home = Home::new();
     home.write("r.json", "{}");
     home.write("roots.pem", "no certificate");
     let pin = format!("sha256:{}", "0".repeat(64));
     let verify = ["run", "receipt", "verify", "r.json"];
     let with = |more: &[&str]| home.muster(&[&verify[..], more].concat());
-    let complaint = with(&[]).complaint(2);
+    let complaint = with(&[]).complaint(1);
     assert!(
-        complaint.contains("give --roots FILE, or --ca-fingerprint"),
+        complaint.contains("r.json proves nothing: it is not the receipt of a run"),
         "{complaint}"
     );
     let complaint = with(&["--roots", "roots.pem", "--ca-fingerprint", &pin]).complaint(2);
