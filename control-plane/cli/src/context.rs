@@ -55,11 +55,10 @@ impl Context {
         }
     }
 
-    /// Says that something was done whose answer is empty; programs see that from the exit code.
+    /// Says that something was done whose answer is empty; programs get the sentence as the `message` of an object.
     pub(crate) fn done(&self, sentence: &str) -> Result<(), Failure> {
-        match self.options.output {
-            Format::Json => Ok(()),
-            Format::Table => output::line(sentence),
-        }
+        self.show(&serde_json::json!({ "message": sentence }), || {
+            sentence.to_owned()
+        })
     }
 }

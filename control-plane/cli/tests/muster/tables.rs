@@ -195,11 +195,8 @@ fn changes_go_where_they_should_with_names_encoded() {
             .filter(|asked| asked.what == request)
             .count();
         assert_eq!(exactly, 1, "{request}");
-        assert_eq!(
-            home.muster(&[arguments, &["--output", "json"]].concat())
-                .printed(),
-            ""
-        );
+        let done = home.muster(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(done.json(), json!({ "message": printed.trim_end() }));
     }
     for (command, scheduling) in [
         ("cordon", "cordoned"),
