@@ -154,33 +154,27 @@ fn a_wrong_file_is_refused_with_its_place_and_field() {
 }
 
 #[test]
-fn entries_that_end_need_the_time_and_the_longest_of_one_trust_counts() {
+fn entries_end_in_a_world_with_time_and_the_longest_of_one_trust_counts() {
     let entry = |expires: &str| {
         format!(
             r#"{{"principal": {{"group": "Analysts"}}, "signer": {{"user": "b@X", "role": "developer"}}{expires}}}"#
         )
     };
     let ends = r#", "expires": "2030-01-01T00:00:00Z""#;
-    let error = refusal(
-        "\"groups\": [ {",
-        &format!(r#""trust": [{}], "groups": [ {{"#, entry(ends)),
-    );
-    assert!(
-        error.ends_with("an entry expires, so world.now is needed"),
-        "{error}"
-    );
     let sooner = r#", "expires": "2028-01-01T00:00:00Z""#;
-    for (entries, allowed) in [
-        ([entry(sooner), entry(ends)], true),
-        ([entry(ends), entry(sooner)], true),
-        ([entry(""), entry(sooner)], true),
-        ([entry(sooner), entry("")], true),
-        ([entry(sooner), entry(sooner)], false),
+    let now = r#""now": "2029-01-01T00:00:00Z","#;
+    for (entries, now, allowed) in [
+        ([entry(sooner), entry(ends)], now, true),
+        ([entry(ends), entry(sooner)], now, true),
+        ([entry(""), entry(sooner)], now, true),
+        ([entry(sooner), entry("")], now, true),
+        ([entry(sooner), entry(sooner)], now, false),
+        ([entry(sooner), entry(sooner)], "", true),
     ] {
         let file = format!(
             r#"{{"world": {{"groups": [{{"name": "Analysts", "licenses": ["Open Visualization Mod from Library"]}}],
                 "users": [{{"name": "a@X", "groups": ["Analysts"]}}, {{"name": "b@X"}}],
-                "now": "2029-01-01T00:00:00Z", "trust": [{}]}},
+                {now} "trust": [{}]}},
                 "cases": [{{"name": "x", "user": "a@X", "client": "web", "action": "open",
                 "item": {{"type": "visualization_mod", "hash": "h",
                           "signature": {{"root": "internal", "user": "b@X", "time": "2020-01-01T00:00:00Z"}}}},
@@ -190,6 +184,28 @@ fn entries_that_end_need_the_time_and_the_longest_of_one_trust_counts() {
         let report = run(&file).expect(&file);
         assert_eq!(report.failed == 0, allowed, "{report}");
     }
+}
+
+#[test]
+fn a_world_whose_groups_form_a_circle_is_refused_and_the_circle_named() {
+    for (groups, circle) in [
+        (r#"{"name": "A", "parents": ["a"]}"#, r#""A" is in "A": no"#),
+        (
+            r#"{"name": "C", "parents": ["B"]}, {"name": "A", "parents": ["Everyone", "B"]}, {"name": "B", "parents": ["A"]}"#,
+            r#""A" is in "B", "B" is in "A": no"#,
+        ),
+    ] {
+        let error = run(&format!(r#"{{"world": {{"groups": [{groups}]}}, "cases": []}}"#)).expect_err(groups);
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("world.groups: {circle} group contains itself")),
+            "{error}"
+        );
+    }
+    // Two ways to one group are no circle.
+    run(r#"{"world": {"groups": [{"name": "A", "parents": ["B", "C"]}, {"name": "B", "parents": ["C"]}, {"name": "C"}]}, "cases": []}"#)
+        .expect("a world");
 }
 
 #[test]

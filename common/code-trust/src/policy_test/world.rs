@@ -40,6 +40,17 @@ impl World {
                 );
             }
         }
+        let graph = GroupGraph::new(form.groups.into_iter().map(|group| Group {
+            name: group.name,
+            parents: group.parents,
+            features: group.licenses,
+        }));
+        if let Some(circle) = graph.circle() {
+            return refused(
+                "groups",
+                format!("{}: no group contains itself", spelled(&circle)),
+            );
+        }
         let mut users = BTreeMap::new();
         for user in form.users {
             if let Some(group) = user.groups.iter().find(|group| !known(group)) {
@@ -54,14 +65,15 @@ impl World {
             }
         }
         let mut entries: BTreeMap<String, TrustEntry> = BTreeMap::new();
-        for trust in form.trust {
+        for mut trust in form.trust {
             if let Principal::Group(group) = &trust.principal
                 && !known(group)
             {
                 return refused("trust", format!("an entry is for \"{group}\", which is no group"));
             }
-            if trust.expires.is_some() && form.now.is_none() {
-                return refused("trust", "an entry expires, so world.now is needed".to_owned());
+            // In a world without time nothing has ended.
+            if form.now.is_none() {
+                trust.expires = None;
             }
             let key = Entry::Trust(trust.clone()).key();
             // The same trust twice lasts as long as the one that ends later.
@@ -118,11 +130,7 @@ impl World {
             settings.set(Setting::TrustStamps(count), Origin::Given);
         }
         Ok(Self {
-            graph: GroupGraph::new(form.groups.into_iter().map(|group| Group {
-                name: group.name,
-                parents: group.parents,
-                features: group.licenses,
-            })),
+            graph,
             users,
             readable,
             trust,
@@ -185,6 +193,16 @@ fn nobody(blocks: &[Block], revocations: &[Revocation]) -> UserName {
         .map(|number| format!("author{number}@SPOTFIRE").parse().expect("a user name"))
         .find(|name: &UserName| !named.contains(&name.key()))
         .expect("one of more names than are spoken of")
+}
+
+/// "A" is in "B", "B" is in "A".
+fn spelled(circle: &[Name]) -> String {
+    let next = circle.iter().cycle().skip(1);
+    let steps = circle.iter().zip(next);
+    let steps: Vec<_> = steps
+        .map(|(group, parent)| format!("\"{group}\" is in \"{parent}\""))
+        .collect();
+    steps.join(", ")
 }
 
 /// The comparison keys of the groups that are listed and of those that every directory has.
