@@ -104,7 +104,8 @@ impl Person {
 
     /// Sends `body` to the thing whose path has these parts below `/api/v1`.
     pub async fn tell(&self, parts: &[&str], body: &Value) -> Result<Answer, ClientError> {
-        self.send(below(Request::post("/api/v1"), parts).json(body)).await
+        let request = below(Request::post("/api/v1"), parts);
+        self.send(with_body(request, body)).await
     }
 
     /// Changes the thing whose path has these parts below `/api/v1`.
@@ -310,6 +311,11 @@ fn request(method: &Method, path: &str, body: &Value) -> Request {
         Method::DELETE => Request::delete(path),
         ref other => panic!("no test sends {other}"),
     };
+    with_body(request, body)
+}
+
+/// `request` with this body; `null` stands for none.
+fn with_body(request: Request, body: &Value) -> Request {
     if body.is_null() {
         request
     } else {

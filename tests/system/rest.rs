@@ -1,10 +1,13 @@
 //! Bad input to the REST API: a problem document, one sentence with the cure, and nothing changed.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, header};
 use muster_client::{Endpoint as Address, Limits, Request, Transport};
 use muster_tests::{Applicant, Server, problem, refusal, unique};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     attacker::client,
@@ -56,6 +59,55 @@ async fn every_endpoint_refuses_a_body_that_is_not_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_an_endpoint_does_not_describe_is_taken() {
+    let server = Server::private();
+    let admin = server.admin().await;
+    let things = Things::make(&server).await;
+    let before = server.database().number("SELECT COUNT(*) FROM audit");
+    let (mut bodies, mut keys) = (0, 0);
+    for endpoint in endpoints(&server).await {
+        let path = things.path(&endpoint.path).expect("a path");
+        let what = format!("{} {path}", endpoint.method);
+        let ask = || method(&endpoint.method, path.clone());
+        let refused = async |request: Request| {
+            let refused = problem(admin.send(request).await);
+            assert_eq!(refused.status, 422, "{what}: {}", refused.detail);
+            refused.detail
+        };
+        let detail = refused(ask().query("wish", "1")).await;
+        assert!(detail.contains("\"wish\""), "{what}: {detail}");
+        if endpoint.method == Method::GET {
+            continue;
+        }
+        if !endpoint.takes_body {
+            for body in ["{\"wish\":1}", "{", "null", "[]", "7"] {
+                refused(ask().bytes("application/json", body)).await;
+                bodies += 1;
+            }
+        }
+        if !endpoint.takes_key {
+            let detail = refused(ask().idempotency_key("k")).await;
+            assert!(detail.contains("Idempotency-Key"), "{what}: {detail}");
+            keys += 1;
+        }
+    }
+    let description = Request::get("/api/v1/openapi.json").query("wish", "1");
+    assert_eq!(refusal(admin.send(description).await).0, 422);
+    assert!(bodies > 50 && keys == 4, "{bodies} {keys}");
+    assert_eq!(
+        server.database().number("SELECT COUNT(*) FROM audit"),
+        before,
+        "something was changed"
+    );
+    // Who has nothing to say may say so.
+    for path in ["/api/v1/trust/roots/internal", "/api/v1/trust/reset"] {
+        admin.send(Request::post(path)).await.expect("no body");
+        let empty = Request::post(path).bytes("application/json", " {} ");
+        admin.send(empty).await.expect("an empty object");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_list_refuses_a_page_that_does_not_exist() {
     let server = Server::shared();
     let admin = server.admin().await;
@@ -90,6 +142,10 @@ async fn every_list_refuses_a_page_that_does_not_exist() {
         admin.send(states).await.expect("a page of one");
     }
     assert!(lists >= 6, "{lists}");
+    for list in ["users", "audit", "trust/blocks", "trust/signers", "functions"] {
+        let request = Request::get(format!("/api/v1/{list}")).query("state", "disabled");
+        assert_eq!(refusal(admin.send(request).await).0, 422, "{list}");
+    }
     for (list, state) in [("joins", "waiting"), ("nodes", "broken"), ("runs", "done")] {
         let request = Request::get(format!("/api/v1/{list}")).query("state", state);
         assert_eq!(refusal(admin.send(request).await).0, 422, "{list}");
@@ -362,8 +418,9 @@ async fn paths_that_lead_nowhere_are_answered_with_a_problem() {
         (Method::GET, "/api/v1", 404),
         (Method::GET, "/api/v2/status", 404),
         (Method::GET, "/nothing", 404),
-        (Method::DELETE, "/api/v1/status", 404),
-        (Method::GET, "/api/v1/pools/%ff", 404),
+        (Method::DELETE, "/api/v1/status", 405),
+        (Method::POST, "/api/v1/openapi.json", 405),
+        (Method::GET, "/api/v1/pools/%ff", 405),
         (Method::DELETE, "/api/v1/pools/%ff", 422),
         (Method::GET, "/api/v1/nodes/%ff", 422),
         (Method::GET, "/api/v1/nodes/%2e%2e%2fusers", 404),
@@ -385,6 +442,64 @@ async fn paths_that_lead_nowhere_are_answered_with_a_problem() {
     ] {
         assert_eq!(refusal(admin.send(request).await).0, 422);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_address_says_which_methods_it_takes() {
+    let server = Server::private();
+    let (admin, things) = (server.admin().await, Things::make(&server).await);
+    let mut paths: BTreeMap<String, Vec<Method>> = BTreeMap::new();
+    for endpoint in endpoints(&server).await {
+        let path = things.path(&endpoint.path).expect("a path");
+        paths.entry(path).or_default().push(endpoint.method);
+    }
+    // One connection for each, so that the headers are read as they are.
+    for (path, methods) in paths {
+        for other in [
+            Method::GET,
+            Method::PUT,
+            Method::POST,
+            Method::DELETE,
+            Method::PATCH,
+        ] {
+            if !methods.contains(&other) {
+                let refused = problem(admin.ask(&other, &path, &Value::Null).await);
+                assert_eq!(refused.status, 405, "{other} {path}");
+                assert_eq!(refused.kind, "urn:muster:problem:method-not-allowed");
+            }
+        }
+    }
+    let answer = raw(&server, "PUT /api/v1/settings/ HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    let answer = raw(&server, "PATCH /api/v1/groups HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    let allow = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("allow: "))
+        .expect("a header");
+    assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+    assert!(
+        answer.contains("content-type: application/problem+json"),
+        "{answer}"
+    );
+}
+
+/// What the front end says to a request without a body, headers included.
+async fn raw(server: &Server, line: &str) -> String {
+    let config = std::sync::Arc::new(client(&[&rustls::version::TLS13], None));
+    let socket = tokio::net::TcpStream::connect(server.front_end())
+        .await
+        .expect("connected");
+    let mut tls = tokio_rustls::TlsConnector::from(config)
+        .connect("localhost".try_into().expect("a name"), socket)
+        .await
+        .expect("a handshake");
+    let request = format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    tls.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    // The end of the connection is what is waited for, whoever says it.
+    let _ = tls.read_to_end(&mut answer).await;
+    String::from_utf8(answer).expect("text")
 }
 
 #[tokio::test(flavor = "multi_thread")]

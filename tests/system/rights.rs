@@ -24,6 +24,10 @@ pub(crate) struct Endpoint {
     pub(crate) path: String,
     /// Whether it takes JSON.
     pub(crate) takes_json: bool,
+    /// Whether it takes a body of any kind.
+    pub(crate) takes_body: bool,
+    /// Whether it takes an `Idempotency-Key`.
+    pub(crate) takes_key: bool,
     /// Names of the parameters of the query.
     pub(crate) query: Vec<String>,
 }
@@ -42,6 +46,10 @@ pub(crate) async fn endpoints(server: &Server) -> Vec<Endpoint> {
                 method: method.to_uppercase().parse().expect("a method"),
                 path: path.clone(),
                 takes_json: operation["requestBody"]["content"]["application/json"].is_object(),
+                takes_body: operation["requestBody"].is_object(),
+                takes_key: parameters
+                    .iter()
+                    .any(|parameter| parameter["name"] == "Idempotency-Key"),
                 query: parameters
                     .iter()
                     .filter(|parameter| parameter["in"] == "query")

@@ -55,15 +55,15 @@ impl App {
             Some(subject) => Some(self.holder_named(subject).await?),
             None => None,
         };
+        let state = query.state;
         let query = &PageQuery {
             limit: query.limit,
             next: query.next,
-            state: query.state,
         };
         let limit = page::limit(query)?;
         let now = self.now();
         let valid = Some(CertificateState::Valid);
-        let filter = match query.state.as_deref() {
+        let filter = match state.as_deref() {
             None => CertificateFilter::default(),
             Some("valid") => CertificateFilter {
                 state: valid,

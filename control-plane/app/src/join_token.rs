@@ -14,7 +14,7 @@ use muster_model::{
 };
 use muster_store::Draft;
 use muster_wire::admin::v1::{
-    Page, PageQuery,
+    Page, StatePageQuery,
     join_token::{CreateJoinToken, JoinToken as WireToken, NewJoinToken, Refusal, RevokeJoinToken},
 };
 use serde_json::json;
@@ -111,11 +111,11 @@ impl App {
     pub async fn list_join_tokens(
         &self,
         caller: &Caller,
-        query: &PageQuery,
+        query: &StatePageQuery,
     ) -> Result<Page<WireToken>, Error> {
         self.authorize_to(caller, Operation::ReadAdministration, "list join tokens", "")
             .await?;
-        let limit = page::limit(query)?;
+        let limit = page::limit(&query.page())?;
         let state = query
             .state
             .as_deref()
@@ -124,7 +124,7 @@ impl App {
             .map_err(Error::invalid)?;
         let now = self.now();
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX) + 1;
-        let mut after = page::after::<TokenId>(query)?;
+        let mut after = page::after::<TokenId>(&query.page())?;
         let mut rows = Vec::new();
         // The state follows from the time, so that rows of other states are passed over here.
         loop {

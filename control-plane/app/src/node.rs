@@ -15,7 +15,7 @@ use muster_pki::csr;
 use muster_store::{CertificateFilter, Draft, NodeFilter, Records, Tx};
 use muster_wire::{
     admin::v1::{
-        Page, PageQuery,
+        Page, StatePageQuery,
         node::{Node as WireNode, PatchNode, UntrustNode},
     },
     node::v1::control::{Heartbeat, HeartbeatReply, Inventory, ReceiptCertificate, ReceiptKey},
@@ -97,10 +97,10 @@ impl Liveness {
 
 impl App {
     /// The nodes, by name.
-    pub async fn list_nodes(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireNode>, Error> {
+    pub async fn list_nodes(&self, caller: &Caller, query: &StatePageQuery) -> Result<Page<WireNode>, Error> {
         self.authorize_to(caller, Operation::ReadAdministration, "list nodes", "")
             .await?;
-        let limit = page::limit(query)?;
+        let limit = page::limit(&query.page())?;
         let trust = query
             .state
             .as_deref()
@@ -113,7 +113,7 @@ impl App {
         };
         let rows = self
             .store()
-            .node_list(&filter, page::after::<Name>(query)?.as_ref(), limit + 1)
+            .node_list(&filter, page::after::<Name>(&query.page())?.as_ref(), limit + 1)
             .await?;
         let places = self.places().await?;
         let mut nodes = Vec::with_capacity(rows.len());

@@ -47,7 +47,31 @@ pub struct PageQuery {
     /// From the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// Only things in this state, where things have states.
+}
+
+/// How to ask for a page of things that have a state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct StatePageQuery {
+    /// At most this many, 1 to 1000; 100 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// From the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Only things in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+}
+
+impl StatePageQuery {
+    /// Which page.
+    pub fn page(&self) -> PageQuery {
+        PageQuery {
+            limit: self.limit,
+            next: self.next.clone(),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use muster_model::{
 };
 use muster_store::JoinFilter;
 use muster_wire::admin::v1::{
-    Page, PageQuery,
+    Page, StatePageQuery,
     join::{Approval, EarlierNode, Join},
 };
 
@@ -16,17 +16,17 @@ use crate::{App, Error, page, text::rfc3339};
 
 impl App {
     /// The requests, oldest first.
-    pub async fn list_joins(&self, caller: &Caller, query: &PageQuery) -> Result<Page<Join>, Error> {
+    pub async fn list_joins(&self, caller: &Caller, query: &StatePageQuery) -> Result<Page<Join>, Error> {
         self.authorize_to(caller, Operation::ReadAdministration, "list joins", "")
             .await?;
-        let limit = page::limit(query)?;
+        let limit = page::limit(&query.page())?;
         let state = query
             .state
             .as_deref()
             .map(str::parse::<JoinState>)
             .transpose()
             .map_err(Error::invalid)?;
-        let after = page::after::<(i64, JoinId)>(query)?;
+        let after = page::after::<(i64, JoinId)>(&query.page())?;
         let now = self.now();
         let filter = JoinFilter {
             state,

@@ -8,7 +8,7 @@ use muster_model::{
 };
 use muster_store::{RunFilter, RunRow};
 use muster_wire::{
-    admin::v1::{Page, PageQuery, run::Run as WireRun},
+    admin::v1::{Page, StatePageQuery, run::Run as WireRun},
     node::v1::outcome::Receipt,
 };
 
@@ -17,9 +17,9 @@ use crate::{App, Error, page, text::rfc3339};
 
 impl App {
     /// The own runs, newest first; administrators see all.
-    pub async fn list_runs(&self, caller: &Caller, query: &PageQuery) -> Result<Page<WireRun>, Error> {
+    pub async fn list_runs(&self, caller: &Caller, query: &StatePageQuery) -> Result<Page<WireRun>, Error> {
         self.authorize(caller, Operation::Run).await?;
-        let limit = page::limit(query)?;
+        let limit = page::limit(&query.page())?;
         let state = query
             .state
             .as_deref()
@@ -33,7 +33,7 @@ impl App {
         };
         let rows = self
             .store()
-            .run_list(&filter, page::after::<RunId>(query)?, limit + 1)
+            .run_list(&filter, page::after::<RunId>(&query.page())?, limit + 1)
             .await?;
         let mut runs = Vec::with_capacity(rows.len());
         for row in rows {

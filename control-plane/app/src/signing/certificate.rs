@@ -122,7 +122,6 @@ impl App {
         let pages = PageQuery {
             limit: query.limit,
             next: query.next.clone(),
-            state: None,
         };
         let limit = page::limit(&pages)?;
         let after = page::after::<Digest>(&pages)?;

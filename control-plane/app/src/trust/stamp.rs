@@ -340,7 +340,6 @@ impl App {
         let page = PageQuery {
             limit: query.limit,
             next: query.next.clone(),
-            state: None,
         };
         self.trust_page(PREFIX, &page, |entry, _| {
             let Entry::Stamp(stamp) = entry else { return None };

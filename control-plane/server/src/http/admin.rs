@@ -4,6 +4,8 @@
 
 mod audit;
 mod certificate;
+mod contract;
+mod document;
 mod expression;
 mod function;
 mod group;
@@ -22,8 +24,10 @@ mod status;
 mod trust;
 mod user;
 
+use std::sync::Arc;
+
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
-use http::header;
+use http::{StatusCode, header};
 use muster_app::{App, Error};
 use utoipa::OpenApi;
 use utoipa_axum::{
@@ -31,13 +35,17 @@ use utoipa_axum::{
     routes,
 };
 
-use super::Failure;
+use self::contract::Contract;
+use super::{Failure, error::problem};
 
 /// The largest JSON body: a function with a script of 8 MiB, escaped.
 const MAX_BODY: usize = 20 * 1024 * 1024;
 
 /// The largest body of those who have not logged in: a name and a password.
 const MAX_LOGIN: usize = 16 * 1024;
+
+/// Where the description is.
+const DESCRIPTION: &str = "/api/v1/openapi.json";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -156,9 +164,13 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(signing::reset))
 }
 
-/// The document, as it is checked in.
-pub fn openapi() -> String {
-    let (_, document) = documented().split_for_parts();
+/// The routes, and what is checked in as their description.
+fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, document) = documented().split_for_parts();
+    (router, document::completed(document))
+}
+
+fn text(document: &utoipa::openapi::OpenApi) -> String {
     let mut text = document
         .to_pretty_json()
         .expect("the document has string keys only");
@@ -166,13 +178,19 @@ pub fn openapi() -> String {
     text
 }
 
+/// The document, as it is checked in.
+pub fn openapi() -> String {
+    text(&described().1)
+}
+
 /// The routes of the REST API.
 pub fn router(app: App) -> Router {
-    let (router, _) = documented().split_for_parts();
-    let text = openapi();
+    let (router, document) = described();
+    let contract = Contract::of(&document, &[DESCRIPTION]);
+    let text = text(&document);
     router
         .route(
-            "/api/v1/openapi.json",
+            DESCRIPTION,
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) }),
         )
         .fallback(|| async {
@@ -181,12 +199,17 @@ pub fn router(app: App) -> Router {
             })
         })
         .method_not_allowed_fallback(|| async {
-            Failure(Error::NotFound {
-                detail: "this address does not take this method; /api/v1/openapi.json lists what there is"
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "This address has other methods",
+                "this address does not take this method; the header Allow says which it takes, and /api/v1/openapi.json \
+                 lists what there is"
                     .to_owned(),
-            })
+            )
         })
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
+        .layer(middleware::from_fn_with_state(Arc::new(contract), contract::keep))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
 }

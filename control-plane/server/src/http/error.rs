@@ -26,17 +26,7 @@ impl IntoResponse for Failure {
             let cause = std::error::Error::source(&error).map(chain);
             tracing::error!(problem = kind, detail = %error, cause, "request failed");
         }
-        let problem = Problem {
-            kind: format!("{KIND_PREFIX}{kind}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
-            detail: error.to_string(),
-            instance: None,
-        };
-        let mut response = (status, Json(problem)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        let mut response = problem(status, kind, title, error.to_string());
         if let Error::TooMany { retry_after, .. } | Error::QueueFull { retry_after, .. } = error {
             response
                 .headers_mut()
@@ -49,6 +39,22 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// A problem document.
+pub(super) fn problem(status: StatusCode, kind: &str, title: &str, detail: String) -> Response {
+    let problem = Problem {
+        kind: format!("{KIND_PREFIX}{kind}"),
+        title: title.to_owned(),
+        status: status.as_u16(),
+        detail,
+        instance: None,
+    };
+    let mut response = (status, Json(problem)).into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response
 }
 
 fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {

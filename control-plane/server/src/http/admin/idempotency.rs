@@ -1,33 +1,60 @@
 //! `Idempotency-Key` on writes: the same request under the same key is answered as before.
 //!
-//! Runs bring their key into their own transaction (`app/run/submit.rs`). Requests with a password have none: not
-//! even a digest of them may be kept. Nor has the making of a join token, whose answer holds a secret.
+//! Runs bring their key into their own transaction (`app/run/submit.rs`). Requests with a password take none: not
+//! even a digest of them may be kept. Nor does the making of a join token, whose answer holds a secret.
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{FromRequestParts as _, Request, State},
+    extract::{FromRequestParts as _, MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use muster_app::{App, Error, idempotency::Repetition};
 use muster_ids::Digest;
 
 use super::MAX_BODY;
 use crate::http::{Failure, extract::User};
 
+/// The name of the header, as it is written.
+pub(super) const HEADER_NAME: &str = "Idempotency-Key";
+
+/// The name of the header.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Why the operation takes no key, where it takes none though it writes.
+pub(super) fn impossible(method: &Method, path: &str) -> Option<&'static str> {
+    match (method.as_str(), path) {
+        ("POST", "/api/v1/sessions" | "/api/v1/users") | ("PUT", "/api/v1/users/{name}/password") => Some(
+            "this takes no Idempotency-Key: the request may hold a password, of which nothing is kept; send it without, and \
+             look before you send it again",
+        ),
+        ("POST", "/api/v1/join-tokens") => Some(
+            "this takes no Idempotency-Key: the answer holds a secret, which is not kept; send it without, and revoke a \
+             token whose secret did not reach you",
+        ),
+        _ => None,
+    }
+}
+
+/// Whether the operation takes a key.
+pub(super) fn is_taken(method: &Method, path: &str) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD) && impossible(method, path).is_none()
+}
+
+/// Whether runs keep the key themselves.
+fn is_of_a_run(path: &str) -> bool {
+    matches!(path, "/api/v1/functions/{function}/runs" | "/api/v1/expressions")
+}
+
 /// Carries a write with a key out at most once.
 pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
-    let key = request.headers().get("idempotency-key").cloned();
-    let path = request.uri().path();
-    let own = path.ends_with("/runs")
-        || path.ends_with("/password")
-        || matches!(
-            path,
-            "/api/v1/sessions" | "/api/v1/users" | "/api/v1/join-tokens" | "/api/v1/expressions"
-        );
-    match key {
-        Some(key) if request.method() != Method::GET && !own => {
+    let key = request.headers().get(HEADER).cloned();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    match (key, path) {
+        (Some(key), Some(path))
+            if is_taken(request.method(), path.as_str()) && !is_of_a_run(path.as_str()) =>
+        {
             match guarded(&app, &key, request, next).await {
                 Ok(response) => response,
                 Err(refused) => refused,

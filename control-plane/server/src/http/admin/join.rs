@@ -6,7 +6,7 @@ use muster_ids::JoinId;
 use muster_wire::{
     Problem,
     admin::v1::{
-        Page, PageQuery,
+        Page, PageQuery, StatePageQuery,
         join::{ApproveJoin, ApproveRenewals, ApprovedRenewals, Join, MatchJoin, RejectJoin},
     },
 };
@@ -17,11 +17,11 @@ use crate::http::{
 };
 
 /// The queue, oldest first.
-#[utoipa::path(get, path = "/api/v1/joins", tag = "joins", params(PageQuery), responses((status = 200, body = Page<Join>), (status = 403, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/joins", tag = "joins", params(StatePageQuery), responses((status = 200, body = Page<Join>), (status = 403, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     User(caller): User,
-    Params(query): Params<PageQuery>,
+    Params(query): Params<StatePageQuery>,
 ) -> Result<Json<Page<Join>>, Failure> {
     Ok(Json(app.list_joins(&caller, &query).await?))
 }

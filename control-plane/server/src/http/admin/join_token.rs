@@ -6,7 +6,7 @@ use muster_ids::TokenId;
 use muster_wire::{
     Problem,
     admin::v1::{
-        Page, PageQuery,
+        Page, StatePageQuery,
         join_token::{CreateJoinToken, JoinToken, NewJoinToken, RevokeJoinToken},
     },
 };
@@ -17,16 +17,16 @@ use crate::http::{
 };
 
 /// All tokens, newest first.
-#[utoipa::path(get, path = "/api/v1/join-tokens", tag = "join-tokens", params(PageQuery), responses((status = 200, body = Page<JoinToken>), (status = 403, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/join-tokens", tag = "join-tokens", params(StatePageQuery), responses((status = 200, body = Page<JoinToken>), (status = 403, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     User(caller): User,
-    Params(query): Params<PageQuery>,
+    Params(query): Params<StatePageQuery>,
 ) -> Result<Json<Page<JoinToken>>, Failure> {
     Ok(Json(app.list_join_tokens(&caller, &query).await?))
 }
 
-/// Make a token. The answer holds its secret, this once; so an `Idempotency-Key` does nothing here.
+/// Make a token. The answer holds its secret, this once; so there is no `Idempotency-Key` here.
 #[utoipa::path(post, path = "/api/v1/join-tokens", tag = "join-tokens", request_body = CreateJoinToken,
     responses((status = 200, body = NewJoinToken), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(

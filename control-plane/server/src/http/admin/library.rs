@@ -36,7 +36,6 @@ pub(super) async fn list(
     let page = PageQuery {
         limit: query.limit,
         next: query.next.clone(),
-        state: None,
     };
     Ok(Json(app.library_list(&caller, folder, &page).await?))
 }

@@ -6,7 +6,7 @@ use muster_app::App;
 use muster_wire::{
     Problem,
     admin::v1::{
-        Page, PageQuery,
+        Page, StatePageQuery,
         node::{Node, PatchNode, UntrustNode},
     },
 };
@@ -17,11 +17,11 @@ use crate::http::{
 };
 
 /// All nodes, by name.
-#[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes", params(PageQuery), responses((status = 200, body = Page<Node>), (status = 403, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes", params(StatePageQuery), responses((status = 200, body = Page<Node>), (status = 403, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     User(caller): User,
-    Params(query): Params<PageQuery>,
+    Params(query): Params<StatePageQuery>,
 ) -> Result<Json<Page<Node>>, Failure> {
     Ok(Json(app.list_nodes(&caller, &query).await?))
 }

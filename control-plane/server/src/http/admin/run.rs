@@ -16,7 +16,7 @@ use muster_store::{Topic, WakeListener};
 use muster_wire::{
     Problem,
     admin::v1::{
-        Page, PageQuery,
+        Page, StatePageQuery,
         run::{Run, RunLogs},
     },
     function::{BlobRef, Blobs},
@@ -74,11 +74,11 @@ pub(super) async fn submit(
 }
 
 /// The own runs, newest first; administrators see all.
-#[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(PageQuery), responses((status = 200, body = Page<Run>), (status = 401, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(StatePageQuery), responses((status = 200, body = Page<Run>), (status = 401, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     User(caller): User,
-    Params(query): Params<PageQuery>,
+    Params(query): Params<StatePageQuery>,
 ) -> Result<Json<Page<Run>>, Failure> {
     Ok(Json(app.list_runs(&caller, &query).await?))
 }

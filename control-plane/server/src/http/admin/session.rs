@@ -14,7 +14,7 @@ use crate::http::{
 };
 
 /// Begin a session with a password.
-#[utoipa::path(post, path = "/api/v1/sessions", tag = "sessions", request_body = Login,
+#[utoipa::path(post, path = "/api/v1/sessions", tag = "sessions", security(()), request_body = Login,
     responses((status = 200, body = Session), (status = 401, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn log_in(
     State(app): State<App>,
