@@ -428,8 +428,8 @@ fn told(
 
 /// What groups have and the control plane does not know.
 async fn obsolete(rest: &Rest) -> Result<Vec<Obsolete>, Failure> {
-    let known: Vec<License> = list::every(&rest, LICENSES).await?;
-    let groups: Vec<Group> = list::every(&rest, GROUPS).await?;
+    let known: Vec<License> = list::every(rest, LICENSES).await?;
+    let groups: Vec<Group> = list::every(rest, GROUPS).await?;
     let mut found: Vec<Obsolete> = Vec::new();
     for group in groups {
         for feature in group.features {

@@ -72,7 +72,7 @@ fn complete(method: &Method, path: &str, operation: &mut Operation) {
         if response.description.is_empty() {
             let reason = StatusCode::from_bytes(status.as_bytes());
             let reason = reason.ok().and_then(|status| status.canonical_reason());
-            response.description = reason.unwrap_or(status).to_owned();
+            reason.unwrap_or(status).clone_into(&mut response.description);
         }
         if !status.starts_with('2') {
             response.content = std::iter::once((MEDIA_TYPE.to_owned(), problem())).collect();
