@@ -2,7 +2,7 @@
 
 /// A text that is none of the words that are allowed at its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{shown}\" is not a {kind}; it is one of {allowed}")]
+#[error("\"{shown}\" is no {kind}; it is one of {allowed}")]
 pub struct UnknownWord {
     kind: &'static str,
     shown: String,

@@ -29,7 +29,7 @@ use commands::{COMMANDS, Documented};
 #[command(
     after_help = "Examples:\n  muster compat --list\n  muster compat list-nodes\n\n\
                   A command that does not work yet is refused, with the command of muster that does the same, if there is one.\n\
-                  unblock-code-trust and explain-code-trust, which are not documented, take the options of muster trust unblock and explain."
+                  Two are not documented: unblock-code-trust takes the options of block-code-trust, explain-code-trust those of muster trust explain."
 )]
 pub(crate) struct Compat {
     /// List all documented commands: works, partly (what is missing) or not yet
@@ -141,6 +141,7 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "add-code-trust" => return code_trust::add(context, command).await,
         "remove-code-trust" => return code_trust::remove(context, command).await,
         "block-code-trust" => return code_trust::block(context, command).await,
+        "unblock-code-trust" => return code_trust::unblock(context, command).await,
         "revoke-code-signing-certificate" => return code_trust::revoke(context, command).await,
         "list-code-entities" => return code_entities::list(context, command).await,
         // The documentation spells it both ways.
@@ -152,8 +153,7 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
         "remove-code-signing-root-certificate" => return signing::remove_root(context, command).await,
         "reset-code-trust" => return signing::reset(context, command).await,
         "re-sign-mod" => return re_sign::run(context, command).await,
-        "unblock-code-trust" => return beside(context, "unblock", command).await,
-        "explain-code-trust" => return beside(context, "explain", command).await,
+        "explain-code-trust" => return explain(context, command).await,
         "trust" => return script::trust(context, command).await,
         "untrust" => return script::untrust(context, command).await,
         "find-analysis-scripts" => return find::find(context, command).await,
@@ -182,10 +182,10 @@ pub(crate) async fn run(context: &Context, arguments: &Compat) -> Result<(), Fai
     }
 }
 
-/// What the documented commands lack, under a name like theirs, with the options of `muster trust NAME`.
-async fn beside(context: &Context, name: &str, arguments: &[String]) -> Result<(), Failure> {
+/// `explain-code-trust`, which the documented commands lack: with the options of `muster trust explain`.
+async fn explain(context: &Context, arguments: &[String]) -> Result<(), Failure> {
     let rest = arguments.iter().skip(1).cloned();
-    let native: Vec<String> = ["trust", name]
+    let native: Vec<String> = ["trust", "explain"]
         .map(str::to_owned)
         .into_iter()
         .chain(rest)

@@ -8,12 +8,13 @@ mod target;
 
 pub(crate) use list::{blocks, items, revocations, signers};
 pub(crate) use signing::{Read, SIGNATURES, content_of, of_library, read_mod, signed, verified};
-pub(crate) use target::{Target, entry_id};
+pub(crate) use target::{Target, block_id, entry_id};
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use muster_client::Request;
+use muster_code_trust::{Client, CodeAction, Moment, SignedAction};
 use muster_ids::{Name, UserName};
 use muster_wire::admin::v1::{run::Why, signing::VerifiedItem, trust::Explanation};
 
@@ -98,11 +99,11 @@ pub(crate) enum Command {
         #[arg(long, requires = "item")]
         hash: Option<String>,
         /// Where the user works: web, installed, installed_no_server, automation or scheduled_update [default: web]
-        #[arg(long)]
+        #[arg(long, value_parser = clients(), hide_possible_values = true)]
         client: Option<String>,
         /// What they would do: with a mod or external action open, add, run, create, trust_item or trust_signer, with code
         /// create, trust_item, save_trusted or run [default: open a mod, run the rest]
-        #[arg(long)]
+        #[arg(long, value_parser = actions(), hide_possible_values = true)]
         action: Option<String>,
         /// Whose run, or of a job script whose job [default: yours]
         #[arg(long)]
@@ -126,7 +127,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
     /// The moment from which it no longer counts [default: it does not end]
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = parsed::<Moment>)]
     expires: Option<String>,
     /// For those who read the list: one line of at most 500 characters
     #[arg(long)]
@@ -167,14 +168,37 @@ pub(crate) struct Revoke {
     #[arg(long, value_name = "NAME@DOMAIN")]
     user: Option<UserName>,
     /// The first moment
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = parsed::<Moment>)]
     from: String,
     /// The last moment [default: it does not end; for your own signatures now]
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = parsed::<Moment>)]
     until: Option<String>,
     /// For those who read the list: one line of at most 500 characters
     #[arg(long)]
     reason: Option<String>,
+}
+
+/// A text that is sent as it is, once it is known to be a `T`.
+pub(crate) fn parsed<T: FromStr>(text: &str) -> Result<String, T::Err> {
+    text.parse::<T>().map(|_| text.to_owned())
+}
+
+/// One of these words, and no other.
+fn one_of(words: impl IntoIterator<Item = &'static str>) -> PossibleValuesParser {
+    PossibleValuesParser::new(words)
+}
+
+/// Where somebody works.
+fn clients() -> PossibleValuesParser {
+    one_of(Client::ALL.iter().map(|client| client.as_str()))
+}
+
+/// What is done with code, or with a mod or external action.
+fn actions() -> PossibleValuesParser {
+    let signed = SignedAction::ALL.iter().map(|action| action.as_str());
+    let code = CodeAction::ALL.iter().map(|action| action.as_str());
+    let known: Vec<_> = signed.clone().collect();
+    one_of(signed.chain(code.filter(|word| !known.contains(word))))
 }
 
 /// Does `command`.

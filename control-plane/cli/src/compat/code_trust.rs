@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
-use muster_client::{ClientError, Request};
+use clap::{Args, Parser};
+use muster_client::{ClientError, Request, Rest};
+use muster_code_trust::Moment;
 use muster_daemon::clock::parse_rfc3339;
 use muster_ids::{Name, UserName};
 use muster_wire::{
@@ -17,12 +18,16 @@ use muster_wire::{
     problem::KIND_PREFIX,
 };
 
-use super::{Common, options, signing};
+use super::{
+    Common,
+    group::{local, user},
+    options, signing,
+};
 use crate::{
     context::Context,
     escape::escaped,
     failure::Failure,
-    trust::{self, Target},
+    trust::{self, Target, parsed},
 };
 
 const SIGNERS: &str = "/api/v1/trust/signers";
@@ -74,15 +79,16 @@ struct AddCodeTrust {
     #[arg(
         short = 'u',
         long,
+        value_parser = user,
         conflicts_with = "groupname",
         required_unless_present = "groupname"
     )]
     username: Option<UserName>,
     /// The group that receives the trust
-    #[arg(short = 'g', long)]
+    #[arg(short = 'g', long, value_parser = local)]
     groupname: Option<Name>,
     /// The user who signs
-    #[arg(long, requires = "trust_user_role")]
+    #[arg(long, value_parser = user, requires = "trust_user_role")]
     trust_user: Option<UserName>,
     /// Its role
     #[arg(long, requires = "trust_user", value_parser = ROLES)]
@@ -99,6 +105,12 @@ struct AddCodeTrust {
     /// Its role
     #[arg(long, requires = "serial_number", value_parser = ROLES)]
     certificate_role: Option<String>,
+    /// The moment from which the trust no longer counts; not in the original [default: it does not end]
+    #[arg(long, value_name = "RFC3339", value_parser = parsed::<Moment>)]
+    expires: Option<String>,
+    /// For those who read the list, one line; not in the original
+    #[arg(long)]
+    reason: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -111,15 +123,16 @@ struct RemoveCodeTrust {
     #[arg(
         short = 'u',
         long,
+        value_parser = user,
         conflicts_with = "groupname",
         required_unless_present = "groupname"
     )]
     username: Option<UserName>,
     /// The group whose trust is withdrawn
-    #[arg(short = 'g', long)]
+    #[arg(short = 'g', long, value_parser = local)]
     groupname: Option<Name>,
     /// The user who signs
-    #[arg(long, requires = "trusted_user_role")]
+    #[arg(long, value_parser = user, requires = "trusted_user_role")]
     trusted_user: Option<UserName>,
     /// Its role
     #[arg(long, requires = "trusted_user", value_parser = ROLES)]
@@ -150,6 +163,28 @@ struct RemoveCodeTrust {
 #[derive(Debug, Parser)]
 #[command(name = "block-code-trust", disable_help_flag = true)]
 struct BlockCodeTrust {
+    #[command(flatten)]
+    what: Blocked,
+    /// For those who read the list, one line; not in the original
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Lifts such a block; not in the original
+#[derive(Debug, Parser)]
+#[command(name = "unblock-code-trust", disable_help_flag = true)]
+struct UnblockCodeTrust {
+    #[command(flatten)]
+    what: Blocked,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What is blocked, or no longer: each that is named.
+#[derive(Debug, Args)]
+struct Blocked {
     /// Hash of the version of the item
     #[arg(short = 'h', long, requires = "kind")]
     hash: Option<String>,
@@ -166,13 +201,11 @@ struct BlockCodeTrust {
     #[arg(long)]
     path: Option<PathBuf>,
     /// The user whose signatures are refused
-    #[arg(short = 'u', long)]
+    #[arg(short = 'u', long, value_parser = user)]
     username: Option<UserName>,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
-    #[command(flatten)]
-    common: Common,
 }
 
 /// Makes what a user signed from a date on invalid
@@ -186,6 +219,7 @@ struct RevokeCertificate {
     #[arg(
         short = 'u',
         long,
+        value_parser = user,
         conflicts_with = "serial_number",
         required_unless_present = "serial_number"
     )]
@@ -256,8 +290,8 @@ pub(super) async fn add(context: &Context, arguments: &[String]) -> Result<(), F
         let new = TrustSigner {
             principal: Some(principal(options.username.clone(), options.groupname.clone())),
             signer,
-            expires: None,
-            reason: None,
+            expires: options.expires.clone(),
+            reason: options.reason.clone(),
         };
         let name = of_signer(&new.signer);
         match so.unless("duplicate", rest.call(Request::post(SIGNERS).json(&new)).await) {
@@ -329,27 +363,16 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
         ));
     }
     let principal = principal(options.username, options.groupname);
-    let rest = context.rest()?;
-    let (mut done, mut missing, mut so) = (Vec::new(), Vec::new(), SoAlready::default());
+    let mut named = Vec::new();
     for (name, path, alternatives) in targets {
-        let mut found = false;
+        let mut requests = Vec::new();
         for target in alternatives {
             let id = trust::entry_id(&principal, &target)?;
-            let answer = rest
-                .call::<()>(Request::delete(path).segment(&id.to_string()))
-                .await;
-            match so.unless("not-found", answer) {
-                Ok(gone) => found |= gone.is_some(),
-                Err(failure) => return Err(stopped(&done, "withdrawn", failure)),
-            }
+            requests.push(Request::delete(path).segment(&id.to_string()));
         }
-        if found {
-            done.push(name);
-        } else {
-            missing.push(name);
-        }
+        named.push((name, requests));
     }
-    so.all(done.len())?;
+    let Withdrawn { done, missing } = withdraw(&context.rest()?, named, "withdrawn").await?;
     if missing.is_empty() {
         return context.done(&escaped(&format!("Not trusted any more: {}.", done.join(", "))));
     }
@@ -363,43 +386,52 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
     ))
 }
 
+/// Of what one command names that which is gone now, and that which was not there.
+struct Withdrawn {
+    done: Vec<String>,
+    missing: Vec<String>,
+}
+
+/// Takes away what is named, each by the one or more requests that it can be; fails where nothing of it was there.
+async fn withdraw(rest: &Rest, named: Vec<(String, Vec<Request>)>, what: &str) -> Result<Withdrawn, Failure> {
+    let (mut done, mut missing, mut so) = (Vec::new(), Vec::new(), SoAlready::default());
+    for (name, requests) in named {
+        let mut found = false;
+        for request in requests {
+            match so.unless("not-found", rest.call::<()>(request).await) {
+                Ok(gone) => found |= gone.is_some(),
+                Err(failure) => return Err(stopped(&done, what, failure)),
+            }
+        }
+        if found {
+            done.push(name);
+        } else {
+            missing.push(name);
+        }
+    }
+    so.all(done.len())?;
+    Ok(Withdrawn { done, missing })
+}
+
 /// `block-code-trust`.
 pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(), Failure> {
     let Some(options) = options::<BlockCodeTrust>(arguments)? else {
         return Ok(());
     };
     options.common.check()?;
-    let of_file = options.path.as_deref().map(signing::named_by).transpose()?;
-    let mut wanted = Vec::new();
-    if let Some((hash, kind)) = options.hash.zip(options.kind) {
-        wanted.extend(items(kind, hash).map(|item| CreateBlock {
-            item: Some(item),
-            ..CreateBlock::default()
-        }));
-    }
-    let named = options.issuer.zip(options.serial_number);
-    if let Some((issuer, serial)) = named.or(of_file) {
-        wanted.push(CreateBlock {
-            issuer: Some(issuer),
-            serial: Some(serial),
-            ..CreateBlock::default()
-        });
-    }
-    if options.username.is_some() {
-        wanted.push(CreateBlock {
-            user: options.username,
-            ..CreateBlock::default()
-        });
-    }
-    if wanted.is_empty() {
-        return Err(Failure::usage(
-            "name what to block: -h with --type, -n with -i, --path, or -u",
-        ));
-    }
+    let wanted = options
+        .what
+        .named("block")?
+        .into_iter()
+        .flat_map(|(_, blocks)| blocks);
     let rest = context.rest()?;
     let (mut made, mut so): (Vec<Block>, _) = (Vec::new(), SoAlready::default());
     let mut done = Vec::new();
-    for new in wanted {
+    for block in wanted {
+        let new = CreateBlock {
+            reason: options.reason.clone(),
+            ..block
+        };
         match so.unless("duplicate", rest.call(Request::post(BLOCKS).json(&new)).await) {
             Ok(answer) => {
                 done.extend(answer.is_some().then(|| of_block(&new)));
@@ -410,6 +442,71 @@ pub(super) async fn block(context: &Context, arguments: &[String]) -> Result<(),
     }
     so.all(made.len())?;
     context.show(&made, || "It is blocked for everybody now.".to_owned())
+}
+
+/// `unblock-code-trust`.
+pub(super) async fn unblock(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let Some(options) = options::<UnblockCodeTrust>(arguments)? else {
+        return Ok(());
+    };
+    options.common.check()?;
+    let mut named = Vec::new();
+    for (name, blocks) in options.what.named("unblock")? {
+        let mut requests = Vec::new();
+        for block in blocks {
+            let id = trust::block_id(&block)?;
+            requests.push(Request::delete(BLOCKS).segment(&id.to_string()));
+        }
+        named.push((name, requests));
+    }
+    let Withdrawn { done, missing } = withdraw(&context.rest()?, named, "unblocked").await?;
+    if missing.is_empty() {
+        return context.done(&escaped(&format!("Not blocked any more: {}.", done.join(", "))));
+    }
+    Err(Failure::failed(
+        "not-found",
+        format!(
+            "there is no block of {}, so nothing was lifted there; not blocked any more: {}",
+            missing.join(", "),
+            done.join(", ")
+        ),
+    ))
+}
+
+impl Blocked {
+    /// What is named, for people, with the blocks that each of it can be.
+    fn named(self, verb: &str) -> Result<Vec<(String, Vec<CreateBlock>)>, Failure> {
+        let of_file = self.path.as_deref().map(signing::named_by).transpose()?;
+        let mut named = Vec::new();
+        if let Some((hash, kind)) = self.hash.zip(self.kind) {
+            let name = format!("{kind} {hash}");
+            let blocks = items(kind, hash).map(|item| CreateBlock {
+                item: Some(item),
+                ..CreateBlock::default()
+            });
+            named.push((name, blocks.collect()));
+        }
+        let mut one = |block: CreateBlock| named.push((of_block(&block), vec![block]));
+        if let Some((issuer, serial)) = self.issuer.zip(self.serial_number).or(of_file) {
+            one(CreateBlock {
+                issuer: Some(issuer),
+                serial: Some(serial),
+                ..CreateBlock::default()
+            });
+        }
+        if self.username.is_some() {
+            one(CreateBlock {
+                user: self.username,
+                ..CreateBlock::default()
+            });
+        }
+        if named.is_empty() {
+            return Err(Failure::usage(format!(
+                "name what to {verb}: -h with --type, -n with -i, --path, or -u"
+            )));
+        }
+        Ok(named)
+    }
 }
 
 /// `revoke-code-signing-certificate`.

@@ -18,6 +18,7 @@ use muster_wire::admin::v1::signing::{
 use super::{
     Common,
     fetch::{self, Fetched},
+    group::user,
     options,
 };
 use crate::{
@@ -40,7 +41,7 @@ const LARGEST: u64 = 64 * 1024;
 #[command(name = "list-code-signing-certificates")]
 struct ListCertificates {
     /// Only those of this user
-    #[arg(short = 'u', long, conflicts_with = "external_certificates")]
+    #[arg(short = 'u', long, value_parser = user, conflicts_with = "external_certificates")]
     username: Option<UserName>,
     /// Imported ones of other authorities instead
     #[arg(short = 'e', long)]

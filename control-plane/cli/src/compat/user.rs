@@ -3,7 +3,7 @@
 use clap::Parser;
 use muster_ids::UserName;
 
-use super::{Common, options};
+use super::{Common, group::user, options};
 use crate::{
     context::Context,
     failure::Failure,
@@ -14,8 +14,8 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "delete-user")]
 struct DeleteUser {
-    /// The user, as name@DOMAIN
-    #[arg(short = 'u', long)]
+    /// The user
+    #[arg(short = 'u', long, value_parser = user)]
     username: UserName,
     #[command(flatten)]
     common: Common,

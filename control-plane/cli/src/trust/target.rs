@@ -2,7 +2,7 @@
 
 use clap::Args;
 use muster_client::{Request, Rest};
-use muster_code_trust::{Block, Entry, TrustEntry};
+use muster_code_trust::{Block, Entry, ItemType, Serial, SignedKind, TrustEntry};
 use muster_ids::{Digest, Name, UserName};
 use muster_wire::admin::v1::{
     function::Function,
@@ -11,6 +11,7 @@ use muster_wire::admin::v1::{
 };
 use serde_json::json;
 
+use super::{one_of, parsed};
 use crate::failure::Failure;
 
 /// What is blocked: exactly one.
@@ -19,8 +20,8 @@ pub(crate) struct Blocked {
     /// The present version of this function
     #[arg(long, value_name = "NAME")]
     function: Option<Name>,
-    /// Type of the item: data_function, script, custom_query, job_script, visualization_mod, action_mod, external_action
-    #[arg(long = "type", value_name = "TYPE", requires = "hash")]
+    /// Type of the item
+    #[arg(long = "type", value_name = "TYPE", requires = "hash", value_parser = one_of(ItemType::ALL.iter().map(|kind| kind.as_str())))]
     kind: Option<String>,
     /// Hash of the version of the item; of functions their digest
     #[arg(long, requires = "kind")]
@@ -32,7 +33,7 @@ pub(crate) struct Blocked {
     #[arg(long, requires = "serial")]
     issuer: Option<String>,
     /// Serial number of the certificate, hexadecimal
-    #[arg(long, requires = "issuer")]
+    #[arg(long, requires = "issuer", value_parser = parsed::<Serial>)]
     serial: Option<String>,
 }
 
@@ -76,7 +77,7 @@ impl Blocked {
 }
 
 /// How the REST API calls the block of this.
-pub(super) fn block_id(new: &CreateBlock) -> Result<Digest, Failure> {
+pub(crate) fn block_id(new: &CreateBlock) -> Result<Digest, Failure> {
     let form = json!({ "item": new.item, "user": new.user, "issuer": new.issuer, "serial": new.serial });
     let block: Block = serde_json::from_value(form).map_err(|error| Failure::usage(error.to_string()))?;
     Ok(Entry::Block(block).id())
@@ -101,10 +102,10 @@ pub(crate) struct Trusted {
     #[arg(long, requires_all = ["serial", "role"])]
     issuer: Option<String>,
     /// Serial number of the certificate, hexadecimal
-    #[arg(long, requires = "issuer")]
+    #[arg(long, requires = "issuer", value_parser = parsed::<Serial>)]
     serial: Option<String>,
-    /// Type of the item that is trusted: visualization_mod, action_mod, external_action
-    #[arg(long = "type", value_name = "TYPE", requires = "hash")]
+    /// Type of the item that is trusted
+    #[arg(long = "type", value_name = "TYPE", requires = "hash", value_parser = one_of(SignedKind::ALL.iter().map(|kind| kind.as_str())))]
     kind: Option<String>,
     /// Hash of the version of the item that is trusted
     #[arg(long, requires = "kind")]

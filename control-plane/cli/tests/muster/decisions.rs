@@ -339,3 +339,129 @@ fn block_code_trust_and_revoke_do_what_they_say() {
     let from = json!({ "from": "2026-01-01T00:00:00Z" });
     assert_eq!(server.asked(of_one)[0].json(), from);
 }
+
+#[test]
+fn unblock_code_trust_takes_what_block_code_trust_takes() {
+    let server = Server::start();
+    let lifts = |key: &str| {
+        let path = format!("DELETE /api/v1/trust/blocks/{}", id(key));
+        path.replace(':', "%3A")
+    };
+    for key in [
+        "block/item/action_mod/h1",
+        "block/certificate/1a/CN=Corp",
+        "block/user/eve@spotfire",
+    ] {
+        server.on_empty(&lifts(key));
+    }
+    server.refuse(
+        &lifts("block/item/visualization_mod/h1"),
+        404,
+        "not-found",
+        "no such block",
+    );
+    server.refuse(
+        &lifts("block/user/bob@spotfire"),
+        404,
+        "not-found",
+        "no such block",
+    );
+    let home = Home::at(&server);
+    let unblock = |line: &str| home.muster(&[&["compat", "unblock-code-trust"][..], &words(line)].concat());
+    // As when it is blocked, a mod of before is one of either type.
+    assert_eq!(
+        unblock("-h h1 --type mod").printed(),
+        "Not blocked any more: mod h1.\n"
+    );
+    assert_eq!(
+        unblock("--serial-number 1A --issuer CN=Corp -u eve").printed(),
+        "Not blocked any more: certificate 1A of CN=Corp, user eve@SPOTFIRE.\n"
+    );
+    let complaint = unblock("-u SPOTFIRE\\bob -h h1 --type action_mod").complaint(1);
+    assert!(
+        complaint.contains("there is no block of user bob@SPOTFIRE")
+            && complaint.contains("not blocked any more: action_mod h1"),
+        "{complaint}"
+    );
+    assert_eq!(unblock("-u bob").complaint(1), "no such block\n");
+    let asked = server.asked("DELETE").len();
+    for (line, cure) in [
+        ("", "name what to unblock"),
+        ("-h h1", "--type"),
+        ("-n zz -i CN=X", "hexadecimal"),
+        ("--path absent.cer", "absent.cer"),
+        ("-u eve -b bootstrap.xml", "muster login"),
+        ("-u eve -t secret", "--password-file"),
+        ("-u eve -k keystore", "--ca-file"),
+    ] {
+        let complaint = unblock(line).complaint(2);
+        assert!(complaint.contains(cure), "{line}: {complaint}");
+    }
+    assert_eq!(server.asked("DELETE").len(), asked);
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_here_with_those_that_can() {
+    let home = Home::at(&Server::start());
+    for (line, allowed) in [
+        ("add --type fish --hash h", "action_mod"),
+        (
+            "add --signer ann@SPOTFIRE --role developer --expires yesterday",
+            "RFC 3339",
+        ),
+        ("add --issuer CN=X --serial zz --role developer", "hexadecimal"),
+        ("block --type fish --hash h", "job_script"),
+        ("block --issuer CN=X --serial zz", "hexadecimal"),
+        ("unblock --type fish --hash h", "job_script"),
+        ("revoke --from yesterday", "RFC 3339"),
+        ("revoke --from 2026-01-01T00:00:00Z --until later", "RFC 3339"),
+        ("explain f --client x", "scheduled_update"),
+        ("explain f --action x", "save_trusted"),
+        ("verify gantt --client x", "installed_no_server"),
+        ("verify gantt --to x", "trust_signer"),
+        ("verify gantt --to save_trusted", "trust_signer"),
+    ] {
+        let complaint = home.muster(&[&["trust"][..], &words(line)].concat()).complaint(2);
+        assert!(complaint.contains(allowed), "{line}: {complaint}");
+    }
+}
+
+#[test]
+fn documented_commands_take_names_as_the_original_writes_them_and_what_it_lacks() {
+    let server = Server::start();
+    server.on(BLOCKS, 200, &block("eve@SPOTFIRE"));
+    let (everyone, ann) = (
+        json!({ "group": "Everyone" }),
+        json!({ "user": "ann@SPOTFIRE", "role": "developer" }),
+    );
+    server.on(SIGNERS, 200, &signer(&everyone, &ann));
+    let home = Home::at(&server);
+    let compat = |line: &str| home.muster(&[&["compat"][..], &words(line)].concat());
+    compat(
+        "add-code-trust -g SPOTFIRE\\Everyone --trust-user ann --trust-user-role developer \
+         --expires 2027-01-01T00:00:00Z --reason audit",
+    )
+    .printed();
+    compat("add-code-trust -u spotfire\\bob --trust-user SPOTFIRE\\ann --trust-user-role developer")
+        .printed();
+    compat("block-code-trust -u eve --reason left").printed();
+    let asked: Vec<Value> = server.asked("POST").iter().map(Asked::json).collect();
+    assert_eq!(
+        asked,
+        [
+            json!({
+                "principal": everyone, "signer": ann, "expires": "2027-01-01T00:00:00Z", "reason": "audit",
+            }),
+            json!({ "principal": { "user": "bob@spotfire" }, "signer": ann }),
+            json!({ "user": "eve@SPOTFIRE", "reason": "left" }),
+        ]
+    );
+    let late = "add-code-trust -g Everyone --trust-user ann --trust-user-role developer --expires tomorrow";
+    assert!(compat(late).complaint(2).contains("RFC 3339"));
+    let elsewhere = "add-code-trust -g CORP\\Staff --trust-user ann --trust-user-role developer";
+    assert!(compat(elsewhere).complaint(2).contains("other domains"));
+}

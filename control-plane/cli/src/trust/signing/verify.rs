@@ -6,7 +6,7 @@ use clap::Args;
 use muster_client::Request;
 use muster_code_trust::{
     CodeRoot, INTERNAL_ROOT, MOST_BUNDLE, Moment, SignatureBundle, SignatureProblem, SignatureStatus,
-    SignerState,
+    SignedAction, SignerState,
 };
 use muster_daemon::file::{self, Access};
 use muster_ids::{Digest, UserName};
@@ -23,6 +23,7 @@ use crate::{
     failure::{Failure, chain},
     item_file::{self, Declared},
     table,
+    trust::{clients, one_of},
 };
 
 /// Larger than any list of roots.
@@ -45,11 +46,11 @@ pub(crate) struct Verify {
     /// Who would open the mod or run the external action; others for administrators only [default: you]
     #[arg(long, value_name = "NAME@DOMAIN")]
     user: Option<UserName>,
-    /// Where they work: web, installed, installed_no_server, automation or scheduled_update [default: web]
-    #[arg(long)]
+    /// Where they work [default: web]
+    #[arg(long, value_parser = clients())]
     client: Option<String>,
-    /// What they would do: open, add, run, create, trust_item or trust_signer [default: open a mod, run an action]
-    #[arg(long, value_name = "ACTION")]
+    /// What they would do [default: open a mod, run an action]
+    #[arg(long, value_name = "ACTION", value_parser = one_of(SignedAction::ALL.iter().map(|action| action.as_str())))]
     to: Option<String>,
 }
 
