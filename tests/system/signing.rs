@@ -409,7 +409,7 @@ async fn after_code_trust_was_reset_mods_are_signed_again_and_roots_move_between
         &folder_text,
         "--folder",
     ]);
-    assert!(left.contains("1 have a valid signature"), "{left}");
+    assert!(left.contains("1 has a valid signature"), "{left}");
 
     let export = [
         "compat",

@@ -197,7 +197,7 @@ async fn an_archive_of_a_mod_is_signed_verified_imported_and_signed_again() {
     assert!(!Path::new(&rose).join("muster-signature.json").exists());
     assert!(desk.done(&["trust", "verify", &packed]).contains("valid"));
     let resign = ["compat", "re-sign-mod", "-u", ADMIN, "-p", &packed];
-    assert!(desk.done(&resign).contains("1 have a valid signature"));
+    assert!(desk.done(&resign).contains("1 has a valid signature"));
     desk.done(&["compat", "reset-code-trust", "-f"]);
     assert!(desk.refused(&["trust", "verify", &packed]).contains("chain"));
     let guarded = desk.refused(&resign);
@@ -255,7 +255,7 @@ async fn an_archive_of_a_mod_is_signed_verified_imported_and_signed_again() {
         "-i",
         "mod",
     ];
-    assert!(desk.done(&all).contains("1 have a valid signature"));
+    assert!(desk.done(&all).contains("1 has a valid signature"));
     assert!(
         desk.done(&[&all[..], &["--force-re-sign"]].concat())
             .contains("is signed by")

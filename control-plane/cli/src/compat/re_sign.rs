@@ -10,10 +10,12 @@ use muster_client::Request;
 use muster_ids::UserName;
 use muster_wire::admin::v1::{
     library::LibraryItem,
+    session::WhoAmI,
     signing::{SignItem, SignedItem},
+    user::User,
 };
 
-use super::{Common, options};
+use super::{Common, group::user, options};
 use crate::{
     context::Context,
     escape::{escaped, escaped_lines},
@@ -23,12 +25,15 @@ use crate::{
     output, trust,
 };
 
+/// The group whose members sign as others.
+const ADMINISTRATOR: &str = "Administrator";
+
 /// Signs a mod again, as a given user
 #[derive(Debug, Parser)]
 #[command(name = "re-sign-mod")]
 struct ReSign {
     /// The user who will appear as the signer
-    #[arg(short = 'u', long)]
+    #[arg(short = 'u', long, value_parser = user)]
     username: UserName,
     /// The archive of the mod, or its folder with mod-manifest.json
     #[arg(
@@ -42,7 +47,7 @@ struct ReSign {
     #[arg(short = 'd', long, conflicts_with_all = ["library_path", "folder"])]
     destination: Option<PathBuf>,
     /// Replace an archive, or what is at the destination
-    #[arg(short = 'f', long)]
+    #[arg(short = 'f', long, conflicts_with = "library_path")]
     force_overwrite: bool,
     /// The mod in the library, by path or identifier; the control plane keeps the signature
     #[arg(short = 'l', long)]
@@ -66,6 +71,7 @@ pub(super) async fn run(context: &Context, arguments: &[String]) -> Result<(), F
         return Ok(());
     };
     options.common.check()?;
+    check_signer(context, &options.username).await?;
     // All are looked at before the first is signed.
     let mut again = Vec::new();
     let mut left = 0;
@@ -113,11 +119,35 @@ pub(super) async fn run(context: &Context, arguments: &[String]) -> Result<(), F
         done.push(made);
     }
     if left > 0 {
-        lines.push(format!(
-            "{left} have a valid signature and were left alone; --force-re-sign signs them too."
-        ));
+        lines.push(if left == 1 {
+            "1 has a valid signature and was left alone; --force-re-sign signs it too.".to_owned()
+        } else {
+            format!("{left} have a valid signature and were left alone; --force-re-sign signs them too.")
+        });
     }
     context.show(&done, || lines.join("\n"))
+}
+
+/// Refuses, before anything is looked at, a signer who does not exist or as whom the caller does not sign: where every
+/// signature is left alone, nothing else would.
+async fn check_signer(context: &Context, signer: &UserName) -> Result<(), Failure> {
+    let rest = context.rest()?;
+    let me: WhoAmI = rest.call(Request::get("/api/v1/sessions/current")).await?;
+    if me.user.key() == signer.key() {
+        return Ok(());
+    }
+    if !me.groups.iter().any(|group| group == ADMINISTRATOR) {
+        return Err(Failure::failed(
+            "not-allowed",
+            format!(
+                "nothing was signed: only administrators sign as others, and you are {}; give -u {0}, or ask an administrator",
+                me.user
+            ),
+        ));
+    }
+    let request = Request::get("/api/v1/users").segment(signer.as_str());
+    rest.call::<User>(request).await?;
+    Ok(())
 }
 
 /// A mod that may be signed again.
