@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io::IsTerminal as _};
 
 use muster_daemon::{Clock, Random};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{
     cli::Options,
@@ -55,10 +56,32 @@ impl Context {
         }
     }
 
+    /// Shows a result that is not as wanted, and returns why as what the command ends with. Programs get one object: the
+    /// result with the members of a problem (RFC 9457) that it does not have itself.
+    pub(crate) fn show_refused<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        text: impl FnOnce() -> String,
+        why: &Failure,
+    ) -> Failure {
+        let shown = match self.options.output {
+            Format::Json => serde_json::to_value(value)
+                .map_err(|error| Failure::failed("output", error.to_string()))
+                .and_then(|mut whole| {
+                    if let (Some(whole), Value::Object(problem)) = (whole.as_object_mut(), why.problem()) {
+                        for (name, value) in problem {
+                            whole.entry(name).or_insert(value);
+                        }
+                    }
+                    output::json(&whole)
+                }),
+            Format::Table => output::line(&text()),
+        };
+        shown.err().unwrap_or_else(|| Failure::Shown(why.sentence()))
+    }
+
     /// Says that something was done whose answer is empty; programs get the sentence as the `message` of an object.
     pub(crate) fn done(&self, sentence: &str) -> Result<(), Failure> {
-        self.show(&serde_json::json!({ "message": sentence }), || {
-            sentence.to_owned()
-        })
+        self.show(&json!({ "message": sentence }), || sentence.to_owned())
     }
 }

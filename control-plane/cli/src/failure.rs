@@ -35,6 +35,9 @@ pub(crate) enum Failure {
     /// The control plane refused it or could not be asked.
     #[error(transparent)]
     Call(Box<ClientError>),
+    /// The result says it, with the problem in it; people are told as well.
+    #[error("{0}")]
+    Shown(String),
     /// Everything was said already.
     #[error("the result is not as wanted")]
     Said,
@@ -58,7 +61,7 @@ impl Failure {
     pub(crate) fn report(&self, format: Format) -> ExitCode {
         if !matches!(self, Self::Said) {
             output::complain(&escaped_lines(&self.sentence()));
-            if format == Format::Json {
+            if format == Format::Json && !matches!(self, Self::Shown(_)) {
                 // That standard output is closed too is nothing more to tell.
                 let _ = output::json(&self.problem());
             }
@@ -82,7 +85,7 @@ impl Failure {
     }
 
     /// What a program reads. Problems that arose here have no HTTP status (RFC 9457 3.1.2).
-    fn problem(&self) -> Value {
+    pub(crate) fn problem(&self) -> Value {
         let local = |kind: &str, title: &str| json!({ "type": format!("{KIND_PREFIX}{kind}"), "title": title, "detail": self.sentence() });
         match self {
             Self::Usage(_) => local("usage", "The command is wrong"),
@@ -91,7 +94,7 @@ impl Failure {
                 Some(problem) => json!(problem),
                 None => local("unreachable", "The control plane could not be asked"),
             },
-            Self::Said => Value::Null,
+            Self::Shown(_) | Self::Said => Value::Null,
         }
     }
 }

@@ -20,7 +20,13 @@ use muster_ids::Sha512;
 use crate::{
     escape::escaped,
     failure::{Failure, chain},
+    output,
 };
+
+/// How many files that are no part of a mod are looked for.
+const MOST_STRANGERS: usize = 1000;
+/// How many of them are named.
+const TOLD: usize = 3;
 
 /// What a file does not say of itself.
 #[derive(Debug, Default, Args)]
@@ -133,6 +139,66 @@ impl ItemFile {
             Place::Archive { path, .. } => Some(path.clone()),
             Place::File => None,
         }
+    }
+
+    /// Says on standard error, in one line, which files in the folder or archive of a mod its manifest does not name: what
+    /// they hold was not looked at, and `so` is what comes of that.
+    pub(crate) fn tell_strangers(&self, so: &str) {
+        let (many, names) = match &self.place {
+            Place::Folder(folder) => {
+                let found = self.strangers(folder);
+                (found.len() == MOST_STRANGERS, found)
+            }
+            Place::Archive { others, .. } => (false, others.iter().map(ToString::to_string).collect()),
+            Place::File => return,
+        };
+        if names.is_empty() {
+            return;
+        }
+        let told: Vec<String> = names.iter().take(TOLD).map(|name| escaped(name)).collect();
+        let more = match names.len() - told.len() {
+            0 => String::new(),
+            more if many => format!(" and {more} or more others"),
+            more => format!(" and {more} more"),
+        };
+        output::complain(&format!(
+            "No part of the mod, because its manifest does not name them, and therefore {so}: {}{more}.",
+            told.join(", ")
+        ));
+    }
+
+    /// The files in the folder of a mod that its manifest does not name; hidden ones are left out, links are not followed.
+    fn strangers(&self, folder: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(place) = folders.pop() {
+            // What cannot be listed is nothing that was read.
+            for entry in place.read_dir().into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with('.') {
+                    continue;
+                }
+                let path = entry.path();
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path
+                    .strip_prefix(folder)
+                    .unwrap_or(&path)
+                    .to_string_lossy()
+                    .into_owned();
+                let known = name == MOD_MANIFEST || name == MOD_SIGNATURE || self.files.contains_key(&name);
+                if !known {
+                    found.push(name);
+                    if found.len() == MOST_STRANGERS {
+                        found.sort();
+                        return found;
+                    }
+                }
+            }
+        }
+        found.sort();
+        found
     }
 
     /// An archive of this mod with this signature and nothing else.

@@ -66,6 +66,7 @@ pub(crate) struct Show {
 /// Imports.
 pub(super) async fn import(context: &Context, wanted: Import) -> Result<(), Failure> {
     let found = item_file::read(&wanted.source, &wanted.declared)?;
+    found.tell_strangers("not imported");
     let signature = found.signature()?;
     let content = signature
         .is_some()
@@ -98,10 +99,11 @@ async fn keep(context: &Context, item: ItemContent, signature: &[u8]) -> Result<
     Ok(match context.rest()?.call::<SignedItem>(request).await {
         Ok(kept) => format!("\nThe signature of {} is kept with it.", escaped(&kept.signer)),
         Err(error) if is_duplicate(&error) => "\nIts signature was kept before.".to_owned(),
-        Err(error) => format!(
-            "\nIts signature was not kept. {}",
-            escaped(&Failure::from(error).sentence())
-        ),
+        Err(error) => {
+            let said = Failure::from(error).sentence();
+            let why = said.strip_prefix("the signature was not kept: ").unwrap_or(&said);
+            format!("\nIts signature was not kept: {}", escaped(why))
+        }
     })
 }
 

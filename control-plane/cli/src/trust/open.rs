@@ -97,27 +97,28 @@ pub(super) async fn open(context: &Context, arguments: Open) -> Result<(), Failu
     };
     let found = opened(&rest, &asked).await?;
     if found.outcome.as_deref() != Some("prompt") {
-        let refused = found.outcome.as_deref() == Some("deny");
-        show(context, &found, None)?;
-        return if refused { Err(Failure::Said) } else { Ok(()) };
+        if found.outcome.as_deref() == Some("deny") {
+            return Err(not_opened(context, &found, None, &refusal(&found)));
+        }
+        return show(context, &found, None);
     }
     let Some(answer) = arguments.answer().or(if terminal::can_ask() {
         Some(ask(&found)?)
     } else {
         None
     }) else {
-        show(context, &found, None)?;
         let or_signer = match found.offered {
             Some(_) => ", --trust-signer",
             None => "",
         };
-        return Err(Failure::failed(
+        let why = Failure::failed(
             "not-confirmed",
             format!(
                 "{} There is no terminal to ask on, so nothing was changed; give --trust{or_signer} or --decline",
                 about(&found)
             ),
-        ));
+        );
+        return Err(not_opened(context, &found, None, &why));
     };
     match answer {
         Answer::Item => {
@@ -159,10 +160,30 @@ pub(super) async fn open(context: &Context, arguments: Open) -> Result<(), Failu
                 ..asked
             };
             opened(&rest, &asked).await?;
-            show(context, &found, Some("declined"))?;
-            Err(Failure::Said)
+            let why = Failure::failed(
+                "declined",
+                "its trust was declined, so it is not opened; give --trust to trust this version for yourself",
+            );
+            Err(not_opened(context, &found, Some("declined"), &why))
         }
     }
+}
+
+/// Why an item is not opened, and what to do.
+fn refusal(found: &VerifiedItem) -> Failure {
+    let why = found.why.as_ref().and_then(|why| why.reasons.last());
+    let why = why
+        .or(found.problem.as_ref())
+        .map_or("it may not be opened", String::as_str);
+    Failure::failed(
+        "refused",
+        format!(
+            "the {} {} is refused: {}; muster trust verify says what holds of its signature",
+            found.item.kind,
+            found.item.hash,
+            why.trim_end_matches('.')
+        ),
+    )
 }
 
 /// Asks the person at the terminal.
@@ -225,22 +246,29 @@ struct Opened<'a> {
 }
 
 fn show(context: &Context, found: &VerifiedItem, answer: Option<&str>) -> Result<(), Failure> {
-    context.show(&Opened { found, answer }, || {
-        let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
-        let outcome = outcome_text(found.outcome.as_deref().unwrap_or_default(), found.why.as_ref());
-        table::fields(
-            [
-                ("Item", format!("{} {}", found.item.kind, found.item.hash)),
-                ("Signature", found.status.clone()),
-                ("Problem", found.problem.clone().unwrap_or_default()),
-                ("Signer", found.signer.clone().unwrap_or_default()),
-                ("May", found.capabilities.join(", ")),
-                ("Loads from", found.external_resources.join("\n")),
-                ("Outcome", outcome),
-                ("Answer", answer.unwrap_or_default().to_owned()),
-                ("Reasons", why.unwrap_or_default()),
-            ],
-            context.colour,
-        )
-    })
+    context.show(&Opened { found, answer }, || as_text(context, found, answer))
+}
+
+/// The same of what is not opened, with why.
+fn not_opened(context: &Context, found: &VerifiedItem, answer: Option<&str>, why: &Failure) -> Failure {
+    context.show_refused(&Opened { found, answer }, || as_text(context, found, answer), why)
+}
+
+fn as_text(context: &Context, found: &VerifiedItem, answer: Option<&str>) -> String {
+    let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
+    let outcome = outcome_text(found.outcome.as_deref().unwrap_or_default(), found.why.as_ref());
+    table::fields(
+        [
+            ("Item", format!("{} {}", found.item.kind, found.item.hash)),
+            ("Signature", found.status.clone()),
+            ("Problem", found.problem.clone().unwrap_or_default()),
+            ("Signer", found.signer.clone().unwrap_or_default()),
+            ("May", found.capabilities.join(", ")),
+            ("Loads from", found.external_resources.join("\n")),
+            ("Outcome", outcome),
+            ("Answer", answer.unwrap_or_default().to_owned()),
+            ("Reasons", why.unwrap_or_default()),
+        ],
+        context.colour,
+    )
 }

@@ -95,6 +95,7 @@ pub(crate) struct Read {
 /// `muster trust sign`.
 pub(super) async fn sign(context: &Context, arguments: Sign) -> Result<(), Failure> {
     let read = read(context, &arguments.source, &arguments.declared).await?;
+    read.tell_strangers("not signed");
     if let Some(path) = &arguments.save {
         output::refuse_overwriting(path, arguments.force, "--force")?;
     }
@@ -296,6 +297,13 @@ impl Read {
         file::write(path, &bytes, 0o644, "signature")
             .map_err(|error| Failure::failed("file", chain(&error)))?;
         Ok(format!("\nThe signature is in {}.{left_out}", path.display()))
+    }
+
+    /// Says which files beside it are no part of it.
+    fn tell_strangers(&self, so: &str) {
+        if let Some(file) = &self.file {
+            file.tell_strangers(so);
+        }
     }
 
     /// What there may be instead of a signature of ours.

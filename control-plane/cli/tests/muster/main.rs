@@ -12,6 +12,7 @@ mod program;
 mod runs;
 mod server;
 mod sessions;
+mod signatures;
 mod stamps;
 mod tables;
 mod terminal;

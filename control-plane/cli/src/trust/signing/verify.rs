@@ -57,6 +57,7 @@ pub(crate) struct Verify {
 /// `muster trust verify`.
 pub(in crate::trust) async fn verify(context: &Context, arguments: Verify) -> Result<(), Failure> {
     let read = read(context, &arguments.source, &arguments.declared).await?;
+    read.tell_strangers("not looked at");
     let bundle = match &arguments.signature {
         Some(path) => Some(item_file::bytes(path, MOST_BUNDLE)?),
         None => read.bundle()?,
@@ -75,34 +76,74 @@ pub(in crate::trust) async fn verify(context: &Context, arguments: Verify) -> Re
     if bundle.is_none() && found.status == "unsigned" {
         found.problem = found.problem.or_else(|| read.foreign());
     }
-    let colour = context.colour;
-    context.show(&found, || {
-        let shown = |text: &Option<String>| text.clone().unwrap_or_default();
-        let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
-        table::fields(
-            [
-                ("Item", format!("{} {}", found.item.kind, found.item.hash)),
-                ("Signature", found.status.clone()),
-                ("Problem", shown(&found.problem)),
-                ("Signer", shown(&found.signer)),
-                ("Issuer", shown(&found.issuer)),
-                ("Serial", shown(&found.serial)),
-                ("Time", shown(&found.time)),
-                ("Root", shown(&found.root)),
-                ("May", found.capabilities.join(", ")),
-                ("Loads from", found.external_resources.join("\n")),
-                ("Outcome", shown(&found.outcome)),
-                ("To trust", found.options.join(", ")),
-                ("Reasons", shown(&why)),
-            ],
-            colour,
-        )
-    })?;
+    let text = || as_text(&found, context.colour);
     if found.status == SignatureStatus::Valid.as_str() {
-        Ok(())
-    } else {
-        Err(Failure::Said)
+        return context.show(&found, text);
     }
+    Err(context.show_refused(&found, text, &not_valid(&found)))
+}
+
+/// Why a signature that is not valid does not count, and what to do.
+fn not_valid(found: &VerifiedItem) -> Failure {
+    let item = format!("the {} {}", found.item.kind, found.item.hash);
+    let problem = found
+        .problem
+        .as_deref()
+        .map(|problem| problem.trim_end_matches('.'));
+    if found.status == "unsigned" {
+        let why = problem.map_or_else(String::new, |problem| format!(" ({problem})"));
+        return Failure::failed(
+            "invalid-signature",
+            format!(
+                "{item} is not signed{why}; sign it with muster trust sign, or name its signature with --signature"
+            ),
+        );
+    }
+    let why = problem.unwrap_or("the control plane does not say why");
+    let signer = found
+        .signer
+        .as_ref()
+        .map_or_else(String::new, |signer| format!(" of {signer}"));
+    let cure = match found.status.as_str() {
+        "modified" => {
+            "; take the item as it was signed, or look at it and sign it again with muster trust sign"
+        }
+        "chain" => {
+            "; import the root that the signature leads to, or have the item signed again with muster trust sign"
+        }
+        // What is wrong says itself what to do.
+        _ => "",
+    };
+    Failure::failed(
+        "invalid-signature",
+        format!(
+            "the signature{signer} on {item} is not valid ({}): {why}{cure}",
+            found.status
+        ),
+    )
+}
+
+fn as_text(found: &VerifiedItem, colour: bool) -> String {
+    let shown = |text: &Option<String>| text.clone().unwrap_or_default();
+    let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
+    table::fields(
+        [
+            ("Item", format!("{} {}", found.item.kind, found.item.hash)),
+            ("Signature", found.status.clone()),
+            ("Problem", shown(&found.problem)),
+            ("Signer", shown(&found.signer)),
+            ("Issuer", shown(&found.issuer)),
+            ("Serial", shown(&found.serial)),
+            ("Time", shown(&found.time)),
+            ("Root", shown(&found.root)),
+            ("May", found.capabilities.join(", ")),
+            ("Loads from", found.external_resources.join("\n")),
+            ("Outcome", shown(&found.outcome)),
+            ("To trust", found.options.join(", ")),
+            ("Reasons", shown(&why)),
+        ],
+        colour,
+    )
 }
 
 /// What the control plane says of a signature.
