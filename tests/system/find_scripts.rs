@@ -158,7 +158,8 @@ async fn a_search_of_hundreds_of_items_that_is_killed_goes_on_and_lists_each_onc
 
     let output = folder("found");
     let out = output.to_string_lossy().into_owned();
-    let first = ["compat", "find-analysis-scripts", "-n", "-v", "-p", "/", &out];
+    // Nothing is trusted, so nobody is asked.
+    let first = ["compat", "find-analysis-scripts", "-v", "-p", "/", &out];
     let second = ["library", "find-scripts", "--single-threaded", "--verbose", &out];
     let told = muster.run_and_kill(&first, 10);
     assert!(
@@ -297,7 +298,7 @@ async fn everything_that_holds_code_is_found_and_the_rest_is_not() {
     let id = report["id"].as_str().expect("an identifier");
     assert!(refused(&["library", "find-scripts", "--folder", id]).contains("is no folder"));
     assert!(refused(&["library", "find-scripts", "--match", "a OR b"]).contains("OR"));
-    assert!(refused(&["compat", "find-analysis-scripts"]).contains("give -n"));
+    assert!(refused(&["compat", "find-analysis-scripts", "-s", "true"]).contains("give -n"));
     assert!(refused(&["library", "find-scripts", "--trust", "scripts"]).contains("give --yes"));
 }
 

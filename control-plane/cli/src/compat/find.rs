@@ -9,7 +9,6 @@ use crate::{
     context::Context,
     failure::Failure,
     library::find::{Search, Trusted},
-    terminal,
 };
 
 /// Finds scripts, data functions and custom queries in the library
@@ -71,7 +70,7 @@ pub(super) async fn find(context: &Context, arguments: &[String]) -> Result<(), 
         single_threaded: options.single_threaded,
         verbose: options.verbose,
     };
-    terminal::confirm(options.no_prompt, &search.question(), "give -n")?;
+    search.confirmed(options.no_prompt, "give -n")?;
     search.run(context).await
 }
 

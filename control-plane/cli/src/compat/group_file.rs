@@ -8,6 +8,7 @@ mod form;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     fs::File,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
@@ -204,15 +205,11 @@ pub(super) async fn import(context: &Context, arguments: &[String]) -> Result<()
     if options.include_guids {
         return Err(Failure::usage(NO_IDENTIFIERS));
     }
-    let bytes = file::read(&options.file, Access::Any, LARGEST)
-        .map_err(|error| Failure::failed("file", chain(&error)))?;
-    let wrong = |why: String| {
-        Failure::failed(
-            "file",
-            format!("{}: {why}; nothing was changed", options.file.display()),
-        )
-    };
-    let rows = form::read(&bytes, options.has_name_row).map_err(|error| wrong(error.to_string()))?;
+    let bytes =
+        file::read(&options.file, Access::Any, LARGEST).map_err(|error| Failure::usage(chain(&error)))?;
+    let said = |why: &dyn Display| format!("{}: {why}; nothing was changed", options.file.display());
+    let wrong = |why: String| Failure::failed("file", said(&why));
+    let rows = form::read(&bytes, options.has_name_row).map_err(|error| Failure::usage(said(&error)))?;
     let rest = context.rest()?;
     let there: Vec<Group> = list::every(&rest, GROUPS).await?;
     let mut plan = Plan::of(&rows, &there, &options).map_err(|errors| {

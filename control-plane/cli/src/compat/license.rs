@@ -174,8 +174,8 @@ pub(super) async fn set(context: &Context, arguments: &[String]) -> Result<(), F
     };
     // What does not exist is left out; of the rest nothing is taken because of it.
     let all = if wanted.is_empty() { Vec::new() } else { all };
-    let (group, done) = make(&context.rest()?, &options.group, &all, &wanted).await?;
-    told(context, &group, &options.license, &wanted, &done)
+    let done = make(&context.rest()?, &options.group, &all, &wanted).await?;
+    told(context, options.group, options.license, &wanted, done)
 }
 
 /// `remove-license -g GROUP -l LICENSE [-i]`.
@@ -189,18 +189,18 @@ pub(super) async fn remove(context: &Context, arguments: &[String]) -> Result<()
         Err(_) if options.ignore_non_existing => Vec::new(),
         Err(refused) => return Err(refused),
     };
-    let (group, done) = make(&context.rest()?, &options.group, &all, &[]).await?;
+    let done = make(&context.rest()?, &options.group, &all, &[]).await?;
     if done.taken.is_empty() && !options.ignore_non_existing {
         return Err(Failure::failed(
             "not-found",
             format!(
                 "\"{}\" has nothing of {} by itself; muster group show shows what it has, and its parents",
-                group.name,
+                options.group,
                 escaped(&options.license)
             ),
         ));
     }
-    told(context, &group, &options.license, &[], &done)
+    told(context, options.group, options.license, &[], done)
 }
 
 /// `list-licenses`.
@@ -271,7 +271,17 @@ pub(super) async fn delete_obsolete(context: &Context, arguments: &[String]) -> 
     };
     options.common.check()?;
     let rest = context.rest()?;
-    let found = obsolete(&rest).await?;
+    let found = match obsolete(&rest).await {
+        // What they tried is the change, and not the reading before it.
+        Err(Failure::Call(error)) if error.problem().is_some_and(|problem| problem.status == 403) => {
+            return Err(Failure::failed(
+                "not-allowed",
+                "only administrators take functions from groups, so nothing was changed; ask for membership of the group \
+                 Administrator",
+            ));
+        }
+        found => found?,
+    };
     if found.is_empty() {
         return context.show(&found, || {
             "No group has a function that this version does not know; nothing was changed.".to_owned()
@@ -353,16 +363,14 @@ fn no_function(license: &str, missing: &[String]) -> Failure {
     )
 }
 
-/// Has the group give `wanted` and none of the others in `all`, at once; done twice it is the same.
-async fn make(
-    rest: &Rest,
-    group: &Name,
-    all: &[Feature],
-    wanted: &[Feature],
-) -> Result<(Group, LicenseSet), Failure> {
-    let group = fetch(rest, group).await?;
+/// Has the group give `wanted` and none of the others in `all`, at once; done twice it is the same. Nothing is read before,
+/// so that who may not is refused, and recorded, for the change.
+async fn make(rest: &Rest, group: &Name, all: &[Feature], wanted: &[Feature]) -> Result<LicenseSet, Failure> {
     let Some(first) = all.first() else {
-        return Ok((group, LicenseSet::default()));
+        // Nothing is to be changed, of a group that there is.
+        let request = Request::get(GROUPS).segment(group.as_str());
+        rest.call::<Group>(request).await?;
+        return Ok(LicenseSet::default());
     };
     let names = |features: &[Feature]| features.iter().map(ToString::to_string).collect();
     let change = Change {
@@ -371,10 +379,10 @@ async fn make(
         features: names(wanted),
     };
     let request = Request::put(GROUPS)
-        .segment(group.name.as_str())
+        .segment(group.as_str())
         .segment("licenses")
         .json(&change);
-    Ok((group, rest.call(request).await?))
+    Ok(rest.call(request).await?)
 }
 
 /// Takes a feature; that somebody else did so meanwhile is as good.
@@ -392,23 +400,19 @@ fn of(request: Request, group: &Name, feature: &str) -> Request {
         .segment(feature)
 }
 
-async fn fetch(rest: &Rest, group: &Name) -> Result<Group, Failure> {
-    Ok(rest.call(Request::get(GROUPS).segment(group.as_str())).await?)
-}
-
 fn told(
     context: &Context,
-    group: &Group,
-    license: &str,
+    group: Name,
+    license: String,
     wanted: &[Feature],
-    done: &LicenseSet,
+    done: LicenseSet,
 ) -> Result<(), Failure> {
     let told = Told {
-        group: group.name.clone(),
-        license: license.to_owned(),
+        group,
+        license,
         functions: wanted.iter().copied().map(function).collect(),
-        given: done.given.clone(),
-        taken: done.taken.clone(),
+        given: done.given,
+        taken: done.taken,
     };
     context.show(&told, || {
         let state = match told.functions.as_slice() {
@@ -416,7 +420,11 @@ fn told(
             [] => "none of its functions".to_owned(),
             some => some.join(", "),
         };
-        let mut said = format!("\"{}\" has of {} now: {state}.", group.name, escaped(license));
+        let mut said = format!(
+            "\"{}\" has of {} now: {state}.",
+            told.group,
+            escaped(&told.license)
+        );
         for (what, features) in [("Given", &told.given), ("Taken", &told.taken)] {
             if !features.is_empty() {
                 said = format!("{said} {what}: {}.", escaped(&features.join(", ")));

@@ -113,16 +113,21 @@ pub(super) async fn find(context: &Context, wanted: FindScripts) -> Result<(), F
         single_threaded: wanted.single_threaded,
         verbose: wanted.verbose,
     };
-    // A search alone changes nothing; what trusts asks.
-    if !search.trust.is_empty() {
-        terminal::confirm(wanted.yes, &search.question(), "give --yes")?;
-    }
+    search.confirmed(wanted.yes, "give --yes")?;
     search.run(context).await
 }
 
 impl Search {
+    /// Goes on only if somebody agrees, or has agreed. A search alone changes nothing and asks nothing; what trusts asks.
+    pub(crate) fn confirmed(&self, agreed: bool, cure: &str) -> Result<(), Failure> {
+        if self.trust.is_empty() {
+            return Ok(());
+        }
+        terminal::confirm(agreed, &self.question(), cure)
+    }
+
     /// What somebody is asked before it.
-    pub(crate) fn question(&self) -> String {
+    fn question(&self) -> String {
         let which = match &self.expression {
             Some(expression) => format!(" that match {}", escaped(expression)),
             None => String::new(),
@@ -136,14 +141,10 @@ impl Search {
                 Trusted::Queries => "custom queries",
             })
             .collect();
-        let then = if kinds.is_empty() {
-            String::new()
-        } else {
-            format!(", and trust all {} in them", kinds.join(", "))
-        };
         format!(
-            "Read all items under {}{which}{then}? That can take long.",
-            escaped(&self.folder)
+            "Read all items under {}{which}, and trust all {} in them? That can take long.",
+            escaped(&self.folder),
+            kinds.join(", ")
         )
     }
 

@@ -7,6 +7,7 @@ mod expressions;
 mod functions;
 mod generated;
 mod joins;
+mod licenses;
 mod policies;
 mod program;
 mod runs;
