@@ -243,6 +243,21 @@ impl Store {
         rows.iter().map(certificate).collect()
     }
 
+    /// Of at most `limit` certificates by fingerprint after `after` that are known by a signature only, one signature each.
+    pub async fn signing_certificates_seen(
+        &self,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<ItemSignature>, StoreError> {
+        let sql = "SELECT id, item_type, hash, certificate, signed_by, signed_at, bundle FROM item_signatures WHERE id IN (\
+                   SELECT MIN(id) FROM item_signatures WHERE certificate > $1 \
+                   AND certificate NOT IN (SELECT fingerprint FROM signing_certificates) \
+                   GROUP BY certificate ORDER BY certificate LIMIT $2) ORDER BY certificate";
+        let after = after.map_or_else(String::new, ToString::to_string);
+        let rows = self.all(sql, args![after, i64::from(limit)]).await?;
+        rows.iter().map(signature).collect()
+    }
+
     /// The certificate that was issued here with this number.
     pub async fn signing_certificate_issued(
         &self,

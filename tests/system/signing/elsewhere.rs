@@ -150,6 +150,12 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
     );
     // It names a user as this collective has one, and is none: what counts is the certificate.
     let facts = CodeCertificate::of(&elsewhere.leaf).expect("a certificate");
+    // Administrators see by which certificates was signed, before anybody imports them.
+    let listed = format!("{CERTIFICATES}?external=true&limit=1000");
+    let seen: Value = admin.get(&listed).await;
+    assert!(seen.to_string().contains(&facts.serial), "{seen}");
+    let seen: Value = reader.get(&listed).await;
+    assert!(!seen.to_string().contains(&facts.serial), "{seen}");
     // Nobody is trusted whose certificate is not known.
     let signer = json!({ "issuer": facts.issuer, "serial": facts.serial, "role": "developer" });
     let trust = json!({ "principal": { "group": "Everyone" }, "signer": signer });
@@ -161,10 +167,11 @@ async fn what_another_authority_signed_counts_while_its_root_is_accepted() {
     send(&admin, CERTIFICATES, &import(&elsewhere.leaf))
         .await
         .expect("imported");
-    let external: Value = reader
-        .get(&format!("{CERTIFICATES}?external=true&limit=1000"))
-        .await;
-    assert!(external.to_string().contains(&facts.serial), "{external}");
+    for person in [&admin, &reader] {
+        let external: Value = person.get(&listed).await;
+        let of_it = external.to_string().matches(&facts.serial).count();
+        assert_eq!(of_it, 1, "{external}");
+    }
     send(&admin, SIGNERS, &trust).await.expect("trusted");
     assert_eq!(found(&reader, &item, &bundle).await["outcome"], "allow");
     // Who blocks an authority blocks what is signed under it.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use muster_code_trust::{Certificate as Signer, Entry, Moment, Revocation};
+use muster_code_trust::{Certificate as Signer, Entry, Moment, Revocation, SignatureBundle, TrustState};
 use muster_ids::Digest;
 use muster_model::{
     audit::Event,
@@ -16,7 +16,7 @@ use muster_pki::{
     code_signing::{CodeCertificate, CodeHolder},
     pem,
 };
-use muster_store::{Draft, SignerState, SigningCertificate, TrustReason, Tx, User};
+use muster_store::{Draft, ItemSignature, SignerState, SigningCertificate, TrustReason, Tx, User};
 use muster_wire::admin::v1::{
     Page, PageQuery,
     signing::{RevokeSigningCertificate, SigningCertificate as WireCertificate, SigningCertificateQuery},
@@ -93,7 +93,8 @@ impl App {
         Ok((key, row, Some(draft)))
     }
 
-    /// Certificates of signers: those that were issued here, or imported ones. Users see their own, and imported ones.
+    /// Certificates of signers: those that were issued here, or those of other authorities. Users see their own, and imported
+    /// ones; administrators also those that are known by a signature only.
     pub async fn list_signing_certificates(
         &self,
         caller: &Caller,
@@ -104,7 +105,7 @@ impl App {
         let external = query.external.unwrap_or(false);
         if external && query.user.is_some() {
             return Err(Error::invalid(
-                "imported certificates are of nobody here; leave user or external away",
+                "certificates of other authorities are of nobody here; leave user or external away",
             ));
         }
         let own = query.user.as_ref().is_some_and(|user| user.key() == me.key());
@@ -125,17 +126,34 @@ impl App {
         };
         let limit = page::limit(&pages)?;
         let after = page::after::<Digest>(&pages)?;
-        let rows = self
-            .store()
-            .signing_certificates(external, whose, after.as_ref(), limit + 1)
+        let most = limit + 1;
+        let store = self.store();
+        let mut rows = store
+            .signing_certificates(external, whose, after.as_ref(), most)
             .await?;
+        if external && administrator {
+            let seen = store.signing_certificates_seen(after.as_ref(), most).await?;
+            rows.extend(seen.iter().filter_map(seen_on));
+            rows.sort_by_key(|row| row.fingerprint.to_string());
+            rows.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        }
         let now = self.now();
-        Ok(page::of(
-            rows,
-            limit,
-            |row| row.fingerprint,
-            |row| to_wire(row, now),
-        ))
+        // Imported ones are trusted and blocked, and never revoked.
+        let state = if external {
+            None
+        } else {
+            Some(self.trust_state().await?)
+        };
+        let shown = |row: SigningCertificate| {
+            let void = state.as_ref().is_some_and(|state| is_void(state, &row));
+            let shown = to_wire(row, now);
+            if void {
+                let state = SignerState::Revoked.to_string();
+                return WireCertificate { state, ..shown };
+            }
+            shown
+        };
+        Ok(page::of(rows, limit, |row| row.fingerprint, shown))
     }
 
     /// Revokes one certificate that was issued here: it signs no more, and what its user signed while it was in use, from
@@ -213,6 +231,41 @@ impl App {
         tx.commit(draft, now).await?;
         Ok(revocation_to_wire(revocation, &beside))
     }
+}
+
+/// Whether what its user signed at some time of this certificate is revoked.
+fn is_void(state: &TrustState, row: &SigningCertificate) -> bool {
+    let facts = CodeCertificate::of(&row.der).ok();
+    let Some(account) = facts.and_then(|facts| facts.account) else {
+        return false;
+    };
+    state.revocations().any(|known| {
+        known.user.key() == account.name.key()
+            && known.from.unix_ms() <= row.not_after
+            && known.until.is_none_or(|until| row.not_before <= until.unix_ms())
+    })
+}
+
+/// The certificate by which a signature was made that is kept.
+fn seen_on(signature: &ItemSignature) -> Option<SigningCertificate> {
+    let bundle = SignatureBundle::from_json(signature.bundle.as_bytes()).ok()?;
+    let der = bundle.signature.chain().first()?.to_vec();
+    let facts = CodeCertificate::of(&der).ok()?;
+    Some(SigningCertificate {
+        fingerprint: signature.certificate,
+        issuer: facts.issuer,
+        serial: facts.serial,
+        subject: facts.subject,
+        root: None,
+        user: None,
+        der,
+        sealed_key: Vec::new(),
+        not_before: facts.validity.not_before_ms(),
+        not_after: facts.validity.not_after_ms(),
+        state: SignerState::Valid,
+        added_by: signature.signed_by.clone(),
+        added_at: signature.signed_at,
+    })
 }
 
 /// How trust and blocks name a certificate.

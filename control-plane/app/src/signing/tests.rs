@@ -57,6 +57,13 @@ async fn status(app: &App, signed: &SignedItem) -> String {
     found.expect("an answer").status
 }
 
+async fn states(app: &App) -> Vec<String> {
+    let admin = administrator(app).await;
+    let listed = app.list_signing_certificates(&admin, &of(json!({}))).await;
+    let listed = listed.expect("a list").items.into_iter();
+    listed.map(|certificate| certificate.state).collect()
+}
+
 fn kind<T: std::fmt::Debug>(done: Result<T, Error>) -> &'static str {
     match done {
         Err(Error::Conflict { kind, .. }) => kind,
@@ -85,6 +92,22 @@ async fn what_waited_for_its_turn_is_dated_when_its_turn_comes() {
     assert_eq!(waits(&hand, &mut signed).await, at(60_000));
     let mut revoked = Box::pin(async { revoke(&app, None).await.expect("revoked").unwrap_or_default() });
     assert_eq!(waits(&hand, &mut revoked).await, at(120_000));
+}
+
+#[tokio::test]
+async fn a_certificate_is_listed_as_revoked_where_what_it_signed_at_some_time_is_void() {
+    let (app, _folder) = fixture::app().await;
+    sign(&app, ADMIN).await.expect("signed");
+    assert_eq!(states(&app).await, ["valid"]);
+    let void = async |until: &str| {
+        let new = of(json!({ "user": ADMIN, "from": "2020-01-01T00:00:00Z", "until": until }));
+        let made = app.create_revocation(&administrator(&app).await, &new).await;
+        made.expect("revoked");
+        states(&app).await
+    };
+    // Before there was such a certificate.
+    assert_eq!(void("2020-02-01T00:00:00Z").await, ["valid"]);
+    assert_eq!(void("9999-01-01T00:00:00Z").await, ["revoked"]);
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ struct ListCertificates {
     /// Only those of this user
     #[arg(short = 'u', long, value_parser = user, conflicts_with = "external_certificates")]
     username: Option<UserName>,
-    /// Imported ones of other authorities instead
+    /// Those of other authorities instead: imported ones, and those by which kept signatures were made
     #[arg(short = 'e', long)]
     external_certificates: bool,
     #[command(flatten)]

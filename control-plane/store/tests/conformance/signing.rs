@@ -198,6 +198,25 @@ mod cases {
         assert_eq!(found("action_mod", 9, 10).await, ["last", "first", "new", "old"]);
         assert_eq!(found("action_mod", 9, 3).await, ["last", "first", "new"]);
         assert!(found("script", 9, 10).await.is_empty());
+        // Of certificates that are known by their signatures only, each once.
+        let seen = async |after: Option<&Digest>, limit: u32| {
+            let found = world.store.signing_certificates_seen(after, limit).await;
+            let found = found.expect("read").into_iter();
+            found.map(|one| one.certificate).collect::<Vec<_>>()
+        };
+        let mut both = ["ann", "bob"].map(|name| Digest::of(name.as_bytes()));
+        both.sort_by_key(ToString::to_string);
+        assert_eq!(seen(None, 10).await, both);
+        assert_eq!(seen(None, 1).await, both[..1]);
+        assert_eq!(seen(Some(&both[0]), 10).await, both[1..]);
+        let issued = SigningCertificate {
+            fingerprint: both[0],
+            ..certificate("a1", None, &root("root", RootOrigin::Imported))
+        };
+        let mut tx = world.begin().await;
+        tx.signing_certificate_insert(&issued).await.expect("added");
+        commit(tx, Event::SigningCertificateIssued).await;
+        assert_eq!(seen(None, 10).await, both[1..], "the other is known by itself");
         let one = world.store.item_signature(&all[0].id).await.expect("read");
         assert_eq!(one.as_ref(), Some(&all[0]));
         let mut tx = world.begin().await;

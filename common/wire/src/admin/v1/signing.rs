@@ -192,7 +192,7 @@ pub struct SigningCertificate {
     pub subject: String,
     /// Whether it is one of another authority.
     pub external: bool,
-    /// `valid`, `expired` or `revoked`.
+    /// `valid`, `expired`, or `revoked`: it signs no more, or what its user signed at some time of it is void.
     pub state: String,
     /// When it begins.
     pub not_before: String,
@@ -217,7 +217,7 @@ pub struct SigningCertificateQuery {
     /// Those that were issued here for this user; for anybody when absent, of others for administrators only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
-    /// Imported ones of other authorities instead.
+    /// Those of other authorities instead: imported ones, and for administrators those by which kept signatures were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<bool>,
 }
