@@ -158,41 +158,7 @@ impl GroupGraph {
         (groups, features)
     }
 
-    /// Groups that contain each other in a circle, if there are any: each is a member of the next, the last of the first.
-    pub fn circle(&self) -> Option<Vec<Name>> {
-        let mut done = BTreeSet::new();
-        for (key, start) in &self.groups {
-            if done.contains(key) {
-                continue;
-            }
-            let mut path = vec![(start, start.parents.iter())];
-            let mut on_path = BTreeSet::from([key.clone()]);
-            while let Some((group, parents)) = path.last_mut() {
-                let Some(parent) = parents.next() else {
-                    let key = group.name.key();
-                    on_path.remove(&key);
-                    done.insert(key);
-                    path.pop();
-                    continue;
-                };
-                let key = parent.key();
-                if on_path.contains(&key) {
-                    let circle = path.iter().map(|(group, _)| group.name.clone());
-                    return Some(circle.skip_while(|name| name.key() != key).collect());
-                }
-                if !done.contains(&key)
-                    && let Some(group) = self.groups.get(&key)
-                {
-                    on_path.insert(key);
-                    path.push((group, group.parents.iter()));
-                }
-            }
-        }
-        None
-    }
-
     /// The groups by which `group` would contain itself if it became a member of `parent`; `None` if it would not.
-    /// The directory asks this before it nests groups.
     pub fn cycle(&self, group: &Name, parent: &Name) -> Option<Vec<Name>> {
         if group.key() == parent.key() {
             return Some(vec![group.clone()]);

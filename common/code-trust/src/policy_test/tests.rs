@@ -187,28 +187,6 @@ fn entries_end_in_a_world_with_time_and_the_longest_of_one_trust_counts() {
 }
 
 #[test]
-fn a_world_whose_groups_form_a_circle_is_refused_and_the_circle_named() {
-    for (groups, circle) in [
-        (r#"{"name": "A", "parents": ["a"]}"#, r#""A" is in "A": no"#),
-        (
-            r#"{"name": "C", "parents": ["B"]}, {"name": "A", "parents": ["Everyone", "B"]}, {"name": "B", "parents": ["A"]}"#,
-            r#""A" is in "B", "B" is in "A": no"#,
-        ),
-    ] {
-        let error = run(&format!(r#"{{"world": {{"groups": [{groups}]}}, "cases": []}}"#)).expect_err(groups);
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("world.groups: {circle} group contains itself")),
-            "{error}"
-        );
-    }
-    // Two ways to one group are no circle.
-    run(r#"{"world": {"groups": [{"name": "A", "parents": ["B", "C"]}, {"name": "B", "parents": ["C"]}, {"name": "C"}]}, "cases": []}"#)
-        .expect("a world");
-}
-
-#[test]
 fn what_an_error_quotes_cannot_steer_a_terminal() {
     for (change, into) in [
         ("\"hash\"", r#""ha\u001b[2Jsh""#),

@@ -45,12 +45,6 @@ impl World {
             parents: group.parents,
             features: group.licenses,
         }));
-        if let Some(circle) = graph.circle() {
-            return refused(
-                "groups",
-                format!("{}: no group contains itself", spelled(&circle)),
-            );
-        }
         let mut users = BTreeMap::new();
         for user in form.users {
             if let Some(group) = user.groups.iter().find(|group| !known(group)) {
@@ -193,16 +187,6 @@ fn nobody(blocks: &[Block], revocations: &[Revocation]) -> UserName {
         .map(|number| format!("author{number}@SPOTFIRE").parse().expect("a user name"))
         .find(|name: &UserName| !named.contains(&name.key()))
         .expect("one of more names than are spoken of")
-}
-
-/// "A" is in "B", "B" is in "A".
-fn spelled(circle: &[Name]) -> String {
-    let next = circle.iter().cycle().skip(1);
-    let steps = circle.iter().zip(next);
-    let steps: Vec<_> = steps
-        .map(|(group, parent)| format!("\"{group}\" is in \"{parent}\""))
-        .collect();
-    steps.join(", ")
 }
 
 /// The comparison keys of the groups that are listed and of those that every directory has.
