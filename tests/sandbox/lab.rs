@@ -221,7 +221,7 @@ impl Lab {
 
     /// Waits for what a probe outside is about to bring about.
     pub(crate) fn traces_soon(&self) -> Vec<String> {
-        for _ in 0..100 {
+        for _ in 0..3000 {
             let traces = self.traces();
             if !traces.is_empty() {
                 return traces;

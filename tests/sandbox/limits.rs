@@ -61,7 +61,7 @@ pub(crate) const PROBES: &[Probe] = &[
     )
     .limits(output),
     r("eats memory", "x <- numeric(7e7); x[] <- 1; cat('HARM')").limits(memory),
-    r("waits on", "Sys.sleep(0.8); cat('HARM')").limits(time),
+    r("waits on", "Sys.sleep(4); cat('HARM')").limits(time),
     r(
         "fills the disk",
         "x <- raw(1e6); con <- file('x', 'wb'); for (i in 1:16) writeBin(x, con); close(con)
@@ -75,7 +75,7 @@ pub(crate) const PROBES: &[Probe] = &[
     )
     .limits(memory),
     python("computes on", "import time\nwhile time.process_time() < 1.7: pass\nprint('HARM')").limits(processor),
-    python("waits on", "import time; time.sleep(0.8); print('HARM')").limits(time),
+    python("waits on", "import time; time.sleep(4); print('HARM')").limits(time),
     python(
         "opens everything",
         "import os\nfor _ in range(200): os.dup(1)\nprint('HARM')",
@@ -133,7 +133,7 @@ print('HARM', flush=True); done.set()",
         harm();",
     )
     .limits(processor),
-    c("waits on", "sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0); usleep(800000); harm();").limits(time),
+    c("waits on", "sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0); sleep(4); harm();").limits(time),
     c(
         "starts processes without end",
         "int born = 0;

@@ -280,11 +280,11 @@ async fn a_real_run_is_followed_from_another_terminal_and_a_flood_leaves_the_age
     let scripts = [
         (
             "terr",
-            "cat('first line\\n'); muster_progress(0.25, 'fitting'); Sys.sleep(4); message('second line')",
+            "cat('first line\\n'); muster_progress(0.25, 'fitting'); Sys.sleep(12); message('second line')",
         ),
         (
             "python",
-            "import sys, time\nprint('first line')\nmuster_progress(0.25, 'fitting')\ntime.sleep(4)\n\
+            "import sys, time\nprint('first line')\nmuster_progress(0.25, 'fitting')\ntime.sleep(12)\n\
              print('second line', file=sys.stderr)",
         ),
     ];

@@ -98,16 +98,25 @@ async fn a_run_whose_node_is_silent_for_its_lease_is_lost_for_good() {
     let work = Work::new().await;
     let (silent, alive) = (work.claimed().await, work.claimed().await);
     let (silent_run, alive_run) = (silent.grant.run, alive.grant.run);
-    work.server.database().change(&format!(
-        "UPDATE runs SET lease_until = lease_until - 44000 WHERE id IN ('{silent_run}', '{alive_run}')"
-    ));
+    // One has had no time left for long, the other still some.
+    for (run, past) in [(silent_run, 60_000), (alive_run, 30_000)] {
+        work.server.database().change(&format!(
+            "UPDATE runs SET lease_until = lease_until - {past} WHERE id = '{run}'"
+        ));
+    }
+    let lease = || {
+        let sql = format!("SELECT lease_until FROM runs WHERE id = '{alive_run}'");
+        work.server.database().number(&sql)
+    };
+    let before = lease();
     let reply = work
         .member
         .heartbeat(&work.connection, &[(alive_run, 1)])
         .await
         .expect("a heartbeat");
     assert!(reply.stop.is_empty());
-    within(Duration::from_secs(20), "the silent run is lost", async || {
+    assert!(lease() > before, "a run that a heartbeat names has time again");
+    within(Duration::from_mins(1), "the silent run is lost", async || {
         (work.state(&silent).await == "lost").then_some(())
     })
     .await;

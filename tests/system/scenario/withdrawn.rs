@@ -139,7 +139,7 @@ async fn trust_58_trust_that_is_removed_while_a_function_runs_ends_it_or_lets_it
     admin
         .set("trust.running", &format!("pool:{pool}"), "finish")
         .await;
-    let function = sleeper(&author, 4).await;
+    let function = sleeper(&author, 20).await;
     let run = begun(&analyst, &pool, &function).await;
     let untrust = ["functions", &function.id.to_string(), "untrust"];
     author.tell(&untrust, &Value::Null).await.expect("untrusted");
@@ -169,7 +169,7 @@ async fn a_run_that_waits_for_its_session_never_starts_once_its_trust_is_gone() 
     node.join(server, &[]).await;
     node.run(&[]);
     node.connected(server).await;
-    let function = sleeper(&author, 8).await;
+    let function = sleeper(&author, 30).await;
     let request = json!({ "pool": pool, "analysis": "sales" });
     let first = begun_as(&analyst, &request, &function).await;
     let second = analyst.run(&function, &request).await;
@@ -206,7 +206,7 @@ async fn what_still_may_run_as_it_does_is_not_ended_by_other_decisions() {
     );
     let pool = server.pool().await;
     let _node = RealNode::start(server, &pool).await;
-    let (function, other) = (sleeper(&author, 4).await, sleeper(&author, 4).await);
+    let (function, other) = (sleeper(&author, 20).await, sleeper(&author, 20).await);
     // The author's own runs need no stamp.
     let (theirs, own) = (
         begun(&analyst, &pool, &function).await,

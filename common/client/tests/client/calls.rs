@@ -8,11 +8,17 @@ use tokio::time::timeout;
 
 use crate::server::{GENEROUS, Identity, Server};
 
+fn small() -> Limits {
+    Limits {
+        answer: 100_000,
+        ..Limits::default()
+    }
+}
+
 fn quick() -> Limits {
     Limits {
         deadline: Duration::from_millis(200),
-        answer: 100_000,
-        ..Limits::default()
+        ..small()
     }
 }
 
@@ -127,7 +133,7 @@ async fn a_slow_server_is_given_up_before_and_after_its_head() {
 #[tokio::test]
 async fn an_answer_beyond_the_limit_is_given_up_at_once() {
     for path in ["/endless", "/announced"] {
-        for (_server, connection) in each_kind(quick()).await {
+        for (_server, connection) in each_kind(small()).await {
             let error = connection.send(Request::get(path)).await.expect_err("too long");
             assert!(
                 matches!(error, ClientError::TooLong { limit: 100_000, .. }),

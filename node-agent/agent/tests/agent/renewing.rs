@@ -93,11 +93,11 @@ async fn a_certificate_is_replaced_without_a_gap_and_without_ending_a_run() {
         .await;
     world.back.log().renew_within = None;
     let seen = world.back.log().heartbeats.len();
-    // A renewal may have begun before it was told to end, and a certificate that was replaced at once was never used.
+    // How many there were is not said: a certificate that was replaced at once is never used, and the agent may look at the
+    // file of the present one while that is written and take it up twice.
     let replaced = |log: &crate::back_end::Log| {
-        let certificates = log.renewed.len() + 1;
         // Each next one is open before the last is closed.
-        let without_a_gap = (2..=certificates).contains(&log.opened) && log.overlapped == log.opened - 1;
+        let without_a_gap = log.opened >= 2 && log.overlapped == log.opened - 1;
         (without_a_gap && log.open() == 1 && log.heartbeats.len() > seen + 1).then_some(())
     };
     world

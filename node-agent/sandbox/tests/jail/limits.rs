@@ -210,7 +210,7 @@ fn stage_with(steps: &str, change: impl FnOnce(&mut Limits)) -> Stage {
 fn the_clock_of_a_run_that_was_forked_ahead_begins_with_its_stage() {
     let launcher = jail(start(Mode::Restricted));
     let short = Limits {
-        wall_ms: moments(300),
+        wall_ms: moments(3000),
         ..limits()
     };
     let run = launcher.run(1, short).expect("forked");
@@ -255,7 +255,7 @@ fn limits_that_come_with_the_stage_hold() {
 fn limits_that_come_with_the_stage_only_lower() {
     let launcher = jail(start(Mode::Restricted));
     let short = Limits {
-        wall_ms: moments(300),
+        wall_ms: moments(3000),
         memory_bytes: 128 << 20,
         ..limits()
     };
