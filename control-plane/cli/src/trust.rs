@@ -246,12 +246,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     }
 }
 
-/// What came of a question, and of what is denied the word for why.
-fn outcome_text(outcome: &str, why: Option<&Why>) -> String {
-    match why.and_then(|why| why.reason.as_ref()) {
-        Some(reason) => format!("{outcome} ({reason})"),
-        None => outcome.to_owned(),
-    }
+/// Of what is denied the word for why.
+fn denied_for(why: Option<&Why>) -> String {
+    why.and_then(|why| why.reason.clone()).unwrap_or_default()
 }
 
 fn text(explanation: &Explanation, colour: bool) -> String {
@@ -309,7 +306,8 @@ fn text(explanation: &Explanation, colour: bool) -> String {
             ("Client", explanation.client.clone()),
             ("Action", explanation.action.clone()),
             ("Node", explanation.node.clone()),
-            ("Outcome", outcome_text(&explanation.outcome, Some(why))),
+            ("Outcome", explanation.outcome.clone()),
+            ("Denied for", denied_for(Some(why))),
             ("To trust", of_signed(|signed| Some(signed.options.join(", ")))),
             ("Mode", mode),
             ("Rule", why.rule.clone()),

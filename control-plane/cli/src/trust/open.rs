@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::{
-    outcome_text,
+    denied_for,
     signing::{Source, as_json, read},
 };
 use crate::{
@@ -256,7 +256,7 @@ fn not_opened(context: &Context, found: &VerifiedItem, answer: Option<&str>, why
 
 fn as_text(context: &Context, found: &VerifiedItem, answer: Option<&str>) -> String {
     let why = found.why.as_ref().map(|why| why.reasons.join("\n"));
-    let outcome = outcome_text(found.outcome.as_deref().unwrap_or_default(), found.why.as_ref());
+    let outcome = found.outcome.clone().unwrap_or_default();
     table::fields(
         [
             ("Item", format!("{} {}", found.item.kind, found.item.hash)),
@@ -266,6 +266,7 @@ fn as_text(context: &Context, found: &VerifiedItem, answer: Option<&str>) -> Str
             ("May", found.capabilities.join(", ")),
             ("Loads from", found.external_resources.join("\n")),
             ("Outcome", outcome),
+            ("Denied for", denied_for(found.why.as_ref())),
             ("Answer", answer.unwrap_or_default().to_owned()),
             ("Reasons", why.unwrap_or_default()),
         ],
