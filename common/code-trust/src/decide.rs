@@ -1,7 +1,8 @@
 //! The one decision: may this user do this with this item, and in which mode.
 //!
-//! Invariant: total and pure, and without an allocation for names in ASCII: reasons are values. The control plane asks before it grants a run, the node asks again as its last step, the
-//! policy test and `explain` ask for people; all call [`decide`].
+//! Invariant: total and pure, and without an allocation for names in ASCII: reasons are values. The control plane asks
+//! before it grants a run, the node asks again as its last step, the policy test and `explain` ask for people; all call
+//! [`decide`].
 //!
 //! Rules, by the names that verdicts carry:
 //!

@@ -11,7 +11,8 @@
 //! | `setting/all/<name>`, `setting/site/<id>/<name>`, `setting/pool/<id>/<name>`, `setting/node/<id>/<name>` | its value |
 //! | `policy/function/<id>` | [`RunPolicy`] |
 //! | `authority/<fingerprint>` | [`Authority`] |
-//! | `tombstone/stamp/<id>`, `tombstone/block/<id>`, `tombstone/node/<id>`, `tombstone/certificate/<serial>` | [`Tombstone`] |
+//! | `tombstone/stamp/<id>`, `tombstone/block/<id>`, `tombstone/root/<fingerprint>` | [`Tombstone`] |
+//! | `tombstone/node/<id>`, `tombstone/certificate/<serial>` | [`Tombstone`] |
 //!
 //! Values are JSON with sorted keys and without white space; names in keys are folded as names are compared.
 //!

@@ -34,7 +34,8 @@ pub const SYSTEM_GROUPS: &[&str] = &[
 ];
 
 words! {
-    /// The license features that decisions ask for. Other features exist and do not matter here.
+    /// The license features that a group can be given. Decisions ask for all of them but `Register Data Functions`, which
+    /// whoever saves a function must have.
     pub Feature ("license feature") {
         /// Run external actions.
         UseExternalActions = "Use External Actions",

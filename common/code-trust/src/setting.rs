@@ -184,8 +184,8 @@ impl Setting {
         }
     }
 
-    /// The setting as it stands in the trust state and in the REST API: a JSON truth value, a list of engines, a
-    /// policy or null.
+    /// The setting as it stands in the trust state and in the REST API, in JSON: a truth value, a word, a list
+    /// of engines or of packages, a policy or null.
     pub fn from_json(name: SettingName, json: &str) -> Result<Self, SettingError> {
         let refused = || refused(name, json);
         match name {

@@ -4,8 +4,8 @@
 //! whose key lies sealed in the database. What is signed is the digest of the canonical form, which the control plane
 //! computes itself from what is sent.
 //!
-//! Invariant: nobody signs as a user who is disabled, blocked or revoked for good; certificate, signature and records are
-//! written in one transaction, while users and trust stand still.
+//! Invariant: nobody signs as a user who is disabled or blocked, or whose signatures of now are revoked already;
+//! certificate, signature and records are written in one transaction, while users and trust stand still.
 
 mod authority;
 mod certificate;

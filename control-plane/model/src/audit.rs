@@ -171,7 +171,7 @@ events! {
     LibraryPermissionsChanged = "library.permissions_changed";
     /// A function was registered or got a new version.
     FunctionRegistered = "function.registered";
-    /// A function's content was trusted by a Script Author.
+    /// Code in an item of the library was trusted by an author of its kind: a function, a script or a query.
     FunctionTrusted = "trust.stamped";
     /// A stamp was removed.
     FunctionUntrusted = "trust.stamp_removed";

@@ -189,7 +189,7 @@ pub struct SignatureHead {
 /// One signature that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemSignature {
-    /// SHA-256 of the signature's bytes.
+    /// What its time stamp names: SHA-256 over four parts of its envelope, each after its length.
     pub id: Digest,
     /// What was signed: its type.
     pub item_type: String,

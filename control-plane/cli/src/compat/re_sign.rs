@@ -232,7 +232,7 @@ async fn targets(context: &Context, options: &ReSign) -> Result<Vec<Target>, Fai
     Ok(found)
 }
 
-/// What was changed after it was signed, or signed by somebody whose signatures are void, is looked at first.
+/// What has no signature is looked at first: whoever changed it may have taken that away.
 fn unsigned(name: &str) -> Failure {
     Failure::failed(
         "signature-void",
@@ -243,6 +243,7 @@ fn unsigned(name: &str) -> Failure {
     )
 }
 
+/// What was changed after it was signed, or signed by somebody whose signatures are void, is looked at first.
 fn not_again(name: &str, status: &str, signer: Option<String>) -> Failure {
     let signer = signer.map_or_else(String::new, |signer| format!(" of {}", escaped(&signer)));
     Failure::failed(
