@@ -31,7 +31,7 @@ pub(super) async fn stamps(
     Ok(Json(app.list_stamps(&caller, &query).await?))
 }
 
-/// What would happen if a user ran a function, or code in a library item, now, and why.
+/// What would happen if a user ran a function, or what a library item holds, or opened a mod of the library, now, and why.
 #[utoipa::path(get, path = "/api/v1/trust/explain", tag = "trust", params(ExplainQuery), responses((status = 200, body = Explanation), (status = 404, body = Problem)))]
 pub(super) async fn explain(
     State(app): State<App>,
