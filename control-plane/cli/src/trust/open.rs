@@ -102,11 +102,11 @@ pub(super) async fn open(context: &Context, arguments: Open) -> Result<(), Failu
         }
         return show(context, &found, None);
     }
-    let Some(answer) = arguments.answer().or(if terminal::can_ask() {
-        Some(ask(&found)?)
-    } else {
-        None
-    }) else {
+    let answer = match arguments.answer() {
+        None if terminal::can_ask() => Some(ask(&found)?),
+        given => given,
+    };
+    let Some(answer) = answer else {
         let or_signer = match found.offered {
             Some(_) => ", --trust-signer",
             None => "",
